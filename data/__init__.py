@@ -1,0 +1,1 @@
+"""What a trace is: schemas, atomic files, the published figures, workloads."""

@@ -1,0 +1,71 @@
+"""The three tables of a trace, as pyarrow schemas with a version.
+
+Times are seconds (float64) on one clock per source: Unix time from a live server, virtual time from the simulator.
+A null means "not known", never zero.
+"""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+_METADATA = {b"augserve.schema_version": str(SCHEMA_VERSION).encode()}
+
+TURNS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),  # the set that the row belongs to
+        pa.field("session_id", pa.string(), nullable=False),
+        pa.field("turn", pa.int32(), nullable=False),  # from 0
+        pa.field("request_id", pa.string()),
+        pa.field("arrival_s", pa.float64(), nullable=False),
+        pa.field("first_token_s", pa.float64()),
+        pa.field("finish_s", pa.float64()),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("cached_tokens", pa.int32()),  # prompt tokens that the prefix cache held at admission
+        pa.field("output_tokens", pa.int32(), nullable=False),
+        pa.field("max_tokens", pa.int32()),
+        pa.field("temperature", pa.float32()),
+        pa.field("structured", pa.bool_()),
+        pa.field("finish_reason", pa.string()),  # stop, length, abort, error
+        pa.field("tools_offered", pa.int32()),
+        pa.field("tool_called", pa.string()),
+        pa.field("features_version", pa.int32()),
+        pa.field("features", pa.list_(pa.float32())),  # the vector as computed at arrival
+        pa.field("scheduler_version", pa.string()),
+    ],
+    metadata=_METADATA,
+)
+
+TOOL_CALLS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("session_id", pa.string(), nullable=False),
+        pa.field("turn", pa.int32(), nullable=False),  # the turn that made the call
+        pa.field("tool", pa.string(), nullable=False),
+        pa.field("argument_count", pa.int32()),
+        pa.field("argument_bytes", pa.int32()),
+        pa.field("argument_head", pa.string()),  # first word, as a hash unless text is stored on request
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("result_tokens", pa.int32()),
+    ],
+    metadata=_METADATA,
+)
+
+STEPS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("prefill_tokens", pa.int32(), nullable=False),
+        pa.field("decode_sequences", pa.int32(), nullable=False),
+        pa.field("context_tokens", pa.int64(), nullable=False),  # KV tokens that the step attends to
+        pa.field("kv_usage", pa.float32(), nullable=False),  # share of the KV blocks in use, 0 to 1
+        pa.field("waiting", pa.int32(), nullable=False),
+        pa.field("running", pa.int32(), nullable=False),
+        pa.field("token_budget", pa.int32(), nullable=False),
+        pa.field("schedule_s", pa.float32(), nullable=False),  # time spent in schedule()
+        pa.field("step_s", pa.float32(), nullable=False),  # engine time from the last output (or this schedule) to this output
+    ],
+    metadata=_METADATA,
+)
+
+TABLES = {"turns": TURNS, "tool_calls": TOOL_CALLS, "steps": STEPS}

@@ -1,0 +1,34 @@
+"""A workload: sessions to run, with what happens in each, the same for the simulator and for a live server."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    tool: str
+    duration_s: float
+    result_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One LLM call. Its prompt is all of the session so far, then `new_tokens`: the first prompt, or nothing but
+    what the last tool returned."""
+
+    new_tokens: int
+    output_tokens: int  # unknown to the scheduler
+    tool_call: ToolCall | None  # what follows; None ends the session
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    session_id: str
+    kind: str  # math, qa, ve, chatbot, image, tts, …
+    arrival_s: float
+    turns: tuple[Turn, ...]
+    tools_offered: int = 1
+
+    def prompt_tokens(self, turn: int) -> int:
+        """Length of the prompt of turn `turn`."""
+        past = self.turns[:turn]
+        return sum(t.new_tokens + t.output_tokens for t in past) + self.turns[turn].new_tokens

@@ -1,0 +1,1 @@
+"""Predictors and the bundle: fit, export, load, verify, register."""

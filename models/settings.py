@@ -1,0 +1,111 @@
+"""`scheduler.json`: what tuning chooses and the runtime obeys. Every number is validated here, once."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+class SettingsError(ValueError):
+    """A setting is missing, unknown or out of range; the message names it, the cause and the remedy."""
+
+
+def _check(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SettingsError(f"scheduler.json: {name} is {value!r}: it must be a finite number; retrain or correct it")
+    if not low <= value <= high:
+        raise SettingsError(f"scheduler.json: {name} is {value}: it must lie in [{low}, {high}]; retrain or correct it")
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    ttft_s: float = 1.0
+    tpot_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check("slo.ttft_s", self.ttft_s, 1e-3, 3600)
+        _check("slo.tpot_s", self.tpot_s, 1e-4, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Engine step time, linear in what a step holds: the target profile as the scheduler needs it."""
+
+    base_s: float = 0.006
+    per_prefill_token_s: float = 2.0e-5
+    per_decode_s: float = 2.0e-5
+    per_context_token_s: float = 1.0e-8
+
+    def __post_init__(self) -> None:
+        for name in ("base_s", "per_prefill_token_s", "per_decode_s", "per_context_token_s"):
+            _check(f"step_time.{name}", getattr(self, name), 0, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueWeights:
+    """Weights of the value's terms, each term in seconds (see runtime/value.py); the lowest value goes first."""
+
+    stage_one: float = 0.1  # expected cost of the turn: share of the KV cache x time held
+    uncached: float = 1.0  # time to compute the prompt tokens that are not cached
+    output: float = 0.0  # time to decode what is still to come
+    remaining: float = 0.05  # decode and prefill time of the session's turns still to come
+    waiting: float = 0.0  # time waited, subtracted
+    slack: float = 0.0  # time left to the TTFT deadline
+
+    def __post_init__(self) -> None:
+        for weight in dataclasses.fields(self):
+            _check(f"weights.{weight.name}", getattr(self, weight.name), 0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetGains:
+    """Token-budget controller: proportional-integral on the step time's distance to its target."""
+
+    min_tokens: int = 512
+    proportional: float = 0.5  # budget share a relative error of 1
+    integral: float = 0.05  # the same, a step
+    target: float = 0.8  # share of slo.tpot_s that a step may take
+
+    def __post_init__(self) -> None:
+        _check("budget.min_tokens", self.min_tokens, 1, 1 << 20)
+        _check("budget.proportional", self.proportional, 0, 100)
+        _check("budget.integral", self.integral, 0, 100)
+        _check("budget.target", self.target, 0.01, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    slo: Slo = field(default_factory=Slo)
+    weights: ValueWeights = field(default_factory=ValueWeights)
+    budget: BudgetGains = field(default_factory=BudgetGains)
+    step_time: StepTime = field(default_factory=StepTime)
+    max_wait_s: float = 60.0  # whoever waits longer goes first
+    profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on
+
+    def __post_init__(self) -> None:
+        _check("max_wait_s", self.max_wait_s, 1e-3, 86400)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Raises SettingsError for an unknown or missing key and for any value out of range."""
+        parts = {"slo": Slo, "weights": ValueWeights, "budget": BudgetGains, "step_time": StepTime}
+        fields = _exactly(cls, value, "")
+        for name, part in parts.items():
+            if not isinstance(value[name], Mapping):
+                raise SettingsError(f"scheduler.json: {name} must be an object; retrain or correct it")
+            fields[name] = part(**_exactly(part, value[name], f"{name}."))
+        if not isinstance(fields["profile"], str):
+            raise SettingsError("scheduler.json: profile must be a string; retrain or correct it")
+        return cls(**fields)
+
+
+def _exactly(cls: type[Any], value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    names = {part.name for part in dataclasses.fields(cls)}
+    if wrong := sorted(names ^ set(value)):
+        what = ", ".join(f"{prefix}{name} is {'missing' if name in names else 'unknown'}" for name in wrong)
+        raise SettingsError(f"scheduler.json: {what}; the bundle is of another release: retrain it with this one")
+    return dict(value)

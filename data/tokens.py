@@ -8,6 +8,7 @@ from .workload import Session
 
 LOWEST_ID = 100
 HIGHEST_ID = 32_000
+END_ID = 2  # the last token of each turn's output, by which the model ends it
 
 SPLIT_SEEDS = {"train": 1_000_000, "tune": 2_000_000, "report": 3_000_000}
 """What is added to `base.seed`, so that training, tuning and reporting see disjoint sessions."""
@@ -19,6 +20,8 @@ def session_token_ids(session: Session) -> list[int]:
     count = session.prompt_tokens(last) + session.turns[last].output_tokens
     random = np.random.default_rng(zlib.crc32(session.session_id.encode()))
     ids: list[int] = random.integers(LOWEST_ID, HIGHEST_ID, count).tolist()
+    for index, turn in enumerate(session.turns):
+        ids[session.prompt_tokens(index) + turn.output_tokens - 1] = END_ID
     return ids
 
 

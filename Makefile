@@ -21,7 +21,7 @@ env: .venv/.complete  ## make .venv from requirements.lock, after checking Pytho
 	touch $@
 
 repro: env  ## the whole DVC pipeline on real input, then the table of scheduling policies; does only what is not done
-	$(BIN)/dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo; cat reports/evaluate/table.md
 
 test: env  ## all tests: unit, integration on vLLM's own scheduler, end to end on a real server

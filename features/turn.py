@@ -44,7 +44,10 @@ _SCALARS = (
 TURN_FEATURES = (
     *_SCALARS,
     *bucket_features("last_tool", TOOL_BUCKETS, "the session's last tool"),
-    *(Feature(f"tail_{i}", "n-grams", f"uni- and bigrams of the prompt's tail in hash bucket {i}") for i in range(TAIL_BUCKETS)),
+    *(
+        Feature(f"tail_{i}", "n-grams", f"uni- and bigrams of the prompt's tail in hash bucket {i}")
+        for i in range(TAIL_BUCKETS)
+    ),
 )
 _TOOL_AT = len(_SCALARS)
 _TAIL_AT = _TOOL_AT + TOOL_BUCKETS

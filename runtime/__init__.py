@@ -1,0 +1,21 @@
+"""What is deployed: the vLLM scheduler and its parts. Importing it needs no vLLM; the two classes load on first use."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .middleware import AugServeMiddleware
+    from .scheduler import AugServeScheduler
+
+__all__ = ["AugServeMiddleware", "AugServeScheduler"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AugServeScheduler":
+        from .scheduler import AugServeScheduler
+
+        return AugServeScheduler
+    if name == "AugServeMiddleware":
+        from .middleware import AugServeMiddleware
+
+        return AugServeMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

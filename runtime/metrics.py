@@ -1,0 +1,108 @@
+"""AugServe's counters in the engine's process, and their way to the /metrics of the API server's process."""
+
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
+
+from ..data.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "AUGSERVE_METRICS_FOLDER"
+"""Set by the plugin in the API server's process, inherited by the engines: each writes `<pid>.prom` there."""
+PUBLISH_S = 1.0
+
+
+class Metrics:
+    """All counters, labelled by the engine's number (one an engine of data parallelism).
+
+    Where vLLM runs prometheus_client in its multiprocess mode, that mode carries the values to /metrics. Otherwise a
+    thread writes them, at most once in PUBLISH_S, to a file that the plugin's collector reads.
+    """
+
+    def __init__(self, engine: int, version: str, mode: str) -> None:
+        multiprocess = values.ValueClass is not values.MutexValue
+        registry = CollectorRegistry()
+        label = str(engine)
+
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(name, meaning, ["engine"], registry=registry).labels(label)
+
+        def gauge(name: str, meaning: str) -> Gauge:
+            return Gauge(name, meaning, ["engine"], registry=registry, multiprocess_mode="mostrecent").labels(label)
+
+        self.predictions = counter("augserve_predictions", "Turns whose output, session and pause were predicted.")
+        self.reorders = counter(
+            "augserve_reorders", "Steps in which the value order put another turn first than vLLM's."
+        )
+        self.recorder_dropped = counter("augserve_recorder_dropped", "Trace rows that could not be kept.")
+        self.token_budget = gauge(
+            "augserve_token_budget", "Token budget of the last step (in shadow mode: as it would be)."
+        )
+        self.sessions = gauge("augserve_sessions", "Sessions that are remembered.")
+        self._fallbacks = Counter(
+            "augserve_fallbacks",
+            "Decisions left to vLLM's own way, by reason.",
+            ["reason", "engine"],
+            registry=registry,
+        )
+        self._engine = label
+        info = Gauge(
+            "augserve_info",
+            "Always 1; its labels name the bundle's version and the mode.",
+            ["version", "mode", "engine"],
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        info.labels(version, mode, label).set(1)
+        folder = os.environ.get(FOLDER_VARIABLE)
+        self._publisher = None
+        if folder and not multiprocess:
+            self._publisher = _Publisher(registry, Path(folder) / f"{os.getpid()}.prom")
+
+    def fallback(self, reason: str) -> None:
+        self._fallbacks.labels(reason, self._engine).inc()
+
+    def close(self) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+
+
+class _Publisher:
+    """Writes the registry's text to a file whenever it has changed."""
+
+    def __init__(self, registry: CollectorRegistry, path: Path) -> None:
+        self._registry = registry
+        self._path = path
+        self._last = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="augserve-metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._publish()
+            except Exception as error:  # noqa: BLE001 — metrics never stop the engine
+                logger.warning(
+                    "augserve: cannot publish metrics to %s (%r); /metrics goes without them", self._path, error
+                )
+                return
+            if self._stop.wait(PUBLISH_S):
+                return
+
+    def _publish(self) -> None:
+        text = generate_latest(self._registry).decode()
+        if text != self._last:
+            write_text(self._path, text)
+            self._last = text

@@ -1,0 +1,205 @@
+"""The one module that knows vLLM's internals: what is relied on, checked at start, and read or set nowhere else."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from vllm import __version__ as vllm_version
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.block_pool import BlockPool
+from vllm.v1.core.kv_cache_coordinator import UnitaryKVCacheCoordinator
+from vllm.v1.core.kv_cache_manager import KVCacheManager
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import RequestQueue, SchedulingPolicy, create_request_queue
+from vllm.v1.engine import EngineCoreOutputs
+from vllm.v1.kv_cache_interface import FullAttentionSpec
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+__all__ = [
+    "AsyncScheduler",
+    "EngineCoreOutputs",
+    "KvCache",
+    "ModelRunnerOutput",
+    "Request",
+    "RequestQueue",
+    "RequestStatus",
+    "SchedulerOutput",
+    "SchedulingPolicy",
+    "UnsupportedVllmError",
+    "check_scheduler",
+    "check_vllm",
+    "create_request_queue",
+    "engine_number",
+    "extra_args",
+    "is_decode",
+    "sampling",
+    "set_token_budget",
+    "steers_budget",
+    "token_budget",
+]
+
+SUPPORTED = ((0, 32), (0, 33))
+"""Versions of vLLM from the first, below the second."""
+
+_SIGNATURES: Mapping[Any, tuple[str, ...]] = {
+    AsyncScheduler.schedule: ("self", "throttle_prefills"),
+    AsyncScheduler.add_request: ("self", "request"),
+    AsyncScheduler.finish_requests: ("self", "request_ids", "finished_status"),
+    AsyncScheduler.update_from_output: ("self", "scheduler_output", "model_runner_output"),
+    AsyncScheduler.shutdown: ("self",),
+    BlockPool.get_cached_block: ("self", "block_hash", "kv_cache_group_ids"),
+    KVCacheManager.get_computed_blocks: ("self", "request"),
+    create_request_queue: ("policy",),
+}
+_QUEUE_METHODS = frozenset(
+    {
+        "add_request",
+        "pop_request",
+        "peek_request",
+        "prepend_request",
+        "prepend_requests",
+        "remove_request",
+        "remove_requests",
+        "__bool__",
+        "__len__",
+        "__iter__",
+    }
+)
+_ATTRIBUTES = (
+    "requests",
+    "waiting",
+    "kv_holding_waiting",
+    "deferred_waiting",
+    "running",
+    "policy",
+    "kv_cache_manager",
+    "max_num_scheduled_tokens",
+    "max_num_running_reqs",
+    "scheduler_config",
+    "current_step",
+    "block_size",
+)
+
+
+class UnsupportedVllmError(ValueError):
+    """This vLLM is not one that AugServe knows; the message names what differs."""
+
+
+def check_vllm(version: str | None = None) -> None:
+    """Raises UnsupportedVllmError unless this vLLM's version and every method relied on are as known."""
+    version = version or vllm_version
+    low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+    try:
+        found = tuple(int(part) for part in version.split(".")[:2])
+    except ValueError:
+        found = (0, 0)
+    if not SUPPORTED[0] <= found < SUPPORTED[1]:
+        raise UnsupportedVllmError(
+            f"vLLM {version} is not supported: AugServe knows {low} up to below {high}; install one of these"
+        )
+    for function, names in _SIGNATURES.items():
+        if tuple(inspect.signature(function).parameters) != names:
+            raise UnsupportedVllmError(
+                f"vLLM {version}: {function.__qualname__} takes other arguments than ({', '.join(names)}); {_REMEDY}"
+            )
+    if RequestQueue.__abstractmethods__ != _QUEUE_METHODS:
+        raise UnsupportedVllmError(f"vLLM {version}: RequestQueue has other methods than known; {_REMEDY}")
+
+
+_REMEDY = "AugServe does not know this build; install a released vLLM that it supports"
+
+
+def check_scheduler(scheduler: AsyncScheduler) -> None:
+    """Raises UnsupportedVllmError where the constructed scheduler lacks an attribute relied on."""
+    if missing := [name for name in _ATTRIBUTES if not hasattr(scheduler, name)]:
+        raise UnsupportedVllmError(f"vLLM {vllm_version}: the scheduler has no {missing[0]}; {_REMEDY}")
+
+
+def engine_number(scheduler: AsyncScheduler) -> int:
+    return int(scheduler.parallel_config.data_parallel_index)
+
+
+def steers_budget(scheduler: AsyncScheduler) -> bool:
+    """Whether a smaller budget is safe: without chunked prefill it would keep long prompts out for ever."""
+    return bool(scheduler.scheduler_config.enable_chunked_prefill) and not scheduler.need_mamba_block_aligned_split
+
+
+def token_budget(scheduler: AsyncScheduler) -> int:
+    """Tokens that the next step may schedule."""
+    return int(scheduler.max_num_scheduled_tokens)
+
+
+def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) -> None:
+    """Set it for the next step, between 1 and the configured budget."""
+    scheduler.max_num_scheduled_tokens = max(1, min(tokens, configured))
+
+
+def sampling(request: Request) -> SamplingParams | None:
+    """None for a pooling request."""
+    return request.sampling_params
+
+
+def extra_args(request: Request) -> Mapping[str, Any] | None:
+    return None if request.sampling_params is None else request.sampling_params.extra_args
+
+
+def is_decode(request: Request, scheduled_tokens: int) -> bool:
+    """Whether a request that schedule() has just given so many tokens decodes, rather than computes its prompt."""
+    before = request.num_computed_tokens - scheduled_tokens
+    return before >= request.num_prompt_tokens and scheduled_tokens <= 1 + len(request.spec_token_ids)
+
+
+class KvCache:
+    """Read-only view of the KV cache: never touches reference counts, the eviction order or the statistics."""
+
+    def __init__(self, manager: KVCacheManager) -> None:
+        self._manager = manager
+        self._pool = manager.block_pool
+        coordinator = manager.coordinator
+        managers = coordinator.single_type_managers
+        self._block_tokens = int(managers[0].block_size) if managers else 1
+        # With one group of full attention and nothing else, a cached block implies those before it, nearly always.
+        self._chained = (
+            isinstance(coordinator, UnitaryKVCacheCoordinator)
+            and isinstance(coordinator.kv_cache_spec, FullAttentionSpec)
+            and not coordinator.eagle_group_ids
+        )
+        self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self._block_tokens
+
+    @property
+    def usage(self) -> float:
+        """Share of the blocks in use, 0 to 1."""
+        return float(self._pool.get_usage())
+
+    @property
+    def free_tokens(self) -> int:
+        """Tokens for which there are free blocks, cached ones that may be evicted included."""
+        return int(self._pool.get_num_free_blocks()) * self._block_tokens
+
+    def cached_tokens(self, request: Request) -> int:
+        """Prompt tokens that the prefix cache holds for the request now.
+
+        Binary search over the request's block hashes: a lower bound of the last cached block's end where an inner
+        block was evicted before a later one (vLLM frees the last blocks of a request first, so this is rare).
+        """
+        if not self._manager.prefix_cache_lookup_enabled(request):
+            return 0
+        if not self._chained:
+            return int(
+                self._manager.coordinator.find_longest_cache_hit(request.block_hashes, request.num_tokens - 1)[1]
+            )
+        hashes = request.block_hashes
+        low, high = 0, min(len(hashes), (request.num_tokens - 1) // self._block_tokens)
+        cached = self._pool.get_cached_block
+        while low < high:
+            middle = (low + high) // 2
+            if cached(hashes[middle], _FIRST_GROUP) is None:
+                high = middle
+            else:
+                low = middle + 1
+        return low * self._block_tokens
+
+
+_FIRST_GROUP = [0]

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,16 @@ SECTIONS = ("base", "model", "gather", "prepare", "train", "export", "profile", 
 
 class ParamsError(ValueError):
     """params.yaml is wrong; the message names the key, the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseParams:
+    """Section `base`, shared by all stages."""
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 1 << 31, "base.seed", self.seed, "in [0, 2^31)")
 
 
 def require(holds: bool, key: str, value: object, rule: str) -> None:

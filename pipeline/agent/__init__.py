@@ -1,0 +1,1 @@
+"""Agent sessions against an OpenAI server: a suite of tasks, tools that really run, and the client that drives them."""

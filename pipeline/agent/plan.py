@@ -1,0 +1,50 @@
+"""What a session is going to do, fixed before it starts: its prompts, its tools and the calls between its turns."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call: the tool's name and its arguments, as the tool's schema has them."""
+
+    tool: str
+    arguments: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlan:
+    """One LLM call. `instruction` is the user's request in turn 0, later what stands below the tool's result."""
+
+    instruction: str
+    style: str  # the form of answer that the instruction asks for (styles.py)
+    tool_use: ToolUse | None  # what follows the turn; None ends the session
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A session as a task writes it, not yet placed in time."""
+
+    system: str
+    tools: tuple[str, ...]  # offered to the model, by name
+    turns: tuple[TurnPlan, ...]
+
+    def __post_init__(self) -> None:
+        assert self.turns, "a session has a turn"
+        *calling, last = (turn.tool_use for turn in self.turns)
+        assert last is None and None not in calling, "each turn but the last is followed by a tool call"
+        assert {use.tool for use in calling if use} <= set(self.tools), "a tool that runs was offered"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    session_id: str
+    kind: str  # the task's name
+    arrival_s: float  # since the start of the run
+    temperature: float
+    seed: int  # of the model's sampling
+    draft: Draft
+
+    def __post_init__(self) -> None:
+        assert math.isfinite(self.arrival_s) and self.arrival_s >= 0

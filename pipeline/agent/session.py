@@ -1,0 +1,153 @@
+"""One agent session against an OpenAI server.
+
+A model of 135M parameters does not call tools dependably. So the tools are offered as an agent offers them, the model
+ends each output by itself, and the *plan* decides which tool really runs next: the assistant's message in the
+conversation is the model's own text with the plan's tool call, and the tool's message the real result of really
+running it, with the next instruction below. What is measured (lengths, timing, tool durations) is real; only the choice
+of the tool is the plan's.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.middleware import hints_of
+from .plan import SessionPlan, ToolUse, TurnPlan
+from .tools.tool import Tool
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+# Without it, a model this small repeats itself until the limit instead of ending its output.
+REPETITION_PENALTY = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSeen:
+    """A turn as the client saw it; times are Unix seconds."""
+
+    session_id: str
+    kind: str
+    turn: int
+    style: str
+    start_s: float
+    first_token_s: float | None  # None: the output was empty
+    finish_s: float
+    prompt_tokens: int
+    output_tokens: int
+    finish_reason: str
+    tool_called: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallSeen:
+    """A tool call as the client timed it."""
+
+    session_id: str
+    turn: int  # the turn that made the call
+    tool: str
+    arguments: str  # JSON
+    start_s: float
+    duration_s: float
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSeen:
+    turns: tuple[TurnSeen, ...]
+    calls: tuple[CallSeen, ...]
+
+
+class SessionRunner:
+    """Runs sessions with one client, one set of tools and one limit on the output."""
+
+    def __init__(self, client: "AsyncOpenAI", model: str, tools: Mapping[str, Tool], max_tokens: int) -> None:
+        self._client = client
+        self._model = model
+        self._tools = tools
+        self._max_tokens = max_tokens
+
+    async def run(self, plan: SessionPlan) -> SessionSeen:
+        """Run a session to its end. Raises openai.OpenAIError when the server refuses or breaks off a turn."""
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": plan.draft.system},
+            {"role": "user", "content": plan.draft.turns[0].instruction},
+        ]
+        turns: list[TurnSeen] = []
+        calls: list[CallSeen] = []
+        for index, turn in enumerate(plan.draft.turns):
+            text, seen = await self._turn(plan, index, turn, messages)
+            turns.append(seen)
+            if turn.tool_use is not None:
+                call = await self._call(plan, index, turn.tool_use)
+                calls.append(call)
+                messages += call_messages(text, call, plan.draft.turns[index + 1].instruction)
+        return SessionSeen(tuple(turns), tuple(calls))
+
+    async def _turn(
+        self, plan: SessionPlan, index: int, turn: TurnPlan, messages: list[dict[str, Any]]
+    ) -> tuple[str, TurnSeen]:
+        start_s = time.time()
+        first_token_s: float | None = None
+        text, reason, usage = "", "", None
+        stream: Any = await self._client.chat.completions.create(  # the messages are built here, so not typed ones
+            model=self._model,
+            messages=messages,  # type: ignore[arg-type]
+            tools=[self._tools[name].specification.to_openai() for name in plan.draft.tools],  # type: ignore[misc]
+            tool_choice="none",
+            max_tokens=self._max_tokens,
+            temperature=plan.temperature,
+            seed=(plan.seed + index) % 2**31,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_headers={"X-Session-ID": plan.session_id},
+            extra_body={"repetition_penalty": REPETITION_PENALTY},
+        )
+        async for chunk in stream:
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                if choice.delta.content:
+                    first_token_s = first_token_s or time.time()
+                    text += choice.delta.content
+                reason = choice.finish_reason or reason
+        return text, TurnSeen(
+            session_id=plan.session_id,
+            kind=plan.kind,
+            turn=index,
+            style=turn.style,
+            start_s=start_s,
+            first_token_s=first_token_s,
+            finish_s=time.time(),
+            prompt_tokens=usage.prompt_tokens,
+            output_tokens=usage.completion_tokens,
+            finish_reason=reason,
+            tool_called=turn.tool_use.tool if turn.tool_use else None,
+        )
+
+    async def _call(self, plan: SessionPlan, turn: int, use: ToolUse) -> CallSeen:
+        start_s, clock_s = time.time(), time.perf_counter()
+        result = await self._tools[use.tool].run(use.arguments)
+        duration_s = time.perf_counter() - clock_s
+        return CallSeen(plan.session_id, turn, use.tool, json.dumps(use.arguments), start_s, duration_s, result)
+
+
+def call_messages(text: str, call: CallSeen, instruction: str) -> list[dict[str, Any]]:
+    """The conversation's next two messages: the model's text with the call, and the result with what is next."""
+    call_id = f"call_{call.turn}"
+    function = {"name": call.tool, "arguments": call.arguments}
+    return [
+        {
+            "role": "assistant",
+            "content": text,
+            "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+        },
+        {"role": "tool", "tool_call_id": call_id, "content": f"{call.result}\n\n{instruction}"},
+    ]
+
+
+def argument_facts(call: CallSeen) -> dict[str, Any]:
+    """Count, bytes and hashed head of a call's arguments, exactly as the deployed middleware tells them."""
+    hints = hints_of({"messages": call_messages("", call, "")})
+    return {key: hints.get(f"augserve_{key}") for key in ("argument_count", "argument_bytes", "argument_head")}

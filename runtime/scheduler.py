@@ -10,16 +10,22 @@ from .. import __version__
 from ..models.predictor import Predictor
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
+from .budget import TokenBudget
 from .deployment import Deployment, parse_deployment
 from .guard import Guard
 from .metrics import Metrics
+from .ordering import Ordering
+from .prediction import Forecaster, PredictorForecaster
 from .recorder import Recorder
 from .sessions import SessionTable
-from .steps import StepFacts, StepLog, step_row
-from .turns import LiveTurn, arrived, pause_row, turn_row
+from .steps import StepFacts
+from .tracing import Tracer, count_tokens, measure_tokens
+from .turns import LiveTurn, arrived
 from .vllm_compat import AsyncScheduler, EngineCoreOutputs, ModelRunnerOutput, Request, RequestStatus, SchedulerOutput
 
 logger = logging.getLogger(f"vllm.{__name__}")  # vLLM's handlers show what is below its own logger
+
+MAX_LOST_TURNS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +50,25 @@ class AugServeScheduler(AsyncScheduler):
         vllm_compat.check_scheduler(self)
         deployment = parse_deployment(self.vllm_config.additional_config)
         artifacts = None if deployment.mode == "observe" else self.load_artifacts(deployment)
-        self._augserve_version = __version__ if artifacts is None else artifacts.version
-        self._augserve_source = deployment.source
+        version = __version__ if artifacts is None else artifacts.version
         self._clock = self.make_clock()
-        self._metrics = Metrics(vllm_compat.engine_number(self), self._augserve_version, deployment.mode)
+        self._metrics = Metrics(vllm_compat.engine_number(self), version, deployment.mode)
         self._guard = Guard(self._clock, self._metrics.fallback)
         self._sessions = SessionTable()
         self._turns: dict[str, LiveTurn] = {}
-        self._steps = StepLog()
-        self._recorder = None
-        if deployment.traces is not None:
-            self._recorder = Recorder(deployment.traces, self._metrics.recorder_dropped.inc)
+        self._new_turns: list[LiveTurn] = []  # arrived since the last step, not predicted yet
         self._kv_cache = vllm_compat.KvCache(self.kv_cache_manager)
-        logger.info(
-            "AugServe %s: mode %s, %s",
-            __version__,
-            deployment.mode,
-            "no bundle" if artifacts is None else f"bundle {artifacts.version}",
-        )
+        self._configured_budget = vllm_compat.token_budget(self)
+        self._active = deployment.mode == "active"
+        self._forecaster: Forecaster | None = None
+        self._ordering: Ordering | None = None
+        self._budget: TokenBudget | None = None
+        if artifacts is not None:
+            self._decide_by(artifacts)
+        recorder = Recorder(deployment.traces, self._metrics.recorder_dropped.inc) if deployment.traces else None
+        self._tracer = Tracer(recorder, deployment.source, version)
+        bundle = "no bundle" if artifacts is None else f"bundle {artifacts.version}"
+        logger.info("AugServe %s: mode %s, %s", __version__, deployment.mode, bundle)
 
     def load_artifacts(self, deployment: Deployment) -> Artifacts:
         """Settings and predictor of the deployment's bundle. Raises DeploymentError or BundleError."""
@@ -70,33 +77,61 @@ class AugServeScheduler(AsyncScheduler):
         bundle = load_bundle(deployment.bundle_folder(), vllm_compat.vllm_version)
         return Artifacts(bundle.settings, bundle.predictor, bundle.version)
 
+    def make_forecaster(self, artifacts: Artifacts) -> Forecaster:
+        """What predicts the turns that arrive."""
+        return PredictorForecaster(artifacts.predictor)
+
     def make_clock(self) -> Callable[[], float]:
         """AugServe's only notion of time, on the clock of `Request.arrival_time`."""
         return time.time
 
+    def _decide_by(self, artifacts: Artifacts) -> None:
+        settings = artifacts.settings
+        self._forecaster = self.make_forecaster(artifacts)
+        self._ordering = Ordering(
+            settings,
+            self._kv_cache,
+            self._turns,
+            self._guard,
+            self._clock,
+            by_priority=self.policy == vllm_compat.SchedulingPolicy.PRIORITY,
+            shadow=not self._active,
+        )
+        self.waiting = self._ordering.queue
+        if vllm_compat.steers_budget(self):
+            target_s = settings.budget.target * settings.slo.tpot_s
+            self._budget = TokenBudget(settings.budget, target_s, self._configured_budget)
+
     def add_request(self, request: Request) -> None:
         if request.request_id not in self.requests:  # else the next input of a streaming session
-            self._guard.call("arrival", lambda: self._arrived(request), None)
+            self._guard.call("arrival", lambda: self._arrive(request), None)
         super().add_request(request)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         start_s = self._clock()
         began = time.perf_counter()
+        if self._new_turns:
+            turns, self._new_turns = self._new_turns, []
+            self._guard.call("prediction", lambda: self._predict(turns), None)
+        if self._ordering is not None and not self._guard.call("order", lambda: self._rank(start_s), False):
+            self._ordering.queue.unrank()
+        if self._budget is not None and not self._guard.call("budget", lambda: self._steer(start_s), False):
+            vllm_compat.set_token_budget(self, self._configured_budget, self._configured_budget)
         output = super().schedule(throttle_prefills)
         schedule_s = time.perf_counter() - began
-        self._guard.call("step", lambda: self._scheduled(output, start_s, schedule_s), None)
+        self._guard.call("step", lambda: self._note_step(output, start_s, schedule_s), None)
         return output
 
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, EngineCoreOutputs]:
         outputs = super().update_from_output(scheduler_output, model_runner_output)
-        self._guard.call("output", lambda: self._answered(scheduler_output, outputs), None)
+        self._guard.call("output", lambda: self._note_output(scheduler_output, outputs), None)
         return outputs
 
     def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus) -> list[Request]:
         finished = super().finish_requests(request_ids, finished_status)
-        self._guard.call("finish", lambda: self._ended(finished), None)
+        self._guard.call("finish", lambda: self._note_finished(finished), None)
         return finished
 
     def shutdown(self) -> None:
@@ -105,47 +140,69 @@ class AugServeScheduler(AsyncScheduler):
         finally:
             super().shutdown()
 
-    def _arrived(self, request: Request) -> None:
+    def _arrive(self, request: Request) -> None:
         live, pause = arrived(request, self._sessions, request.arrival_time)
         self._turns[request.request_id] = live
         self._metrics.sessions.set(len(self._sessions))
-        if self._recorder is not None and pause is not None:
-            row = pause_row(live, pause, self._augserve_source)
-            if row is not None:
-                self._recorder.add("tool_calls", row)
+        if self._forecaster is not None:
+            self._new_turns.append(live)
+        if pause is not None:
+            self._tracer.pause_ended(live, pause)
 
-    def _scheduled(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
-        if not output.num_scheduled_tokens:
+    def _predict(self, turns: list[LiveTurn]) -> None:
+        """Predict all that has arrived since the last step, in one batch."""
+        if self._forecaster is None or self._ordering is None:
             return
-        decodes = context_tokens = prefill_tokens = 0
-        requests = self.requests
-        for request_id, tokens in output.num_scheduled_tokens.items():
-            request = requests[request_id]
-            context_tokens += request.num_computed_tokens
-            if vllm_compat.is_decode(request, tokens):
-                decodes += 1
+        forecasts = self._forecaster.forecast(turns)
+        for live, forecast in zip(turns, forecasts, strict=True):
+            if forecast is None:
+                self._metrics.fallback("prediction")
             else:
-                prefill_tokens += tokens
+                live.forecast = forecast
+                self._metrics.predictions.inc()
+                self._ordering.queue.refresh(live.request)
+
+    def _rank(self, now_s: float) -> bool:
+        if self._ordering is not None and self._ordering.rank(now_s, len(self.running)):
+            self._metrics.reorders.inc()
+        return True
+
+    def _steer(self, now_s: float) -> bool:
+        if self._budget is not None:
+            decodes = sum(not request.is_prefill_chunk for request in self.running)
+            tokens = self._budget.tokens(decodes * (1 + self.num_spec_tokens), now_s)
+            self._metrics.token_budget.set(tokens)
+            if self._active:
+                vllm_compat.set_token_budget(self, tokens, self._configured_budget)
+        return True
+
+    def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
+        scheduled = output.num_scheduled_tokens
+        if not scheduled:
+            return
+        if len(self._turns) > len(self.requests) + MAX_LOST_TURNS:
+            self._forget_lost_turns()
+        exact = self._tracer.exact
+        counts = measure_tokens(scheduled, self.requests) if exact else count_tokens(scheduled)
         running, waiting = self.get_request_counts()
         facts = StepFacts(
-            step=self.current_step,
-            start_s=start_s,
-            prefill_tokens=prefill_tokens,
-            decode_sequences=decodes,
-            context_tokens=context_tokens,
+            self.current_step,
+            start_s,
+            *counts,
             kv_usage=self._kv_cache.usage,
             waiting=waiting,
             running=running,
             token_budget=vllm_compat.token_budget(self),
             schedule_s=schedule_s,
         )
-        self._steps.scheduled(output, facts)
+        self._tracer.step_scheduled(output, facts)
 
-    def _answered(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:
+    def _note_output(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:
         now_s = self._clock()
-        step = self._steps.finished(scheduler_output, now_s)
-        if step is not None and self._recorder is not None:
-            self._recorder.add("steps", step_row(*step, self._augserve_source))
+        step = self._tracer.step_ended(scheduler_output, now_s)
+        if step is not None and self._budget is not None:
+            facts, step_s = step
+            self._budget.measured(step_s, facts.decode_sequences, now_s)
         turns = self._turns
         for of_client in outputs.values():
             for output in of_client.outputs:
@@ -157,24 +214,27 @@ class AugServeScheduler(AsyncScheduler):
                     if output.prefill_stats is not None:
                         live.cached_tokens = output.prefill_stats.num_cached_tokens
                 if output.finish_reason is not None and live.request.is_finished():
-                    self._finished(live, now_s, str(output.finish_reason))
+                    self._finish(live, now_s, str(output.finish_reason))
 
-    def _ended(self, requests: list[Request]) -> None:
+    def _note_finished(self, requests: list[Request]) -> None:
         now_s = self._clock()
         for request in requests:
             live = self._turns.get(request.request_id)
             if live is not None:
-                self._finished(live, now_s, str(request.get_finished_reason()))
+                self._finish(live, now_s, str(request.get_finished_reason()))
 
-    def _finished(self, live: LiveTurn, now_s: float, reason: str) -> None:
-        del self._turns[live.request.request_id]
+    def _finish(self, live: LiveTurn, now_s: float, reason: str) -> None:
+        request = live.request
+        del self._turns[request.request_id]
         if reason in ("stop", "length"):
-            tokens = live.request.num_output_tokens
-            self._sessions.turn_finished(live.session_id, now_s, live.request.num_prompt_tokens, tokens)
-        if self._recorder is not None:
-            self._recorder.add("turns", turn_row(live, self._augserve_source, self._augserve_version, now_s, reason))
+            self._sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
+        self._tracer.turn_ended(live, now_s, reason)
+
+    def _forget_lost_turns(self) -> None:
+        """Drop turns whose end was missed, as happens while `output` or `finish` is suspended."""
+        for request_id in self._turns.keys() - self.requests.keys():
+            del self._turns[request_id]
 
     def _close(self) -> None:
-        if self._recorder is not None:
-            self._recorder.close()
+        self._tracer.close()
         self._metrics.close()

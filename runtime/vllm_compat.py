@@ -38,6 +38,7 @@ __all__ = [
     "set_token_budget",
     "steers_budget",
     "token_budget",
+    "vllm_version",
 ]
 
 SUPPORTED = ((0, 32), (0, 33))

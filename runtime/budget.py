@@ -1,0 +1,45 @@
+"""The token budget of a step, steered by the step time that is measured."""
+
+from ..models.settings import BudgetGains
+
+IDLE_S = 5.0
+"""Without a decode for so long, the past says nothing about the load that comes."""
+
+
+class TokenBudget:
+    """Proportional-integral control of the share of the configured budget that a step may use.
+
+    A step that takes longer than the target lowers the share, a shorter one raises it. The integral part moves only
+    where the share is not already at its bound in that direction (anti-windup). With no decode running there is
+    nobody to protect: the whole budget.
+    """
+
+    def __init__(self, gains: BudgetGains, target_s: float, configured: int) -> None:
+        self._gains = gains
+        self._target_s = target_s
+        self._configured = configured
+        self._least = min(gains.min_tokens, configured)
+        self._integral = 0.0
+        self._share = 1.0
+        self._measured_s = float("-inf")
+
+    def measured(self, step_s: float, decodes: int, now_s: float) -> None:
+        """Note a finished step: its time, and how many requests decoded in it (without any, it tells nothing)."""
+        if decodes == 0:
+            return
+        if now_s - self._measured_s > IDLE_S:
+            self._integral = 0.0
+        self._measured_s = now_s
+        error = (self._target_s - step_s) / self._target_s
+        least = self._least / self._configured
+        stuck_high = self._share >= 1.0 and error > 0
+        stuck_low = self._share <= least and error < 0
+        if not stuck_high and not stuck_low:
+            self._integral = min(max(self._integral + self._gains.integral * error, least - 1.0), 0.0)
+        self._share = min(max(1.0 + self._integral + self._gains.proportional * min(error, 0.0), least), 1.0)
+
+    def tokens(self, decode_tokens: int, now_s: float) -> int:
+        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take."""
+        if decode_tokens == 0 or now_s - self._measured_s > IDLE_S:
+            return self._configured
+        return min(max(round(self._share * self._configured), self._least, decode_tokens), self._configured)

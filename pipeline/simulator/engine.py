@@ -1,0 +1,97 @@
+"""Build vLLM's real scheduler without a worker: its configuration, KV-cache manager, prefix cache and block hasher."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Read at vLLM's import. A simulation is thousands of engine starts and steps: its log would be noise.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+import torch
+from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.utils.hashing import get_hash_fn_by_name
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
+from .errors import SimulationError
+from .profile import EngineLimits
+
+BLOCK_TOKENS = 16  # vLLM's default on GPUs
+HASH = "sha256"  # the fastest of vLLM's that is always installed
+BlockHasher = Callable[[Request], list[Any]]
+
+# The scheduler asks the model's config only for its maximal length and its kind: any decoder-only text model does.
+_MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "torch_dtype": "bfloat16",
+}
+
+
+def build_scheduler(
+    scheduler: type[AsyncScheduler], limits: EngineLimits, additional_config: dict[str, Any] | None = None
+) -> AsyncScheduler:
+    """A scheduler as vLLM would start it on an engine of these limits. Raises SimulationError as vLLM would refuse to."""
+    blocks = limits.kv_tokens // BLOCK_TOKENS
+    if limits.max_model_len > blocks * BLOCK_TOKENS:
+        raise SimulationError(
+            f"profile: max_model_len {limits.max_model_len} exceeds the KV cache of {limits.kv_tokens} tokens; lower it"
+        )
+    config = VllmConfig(
+        model_config=_model_config(limits.max_model_len),
+        cache_config=CacheConfig(block_size=BLOCK_TOKENS, enable_prefix_caching=True, prefix_caching_hash_algo=HASH),
+        scheduler_config=SchedulerConfig.default_factory(
+            max_num_seqs=limits.max_num_seqs,
+            max_num_batched_tokens=limits.max_num_batched_tokens,
+            max_model_len=limits.max_model_len,
+            enable_chunked_prefill=True,
+            async_scheduling=True,
+        ),
+        additional_config=additional_config or {},
+    )
+    config.scheduler_config.async_scheduling = True  # the CPU platform, on which simulations run, turns it off
+    config.cache_config.num_gpu_blocks = blocks
+    spec = FullAttentionSpec(block_size=BLOCK_TOKENS, num_kv_heads=8, head_size=128, dtype=torch.bfloat16)
+    return scheduler(
+        vllm_config=config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
+        ),
+        structured_output_manager=StructuredOutputManager(config),
+        block_size=BLOCK_TOKENS,
+    )
+
+
+@cache
+def block_hasher() -> BlockHasher:
+    hash_function = get_hash_fn_by_name(HASH)
+    init_none_hash(hash_function)
+    hasher: BlockHasher = get_request_block_hasher(BLOCK_TOKENS, hash_function)
+    return hasher
+
+
+@cache
+def _model_config(max_model_len: int) -> ModelConfig:
+    with tempfile.TemporaryDirectory() as folder:
+        config = {**_MODEL, "max_position_embeddings": max_model_len}
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return ModelConfig(
+            model=folder,
+            skip_tokenizer_init=True,
+            dtype="bfloat16",
+            max_model_len=max_model_len,
+            generation_config="vllm",
+        )

@@ -1,0 +1,186 @@
+"""The event loop: a turn arrives, the engine steps, a tool returns.
+
+The engine's part mirrors vLLM's `EngineCore.step_with_batch_queue`: up to two batches are under way, so a step is
+scheduled while the one before it runs, and learns of its tokens only one step later.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.engine import EngineCoreOutput
+from vllm.v1.request import Request
+
+from ...data.tokens import END_ID, session_token_ids
+from ...data.workload import Session
+from .clock import VirtualClock
+from .engine import block_hasher
+from .errors import SimulationError
+from .forward import ForwardPass, Output, Step
+from .profile import StepProfile
+from .records import EngineTotals, SimulationResult, TurnRecord
+
+BATCHES_UNDER_WAY = 2
+IDLE_TICK_S = 0.005  # how long the engine idles when the scheduler, with requests waiting, schedules nothing
+IDLE_LIMIT_S = 600.0  # after so much of it in a row with nothing else to happen, the simulation is stuck
+
+
+class Simulation:
+    """Runs `sessions` through `scheduler` on an engine of `profile`, on `clock`. One run an instance."""
+
+    def __init__(
+        self,
+        scheduler: AsyncScheduler,
+        profile: StepProfile,
+        clock: VirtualClock,
+        sessions: Sequence[Session],
+        on_time: Callable[[float], None] | None = None,
+    ) -> None:
+        refuse_misfits(sessions, profile)
+        self._scheduler = scheduler
+        self._clock = clock
+        self._on_time = on_time
+        self._forward = ForwardPass(profile)
+        self._under_way: deque[tuple[float, Step]] = deque()
+        self._engine_free_s = 0.0
+        self._idle_s = 0.0
+        self._sessions = sessions
+        self._ids: dict[int, list[int]] = {}  # token ids of the sessions that are running
+        self._open: dict[str, tuple[int, TurnRecord, Request]] = {}
+        self._turns: list[TurnRecord] = []
+        self._totals = EngineTotals()
+        # (time, session's index, turn): a session has one event at most, so the order is total.
+        self._events = [(session.arrival_s, index, 0) for index, session in enumerate(sessions)]
+        heapq.heapify(self._events)
+
+    def run(self, until_s: float | None = None) -> SimulationResult:
+        """Run until nothing is left to do, or to virtual time `until_s`."""
+        clock, scheduler, events = self._clock, self._scheduler, self._events
+        while until_s is None or clock.now < until_s:
+            while events and events[0][0] <= clock.now:
+                self._arrive(*heapq.heappop(events))
+            if scheduler.has_requests() or self._under_way:
+                self._step()
+            elif events:
+                clock.advance_to(events[0][0])
+            else:
+                break
+            if self._on_time is not None:
+                self._on_time(clock.now)
+        for _, record, request in self._open.values():
+            record.preemptions = request.num_preemptions
+        planned = {record.session_id: 0 for record in self._turns}
+        planned = {s.session_id: len(s.turns) for s in self._sessions if s.session_id in planned}
+        return SimulationResult(tuple(self._turns), self._totals, clock.now, planned)
+
+    def _arrive(self, time_s: float, index: int, turn: int) -> None:
+        session = self._sessions[index]
+        ids = self._ids.get(index)
+        if ids is None:
+            ids = self._ids[index] = session_token_ids(session)
+        at = session.prompt_tokens(turn)
+        request_id = f"{session.session_id}/{turn}"
+        request = Request(
+            request_id=request_id,
+            prompt_token_ids=ids[:at],
+            sampling_params=_sampling_params(session, turn),
+            pooling_params=None,
+            arrival_time=time_s,
+            block_hasher=block_hasher(),
+            session_id=session.session_id,
+        )
+        record = TurnRecord(session.session_id, session.kind, turn, turn + 1 == len(session.turns), time_s, at)
+        self._turns.append(record)
+        self._open[request_id] = (index, record, request)
+        self._forward.outputs[request_id] = Output(ids, at, at + session.turns[turn].output_tokens)
+        self._scheduler.add_request(request)
+
+    def _step(self) -> None:
+        """One call of vLLM's engine loop: schedule if there is room, else wait for the oldest step's output."""
+        if self._scheduler.has_requests():
+            scheduled = self._scheduler.schedule()
+            step = self._forward.begin(self._scheduler, scheduled)
+            self._engine_free_s = max(self._engine_free_s, self._clock.now) + step.step_s
+            self._under_way.append((self._engine_free_s, step))
+            executed = scheduled.total_num_scheduled_tokens > 0
+            if executed:
+                self._idle_s = 0.0
+                self._totals.steps += 1
+                self._totals.tokens_scheduled += scheduled.total_num_scheduled_tokens
+                self._totals.busy_s += step.step_s
+            elif all(waiting.scheduled.total_num_scheduled_tokens == 0 for _, waiting in self._under_way):
+                self._idle()
+            if len(self._under_way) < BATCHES_UNDER_WAY and (executed or self._scheduler.has_requests()):
+                return
+        if self._under_way:
+            self._finish_oldest()
+
+    def _finish_oldest(self) -> None:
+        ends_s, step = self._under_way.popleft()
+        self._clock.advance_to(ends_s)
+        outputs = self._scheduler.update_from_output(step.scheduled, self._forward.end(step))
+        for client in outputs.values():
+            for output in client.outputs:
+                self._heed(output)
+
+    def _heed(self, output: EngineCoreOutput) -> None:
+        index, record, request = self._open[output.request_id]
+        now = self._clock.now
+        if output.prefill_stats is not None:
+            record.cached_tokens = output.prefill_stats.num_cached_tokens
+        if output.new_token_ids:
+            if record.first_token_s is None:
+                record.first_token_s = now
+            record.output_tokens += len(output.new_token_ids)
+        if output.finish_reason is None:
+            return
+        record.finish_s = now
+        record.preemptions = request.num_preemptions
+        del self._open[output.request_id], self._forward.outputs[output.request_id]
+        tool_call = self._sessions[index].turns[record.turn].tool_call
+        if tool_call is None:
+            del self._ids[index]
+        else:
+            heapq.heappush(self._events, (now + tool_call.duration_s, index, record.turn + 1))
+
+    def _idle(self) -> None:
+        """Nothing was scheduled and nothing runs: let time pass, to the next event or by a tick."""
+        if not self._scheduler.get_num_unfinished_requests():
+            return  # only the notice of finished requests was flushed
+        tick_s = IDLE_TICK_S
+        if self._events:
+            tick_s = max(min(self._events[0][0] - self._clock.now, IDLE_TICK_S), 1e-9)
+        self._idle_s += tick_s
+        if self._idle_s > IDLE_LIMIT_S:
+            raise SimulationError(
+                f"simulation: {len(self._open)} requests wait and {type(self._scheduler).__name__} schedules none of them "
+                f"for {IDLE_LIMIT_S:.0f} s; the scheduler holds them back for good"
+            )
+        self._clock.advance_to(self._clock.now + tick_s)
+
+
+def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
+    """Raise SimulationError for a session that the engine's API would reject: longer than the model's context."""
+    longest = profile.limits.max_model_len
+    for session in sessions:
+        tokens = session.prompt_tokens(len(session.turns) - 1) + session.max_tokens
+        if tokens > longest:
+            raise SimulationError(
+                f"workload: session {session.session_id} needs {tokens} tokens, the model of profile {profile.name} "
+                f"takes {longest}; leave the session out"
+            )
+        if any(turn.output_tokens > session.max_tokens for turn in session.turns):
+            raise SimulationError(
+                f"workload: session {session.session_id} has an output beyond its max_tokens of {session.max_tokens}; "
+                "cut the output or raise max_tokens"
+            )
+
+
+def _sampling_params(session: Session, turn: int) -> SamplingParams:
+    """What the session's client sends, with what the middleware would add."""
+    extra: dict[str, object] = {"augserve_tools_offered": session.tools_offered}
+    if turn and (call := session.turns[turn - 1].tool_call) is not None:
+        extra["augserve_last_tool"] = call.tool
+    return SamplingParams(max_tokens=session.max_tokens, stop_token_ids=[END_ID], extra_args=extra)

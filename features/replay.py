@@ -1,7 +1,7 @@
 """The past, replayed in the order of time, so that training rows hold what serving knew at each moment and no more."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -40,15 +40,15 @@ class PastTurn:
 class Replayed:
     """A turn's vectors: at its arrival, and at its finish for the call that followed.
 
-    `call_features` know the call's tool and arguments; `blind_call_features` do not, as where the engine has to guess
-    before the tool is told. Both are None where no call followed or the turn never finished.
+    `expected_call_features` are what serving knows at the arrival of the call that may follow: the session's last tool
+    stands for its tool. `call_features` know the call's tool and arguments; None where no call followed.
     """
 
     past: PastTurn
     last_tool: str | None  # at arrival
     turn_features: NDArray[np.float32]
-    call_features: NDArray[np.float32] | None = field(default=None)
-    blind_call_features: NDArray[np.float32] | None = field(default=None)
+    expected_call_features: NDArray[np.float32]
+    call_features: NDArray[np.float32] | None = None
 
 
 class _Moment(IntEnum):
@@ -70,7 +70,8 @@ def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
     for _, session_id, turn, moment, past in sorted(_events(turns), key=lambda event: event[:4]):
         session = sessions.setdefault(session_id, SessionHistory())
         if moment is _Moment.ARRIVAL:
-            replayed = Replayed(past, session.last_tool, turn_features(past.facts, session, tools))
+            expected = tool_call_features(ToolCallFacts(session.last_tool, turn), session, tools)
+            replayed = Replayed(past, session.last_tool, turn_features(past.facts, session, tools), expected)
             if past.finish_s is None:
                 yield replayed
             else:
@@ -80,7 +81,6 @@ def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
             replayed = open_turns.pop((session_id, turn))
             if past.call is not None:
                 replayed.call_features = tool_call_features(_call_facts(past.call, turn), session, tools)
-                replayed.blind_call_features = tool_call_features(ToolCallFacts(None, turn), session, tools)
             yield replayed
         elif past.call is not None:
             session.tool_returned(past.call.tool, past.call.duration_s)

@@ -75,6 +75,14 @@ class TrainingSet:
         """What the models learn: log(max(value, floor))."""
         return np.asarray(np.log(np.maximum(self.values, self.target.floor)), np.float32)
 
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each row, mean 1: a source weighs with the root of its size, so that a large one does not drown a
+        small one and a row of a small one is not learned by heart."""
+        _, index, counts = np.unique(self.sources, return_inverse=True, return_counts=True)
+        weights = (1 / np.sqrt(counts))[index]
+        return np.asarray(weights / weights.mean(), np.float64)
+
     def select(self, mask: NDArray[np.bool_]) -> "TrainingSet":
         """The rows where `mask` holds. Raises TrainingError where there are none."""
         texts = (column[mask] for column in (self.sources, self.sessions, self.parts, self.groups))

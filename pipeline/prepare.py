@@ -165,9 +165,9 @@ def _add(examples: Examples, source: str, replayed: Replayed, remaining: int | N
         add(OUTPUT_LENGTH, group, float(past.output_tokens), replayed.turn_features)
     if remaining is not None:
         add(SESSION_REMAINING, group, float(remaining), replayed.turn_features)
-    if past.call is not None and replayed.call_features is not None and replayed.blind_call_features is not None:
+    if past.call is not None and replayed.call_features is not None:
         add(TOOL_DURATION, past.call.tool or NO_GROUP, past.call.duration_s, replayed.call_features)
-        add(TOOL_DURATION, group, past.call.duration_s, replayed.blind_call_features)
+        add(TOOL_DURATION, group, past.call.duration_s, replayed.expected_call_features)
 
 
 def split(examples: Examples, params: PrepareParams) -> list[TrainingSet]:

@@ -10,7 +10,7 @@ from .turns import LiveTurn
 from .value import Column, Load, decode_step_s, keys
 from .vllm_compat import KvCache, Request
 
-PROBES = 32
+PROBES = 16
 """Requests whose cached tokens are looked up in a step: so many of the foremost, and as many in rotation."""
 
 
@@ -84,13 +84,13 @@ class Ordering:
         for request in queue.head(PROBES):
             slot = queue.slot(request)
             if slot is not None:
-                cached[slot] = self._kv_cache.cached_tokens(request)
+                cached[slot] = self._kv_cache.cached_tokens(request, int(cached[slot]))
         count = len(queue)
         if self._next_probe >= count:
             self._next_probe = 0
         end = min(self._next_probe + PROBES, count)
         for slot in range(self._next_probe, end):
-            cached[slot] = self._kv_cache.cached_tokens(queue.requests[slot])
+            cached[slot] = self._kv_cache.cached_tokens(queue.requests[slot], int(cached[slot]))
         self._next_probe = end
 
 

@@ -76,11 +76,11 @@ class WaitingQueue(RequestQueue):
 
     def reorders(self, keys: Floats) -> bool:
         """Whether `keys` would let another request go first than vLLM's own order does."""
-        candidates = self._first_class()
-        if len(candidates) < 2:
-            return False
-        own = candidates[np.argmin(self._order[_OWN_KEY, candidates])]
-        return bool(keys[own] > keys[candidates].min())
+        own = self._order[_OWN_KEY, : len(keys)]
+        if self._by_priority:
+            foremost = self._first_class()
+            own, keys = own[foremost], keys[foremost]
+        return bool(len(keys) and keys[own.argmin()] > keys.min())
 
     def add_request(self, request: Request) -> None:
         self._back += 1

@@ -49,8 +49,8 @@ def decode_step_s(step: StepTime, running: int, context_tokens: float) -> float:
 
 
 def prefill_s(step: StepTime, tokens: Floats) -> Floats:
-    """Time to compute so many tokens; none takes none."""
-    return np.where(tokens > 0, step.base_s + step.per_prefill_token_s * tokens, 0.0)
+    """Time to compute so many tokens, at least one: vLLM computes the last token of a prompt even if all are cached."""
+    return step.base_s + step.per_prefill_token_s * tokens
 
 
 def stage_one_s(columns: Floats, load: Load, step: StepTime) -> Floats:
@@ -71,37 +71,43 @@ def stage_one_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     return (prefill + decode + pause) / load.capacity_tokens
 
 
-def terms(columns: Floats, load: Load, step: StepTime) -> dict[str, Floats]:
-    """The terms of stage II, seconds, each of shape (n,); named as in models.settings.ValueWeights."""
-    uncached = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
-    output = columns[Column.OUTPUT_TOKENS] * load.token_s
-    a_turn = output + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
-    due = columns[Column.DEADLINE_S]
-    return {
-        "stage_one": stage_one_s(columns, load, step),
-        "uncached": uncached,
-        "output": output,
-        "remaining": columns[Column.FUTURE_TURNS] * a_turn,
-        "waiting": load.now_s - columns[Column.WAITING_SINCE_S],
-        "slack": np.where(np.isinf(due), 0.0, due - load.now_s - uncached),
-    }
+def remaining_s(columns: Floats, load: Load, step: StepTime) -> Floats:
+    """Decode and prefill time of the session's turns still to come, each as long as this one, shape (n,)."""
+    a_turn = load.token_s * columns[Column.OUTPUT_TOKENS] + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
+    return columns[Column.FUTURE_TURNS] * a_turn
+
+
+def slack_s(columns: Floats, load: Load, uncached_s: Floats) -> Floats:
+    """Time left until the prefill has to start for the first token to come in time, shape (n,); 0 once it is out."""
+    due_s = columns[Column.DEADLINE_S]
+    return np.where(np.isinf(due_s), 0.0, due_s - load.now_s - uncached_s)
 
 
 def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     """Sort keys of shape (n,), lowest first: classes first, the weighed terms inside them.
 
-    Classes: who has waited longer than max_wait_s, longest wait first; then who can still have its first token in time
-    (or has it); then who cannot. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
+    The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
+    longer than max_wait_s, longest wait first; then who can still have its first token in time (or has it); then who
+    cannot. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
-    weights = settings.weights
-    term = terms(columns, load, settings.step_time)
-    value = np.zeros(columns.shape[1])
-    for name in ("stage_one", "uncached", "output", "remaining", "slack"):
-        if weight := getattr(weights, name):
-            value += weight * term[name]
+    weights, step = settings.weights, settings.step_time
+    uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
+    waited_s = load.now_s - columns[Column.WAITING_SINCE_S]
+    value = weights.uncached * uncached_s
+    if weights.stage_one:
+        value += weights.stage_one * stage_one_s(columns, load, step)
+    if weights.output:
+        value += (weights.output * load.token_s) * columns[Column.OUTPUT_TOKENS]
+    if weights.remaining:
+        value += weights.remaining * remaining_s(columns, load, step)
     if weights.waiting:
-        value -= weights.waiting * term["waiting"]
-    value = np.clip(value, -LIMIT_S, LIMIT_S)
-    late = load.now_s + term["uncached"] > columns[Column.DEADLINE_S]
-    overdue = term["waiting"] > settings.max_wait_s
-    return np.where(overdue, -np.clip(term["waiting"], 0, LIMIT_S) - CLASS_S, value + CLASS_S * late)
+        value -= weights.waiting * waited_s
+    if weights.slack:
+        value += weights.slack * slack_s(columns, load, uncached_s)
+    np.minimum(value, LIMIT_S, out=value)
+    np.maximum(value, -LIMIT_S, out=value)
+    value[load.now_s + uncached_s > columns[Column.DEADLINE_S]] += CLASS_S
+    overdue = waited_s > settings.max_wait_s
+    if overdue.any():
+        value[overdue] = -CLASS_S - np.minimum(waited_s[overdue], LIMIT_S)
+    return value

@@ -6,9 +6,10 @@ from typing import Any
 
 from vllm import __version__ as vllm_version
 from vllm.sampling_params import SamplingParams
-from vllm.v1.core.block_pool import BlockPool
+from vllm.v1.core.block_pool import BlockHashToBlockMap
 from vllm.v1.core.kv_cache_coordinator import UnitaryKVCacheCoordinator
 from vllm.v1.core.kv_cache_manager import KVCacheManager
+from vllm.v1.core.kv_cache_utils import make_block_hash_with_group_id
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import RequestQueue, SchedulingPolicy, create_request_queue
@@ -50,7 +51,8 @@ _SIGNATURES: Mapping[Any, tuple[str, ...]] = {
     AsyncScheduler.finish_requests: ("self", "request_ids", "finished_status"),
     AsyncScheduler.update_from_output: ("self", "scheduler_output", "model_runner_output"),
     AsyncScheduler.shutdown: ("self",),
-    BlockPool.get_cached_block: ("self", "block_hash", "kv_cache_group_ids"),
+    BlockHashToBlockMap.get_one_block: ("self", "key"),
+    make_block_hash_with_group_id: ("block_hash", "group_id"),
     KVCacheManager.get_computed_blocks: ("self", "request"),
     create_request_queue: ("policy",),
 }
@@ -179,8 +181,8 @@ class KvCache:
         """Tokens for which there are free blocks, cached ones that may be evicted included."""
         return int(self._pool.get_num_free_blocks()) * self._block_tokens
 
-    def cached_tokens(self, request: Request) -> int:
-        """Prompt tokens that the prefix cache holds for the request now.
+    def cached_tokens(self, request: Request, last_known: int = 0) -> int:
+        """Prompt tokens that the prefix cache holds for the request now; cheapest where that is `last_known` still.
 
         Binary search over the request's block hashes: a lower bound of the last cached block's end where an inner
         block was evicted before a later one (vLLM frees the last blocks of a request first, so this is rare).
@@ -188,19 +190,21 @@ class KvCache:
         if not self._manager.prefix_cache_lookup_enabled(request):
             return 0
         if not self._chained:
-            return int(
-                self._manager.coordinator.find_longest_cache_hit(request.block_hashes, request.num_tokens - 1)[1]
-            )
-        hashes = request.block_hashes
+            coordinator = self._manager.coordinator
+            return int(coordinator.find_longest_cache_hit(request.block_hashes, request.num_tokens - 1)[1])
+        hashes, block = request.block_hashes, self._pool.cached_block_hash_to_block.get_one_block
         low, high = 0, min(len(hashes), (request.num_tokens - 1) // self._block_tokens)
-        cached = self._pool.get_cached_block
+        middle = min(last_known // self._block_tokens, high)
+        if middle and block(make_block_hash_with_group_id(hashes[middle - 1], 0)) is None:
+            high = middle - 1
+        else:
+            low = middle
+            if low < high and block(make_block_hash_with_group_id(hashes[low], 0)) is None:
+                high = low
         while low < high:
             middle = (low + high) // 2
-            if cached(hashes[middle], _FIRST_GROUP) is None:
+            if block(make_block_hash_with_group_id(hashes[middle], 0)) is None:
                 high = middle
             else:
                 low = middle + 1
         return low * self._block_tokens
-
-
-_FIRST_GROUP = [0]

@@ -5,6 +5,7 @@ What start-up costs here is importing vLLM once a process, so the engine and its
 """
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -14,8 +15,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class Server:
     def check_alive(self) -> None:
         """Raise ServerError, with the log's cause, if the process has ended."""
         if self.process.poll() is not None:
-            raise ServerError(f"the vLLM server died (exit {self.process.returncode}): {log_cause(self.log)}; see {self.log}")
+            cause = log_cause(self.log)
+            raise ServerError(f"the vLLM server died (exit {self.process.returncode}): {cause}; see {self.log}")
 
 
 def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> list[str]:
@@ -63,6 +65,15 @@ def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> li
         *("--dtype", "bfloat16", "--max-model-len", "4096", "--max-num-seqs", "64", "--block-size", "32"),
         *("--enforce-eager", "--distributed-executor-backend", "uni", "--disable-uvicorn-access-log"),
         *extra_args,
+    ]
+
+
+def hook_arguments(deployment: Mapping[str, str]) -> list[str]:
+    """The flags that put AugServe into vLLM, with `additional_config["augserve"]` as given."""
+    return [
+        *("--scheduler-cls", "augserve.runtime.AugServeScheduler"),
+        *("--middleware", "augserve.runtime.AugServeMiddleware"),
+        *("--additional-config", json.dumps({"augserve": dict(deployment)})),
     ]
 
 
@@ -142,8 +153,9 @@ def _wait_until_healthy(server: Server, timeout_s: float) -> None:
 
 
 def _healthy(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback: no proxy of the environment
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
+        with direct.open(f"{url}/health", timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
@@ -153,14 +165,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     """Ask the server to end, then kill whatever of its group is left."""
     if process.poll() is None:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -1,8 +1,11 @@
 """What a session is going to do, fixed before it starts: its prompts, its tools and the calls between its turns."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+class PlanError(ValueError):
+    """A task drafts a session that cannot be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,11 @@ class Draft:
     turns: tuple[TurnPlan, ...]
 
     def __post_init__(self) -> None:
-        assert self.turns, "a session has a turn"
-        *calling, last = (turn.tool_use for turn in self.turns)
-        assert last is None and None not in calling, "each turn but the last is followed by a tool call"
-        assert {use.tool for use in calling if use} <= set(self.tools), "a tool that runs was offered"
+        calls = [turn.tool_use for turn in self.turns]
+        if not calls or calls[-1] is not None or None in calls[:-1]:
+            raise PlanError("a session is turns with a tool call after each but the last; correct its task")
+        if unknown := {call.tool for call in calls if call} - set(self.tools):
+            raise PlanError(f"tools {sorted(unknown)} are called and not offered; correct the task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,3 @@ class SessionPlan:
     temperature: float
     seed: int  # of the model's sampling
     draft: Draft
-
-    def __post_init__(self) -> None:
-        assert math.isfinite(self.arrival_s) and self.arrival_s >= 0

@@ -9,7 +9,7 @@ of the tool is the plan's.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from .tools.tool import Tool
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-# Without it, a model this small repeats itself until the limit instead of ending its output.
-REPETITION_PENALTY = 1.1
+# Added to the logit of the token that ends an output. A model this small otherwise often repeats itself until the
+# limit; a repetition penalty helps less, and halves the throughput of a CPU engine.
+END_BIAS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,23 @@ class SessionSeen:
 
 
 class SessionRunner:
-    """Runs sessions with one client, one set of tools and one limit on the output."""
+    """Runs sessions with one client, one set of tools and one limit on the output; calls `turn_done` as turns end."""
 
-    def __init__(self, client: "AsyncOpenAI", model: str, tools: Mapping[str, Tool], max_tokens: int) -> None:
+    def __init__(
+        self,
+        client: "AsyncOpenAI",
+        model: str,
+        tools: Mapping[str, Tool],
+        max_tokens: int,
+        end_token_id: int,
+        turn_done: Callable[[], object],
+    ) -> None:
         self._client = client
         self._model = model
         self._tools = tools
         self._max_tokens = max_tokens
+        self._end_token_id = end_token_id
+        self._turn_done = turn_done
 
     async def run(self, plan: SessionPlan) -> SessionSeen:
         """Run a session to its end. Raises openai.OpenAIError when the server refuses or breaks off a turn."""
@@ -80,6 +91,7 @@ class SessionRunner:
         for index, turn in enumerate(plan.draft.turns):
             text, seen = await self._turn(plan, index, turn, messages)
             turns.append(seen)
+            self._turn_done()
             if turn.tool_use is not None:
                 call = await self._call(plan, index, turn.tool_use)
                 calls.append(call)
@@ -91,11 +103,13 @@ class SessionRunner:
     ) -> tuple[str, TurnSeen]:
         start_s = time.time()
         first_token_s: float | None = None
-        text, reason, usage = "", "", None
-        stream: Any = await self._client.chat.completions.create(  # the messages are built here, so not typed ones
+        usage: Any = None
+        text, reason = "", ""
+        create: Any = self._client.chat.completions.create  # the messages are plain dictionaries, not its typed ones
+        stream = await create(
             model=self._model,
-            messages=messages,  # type: ignore[arg-type]
-            tools=[self._tools[name].specification.to_openai() for name in plan.draft.tools],  # type: ignore[misc]
+            messages=messages,
+            tools=[self._tools[name].specification.to_openai() for name in plan.draft.tools],
             tool_choice="none",
             max_tokens=self._max_tokens,
             temperature=plan.temperature,
@@ -103,7 +117,7 @@ class SessionRunner:
             stream=True,
             stream_options={"include_usage": True},
             extra_headers={"X-Session-ID": plan.session_id},
-            extra_body={"repetition_penalty": REPETITION_PENALTY},
+            logit_bias={str(self._end_token_id): END_BIAS},
         )
         async for chunk in stream:
             usage = chunk.usage or usage

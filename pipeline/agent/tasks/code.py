@@ -29,7 +29,10 @@ CLOSINGS: tuple[Request, ...] = (
     ("Name the file. {style}", ("word",)),
     ("Summarise what you found in {module}. {style}", ("sentence", "three_items", "paragraph")),
 )
-MODULES = ("json", "asyncio", "email", "logging", "http", "unittest", "xml", "concurrent", "importlib", "sqlite3", "ctypes")
+MODULES = (
+    *("json", "asyncio", "email", "logging", "http", "unittest", "xml", "concurrent", "importlib", "sqlite3"),
+    *("ctypes", "multiprocessing", "urllib", "wsgiref", "encodings", "html", "dbm", "curses", "tomllib", "zoneinfo"),
+)
 PATTERNS = (
     r"class \w+Error",
     r"raise ValueError",
@@ -49,7 +52,7 @@ def draft(random: Random) -> Draft:
     folders = (module, module, module, ".", "no_such_folder") if random.random() < 0.5 else (module,)
     uses = [
         ToolUse("code_search", {"pattern": random.choice(PATTERNS), "folder": random.choice(folders)})
-        for _ in range(random.choice((1, 2, 2, 3)))
+        for _ in range(random.choice((1, 2, 3, 4)))
     ]
     return chain(
         random,

@@ -43,13 +43,13 @@ PROGRAMS: tuple[tuple[str, int, int], ...] = (
     ("import statistics\nprint(statistics.median((k * {a}) % 1009 for k in range({n})))", 100, 300_000),
     ("print(len([k for k in range(2, {n}) if all(k % d for d in range(2, int(k ** 0.5) + 1))]))", 100, 90_000),
     ("import random\nrandom.seed({a})\nprint(sum(random.random() < 0.5 for _ in range({n})))", 1_000, 1_500_000),
-    ("from decimal import Decimal, getcontext\ngetcontext().prec = {n}\nprint(str(Decimal(2).sqrt())[-20:])", 20, 9_000),
+    ("import decimal\ndecimal.getcontext().prec = {n}\nprint(str(decimal.Decimal(2).sqrt())[-20:])", 20, 9_000),
 )
 
 
 def draft(random: Random) -> Draft:
     values = {"a": random.randint(11, 999), "b": random.randint(11, 999), "n": random.choice((50, 100, 1000))}
-    uses = [_program(random) for _ in range(random.choice((1, 2, 2, 3, 4)))]
+    uses = [_program(random) for _ in range(random.choice((1, 2, 3, 4, 5)))]
     return chain(
         random,
         system=ROLE,

@@ -43,7 +43,10 @@ SPEECH_CLOSINGS: tuple[Request, ...] = (
     ("Say goodbye to the listeners. {style}", ("sentence", "word")),
     ("List what we have read. {style}", ("three_items", "long_list")),
 )
-SUBJECTS = ("a fox", "an old sailor", "two robots", "a lighthouse", "a young queen", "a red balloon", "a sleepy bear", "a clockmaker")
+SUBJECTS = (
+    *("a fox", "an old sailor", "two robots", "a lighthouse", "a young queen", "a red balloon", "a sleepy bear"),
+    *("a clockmaker", "a lost key", "twin sisters", "a paper boat", "a wise owl", "a night train", "a baker"),
+)
 PLACES = ("in the rain", "on a mountain", "by the sea", "in a big city", "in a library", "under the moon", "on a train")
 VOICES = ("anna", "boris", "clara", "david")
 
@@ -52,7 +55,7 @@ def image_draft(random: Random) -> Draft:
     subject, place = random.choice(SUBJECTS), random.choice(PLACES)
     uses = [
         ToolUse("generate_image", {"prompt": f"{subject} {place}", "size": random.choice((256, 512, 1024))})
-        for _ in range(random.choice((1, 2, 3, 4)))
+        for _ in range(random.choice((1, 2, 3, 4, 6)))
     ]
     return chain(
         random,
@@ -71,7 +74,7 @@ def speech_draft(random: Random) -> Draft:
     subject, place = random.choice(SUBJECTS), random.choice(PLACES)
     uses = [
         ToolUse("speak", {"text": f"A tale of {subject}. " * random.randint(1, 9), "voice": random.choice(VOICES)})
-        for _ in range(random.choice((1, 2, 3, 4)))
+        for _ in range(random.choice((1, 2, 3, 4, 6)))
     ]
     return chain(
         random,

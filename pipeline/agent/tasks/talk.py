@@ -37,7 +37,8 @@ TOPICS = (
 
 def draft(random: Random) -> Draft:
     topic, other = random.sample(TOPICS, 2)
-    uses = [ToolUse("ask_user", {"question": f"Anything else about {topic}?"}) for _ in range(random.choice((1, 2, 3, 4)))]
+    question = f"Anything else about {topic}?"
+    uses = [ToolUse("ask_user", {"question": question})] * random.choice((2, 3, 4, 5))
     return chain(
         random,
         system=ROLE,

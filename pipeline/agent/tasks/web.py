@@ -34,7 +34,7 @@ CLOSINGS: tuple[Request, ...] = (
 
 def draft(random: Random) -> Draft:
     city = random.choice(CITIES)
-    uses = [ToolUse("http_get", {"path": _path(random, city)}) for _ in range(random.choice((1, 1, 2, 3)))]
+    uses = [ToolUse("http_get", {"path": _path(random, city)}) for _ in range(random.choice((1, 2, 3, 4)))]
     return chain(
         random,
         system=ROLE,
@@ -49,5 +49,5 @@ def draft(random: Random) -> Draft:
 
 def _path(random: Random, city: str) -> str:
     size = round(500 * 200 ** random.random())
-    choices = (f"/weather?city={city}", f"/weather?city={city}", f"/digest?rounds={size}", f"/report?rows={size // 2}", "/news")
-    return random.choice(choices)
+    weather = f"/weather?city={city}"
+    return random.choice((weather, weather, f"/digest?rounds={size}", f"/report?rows={size // 2}", "/news"))

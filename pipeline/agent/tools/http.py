@@ -18,7 +18,9 @@ SKIES = ("clear", "cloudy", "rain", "snow", "fog", "wind")
 
 
 class HttpTool:
-    specification = Specification("http_get", "Fetch a path of the data service.", {"path": ("string", "path and query")})
+    specification = Specification(
+        "http_get", "Fetch a path of the data service.", {"path": ("string", "path and query")}
+    )
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -70,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         """Keep the terminal for the progress bar."""
 
 

@@ -18,7 +18,7 @@ class SqlTool:
     """Tables `customers` (id, city, since) and `orders` (id, customer, product, quantity, price, day)."""
 
     specification = Specification(
-        "sql_query", "Run one SQL query on the shop's database and return the rows.", {"query": ("string", "SQLite SQL")}
+        "sql_query", "Run one SQL query on the shop's database; return its rows.", {"query": ("string", "SQLite SQL")}
     )
 
     def __init__(self, database: Path, seed: int) -> None:

@@ -20,7 +20,7 @@ class WaitingTool:
         self._random = np.random.default_rng(seed)
         self._result = result
 
-    async def run(self, arguments: Arguments) -> str:
+    async def run(self, arguments: Arguments) -> str:  # noqa: ARG002  # what is asked does not change the wait
         await asyncio.sleep(self._augmentation.tool_time_s(self._random) * self._scale)
         return self._result
 

@@ -1,0 +1,67 @@
+"""The recorder's files and what the client saw, joined into the three tables of a trace."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from ...data.traces import read_table, rows_to_table
+from ..stage import StageError
+from .session import CallSeen, SessionSeen, TurnSeen, argument_facts
+
+Key = tuple[str, int]  # session id, turn
+
+
+class JoinError(StageError):
+    """Recorder and client disagree; the message says on what."""
+
+
+def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
+    """The recorder's turns, in order of arrival, with the tool that the client's plan called.
+
+    Raises JoinError unless both hold the same turns with the same token counts, so that no trace is silently partial.
+    """
+    table = read_table(recorded, "turns").sort_by([("arrival_s", "ascending"), ("turn", "ascending")])
+    rows = table.to_pylist()
+    by_key = {(turn.session_id, turn.turn): turn for session in seen for turn in session.turns}
+    _check_same_turns(rows, by_key)
+    for row in rows:
+        turn = by_key[row["session_id"], row["turn"]]
+        found, expected = (row["prompt_tokens"], row["output_tokens"]), (turn.prompt_tokens, turn.output_tokens)
+        if found != expected:
+            raise JoinError(
+                f"turn {turn.turn} of {turn.session_id}: recorded with {found} prompt and output tokens, "
+                f"the client was told {expected}; recorder and server disagree, gather again and report it"
+            )
+        row["tool_called"] = turn.tool_called
+    return rows_to_table("turns", rows)
+
+
+def _check_same_turns(rows: Sequence[Mapping[str, object]], by_key: Mapping[Key, TurnSeen]) -> None:
+    recorded = {(row["session_id"], row["turn"]) for row in rows}
+    if len(recorded) != len(rows) or recorded != set(by_key):
+        raise JoinError(
+            f"recorded are {len(rows)} turns ({len(recorded)} distinct), the client ran {len(by_key)}: "
+            f"{len(set(by_key) - recorded)} are missing and {len(recorded - set(by_key))} unknown; gather again"
+        )
+
+
+def call_table(seen: Sequence[SessionSeen], source: str, tokenizer_file: Path) -> pa.Table:
+    """The tool calls as the client timed them, in order of start; results counted in the model's own tokens."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    calls = sorted((call for session in seen for call in session.calls), key=lambda call: call.start_s)
+    return rows_to_table("tool_calls", [_call_row(call, source, tokenizer) for call in calls])
+
+
+def _call_row(call: CallSeen, source: str, tokenizer: Tokenizer) -> dict[str, object]:
+    return {
+        "source": source,
+        "session_id": call.session_id,
+        "turn": call.turn,
+        "tool": call.tool,
+        "start_s": call.start_s,
+        "duration_s": call.duration_s,
+        "result_tokens": len(tokenizer.encode(call.result, add_special_tokens=False).ids),
+        **argument_facts(call),
+    }

@@ -107,7 +107,10 @@ def hints_of(request: dict[str, Any]) -> dict[str, str | int]:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         hints[ARGUMENT_BYTES] = len(arguments.encode("utf-8", "surrogatepass"))
-        values = json.loads(arguments)
+        try:
+            values = json.loads(arguments)
+        except ValueError:  # the model may write anything; the call itself was made
+            values = None
         if isinstance(values, dict):
             hints[ARGUMENT_COUNT] = len(values)
             words = str(next(iter(values.values()), "")).split(maxsplit=1)

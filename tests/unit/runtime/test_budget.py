@@ -1,0 +1,72 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.models.settings import BudgetGains
+from augserve.runtime.budget import IDLE_S, TokenBudget
+
+GAINS = BudgetGains(min_tokens=512, proportional=0.5, integral=0.05, target=0.8)
+
+
+def run(budget: TokenBudget, step_s: float, steps: int, start_s: float = 0.0) -> float:
+    now_s = start_s
+    for _ in range(steps):
+        now_s += step_s
+        budget.measured(step_s, 10, now_s)
+    return now_s
+
+
+@given(st.lists(st.tuples(st.floats(1e-4, 10), st.integers(0, 300), st.floats(0, 3)), max_size=60))
+def test_the_budget_stays_within_its_bounds(steps: list[tuple[float, int, float]]) -> None:
+    budget, now_s = TokenBudget(GAINS, 0.08, 8192), 0.0
+    for step_s, decodes, gap_s in steps:
+        now_s += step_s + gap_s
+        budget.measured(step_s, decodes, now_s)
+        tokens = budget.tokens(decodes, now_s)
+        assert 512 <= tokens <= 8192
+        assert tokens == 8192 or decodes
+
+
+def test_steps_that_take_too_long_lower_the_budget_and_short_ones_restore_it() -> None:
+    budget = TokenBudget(GAINS, 0.08, 8192)
+    now_s = run(budget, 0.1, 1)
+    first = budget.tokens(10, now_s)
+    now_s = run(budget, 0.1, 50, now_s)
+    assert budget.tokens(10, now_s) < first < 8192
+    now_s = run(budget, 0.01, 30, now_s)
+    assert budget.tokens(10, now_s) == 8192
+
+
+def test_a_long_overload_does_not_wind_up() -> None:
+    short, long = TokenBudget(GAINS, 0.08, 8192), TokenBudget(GAINS, 0.08, 8192)
+    ends = [run(short, 0.4, 20), run(long, 0.4, 2000)]
+    recovery = []
+    for budget, now_s in zip((short, long), ends, strict=True):
+        steps = 0
+        while budget.tokens(10, now_s) < 8192:
+            now_s = run(budget, 0.01, 1, now_s)
+            steps += 1
+        recovery.append(steps)
+    assert recovery[0] == recovery[1]
+
+
+def test_with_no_decode_the_whole_budget_is_given() -> None:
+    budget = TokenBudget(GAINS, 0.08, 8192)
+    now_s = run(budget, 1.0, 20)
+    assert budget.tokens(10, now_s) < 8192
+    assert budget.tokens(0, now_s) == 8192
+
+
+def test_after_idle_time_the_whole_budget_is_given() -> None:
+    budget = TokenBudget(GAINS, 0.08, 8192)
+    now_s = run(budget, 1.0, 20) + IDLE_S + 1
+    assert budget.tokens(10, now_s) == 8192
+    budget.measured(0.08, 10, now_s)
+    assert budget.tokens(10, now_s) == 8192
+
+
+def test_no_decode_is_starved_and_the_configured_budget_is_never_passed() -> None:
+    budget = TokenBudget(GAINS, 0.08, 1000)
+    now_s = run(budget, 1.0, 50)
+    assert budget.tokens(700, now_s) == 700
+    assert budget.tokens(5000, now_s) == 1000
+    assert TokenBudget(GAINS, 0.08, 100).tokens(5, 0.0) == 100

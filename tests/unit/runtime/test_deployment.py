@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from augserve.runtime.deployment import Deployment, DeploymentError, parse_deployment
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    section = {"mode": "shadow", "bundle": "b", "traces": str(tmp_path / "t"), "source": "s"}
+    assert parse_deployment({"augserve": section}) == Deployment("shadow", Path("b"), tmp_path / "t", "s")
+    assert (tmp_path / "t").is_dir()
+
+
+def test_the_mode_is_active_unless_said() -> None:
+    assert parse_deployment({"augserve": {"bundle": "b"}}).mode == "active"
+
+
+@pytest.mark.parametrize(
+    ("config", "cause"),
+    [
+        ({}, "'augserve' is missing"),
+        (None, "'augserve' is missing"),
+        ({"augserve": []}, "no object"),
+        ({"augserve": {"bundel": "b"}}, "unknown key augserve.bundel"),
+        ({"augserve": {"mode": "on"}}, "augserve.mode is 'on'"),
+        ({"augserve": {"bundle": 3}}, "augserve.bundle is 3"),
+        ({"augserve": {"traces": "/nowhere/at/all"}}, "cannot make the folder /nowhere/at/all"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_one_line(config: object, cause: str) -> None:
+    with pytest.raises(DeploymentError, match="additional_config") as error:
+        parse_deployment(config)
+    assert cause in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mode_that_needs_a_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match=r"augserve\.bundle is missing"):
+        Deployment().bundle_folder()
+    with pytest.raises(DeploymentError, match="no such folder"):
+        Deployment(bundle=tmp_path / "none").bundle_folder()
+    assert Deployment(bundle=tmp_path).bundle_folder() == tmp_path

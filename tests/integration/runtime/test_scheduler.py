@@ -1,0 +1,304 @@
+"""AugServe's scheduler on vLLM's real one: nothing is lost, whatever happens."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.models.settings import BudgetGains, SchedulerSettings, ValueWeights
+from augserve.pipeline.simulator.engine import build_scheduler
+from augserve.pipeline.simulator.profile import EngineLimits
+from augserve.runtime import AugServeScheduler
+
+from .conftest import Engine, EngineMaker, TestedScheduler
+
+
+def load(engine: Engine, count: int = 60, seed: int = 1) -> dict[str, int]:
+    """Requests of mixed lengths, some of them in sessions; the output tokens of each."""
+    rnd = random.Random(seed)
+    expected = {}
+    for number in range(count):
+        output = rnd.randint(1, 60)
+        hints = {"augserve_tools_offered": 2, "augserve_last_tool": "sql"}
+        engine.add(number, rnd.randint(2, 2000), output, f"s{number % 7}" if number % 3 else None, extra_args=hints)
+        expected[f"r{number}"] = output
+    return expected
+
+
+@pytest.mark.parametrize("mode", ["active", "shadow", "observe"])
+def test_every_request_comes_to_its_end_and_every_block_is_free_again(make_engine: EngineMaker, mode: str) -> None:
+    engine = make_engine(mode=mode)
+    expected = load(engine)
+    engine.drain()
+    assert engine.finished() == expected
+    engine.assert_nothing_is_left()
+
+
+def test_preempted_requests_resume_and_end(make_engine: EngineMaker) -> None:
+    engine = make_engine(kv_tokens=4_096)
+    requests = [engine.add(number, 200, 300) for number in range(16)]
+    engine.drain()
+    assert sum(request.num_preemptions for request in requests) > 0
+    assert set(engine.finished().values()) == {300}
+    engine.assert_nothing_is_left()
+
+
+def test_requests_aborted_in_every_state_leave_nothing_behind(make_engine: EngineMaker) -> None:
+    engine = make_engine(kv_tokens=4_096, max_num_seqs=12)
+    requests = [engine.add(number, 400, 400) for number in range(20)]
+    for _ in range(40):
+        engine.step()
+    states = {request.status for request in requests}
+    assert {RequestStatus.WAITING, RequestStatus.RUNNING} <= states
+    for _ in range(400):
+        if any(request.status == RequestStatus.PREEMPTED for request in requests):
+            break
+        engine.step()
+    for status in (RequestStatus.WAITING, RequestStatus.RUNNING, RequestStatus.PREEMPTED):
+        victim = next(request for request in requests if request.status == status)
+        engine.scheduler.finish_requests(victim.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.scheduler.finish_requests("unknown", RequestStatus.FINISHED_ABORTED)
+    engine.scheduler.finish_requests(None, RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_a_reset_prefix_cache_preempts_all_and_all_end(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    expected = load(engine, 30)
+    for _ in range(5):
+        engine.step()
+    while engine.in_flight:
+        engine.answer()
+    assert engine.scheduler.reset_prefix_cache(reset_running_requests=True)
+    engine.drain()
+    assert engine.finished() == expected
+    engine.assert_nothing_is_left()
+
+
+def test_shadow_mode_schedules_as_stock_does_to_the_token(make_engine: EngineMaker) -> None:
+    engines = [make_engine(mode="shadow", kv_tokens=6_000), make_engine(AsyncScheduler, kv_tokens=6_000)]
+    for engine in engines:
+        load(engine)
+        for _ in range(10):
+            engine.step()
+        engine.scheduler.finish_requests(["r3", "r40"], RequestStatus.FINISHED_ABORTED)
+        engine.drain()
+    ours, stock = engines
+    assert [list(step.items()) for step in ours.scheduled] == [list(step.items()) for step in stock.scheduled]
+    assert isinstance(ours.scheduler, AugServeScheduler)
+    assert ours.scheduler._metrics.reorders._value.get() > 0
+
+
+def test_fewest_uncached_tokens_go_first(make_engine: EngineMaker) -> None:
+    weights = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
+    engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(weights=weights))
+    engine.add(0, 50, 20)
+    engine.step()
+    for number, prompt in enumerate((900, 300, 600), start=1):
+        engine.add(number, prompt, 2)
+    engine.drain()
+    first = {output.request_id: None for output in engine.outputs if output.new_token_ids}
+    assert list(first) == ["r0", "r2", "r3", "r1"]
+
+
+def test_who_waits_too_long_goes_first(make_engine: EngineMaker) -> None:
+    weights = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
+    engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(weights=weights, max_wait_s=2.0))
+    engine.add(0, 50, 30)
+    engine.step()
+    engine.add(1, 2000, 2)
+    for _ in range(20):
+        engine.step()
+    engine.clock.now_s += 2.0
+    engine.add(2, 20, 2)
+    engine.drain()
+    first = {output.request_id: None for output in engine.outputs if output.new_token_ids}
+    assert list(first) == ["r0", "r1", "r2"]
+
+
+def test_long_steps_lower_the_token_budget_and_it_returns(make_engine: EngineMaker) -> None:
+    engine = make_engine(settings=SchedulerSettings(budget=BudgetGains(min_tokens=256)))
+    engine.add(0, 50, 400)
+    engine.step()
+    for _ in range(60):
+        engine.clock.now_s += 0.2
+        engine.step()
+    assert engine.scheduler.max_num_scheduled_tokens == 256
+    engine.drain()
+    engine.add(1, 50, 5)
+    engine.step()
+    assert engine.scheduler.max_num_scheduled_tokens == 2048
+
+
+@pytest.mark.parametrize(
+    "part", ["_arrive", "_predict", "_rank", "_steer", "_note_step", "_note_output", "_note_finished"]
+)
+def test_an_error_in_any_part_loses_no_request(
+    make_engine: EngineMaker, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(kv_tokens=6_000)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(engine.scheduler, part, broken)
+    expected = load(engine)
+    for _ in range(3):
+        engine.step()
+    engine.scheduler.finish_requests("r59", RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    assert {**engine.finished(), "r59": 0} == {**expected, "r59": 0}
+    monkeypatch.undo()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    engine.scheduler._forget_lost_turns()
+    engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("part", ["_row", "_probe"])
+def test_an_error_in_the_ordering_is_vllms_own_order(
+    make_engine: EngineMaker, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = [make_engine(kv_tokens=6_000), make_engine(AsyncScheduler, kv_tokens=6_000)]
+    ordering = engines[0].scheduler._ordering  # type: ignore[attr-defined]
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(ordering, part, broken)
+    for engine in engines:
+        load(engine)
+        engine.drain()
+    assert engines[0].finished() == engines[1].finished()
+    ours, stock = ([list(step) for step in engine.scheduled] for engine in engines)
+    assert ours[:3] == stock[:3]
+    engines[0].assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("answer", [(np.nan, np.nan, np.nan), (-1.0, -1.0, -1.0), (np.inf, np.inf, np.inf), None])
+def test_a_prediction_that_is_no_number_falls_back_and_is_counted(
+    make_engine: EngineMaker, answer: tuple[float, float, float] | None
+) -> None:
+    engine = make_engine()
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    scheduler.predictor.broken = answer is None
+    scheduler.predictor.answer = answer or (1.0, 1.0, 1.0)
+    expected = load(engine)
+    engine.drain()
+    assert engine.finished() == expected
+    assert scheduler._metrics._fallbacks.labels("prediction", "0")._value.get() >= 1
+    assert scheduler._metrics.predictions._value.get() == 0
+    engine.assert_nothing_is_left()
+
+
+def test_the_callers_priority_goes_before_the_value(make_engine: EngineMaker) -> None:
+    engine = make_engine(PriorityScheduler, max_num_seqs=1)
+    engine.add(0, 50, 20)
+    engine.step()
+    engine.add(1, 20, 2, priority=2)
+    engine.add(2, 900, 2, priority=1)
+    engine.add(3, 300, 2, priority=1)
+    engine.drain()
+    first = {output.request_id: None for output in engine.outputs if output.new_token_ids}
+    assert list(first) == ["r0", "r3", "r2", "r1"]
+    engine.assert_nothing_is_left()
+
+
+class PriorityScheduler(TestedScheduler):
+    """As `--scheduling-policy priority` would start it."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs["vllm_config"].scheduler_config.policy = "priority"  # type: ignore[attr-defined]
+        super().__init__(*args, **kwargs)
+
+
+def test_a_streaming_session_goes_on_with_each_input(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    engine.add(0, 100, 5, resumable=True)
+    for _ in range(12):
+        engine.step()
+    assert engine.scheduler.requests["r0"].status == RequestStatus.WAITING_FOR_STREAMING_REQ
+    engine.add(0, 50, 5, resumable=True)
+    for _ in range(12):
+        engine.step()
+    engine.scheduler.finish_requests("r0", RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_the_cached_tokens_are_those_that_vllm_would_find(make_engine: EngineMaker) -> None:
+    engine = make_engine(kv_tokens=6_000)
+    load(engine)
+    compared = 0
+    while engine.scheduler.has_requests():
+        engine.step()
+        scheduler = engine.scheduler
+        assert isinstance(scheduler, AugServeScheduler)
+        for request in list(scheduler.waiting)[:5]:
+            found = scheduler.kv_cache_manager.get_computed_blocks(request)[1]
+            for last_known in (0, 16, found, 4096):
+                assert scheduler._kv_cache.cached_tokens(request, last_known) == found
+            compared += found > 0
+    assert compared
+
+
+@pytest.mark.parametrize("mode", ["observe", "active"])
+def test_traces_tell_every_turn_tool_call_and_step(make_engine: EngineMaker, tmp_path: Path, mode: str) -> None:
+    engine = make_engine(mode=mode, traces=True)
+    hints = {"augserve_tools_offered": 2, "augserve_last_tool": "sql", "augserve_argument_bytes": 9}
+    engine.add(0, 100, 5, "a")
+    engine.drain()
+    engine.clock.now_s += 3.0
+    engine.add(1, 150, 4, "a", extra_args=hints)
+    engine.add(2, 30, 50, "b")
+    engine.step()
+    engine.scheduler.finish_requests("r2", RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    engine.scheduler.shutdown()
+
+    def read(name: str) -> list[dict[str, object]]:
+        (path,) = (tmp_path / "traces").glob(f"{name}-*.parquet")
+        return list(pq.read_table(path).to_pylist())
+
+    turns = {row["request_id"]: row for row in read("turns")}
+    assert {key: (row["turn"], row["output_tokens"], row["finish_reason"]) for key, row in turns.items()} == {
+        "r0": (0, 5, "length"),
+        "r1": (1, 4, "length"),
+        "r2": (0, 0, "abort"),
+    }
+    assert turns["r1"]["cached_tokens"] == 48
+    assert turns["r1"]["arrival_s"] < turns["r1"]["first_token_s"] < turns["r1"]["finish_s"]  # type: ignore[operator]
+    (call,) = read("tool_calls")
+    assert (call["tool"], call["turn"], call["argument_bytes"], call["result_tokens"]) == ("sql", 0, 9, 45)
+    assert call["duration_s"] == pytest.approx(3.0, abs=0.1)
+    steps = read("steps")
+    assert sum(row["prefill_tokens"] for row in steps) == 100 + 150 + 30 - 48  # type: ignore[misc]
+    assert sum(row["decode_sequences"] for row in steps) >= 4 + 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("section", "cause"),
+    [
+        (None, "'augserve' is missing"),
+        ({"mode": "active"}, "bundle is missing"),
+        ({"bundle": "/nowhere"}, "no such folder: /nowhere"),
+        ({"mode": "observe", "bundel": "x"}, "unknown key augserve.bundel"),
+    ],
+)
+def test_a_wrong_deployment_does_not_start(section: dict[str, str] | None, cause: str) -> None:
+    limits = EngineLimits(kv_tokens=4096, max_model_len=1024, max_num_seqs=4, max_num_batched_tokens=512)
+    with pytest.raises(ValueError, match="additional_config") as error:
+        build_scheduler(AugServeScheduler, limits, {} if section is None else {"augserve": section})
+    assert cause in str(error.value)
+
+
+def test_no_request_object_is_changed_by_arriving(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    request = engine.add(0, 100, 5, "a")
+    fresh = Request("r0", list(request.prompt_token_ids or []), request.sampling_params, None, arrival_time=1.0)
+    assert vars(request).keys() == vars(fresh).keys()

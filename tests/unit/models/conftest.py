@@ -1,0 +1,85 @@
+"""Small trained models, their ONNX files and a bundle, made once."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augserve.models.bundle import Origin, write_bundle
+from augserve.models.onnx_export import export_models
+from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
+from augserve.models.settings import SchedulerSettings
+from augserve.models.target import QUANTILES, TARGETS, Target
+from augserve.models.training_set import TrainingSet, split_sessions
+
+MakeSet = Callable[..., TrainingSet]
+
+
+def _training_set(target: Target, count: int = 400, seed: int = 0, noise: float = 0.3) -> TrainingSet:
+    """Values that depend on the first feature; a fifth of the features is missing; five rows a session."""
+    draw = np.random.default_rng(seed)
+    rows = draw.lognormal(3, 1, (count, len(target.features))).astype(np.float32)
+    values = np.sqrt(rows[:, 0]) * np.exp(draw.normal(0, noise, count))
+    rows[draw.random(rows.shape) < 0.2] = np.nan
+    sessions = np.array([f"session-{index // 5}" for index in range(count)])
+    parts = split_sessions([("made", session) for session in sessions.tolist()], 0.15, 0.2)
+    return TrainingSet(
+        target=target,
+        rows=rows,
+        values=values,
+        sources=np.full(count, "made"),
+        sessions=sessions,
+        parts=np.array([parts["made", session] for session in sessions.tolist()]),
+        groups=draw.choice(np.array(["sql", "python"]), count),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_set() -> MakeSet:
+    return _training_set
+
+
+@pytest.fixture(scope="session")
+def fit_settings() -> FitSettings:
+    return FitSettings(40, 10, 0.2, 3, 1.0, 0.8, 0.8, 7)
+
+
+@pytest.fixture(scope="session")
+def trained(fit_settings: FitSettings) -> list[QuantileModels]:
+    models = []
+    for target in TARGETS:
+        data = _training_set(target)
+        train, validation = data.part("train"), data.part("validation")
+        models.append(
+            QuantileModels(target, tuple(fit_quantile(train, validation, q, fit_settings) for q in QUANTILES))
+        )
+    return models
+
+
+@pytest.fixture(scope="session")
+def onnx_folder(trained: list[QuantileModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx")
+    for models in trained:
+        export_models(models, folder, {"rows": 400})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def origin() -> Origin:
+    return Origin("abc123", ">=0.29,<0.33", {"made": {"output_length": {"mae": 1.0}}}, {"gain": 1.5})
+
+
+@pytest.fixture(scope="session")
+def good_bundle(onnx_folder: Path, origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "bundle"
+    write_bundle(path, onnx_folder, SchedulerSettings(), origin, datetime(2026, 11, 23, tzinfo=UTC))
+    return path
+
+
+@pytest.fixture
+def bundle(good_bundle: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(good_bundle, tmp_path / "bundle"))

@@ -1,0 +1,58 @@
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from augserve.models.evaluation import calibration, evaluate, group_quantile, pinball_loss
+from augserve.models.target import OUTPUT_LENGTH, TOOL_DURATION
+from augserve.models.training_set import TrainingSet
+
+MakeSet = Callable[..., TrainingSet]
+
+
+def test_pinball_loss_weighs_misses_by_the_quantile() -> None:
+    assert pinball_loss(np.array([10.0]), np.array([8.0]), 0.9) == pytest.approx(1.8)
+    assert pinball_loss(np.array([8.0]), np.array([10.0]), 0.9) == pytest.approx(0.2)
+
+
+def test_a_perfect_prediction_has_perfect_metrics(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    test = data.part("test")
+    test = dataclasses.replace(test, values=np.maximum(test.values, 1).astype(np.float32).astype(np.float64))
+    predicted = np.stack([test.values] * 3, axis=1).astype(np.float32)
+    metrics = evaluate(predicted, test, data.part("train"))
+    assert metrics["kendall_tau"] == pytest.approx(1)
+    assert (metrics["mae"], metrics["pinball_p90"], metrics["coverage_80"]) == (0, 0, 1)
+    assert metrics["mae_baseline"] is not None
+    assert metrics["mae_baseline"] > 0
+
+
+def test_a_constant_target_has_no_rank_correlation(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    data = dataclasses.replace(data, values=np.full(len(data), 5.0))
+    test = data.part("test")
+    metrics = evaluate(np.full((len(test), 3), 5, np.float32), test, data.part("train"))
+    assert metrics["kendall_tau"] is None
+    assert metrics["mae"] == metrics["mae_baseline"] == 0
+
+
+def test_a_value_below_the_floor_counts_as_the_floor(make_set: MakeSet) -> None:
+    data = make_set(TOOL_DURATION)
+    test = dataclasses.replace(data, values=np.full(len(data), 1e-9))
+    metrics = evaluate(np.full((len(test), 3), TOOL_DURATION.floor, np.float32), test, data)
+    assert metrics["coverage_80"] == pytest.approx(1)
+
+
+def test_the_baseline_is_the_groups_own_and_the_whole_for_an_unseen_one(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH, count=15)
+    values = np.arange(15.0)
+    groups = np.array(["a"] * 5 + ["b"] * 10)
+    train = dataclasses.replace(data, values=values, groups=groups)
+    test = dataclasses.replace(data, groups=np.array(["a", "b", "new"] * 5))
+    assert group_quantile(train, test, 0.5)[:3].tolist() == [2.0, 9.5, 7.0]
+
+
+def test_calibration_counts_the_values_at_or_below() -> None:
+    predicted = np.array([[1, 2, 3], [1, 2, 3]], np.float32)
+    assert calibration(predicted, np.array([2.0, 4.0])) == {0.1: 0.0, 0.5: 0.5, 0.9: 0.5}

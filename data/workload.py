@@ -1,5 +1,6 @@
 """A workload: sessions to run, with what happens in each, the same for the simulator and for a live server."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -87,3 +88,34 @@ def _output_tokens(kind: Augmentation, random: np.random.Generator) -> int:
 
 def _whole(value: float) -> int:
     return max(1, round(value))
+
+
+LEAD_S = 300.0
+"""How long before the start the oldest of the sessions under way may have begun; few live longer."""
+NOMINAL_TOKEN_S = 0.02
+"""Time an output token takes an unloaded engine: how far sessions had come before the start."""
+
+
+def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Session, ...]:
+    """`augmentation_sessions` over `duration_s`, with those that had begun before and are under way at time 0.
+
+    Those enter with the turn that is theirs next, their context as its prompt. Without them the load would still be
+    rising after minutes, since most sessions pause for minutes.
+    """
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        raise WorkloadError(f"workload: duration is {duration_s} s; it must be a positive number")
+    count = max(1, round(rate_per_s * (LEAD_S + duration_s)))
+    entered = (_enter(session, LEAD_S) for session in augmentation_sessions(count, rate_per_s, seed))
+    return tuple(session for session in entered if session is not None)
+
+
+def _enter(session: Session, start_s: float) -> Session | None:
+    """The session as it goes on from `start_s`, which becomes time 0; None where it has ended."""
+    arrival_s = session.arrival_s - start_s
+    for turn, facts in enumerate(session.turns):
+        if arrival_s >= 0:
+            first = dataclasses.replace(facts, new_tokens=session.prompt_tokens(turn))
+            return dataclasses.replace(session, arrival_s=arrival_s, turns=(first, *session.turns[turn + 1 :]))
+        if facts.tool_call is not None:
+            arrival_s += facts.output_tokens * NOMINAL_TOKEN_S + facts.tool_call.duration_s
+    return None

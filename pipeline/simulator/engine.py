@@ -42,9 +42,15 @@ _MODEL = {
 
 
 def build_scheduler(
-    scheduler: type[AsyncScheduler], limits: EngineLimits, additional_config: dict[str, Any] | None = None
+    scheduler: type[AsyncScheduler],
+    limits: EngineLimits,
+    additional_config: dict[str, Any] | None = None,
+    **arguments: Any,
 ) -> AsyncScheduler:
-    """A scheduler as vLLM would start it on an engine of these limits. Raises SimulationError as vLLM would refuse to."""
+    """A scheduler as vLLM starts it on an engine of these limits; `arguments` are the scheduler class's own.
+
+    Raises SimulationError where vLLM would refuse to start.
+    """
     blocks = limits.kv_tokens // BLOCK_TOKENS
     if limits.max_model_len > blocks * BLOCK_TOKENS:
         raise SimulationError(
@@ -72,6 +78,7 @@ def build_scheduler(
         ),
         structured_output_manager=StructuredOutputManager(config),
         block_size=BLOCK_TOKENS,
+        **arguments,
     )
 
 

@@ -155,8 +155,8 @@ class Simulation:
         self._idle_s += tick_s
         if self._idle_s > IDLE_LIMIT_S:
             raise SimulationError(
-                f"simulation: {len(self._open)} requests wait and {type(self._scheduler).__name__} schedules none of them "
-                f"for {IDLE_LIMIT_S:.0f} s; the scheduler holds them back for good"
+                f"simulation: {len(self._open)} requests wait; {type(self._scheduler).__name__} has scheduled none "
+                f"for {IDLE_LIMIT_S:.0f} s; it holds them back for good"
             )
         self._clock.advance_to(self._clock.now + tick_s)
 

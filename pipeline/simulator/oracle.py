@@ -1,0 +1,28 @@
+"""A forecaster that knows: the bound on what better predictions could gain."""
+
+from collections.abc import Sequence
+
+from ...data.workload import Session
+from ...runtime.prediction import Forecast
+from ...runtime.turns import LiveTurn
+
+
+class Oracle:
+    """Implements runtime.prediction.Forecaster from the workload itself; request ids are "<session>/<turn>"."""
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        self._sessions = {session.session_id: session for session in sessions}
+
+    def forecast(self, turns: Sequence[LiveTurn]) -> list[Forecast | None]:
+        return [self._forecast(live) for live in turns]
+
+    def _forecast(self, live: LiveTurn) -> Forecast:
+        session_id, _, number = live.request.request_id.rpartition("/")
+        turns = self._sessions[session_id].turns
+        turn = int(number)
+        tool_call = turns[turn].tool_call
+        return Forecast(
+            output_tokens=float(turns[turn].output_tokens),
+            remaining_turns=float(len(turns) - turn),
+            pause_s=0.0 if tool_call is None else tool_call.duration_s,
+        )

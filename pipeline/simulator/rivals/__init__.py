@@ -1,0 +1,1 @@
+"""Scheduling policies to compare with. None of them is deployed."""

@@ -1,0 +1,41 @@
+"""What the rivals share: vLLM's scheduler with its waiting queue ordered before each step."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import Request
+
+from ....models.settings import SchedulerSettings
+from ....runtime.queue import WaitingQueue
+
+Floats = NDArray[np.float64]
+
+
+class RankedScheduler(AsyncScheduler):
+    """A rival gives each waiting request a row of WIDTH facts, and each step a key a row; the lowest goes first."""
+
+    WIDTH = 1
+
+    def __init__(self, *args: Any, settings: SchedulerSettings, clock: Callable[[], float], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._clock = clock
+        self._queue = WaitingQueue(self.WIDTH, self.describe, by_priority=False)
+        self.waiting = self._queue
+
+    def describe(self, request: Request) -> Sequence[float]:
+        """The request's facts when it enters the queue."""
+        raise NotImplementedError
+
+    def keys(self, columns: Floats) -> Floats:
+        """Keys of shape (n,) from columns of shape (WIDTH, n)."""
+        raise NotImplementedError
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        if len(self._queue) > 1:
+            self._queue.rank(self.keys(self._queue.columns))
+        return super().schedule(throttle_prefills)

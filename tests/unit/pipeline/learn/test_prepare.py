@@ -1,0 +1,166 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from augserve.data.tokens import prompt_token_ids
+from augserve.data.traces import TraceError
+from augserve.data.workload import augmentation_sessions
+from augserve.features import feature
+from augserve.features.turn import TAIL_TOKENS, TURN_FEATURES
+from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
+from augserve.models.training_set import TrainingError, read_training_set
+from augserve.pipeline import prepare
+from augserve.pipeline.params import ParamsError
+from augserve.pipeline.past import read_traces
+
+Rows = list[dict[str, Any]]
+MakeRows = Callable[[int], tuple[Rows, Rows]]
+SaveTraces = Callable[[Path, Rows, Rows], None]
+NAMES = [part.name for part in TURN_FEATURES]
+
+
+def test_each_turn_and_call_becomes_its_rows(root: Path, make_rows: MakeRows) -> None:
+    prepare.main()
+    turns, calls = make_rows(20)
+    sets = {target.name: read_training_set(prepare.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
+    gathered = {name: data.select(data.sources == "gathered") for name, data in sets.items()}
+    assert sorted(gathered["output_length"].values) == sorted(row["output_tokens"] for row in turns)
+    assert sorted(gathered["tool_duration"].values) == sorted(2 * [row["duration_s"] for row in calls])
+    lengths = [
+        max(row["turn"] for row in turns if row["session_id"] == name) for name in {row["session_id"] for row in turns}
+    ]
+    assert sorted(gathered["session_remaining"].values) == sorted(
+        left + 1 for last in lengths for left in range(last + 1)
+    )
+    rows = json.loads(prepare.METRICS.read_text())["rows"]["output_length"]
+    assert set(rows) == {"gathered", prepare.MIX}
+    assert set(rows["gathered"]) == {"train", "validation", "test"}
+
+
+def test_a_session_is_in_one_part_of_all_tables(root: Path) -> None:
+    prepare.main()
+    parts: dict[tuple[str, str], set[str]] = {}
+    for target in TARGETS:
+        data = read_training_set(prepare.TRAINING / f"{target.name}.parquet", target)
+        for source, session, part in zip(
+            data.sources.tolist(), data.sessions.tolist(), data.parts.tolist(), strict=True
+        ):
+            parts.setdefault((source, session), set()).add(part)
+    assert {len(found) for found in parts.values()} == {1}
+
+
+def test_the_same_input_gives_the_same_tables(root: Path) -> None:
+    prepare.main()
+    first = {path.name: path.read_bytes() for path in prepare.TRAINING.iterdir()}
+    prepare.main()
+    assert {path.name: path.read_bytes() for path in prepare.TRAINING.iterdir()} == first
+
+
+def test_recorded_features_are_taken_as_they_are(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
+    turns, calls = make_rows(20)
+    vector = [float(index) for index in range(len(TURN_FEATURES))]
+    vector[3] = float("nan")
+    turns[0] |= {"features": vector, "features_version": feature.VERSION}
+    turns[1] |= {"features": vector, "features_version": feature.VERSION + 1}
+    save_traces(root / "data/traces/gathered", turns, calls)
+    prepare.main()
+    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    same = [row for row in data.rows if np.array_equal(row, np.array(vector, np.float32), equal_nan=True)]
+    assert len(same) == 1
+    assert json.loads(prepare.METRICS.read_text())["turns_with_rebuilt_features"] == len(turns) - 1
+
+
+def test_rebuilt_features_leave_what_is_not_recorded_unknown(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces
+) -> None:
+    turns, calls = make_rows(20)
+    turns[0]["max_tokens"] = None
+    save_traces(root / "data/traces/gathered", turns, calls)
+    recorded = read_traces([root / "data/traces/gathered"])
+    turn = next(
+        turn for turn in recorded if turn.past.session_id == turns[0]["session_id"] and not turn.past.facts.turn
+    )
+    row = dict(zip(NAMES, turn.known_features(np.zeros(len(NAMES), np.float32)).tolist(), strict=True))
+    unknown = {name for name, value in row.items() if np.isnan(value)}
+    assert unknown == {"max_tokens", "temperature", "structured"} | {name for name in NAMES if name.startswith("tail_")}
+
+
+def test_an_aborted_turn_teaches_no_length_and_its_session_no_end(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    last = max((row for row in turns if row["session_id"] == turns[0]["session_id"]), key=lambda row: row["turn"])
+    last["finish_reason"] = "abort"
+    save_traces(root / "data/traces/gathered", turns, calls)
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    lengths = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    remaining = read_training_set(prepare.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
+    assert len(lengths) == len(turns) - 1
+    assert turns[0]["session_id"] not in remaining.sessions.tolist()
+
+
+def test_a_pause_without_a_recorded_call_is_a_call_of_an_unknown_tool(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    save_traces(root / "data/traces/gathered", turns, calls[1:])
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION).values
+    assert np.isclose(durations, calls[0]["duration_s"], atol=1e-6).sum() == 2
+    assert len(durations) == 2 * len(calls)
+
+
+def test_generated_turns_have_the_tail_that_the_simulator_sends() -> None:
+    for session in augmentation_sessions(5, 1.0, 3):
+        for index, past in enumerate(prepare.mix_turns(session)):
+            ids = prompt_token_ids(session, index)
+            assert past.facts.prompt_tokens == len(ids)
+            assert list(past.facts.tail_token_ids) == ids[-TAIL_TOKENS:]
+            assert past.output_tokens == session.turns[index].output_tokens
+
+
+def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) -> None:
+    path = root / "data/traces/gathered/turns.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["arrival_s"]), path)
+    with pytest.raises(TraceError, match=r"turns\.parquet: column 'arrival_s' of table turns is missing"):
+        prepare.main()
+    assert not prepare.TRAINING.exists()
+    assert not prepare.METRICS.exists()
+
+
+def test_a_turn_that_is_there_twice_is_refused(root: Path, change_params: Callable[..., None]) -> None:
+    change_params(prepare={"traces": ["data/traces/gathered", "data/traces/gathered"]})
+    with pytest.raises(TraceError, match="is there twice"):
+        prepare.main()
+
+
+def test_empty_traces_alone_are_refused(
+    root: Path, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    save_traces(root / "data/traces/gathered", [], [])
+    change_params(prepare={"mix_sessions": 0})
+    with pytest.raises(TrainingError, match="the traces hold no row"):
+        prepare.main()
+    assert not prepare.TRAINING.exists()
+
+
+def test_a_single_session_is_refused(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
+    save_traces(root / "data/traces/gathered", *make_rows(1))
+    with pytest.raises(TrainingError, match="source 'gathered' has 1 sessions"):
+        prepare.main()
+
+
+@pytest.mark.parametrize(("key", "value"), [("mix_rate_per_s", -1.0), ("test_share", 0.9), ("mix_sessions", -1)])
+def test_a_parameter_out_of_range_is_named(
+    root: Path, change_params: Callable[..., None], key: str, value: float
+) -> None:
+    change_params(prepare={key: value})
+    with pytest.raises(ParamsError, match=f"prepare.{key} is {value}"):
+        prepare.main()

@@ -1,0 +1,119 @@
+"""train, export and package, on what prepare made."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from augserve.models.bundle import load_bundle
+from augserve.models.onnx_export import ExportError
+from augserve.models.onnx_predictor import OnnxPredictor, model_files
+from augserve.models.registry import REGISTERED_MODEL
+from augserve.models.settings import SettingsError
+from augserve.models.target import OUTPUT_LENGTH, TARGETS
+from augserve.models.training_set import TrainingError, read_training_set
+from augserve.pipeline import export, package, prepare, train
+from augserve.pipeline.stage import StageError
+from augserve.pipeline.tracking import tracking_client
+
+METRIC_NAMES = {"kendall_tau", "mae", "mae_baseline", "pinball_p90", "pinball_p90_baseline", "coverage_80"}
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished root, without its MLflow store, to damage."""
+    copy = tmp_path / "project"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def test_metrics_have_the_agreed_form(finished: Path) -> None:
+    metrics = json.loads((finished / train.METRICS).read_text())
+    assert set(metrics) == {"gathered", prepare.MIX}
+    for of_target in metrics.values():
+        assert set(of_target) == {target.name for target in TARGETS}
+        assert all(set(values) == METRIC_NAMES for values in of_target.values())
+
+
+def test_plots_are_tables(finished: Path) -> None:
+    samples = pd.read_csv(finished / train.REPORTS / "predictions.csv")
+    assert list(samples.columns) == ["target", "set", "actual", "p10", "p50", "p90"]
+    assert (samples.p10 <= samples.p90).all()
+    assert set(pd.read_csv(finished / train.REPORTS / "calibration.csv")["quantile"]) == {0.1, 0.5, 0.9}
+    shares = pd.read_csv(finished / train.REPORTS / "importance.csv").groupby("target").gain_share.sum()
+    assert np.allclose(shares, 1, atol=1e-4)
+
+
+def test_only_held_out_sessions_are_reported(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    reported = pd.read_csv(train.REPORTS / "predictions.csv").query("target == 'output_length'")
+    held_out = data.part("test")
+    assert len(reported) == len(held_out)
+    assert sorted(reported.actual) == sorted(held_out.values)
+
+
+def test_training_again_gives_the_same_models(finished: Path, project: Path) -> None:
+    train.main()
+    for path in sorted((finished / train.TRAINED).iterdir()):
+        assert (train.TRAINED / path.name).read_bytes() == path.read_bytes(), path.name
+    assert train.METRICS.read_bytes() == (finished / train.METRICS).read_bytes()
+
+
+def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) -> None:
+    for values in json.loads((finished / export.METRICS).read_text()).values():
+        assert values["relative_error"] <= 1e-4
+        assert values["rows"] > 200
+    assert sorted(path.name for path in (finished / export.ONNX).iterdir()) == sorted(model_files())
+
+
+def test_a_failed_parity_leaves_the_old_models(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in export.ONNX.iterdir()}
+    monkeypatch.setattr(OnnxPredictor, "output_length", lambda self, rows: np.full((len(rows), 3), 1e6, np.float32))
+    with pytest.raises(ExportError, match="output_length_p"):
+        export.main()
+    assert {path.name: path.read_bytes() for path in export.ONNX.iterdir()} == before
+    assert [path.name for path in export.ONNX.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"targets": {}}', "[1]"])
+def test_a_wrong_training_summary_is_refused(project: Path, content: str) -> None:
+    (train.TRAINED / train.SUMMARY).write_text(content)
+    with pytest.raises(TrainingError, match=r"summary\.json"):
+        export.main()
+
+
+def test_a_missing_training_table_says_what_to_run(project: Path) -> None:
+    (prepare.TRAINING / "tool_duration.parquet").unlink()
+    with pytest.raises(TrainingError, match="run `dvc repro prepare`"):
+        train.main()
+
+
+def test_the_bundle_is_whole_and_registered_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    bundle = load_bundle(package.BUNDLE, "0.32.0")
+    assert bundle.manifest.evaluation == {"gain at 2x": 1.4}
+    assert bundle.manifest.training == json.loads(train.METRICS.read_text())
+    package.main()
+    (version,) = tracking_client().search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    assert version.tags["augserve.bundle"] == load_bundle(package.BUNDLE, None).version
+    run = tracking_client().get_run(version.run_id)
+    assert run.data.metrics["evaluate/gain at 2x"] == 1.4
+    stored = {path.name for path in Path(version.source.removeprefix("file://")).iterdir()}
+    assert stored == {path.name for path in package.BUNDLE.iterdir()}
+
+
+def test_a_missing_evaluation_or_wrong_settings_keep_the_old_bundle(project: Path) -> None:
+    before = load_bundle(package.BUNDLE, None).version
+    package.SETTINGS.write_text('{"slo": {}}')
+    with pytest.raises(SettingsError, match=r"scheduler\.json"):
+        package.main()
+    package.EVALUATION.unlink()
+    package.SETTINGS.write_text("not JSON")
+    with pytest.raises(StageError, match=r"scheduler\.json"):
+        package.main()
+    assert load_bundle(package.BUNDLE, None).version == before

@@ -63,7 +63,7 @@ STEPS = pa.schema(
         pa.field("running", pa.int32(), nullable=False),
         pa.field("token_budget", pa.int32(), nullable=False),
         pa.field("schedule_s", pa.float32(), nullable=False),  # time spent in schedule()
-        pa.field("step_s", pa.float32(), nullable=False),  # from the last output, or this schedule if later, to this output
+        pa.field("step_s", pa.float32(), nullable=False),  # last output (or this schedule if later) to this output
     ],
     metadata=_METADATA,
 )

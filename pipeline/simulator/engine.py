@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Read at vLLM's import. A simulation is thousands of engine starts and steps: its log would be noise.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -24,7 +24,7 @@ from .errors import SimulationError
 from .profile import EngineLimits
 
 BLOCK_TOKENS = 16  # vLLM's default on GPUs
-HASH = "sha256"  # the fastest of vLLM's that is always installed
+HASH: Literal["sha256"] = "sha256"  # the fastest of vLLM's that is always installed
 BlockHasher = Callable[[Request], list[Any]]
 
 # The scheduler asks the model's config only for its maximal length and its kind: any decoder-only text model does.
@@ -59,7 +59,7 @@ def build_scheduler(
     config = VllmConfig(
         model_config=_model_config(limits.max_model_len),
         cache_config=CacheConfig(block_size=BLOCK_TOKENS, enable_prefix_caching=True, prefix_caching_hash_algo=HASH),
-        scheduler_config=SchedulerConfig.default_factory(
+        scheduler_config=SchedulerConfig.default_factory(  # type: ignore[no-untyped-call]
             max_num_seqs=limits.max_num_seqs,
             max_num_batched_tokens=limits.max_num_batched_tokens,
             max_model_len=limits.max_model_len,

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from ...data.workload import Session
-from ...runtime.prediction import Forecast
-from ...runtime.turns import LiveTurn
+from ...runtime.turns import Forecast, LiveTurn
 
 
 class Oracle:

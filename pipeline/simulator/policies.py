@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
 from ...data.workload import Session
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings
@@ -11,7 +13,7 @@ from ...runtime.deployment import Deployment
 from ...runtime.prediction import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler
 from .clock import VirtualClock
-from .engine import AsyncScheduler, build_scheduler
+from .engine import build_scheduler
 from .errors import SimulationError
 from .oracle import Oracle
 from .profile import EngineLimits

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.outputs import ModelRunnerOutput
@@ -33,7 +34,7 @@ class ShortestJobFirst(RankedScheduler):
         return (request.num_prompt_tokens + self._expected[request.request_id],)
 
     def keys(self, columns: Floats) -> Floats:
-        return columns[0]
+        return np.asarray(columns[0])
 
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput

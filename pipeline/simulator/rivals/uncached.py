@@ -42,4 +42,4 @@ class UncachedFirst(RankedScheduler):
         uncached, deadline_s = columns
         step = self._settings.step_time
         late = self._clock() + step.base_s + step.per_prefill_token_s * uncached > deadline_s
-        return np.where(late, 1e9, 0.0) + uncached
+        return np.asarray(np.where(late, 1e9, 0.0) + uncached)

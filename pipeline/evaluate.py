@@ -1,0 +1,227 @@
+"""Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data.atomic import write_json, write_text
+from ..data.tokens import SPLIT_SEEDS
+from ..models.settings import SchedulerSettings
+from .params import BaseParams, load_params, require
+from .simulator.capacity import capacity
+from .simulator.cell import WORKLOADS, Cell, Schedule
+from .simulator.parallel import Submit, workers
+from .simulator.policies import POLICIES
+from .stage import StageError, run_stage
+from .tracking import experiment_run
+
+MODELS = Path("models/onnx")
+PROFILES = Path("data/profiles")
+TUNED = Path("models/tuned")
+REPORTS = Path("reports/evaluate")
+
+Metrics = dict[str, float]
+Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
+"""workload → profile → load → policy → metric"""
+
+COLUMNS = {
+    "turns in time /s": ("effective_throughput", "{:.1f}"),
+    "sessions in time /s": ("session_effective_throughput", "{:.2f}"),
+    "turns /s": ("throughput", "{:.1f}"),
+    "turns in time": ("attainment", "{:.1%}"),
+    "TTFT p50 s": ("ttft_p50_s", "{:.2f}"),
+    "TTFT p99 s": ("ttft_p99_s", "{:.2f}"),
+    "longest wait s": ("longest_wait_s", "{:.1f}"),
+    "preemptions": ("preemptions", "{:.0f}"),
+    "prefix hits": ("prefix_hit_rate", "{:.1%}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateParams:
+    workloads: tuple[str, ...]
+    profiles: tuple[str, ...]
+    policies: tuple[str, ...]
+    loads: tuple[float, ...]
+    capacity_policies: tuple[str, ...]
+    capacity_rounds: int
+    warmup_s: float
+    window_s: float
+    drain_s: float
+    processes: int
+
+    def __post_init__(self) -> None:
+        _require_known("workloads", self.workloads, WORKLOADS)
+        _require_known("policies", self.policies, POLICIES)
+        require("vllm" in self.policies, "evaluate.policies", self.policies, "a list with vllm, the yardstick")
+        if self.capacity_policies:
+            _require_known("capacity_policies", self.capacity_policies, POLICIES)
+        require(bool(self.profiles), "evaluate.profiles", self.profiles, "a list of profiles")
+        require(bool(self.loads) and min(self.loads) > 0, "evaluate.loads", self.loads, "a list of positive numbers")
+        require(1 <= self.capacity_rounds <= 12, "evaluate.capacity_rounds", self.capacity_rounds, "from 1 to 12")
+        require(self.warmup_s >= 0, "evaluate.warmup_s", self.warmup_s, "0 or more")
+        require(self.window_s > 0, "evaluate.window_s", self.window_s, "positive")
+        require(self.drain_s >= 0, "evaluate.drain_s", self.drain_s, "0 or more")
+        require(1 <= self.processes <= 256, "evaluate.processes", self.processes, "from 1 to 256")
+
+
+def _require_known(key: str, values: tuple[str, ...], known: Mapping[str, object]) -> None:
+    rule = f"a list of some of {', '.join(known)}"
+    require(bool(values) and set(values) <= set(known), f"evaluate.{key}", list(values), rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What all cells share."""
+
+    params: EvaluateParams
+    seed: int
+    settings: SchedulerSettings
+    unit_per_s: float  # sessions/s of load 1x
+
+    def cell(self, workload: str, profile: str, policy: str, rate_per_s: float) -> Cell:
+        schedule = Schedule(self.params.warmup_s, self.params.window_s, self.params.drain_s)
+        path = PROFILES / f"{profile}.json"
+        return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS)
+
+
+def compare(evaluation: Evaluation, submit: Submit) -> Results:
+    """Run every cell, each an MLflow run; the heaviest loads start first, so that none is left for the end."""
+    params = evaluation.params
+    names = [
+        (workload, profile, load, policy)
+        for load in sorted(params.loads, reverse=True)
+        for workload in params.workloads
+        for profile in params.profiles
+        for policy in params.policies
+    ]
+    futures = {}
+    for name in names:
+        workload, profile, load, policy = name
+        futures[submit(evaluation.cell(workload, profile, policy, load * evaluation.unit_per_s))] = name
+    found: dict[tuple[str, str, float, str], Metrics] = {}
+    for future in tqdm(as_completed(futures), total=len(futures), desc="evaluate", unit="cell"):
+        name = futures[future]
+        found[name] = future.result()
+        facts = dict(zip(("workload", "profile", "load", "policy"), name, strict=True))
+        with experiment_run("evaluation", f"{name[3]}-{name[2]:g}x", facts, {"policy": name[3]}) as run:
+            run.log_metrics(found[name])
+    results: Results = {}
+    for workload, profile, load, policy in sorted(names):
+        at = results.setdefault(workload, {}).setdefault(profile, {}).setdefault(f"{load:g}", {})
+        at[policy] = found[workload, profile, load, policy]
+    return results
+
+
+def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, dict[str, float]]]:
+    """Capacity@90 in sessions/s: workload → profile → policy."""
+    params, unit = evaluation.params, evaluation.unit_per_s
+    jobs = [(w, p, policy) for w in params.workloads for p in params.profiles for policy in params.capacity_policies]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with tqdm(total=2 * params.capacity_rounds * len(jobs), desc="evaluate: capacity", unit="run") as bar:
+        for workload, profile, policy in jobs:
+
+            def attainments(
+                rates: Sequence[float], job: tuple[str, str, str] = (workload, profile, policy)
+            ) -> list[float]:
+                futures = [submit(evaluation.cell(*job, rate)) for rate in rates]
+                shares = [future.result()["attainment"] for future in futures]
+                bar.update(len(rates))
+                return shares
+
+            value = capacity(attainments, 0.5 * unit, 2.5 * unit, params.capacity_rounds)
+            found.setdefault(workload, {}).setdefault(profile, {})[policy] = value
+    return found
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """Headline figures at the highest load: turns in time per second, ours against each policy; None: it has none."""
+    summary: dict[str, Any] = {}
+    for workload, by_profile in results.items():
+        for profile, by_load in by_profile.items():
+            load = max(by_load, key=float)
+            cells = by_load[load]
+            if "augserve" not in cells:
+                continue
+            ours = cells["augserve"]["effective_throughput"]
+            ratios = {
+                f"over_{policy}": ours / cell["effective_throughput"] if cell["effective_throughput"] > 0 else None
+                for policy, cell in cells.items()
+                if policy != "augserve"
+            }
+            summary.setdefault(workload, {})[profile] = {"load": float(load), "effective_throughput": ours, **ratios}
+    return summary
+
+
+def table(results: Results, unit_per_s: float) -> str:
+    """The results as Markdown, a table a workload and profile."""
+    parts = []
+    for workload, by_profile in results.items():
+        for profile, by_load in by_profile.items():
+            lines = [
+                f"{workload} on {profile}; load 1x = {unit_per_s:.1f} sessions/s, stock vLLM's capacity@90.",
+                "",
+                "| load | policy | " + " | ".join(COLUMNS) + " |",
+                "|---|---|" + "---:|" * len(COLUMNS),
+            ]
+            for load in sorted(by_load, key=float):
+                for policy, cell in sorted(by_load[load].items(), key=lambda item: list(POLICIES).index(item[0])):
+                    values = " | ".join(form.format(cell[metric]) for metric, form in COLUMNS.values())
+                    lines.append(f"| {load}x | {policy} | {values} |")
+            parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def plot_rows(results: Results) -> str:
+    """CSV of the goodput, for `dvc plots`: load against turns in time, one line a policy."""
+    rows = ["workload,profile,policy,load,effective_throughput,attainment,ttft_p99_s"]
+    for workload, by_profile in results.items():
+        for profile, by_load in by_profile.items():
+            for load in sorted(by_load, key=float):
+                for policy, cell in sorted(by_load[load].items()):
+                    figures = [cell["effective_throughput"], cell["attainment"], cell["ttft_p99_s"]]
+                    rows.append(",".join([workload, profile, policy, load, *(f"{figure:.6g}" for figure in figures)]))
+    return "\n".join(rows) + "\n"
+
+
+def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
+    """The tuned settings, and load 1x in sessions/s. Raises StageError or SettingsError naming the file."""
+    try:
+        settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
+        unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])
+    except OSError as error:
+        raise StageError(f"{error.filename}: {error.strerror}; run `dvc repro tune`") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{folder}: not what `tune` writes ({error}); run `dvc repro tune`") from error
+    return SchedulerSettings.from_json(settings), unit
+
+
+def main() -> None:
+    params = load_params("evaluate", EvaluateParams)
+    seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
+    settings, unit_per_s = read_tuned(TUNED)
+    evaluation = Evaluation(params, seed, settings, unit_per_s)
+    with workers(params.processes) as submit:
+        results = compare(evaluation, submit)
+        capacity90 = capacities(evaluation, submit) if params.capacity_policies else {}
+    text = table(results, unit_per_s)
+    if capacity90:
+        lines = [
+            f"- {workload} on {profile}: " + ", ".join(f"{policy} {rate:.1f}" for policy, rate in by_policy.items())
+            for workload, by_profile in capacity90.items()
+            for profile, by_policy in by_profile.items()
+        ]
+        text += "\nCapacity@90, sessions/s:\n\n" + "\n".join(lines) + "\n"
+    write_text(REPORTS / "goodput.csv", plot_rows(results))
+    write_text(REPORTS / "table.md", text)
+    write_json(REPORTS / "metrics.json", {**results, "capacity90": capacity90, "summary": summarize(results)})
+    print(text)
+
+
+if __name__ == "__main__":
+    run_stage(main)

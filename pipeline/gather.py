@@ -42,10 +42,6 @@ TURN_TIMEOUT_S = 600.0
 RECORDER_TIMEOUT_S = 30.0  # the recorder writes what it holds within 10 s
 
 
-class GatherError(StageError):
-    """The sessions could not be run or recorded."""
-
-
 @dataclass(frozen=True, slots=True)
 class GatherParams:
     duration_s: float  # sessions arrive for so long; it scales the stage
@@ -68,12 +64,10 @@ def main() -> None:
         logging.getLogger(client).setLevel(logging.WARNING)
     params, base = load_params("gather", GatherParams), load_params("base", BaseParams)
     if not (MODEL_FOLDER / "config.json").is_file():
-        raise GatherError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
+        raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
     plans = session_plans(params.duration_s, params.rate_per_s, params.temperatures, base.seed)
     if not plans:
-        raise GatherError(
-            "params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them"
-        )
+        raise StageError("params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them")
     with tempfile.TemporaryDirectory(prefix="augserve-gather-") as folder:
         recorded = Path(folder)
         seen, wall_s = _record(plans, params, base.seed, recorded)
@@ -117,7 +111,7 @@ async def _run_sessions(
                 return await run_open_loop(runner, plans)
             except OpenAIError as error:
                 server.check_alive()
-                raise GatherError(f"a turn failed: {' '.join(str(error).split())}; see {server.log}") from error
+                raise StageError(f"a turn failed: {' '.join(str(error).split())}; see {server.log}") from error
 
 
 def _end_token_id() -> int:

@@ -12,15 +12,11 @@ from .stage import StageError, run_stage
 BUNDLE_FOLDER = Path("models/bundle")
 
 
-class ServeError(StageError):
-    """Something that serving needs is missing."""
-
-
 def serve_command(model: Path, bundle: Path, port: int) -> list[str]:
-    """The server's command line. Raises ServeError unless the model and the bundle are there."""
+    """The server's command line. Raises StageError unless the model and the bundle are there."""
     for folder, name, file in ((model, "model", "config.json"), (bundle, "bundle", "manifest.json")):
         if not (folder / file).is_file():
-            raise ServeError(f"{folder}: no {name} there; run `make repro` first")
+            raise StageError(f"{folder}: no {name} there; run `make repro` first")
     return server_command(model, port, hook_arguments({"bundle": str(bundle)}))
 
 

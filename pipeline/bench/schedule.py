@@ -1,0 +1,95 @@
+"""Benchmark `schedule`: ms of `schedule()` with 256 running and 0 to 10,000 waiting, stock and ours in one run."""
+
+import gc
+import random
+from pathlib import Path
+
+from tqdm import tqdm
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request
+
+from ...data.atomic import write_json
+from ...models.bundle import Bundle
+from ...runtime.deployment import Deployment
+from ...runtime.scheduler import Artifacts, AugServeScheduler
+from ..params import BaseParams, load_params
+from ..simulator.engine import block_hasher, build_scheduler
+from ..simulator.profile import EngineLimits
+from ..stage import run_stage
+from .bundle import median_s, packaged_bundle
+
+REPORT = Path("reports/bench/schedule.json")
+RUNNING = 256
+WAITING = (0, 1_000, 10_000)
+STEPS = 60
+ROUNDS = 3  # alternating, so that a machine that slows down slows both
+LIMITS = EngineLimits(kv_tokens=4_000_000, max_model_len=8192, max_num_seqs=RUNNING, max_num_batched_tokens=8192)
+
+
+def main() -> None:
+    seed = load_params("base", BaseParams).seed
+    schedulers = {"stock": AsyncScheduler, "ours": _with_bundle(packaged_bundle())}
+    figures = {}
+    progress = tqdm(total=len(WAITING) * len(schedulers) * ROUNDS, desc="schedule")
+    for waiting in WAITING:
+        loaded = {name: _Engine(scheduler, waiting, seed) for name, scheduler in schedulers.items()}
+        medians: dict[str, list[float]] = {name: [] for name in schedulers}
+        for _ in range(ROUNDS):
+            for name, engine in loaded.items():
+                medians[name].append(engine.median_schedule_s(STEPS))
+                progress.update()
+        for name, values in medians.items():
+            figures[f"{name}_{RUNNING}_running_{waiting}_waiting_ms"] = round(min(values) * 1e3, 4)
+    progress.close()
+    write_json(REPORT, figures)
+    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+
+
+def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
+    class Benched(AugServeScheduler):
+        def load_artifacts(self, deployment: Deployment) -> Artifacts:  # noqa: ARG002 — loaded already
+            return Artifacts(bundle.settings, bundle.predictor, bundle.version)
+
+    return Benched
+
+
+class _Engine:
+    """A scheduler whose running requests decode on while none of the waiting ones finds a place."""
+
+    def __init__(self, scheduler: type[AsyncScheduler], waiting: int, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._scheduler = build_scheduler(scheduler, LIMITS, {"augserve": {"mode": "active"}})
+        self._output: SchedulerOutput | None = None
+        for number in range(RUNNING):
+            self._add(f"running-{number}", self._random.randint(16, 30), 8000)
+        self.median_schedule_s(10)
+        for number in range(waiting):
+            self._add(f"waiting-{number}", self._random.randint(200, 3000), 256)
+        self.median_schedule_s(10)
+
+    def median_schedule_s(self, steps: int) -> float:
+        gc.collect()
+        return median_s(self._schedule, steps, before=self._answer)
+
+    def _add(self, name: str, prompt: int, output: int) -> None:
+        ids = self._random.choices(range(100, 32_000), k=prompt)
+        params = SamplingParams(max_tokens=output, ignore_eos=True)
+        self._scheduler.add_request(Request(name, ids, params, None, session_id=name, block_hasher=block_hasher()))
+
+    def _schedule(self) -> None:
+        self._output = self._scheduler.schedule()
+
+    def _answer(self) -> None:
+        if self._output is None:
+            return
+        ids = list(self._output.num_scheduled_tokens)
+        tokens = [[] if self._scheduler.requests[each].is_prefill_chunk else [7] for each in ids]
+        result = ModelRunnerOutput(ids, {each: index for index, each in enumerate(ids)}, tokens)
+        self._scheduler.update_from_output(self._output, result)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -208,9 +208,11 @@ def run_trials(study: optuna.Study, tuning: Tuning, capacity_per_s: float) -> No
     finished = sum(trial.state.is_finished() for trial in study.trials)
     missing = max(0, tuning.params.trials - finished)
     with tqdm(total=tuning.params.trials, initial=tuning.params.trials - missing, desc="tune", unit="trial") as bar:
-        study.optimize(
-            objective, n_trials=missing, catch=(Exception,), callbacks=[lambda _study, _trial: bar.update() and None]
-        )
+
+        def advance(_study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+            bar.update()
+
+        study.optimize(objective, n_trials=missing, catch=(Exception,), callbacks=[advance])
 
 
 def write_results(study: optuna.Study, capacity_per_s: float, params: TuneParams) -> None:

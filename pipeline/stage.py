@@ -21,7 +21,8 @@ def run_stage(main: Callable[[], None]) -> None:
     try:
         main()
     except (StageError, ValueError) as error:
-        if not type(error).__module__.startswith("augserve."):
+        # A stage's own module is `__main__` when it runs.
+        if not type(error).__module__.startswith(("augserve.", "__main__")):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -68,13 +68,15 @@ def stage_one_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     preserve = columns[Column.PAUSE_S] * context
     discard = prefill_s(step, context) * (context + load.running_tokens)
     pause = np.minimum(preserve, discard) * np.minimum(columns[Column.FUTURE_TURNS], 1.0)
-    return (prefill + decode + pause) / load.capacity_tokens
+    cost: Floats = (prefill + decode + pause) / load.capacity_tokens
+    return cost
 
 
 def remaining_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     """Decode and prefill time of the session's turns still to come, each as long as this one, shape (n,)."""
     a_turn = load.token_s * columns[Column.OUTPUT_TOKENS] + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
-    return columns[Column.FUTURE_TURNS] * a_turn
+    left: Floats = columns[Column.FUTURE_TURNS] * a_turn
+    return left
 
 
 def slack_s(columns: Floats, load: Load, uncached_s: Floats) -> Floats:

@@ -31,7 +31,7 @@ LIMITS = EngineLimits(kv_tokens=4_000_000, max_model_len=8192, max_num_seqs=RUNN
 
 def main() -> None:
     seed = load_params("base", BaseParams).seed
-    schedulers = {"stock": AsyncScheduler, "ours": _with_bundle(packaged_bundle())}
+    schedulers: dict[str, type[AsyncScheduler]] = {"stock": AsyncScheduler, "ours": _with_bundle(packaged_bundle())}
     figures = {}
     progress = tqdm(total=len(WAITING) * len(schedulers) * ROUNDS, desc="schedule")
     for waiting in WAITING:

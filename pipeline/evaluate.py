@@ -118,11 +118,11 @@ def compare(evaluation: Evaluation, submit: Submit) -> Results:
     return results
 
 
-def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, dict[str, float]]]:
-    """Capacity@90 in sessions/s: workload → profile → policy."""
+def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Capacity@90 in sessions/s: workload → profile → policy; None where it lies below the rates searched."""
     params, unit = evaluation.params, evaluation.unit_per_s
     jobs = [(w, p, policy) for w in params.workloads for p in params.profiles for policy in params.capacity_policies]
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
     with tqdm(total=2 * params.capacity_rounds * len(jobs), desc="evaluate: capacity", unit="run") as bar:
         for workload, profile, policy in jobs:
 
@@ -189,6 +189,11 @@ def plot_rows(results: Results) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _capacity_text(item: tuple[str, float | None]) -> str:
+    policy, rate = item
+    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.1f')}"
+
+
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
     """The tuned settings, and load 1x in sessions/s. Raises StageError or SettingsError naming the file."""
     try:
@@ -212,7 +217,7 @@ def main() -> None:
     text = table(results, unit_per_s)
     if capacity90:
         lines = [
-            f"- {workload} on {profile}: " + ", ".join(f"{policy} {rate:.1f}" for policy, rate in by_policy.items())
+            f"- {workload} on {profile}: " + ", ".join(map(_capacity_text, by_policy.items()))
             for workload, by_profile in capacity90.items()
             for profile, by_policy in by_profile.items()
         ]

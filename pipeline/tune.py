@@ -88,11 +88,17 @@ class Tuning:
         with tqdm(total=2 * params.capacity_rounds, desc="tune: capacity", unit="run") as bar:
 
             def attainments(rates: Sequence[float]) -> list[float]:
-                found = [cell["attainment"] for cell in self.metrics([("vllm", rate, self.defaults) for rate in rates])]
+                cells = self.metrics([("vllm", rate, self.defaults) for rate in rates])
                 bar.update(len(rates))
-                return found
+                return [cell["attainment"] for cell in cells]
 
-            return capacity(attainments, params.capacity_low, params.capacity_high, params.capacity_rounds)
+            found = capacity(attainments, params.capacity_low, params.capacity_high, params.capacity_rounds)
+        if found is None:
+            raise StageError(
+                f"tune: stock vLLM misses the SLO at every rate tried, from {params.capacity_low} sessions/s on; "
+                "lower tune.capacity_low in params.yaml"
+            )
+        return found
 
     def settings(self, values: Mapping[str, float]) -> SchedulerSettings:
         """Settings of a trial's values, as `suggest` names them; a term that is off has weight 0."""

@@ -7,15 +7,18 @@ from .errors import SimulationError
 ATTAINMENT = 0.9
 
 
-def capacity(attainments: Callable[[Sequence[float]], Sequence[float]], low: float, high: float, rounds: int) -> float:
+def capacity(
+    attainments: Callable[[Sequence[float]], Sequence[float]], low: float, high: float, rounds: int
+) -> float | None:
     """Narrow [low, high] sessions/s to a third, `rounds` times; gives the highest rate found to reach ATTAINMENT.
 
     `attainments` gives the share of turns in time at each of two rates, so that both may run at once. Attainment is
-    taken to fall with the rate. Raises SimulationError for bounds out of order, and where `low` is already too much.
+    taken to fall with the rate. None: it was reached at no rate that was tried. Raises SimulationError for bounds out
+    of order.
     """
     if not 0 < low < high:
         raise SimulationError(f"capacity: bounds {low} to {high} sessions/s must be positive and rise; correct them")
-    best = 0.0
+    best: float | None = None
     left, right = low, high
     for _ in range(rounds):
         rates = (left + (right - left) / 3, right - (right - left) / 3)
@@ -27,6 +30,4 @@ def capacity(attainments: Callable[[Sequence[float]], Sequence[float]], low: flo
             best = rates[0]
         else:
             right = rates[0]
-    if best == 0.0:
-        raise SimulationError(f"capacity: at {right:.2f} sessions/s too few turns are in time; lower the bound {low}")
     return best

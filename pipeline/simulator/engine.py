@@ -1,15 +1,12 @@
 """Build vLLM's real scheduler without a worker: its configuration, KV-cache manager, prefix cache and block hasher."""
 
 import json
-import os
+import logging
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-# Read at vLLM's import. A simulation is thousands of engine starts and steps: its log would be noise.
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 import torch
 from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
@@ -51,6 +48,7 @@ def build_scheduler(
 
     Raises SimulationError where vLLM would refuse to start.
     """
+    logging.getLogger("vllm").setLevel(logging.ERROR)  # advice on starting an engine, repeated for each simulation
     blocks = limits.kv_tokens // BLOCK_TOKENS
     if limits.max_model_len > blocks * BLOCK_TOKENS:
         raise SimulationError(

@@ -13,6 +13,7 @@ from augserve.models.settings import BudgetGains, SchedulerSettings, ValueWeight
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.value import Column
 
 from .conftest import Engine, EngineMaker, TestedScheduler
 
@@ -177,6 +178,42 @@ def test_an_error_in_the_ordering_is_vllms_own_order(
     ours, stock = ([list(step) for step in engine.scheduled] for engine in engines)
     assert ours[:3] == stock[:3]
     engines[0].assert_nothing_is_left()
+
+
+def test_an_order_that_fails_later_gives_way_to_vllms_own(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
+    load(engine)
+    engine.step()
+    arrived = sorted(engine.scheduler.waiting, key=lambda request: int(request.request_id[1:]))
+    assert list(engine.scheduler.waiting) != arrived
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(ordering, "_probe", broken)
+    engine.step()
+    assert list(engine.scheduler.waiting) == arrived
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_a_preempted_turn_waits_from_then_on_and_has_no_deadline_left(make_engine: EngineMaker) -> None:
+    engine = make_engine(kv_tokens=4_096)
+    requests = [engine.add(number, 200, 300) for number in range(16)]
+    arrival_s = engine.clock.now_s
+    while not (preempted := [each for each in requests if each.status == RequestStatus.PREEMPTED]):
+        engine.step()
+    queue = engine.scheduler._ordering.queue  # type: ignore[attr-defined]
+    slot = queue.slot(preempted[0])
+    assert arrival_s < queue.columns[Column.WAITING_SINCE_S, slot] <= engine.clock.now_s
+    assert np.isinf(queue.columns[Column.DEADLINE_S, slot])
+    assert queue.columns[Column.TOKENS, slot] > 200
+    assert queue.columns[Column.OUTPUT_TOKENS, slot] == max(50 - preempted[0].num_output_tokens, 1)
+    engine.drain()
+    engine.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize("answer", [(np.nan, np.nan, np.nan), (-1.0, -1.0, -1.0), (np.inf, np.inf, np.inf), None])

@@ -70,3 +70,11 @@ def test_no_decode_is_starved_and_the_configured_budget_is_never_passed() -> Non
     assert budget.tokens(700, now_s) == 700
     assert budget.tokens(5000, now_s) == 1000
     assert TokenBudget(GAINS, 0.08, 100).tokens(5, 0.0) == 100
+
+
+def test_what_the_proportional_part_does_alone_is_not_integrated() -> None:
+    budget = TokenBudget(GAINS, 0.08, 8192)
+    now_s = run(budget, 0.4, 100)
+    assert budget.tokens(10, now_s) == 512
+    now_s = run(budget, 0.01, 8, now_s)
+    assert budget.tokens(10, now_s) == 8192

@@ -1,0 +1,34 @@
+from augserve.data.schema import STEPS
+from augserve.runtime.steps import StepFacts, StepLog, step_row
+from augserve.runtime.tracing import count_tokens
+
+
+def facts(step: int, start_s: float) -> StepFacts:
+    return StepFacts(step, start_s, 0, 1, 1, 0.5, 0, 1, 2048, 0.001)
+
+
+def test_a_step_lasts_from_the_last_output_or_from_its_own_start() -> None:
+    log, outputs = StepLog(), [object() for _ in range(3)]
+    first, second, third = outputs  # type: Any
+    log.scheduled(first, facts(1, 10.0))
+    log.scheduled(second, facts(2, 10.1))
+    assert log.finished(first, 11.0) == (facts(1, 10.0), 1.0)
+    assert log.finished(second, 11.5) == (facts(2, 10.1), 0.5)
+    log.scheduled(third, facts(3, 20.0))
+    assert log.finished(third, 20.25) == (facts(3, 20.0), 0.25)
+
+
+def test_a_step_that_was_not_noted_has_no_time_and_one_lost_is_passed_over() -> None:
+    log, unknown, lost, known = StepLog(), object(), object(), object()  # type: StepLog, Any, Any, Any
+    assert log.finished(unknown, 1.0) is None
+    log.scheduled(lost, facts(1, 2.0))
+    log.scheduled(known, facts(2, 3.0))
+    assert log.finished(known, 4.0) == (facts(2, 3.0), 1.0)
+
+
+def test_a_row_has_the_columns_of_its_table() -> None:
+    assert list(step_row(facts(1, 1.0), 0.1, "live")) == STEPS.names
+
+
+def test_who_has_one_token_decodes() -> None:
+    assert count_tokens({"a": 1, "b": 500, "c": 1}) == (500, 2, 0)

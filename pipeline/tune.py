@@ -179,7 +179,7 @@ def open_study(name: str, seed: int, storage: str = STORAGE) -> optuna.Study:
             study_name=name,
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, multivariate=True, group=True),
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8),
         )
     except Exception as error:
         cause = " ".join(str(error).split())[:200]

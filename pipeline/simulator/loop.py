@@ -6,7 +6,7 @@ scheduled while the one before it runs, and learns of its tokens only one step l
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -36,12 +36,10 @@ class Simulation:
         profile: StepProfile,
         clock: VirtualClock,
         sessions: Sequence[Session],
-        on_time: Callable[[float], None] | None = None,
     ) -> None:
         refuse_misfits(sessions, profile)
         self._scheduler = scheduler
         self._clock = clock
-        self._on_time = on_time
         self._forward = ForwardPass(profile)
         self._under_way: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
@@ -67,13 +65,9 @@ class Simulation:
                 clock.advance_to(events[0][0])
             else:
                 break
-            if self._on_time is not None:
-                self._on_time(clock.now)
         for _, record, request in self._open.values():
             record.preemptions = request.num_preemptions
-        planned = {record.session_id: 0 for record in self._turns}
-        planned = {s.session_id: len(s.turns) for s in self._sessions if s.session_id in planned}
-        return SimulationResult(tuple(self._turns), self._totals, clock.now, planned)
+        return SimulationResult(tuple(self._turns), self._totals, clock.now)
 
     def _arrive(self, time_s: float, index: int, turn: int) -> None:
         session = self._sessions[index]

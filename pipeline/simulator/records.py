@@ -32,4 +32,3 @@ class SimulationResult:
     turns: tuple[TurnRecord, ...]  # every turn that arrived, in order of arrival
     totals: EngineTotals
     end_s: float  # virtual time at which the simulation ended
-    planned_turns: dict[str, int]  # turns of each session that arrived

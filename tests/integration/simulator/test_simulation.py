@@ -1,0 +1,195 @@
+"""Simulations on vLLM's real scheduler, KV-cache manager and prefix cache."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from augserve.data.workload import Session, ToolCall, Turn, augmentation_sessions
+from augserve.pipeline.simulator.clock import VirtualClock
+from augserve.pipeline.simulator.engine import build_scheduler
+from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
+from augserve.pipeline.simulator.profile import EngineLimits
+
+
+class GuessingPredictor:
+    """Predicts from the prompt's length alone: enough to drive the policies that predict."""
+
+    def output_length(self, rows):
+        return np.repeat(np.maximum(rows[:, :1] / 4, 1), 3, axis=1).astype(np.float32)
+
+    def tool_duration(self, rows):
+        return np.full((len(rows), 3), 2.0, np.float32)
+
+    def session_remaining(self, rows):
+        return np.full((len(rows), 3), 2.0, np.float32)
+
+
+def simulate(policy, profile, sessions, settings, until_s=None):
+    clock = VirtualClock()
+    scheduler = build_policy(policy, Bench(profile.limits, settings, GuessingPredictor(), sessions, clock))
+    result = Simulation(scheduler, profile, clock, sessions).run(until_s)
+    return scheduler, result
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_turn_is_accounted_for_once_and_no_block_leaks(policy, profile, sessions, settings):
+    scheduler, result = simulate(policy, profile, sessions, settings)
+    turns = Counter((turn.session_id, turn.turn) for turn in result.turns)
+    planned = {(session.session_id, turn) for session in sessions for turn in range(len(session.turns))}
+    assert set(turns) == planned
+    assert set(turns.values()) == {1}
+    pool = scheduler.kv_cache_manager.block_pool
+    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1  # one is vLLM's null block
+    assert not scheduler.requests
+    assert not scheduler.running
+    assert not scheduler.waiting
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_turn_says_what_its_trace_says_and_in_order(policy, profile, sessions, settings):
+    _, result = simulate(policy, profile, sessions, settings)
+    by_id = {session.session_id: session for session in sessions}
+    finishes: dict[str, float] = {}
+    for turn in sorted(result.turns, key=lambda turn: turn.turn):
+        facts = by_id[turn.session_id].turns[turn.turn]
+        assert turn.output_tokens == facts.output_tokens
+        assert turn.prompt_tokens == by_id[turn.session_id].prompt_tokens(turn.turn)
+        assert turn.arrival_s < turn.first_token_s <= turn.finish_s
+        if turn.turn:
+            tool_s = by_id[turn.session_id].turns[turn.turn - 1].tool_call.duration_s
+            assert turn.arrival_s == pytest.approx(finishes[turn.session_id] + tool_s)
+        finishes[turn.session_id] = turn.finish_s
+
+
+@pytest.mark.parametrize("policy", ["vllm", "augserve"])
+def test_the_same_seed_gives_the_same_result(policy, profile, sessions, settings):
+    first = simulate(policy, profile, sessions, settings)[1]
+    assert first == simulate(policy, profile, sessions, settings)[1]
+
+
+def test_our_totals_agree_with_vllms_own_counters(profile, sessions, settings):
+    _, result = simulate("vllm", profile, sessions, settings)
+    computed = sum(turn.prompt_tokens - turn.cached_tokens + turn.output_tokens - 1 for turn in result.turns)
+    # A preempted turn computes tokens again, and a finished one is scheduled once more before its end is known.
+    again = result.totals.tokens_scheduled - computed
+    assert again >= 0
+    if not any(turn.preemptions for turn in result.turns):
+        assert again <= len(result.turns)
+
+
+def test_the_next_turn_finds_the_last_ones_context_in_the_prefix_cache(profile, settings):
+    session = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 16, None)))
+    _, result = simulate("vllm", profile, (session,), settings)
+    first, second = result.turns
+    assert first.cached_tokens == 0
+    # The last token of an output is never computed: 352 are, all in whole blocks of 16.
+    assert second.cached_tokens == 352
+
+
+def test_steps_take_as_long_as_the_profile_says(profile, settings):
+    """One request alone, by hand: a prefill step, then a decode step a token, each after the one before."""
+    session = Session("math-1-0", "math", 1.0, (Turn(100, 3, None),))
+    _, result = simulate("vllm", profile, (session,), settings)
+    (turn,) = result.turns
+    prefill = profile.step_s(100, 0, 100)
+    assert turn.first_token_s == pytest.approx(1.0 + prefill)
+    assert turn.finish_s == pytest.approx(1.0 + prefill + profile.step_s(0, 1, 101) + profile.step_s(0, 1, 102))
+
+
+def test_a_step_is_scheduled_before_the_one_before_it_has_ended(profile, settings):
+    """Asynchronous scheduling: a turn that arrives while two steps are under way waits for both."""
+    first = Session("math-1-0", "math", 0.0, (Turn(1000, 50, None),))
+    second = Session("math-1-1", "math", 0.01, (Turn(500, 1, None),))
+    _, result = simulate("vllm", profile, (first, second), settings)
+    waited = profile.step_s(1000, 0, 1000) + profile.step_s(0, 1, 1001)
+    assert result.turns[1].first_token_s >= waited + profile.step_s(500, 1, 1502)
+
+
+def test_a_scarce_cache_preempts_and_still_finishes_everything(profile, settings):
+    scarce = dataclasses.replace(profile, limits=EngineLimits(2048, 2048, 32, 1024))
+    sessions = tuple(Session(f"math-1-{i}", "math", 0.0, (Turn(160, 400, None),), max_tokens=512) for i in range(8))
+    for policy in POLICIES:
+        scheduler, result = simulate(policy, scarce, sessions, settings)
+        assert sum(turn.preemptions for turn in result.turns) > 0
+        assert all(turn.output_tokens == 400 for turn in result.turns)
+        pool = scheduler.kv_cache_manager.block_pool
+        assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
+
+
+def test_augserve_decides_without_falling_back(profile, sessions, settings, caplog):
+    simulate("augserve", profile, sessions, settings)
+    assert not [record for record in caplog.records if "left to vLLM" in record.getMessage()]
+
+
+def test_what_is_unfinished_at_the_end_stays_open(profile, sessions, settings):
+    _, result = simulate("vllm", profile, sessions, settings, until_s=8.0)
+    assert any(turn.finish_s is None for turn in result.turns)
+    assert result.end_s >= 8.0
+
+
+def test_a_session_longer_than_the_models_context_is_refused_before_the_run(profile, settings):
+    session = Session("math-1-0", "math", 0.0, (Turn(16_000, 10, None),))
+    with pytest.raises(SimulationError, match=r"math-1-0 needs 17024 tokens"):
+        simulate("vllm", profile, (session,), settings)
+
+
+def test_an_output_beyond_its_limit_is_refused(profile, settings):
+    session = Session("math-1-0", "math", 0.0, (Turn(10, 20, None),), max_tokens=10)
+    with pytest.raises(SimulationError, match="beyond its max_tokens"):
+        simulate("vllm", profile, (session,), settings)
+
+
+def test_a_cache_too_small_for_one_request_is_refused_as_vllm_does(profile, settings, sessions):
+    tiny = dataclasses.replace(profile, limits=EngineLimits(1024, 2048, 32, 1024))
+    with pytest.raises(SimulationError, match="exceeds the KV cache"):
+        simulate("vllm", tiny, sessions, settings)
+
+
+def test_an_unknown_policy_is_named(profile, settings):
+    with pytest.raises(SimulationError, match="'fifo' is unknown"):
+        simulate("fifo", profile, (), settings)
+
+
+def test_a_scheduler_that_holds_everything_back_is_reported(profile, settings):
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+    class Holding(AsyncScheduler):
+        def schedule(self, throttle_prefills=False):
+            self.max_num_scheduled_tokens = 0
+            return super().schedule(throttle_prefills)
+
+    session = Session("math-1-0", "math", 0.0, (Turn(10, 5, None),))
+    simulation = Simulation(build_scheduler(Holding, profile.limits), profile, VirtualClock(), (session,))
+    with pytest.raises(SimulationError, match="Holding has scheduled none"):
+        simulation.run()
+
+
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(1, 12),
+    rate=st.floats(0.2, 20.0),
+    kv_blocks=st.integers(520, 2048),
+    budget=st.sampled_from([64, 256, 2048]),
+    policy=st.sampled_from(sorted(POLICIES)),
+)
+@examples(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_workload_drains_on_any_engine(profile, settings, seed, count, rate, kv_blocks, budget, policy):
+    limits = EngineLimits(kv_blocks * 16, 8192, 16, budget)
+    engine = dataclasses.replace(profile, limits=limits)
+    sessions = tuple(
+        session
+        for session in augmentation_sessions(count, rate, seed)
+        if session.prompt_tokens(len(session.turns) - 1) < 7000
+    )
+    scheduler, result = simulate(policy, engine, sessions, settings)
+    assert len(result.turns) == sum(len(session.turns) for session in sessions)
+    assert all(turn.finish_s is not None for turn in result.turns)
+    pool = scheduler.kv_cache_manager.block_pool
+    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1

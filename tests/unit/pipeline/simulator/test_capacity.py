@@ -1,0 +1,24 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.pipeline.simulator.capacity import capacity
+from augserve.pipeline.simulator.errors import SimulationError
+
+
+@given(st.floats(2.5, 17.9))
+def test_the_search_closes_in_on_the_rate_from_below(true_rate):
+    found = capacity(lambda rates: [1.0 if rate <= true_rate else 0.5 for rate in rates], 1.0, 18.0, 8)
+    assert found is not None
+    assert found <= true_rate
+    assert true_rate - found <= 17 / 3**8 * 2 + 1e-9 or found > 17.9
+
+
+def test_no_rate_good_enough_gives_none():
+    assert capacity(lambda rates: [0.0 for _ in rates], 1.0, 18.0, 5) is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 2.0), (3.0, 2.0)])
+def test_bounds_out_of_order_are_refused(low, high):
+    with pytest.raises(SimulationError, match="bounds"):
+        capacity(lambda rates: [1.0 for _ in rates], low, high, 2)

@@ -1,0 +1,95 @@
+import dataclasses
+import json
+
+import pytest
+
+from augserve.models.settings import SchedulerSettings, SettingsError
+from augserve.pipeline.evaluate import COLUMNS, EvaluateParams, plot_rows, read_tuned, summarize, table
+from augserve.pipeline.params import ParamsError
+from augserve.pipeline.stage import StageError
+
+PARAMS = EvaluateParams(
+    workloads=("augmentation-mix",),
+    profiles=("p",),
+    policies=("vllm", "augserve"),
+    loads=(1.0, 2.0),
+    capacity_policies=(),
+    capacity_rounds=1,
+    warmup_s=0.0,
+    window_s=10.0,
+    drain_s=0.0,
+    processes=1,
+)
+
+
+def cell(effective):
+    metrics = dict.fromkeys((metric for metric, _ in COLUMNS.values()), 0.0)
+    return metrics | {"effective_throughput": effective}
+
+
+def results(stock, ours):
+    return {
+        "mix": {"p": {"2": {"vllm": cell(stock), "augserve": cell(ours)}, "1": {"vllm": cell(9), "augserve": cell(9)}}}
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loads": (1.0, -1.0)},
+        {"loads": ()},
+        {"policies": ("augserve",)},
+        {"policies": ("vllm", "fifo")},
+        {"workloads": ("none",)},
+        {"window_s": 0.0},
+        {"processes": 0},
+    ],
+)
+def test_a_parameter_out_of_range_is_named(change):
+    with pytest.raises(ParamsError, match=f"evaluate.{next(iter(change))}"):
+        dataclasses.replace(PARAMS, **change)
+
+
+def test_the_summary_compares_at_the_highest_load():
+    assert summarize(results(4.0, 10.0))["mix"]["p"] == {"load": 2.0, "effective_throughput": 10.0, "over_vllm": 2.5}
+
+
+def test_a_rival_that_serves_nothing_in_time_has_no_ratio():
+    summary = summarize(results(0.0, 10.0))
+    assert summary["mix"]["p"]["over_vllm"] is None
+    json.dumps(summary, allow_nan=False)
+
+
+def test_the_table_lists_loads_in_order_and_stock_first():
+    rows = [line for line in table(results(4.0, 10.0), 11.0).splitlines() if line.startswith(("| 1x", "| 2x"))]
+    assert [row.split(" | ")[:3] for row in rows] == [
+        ["| 1x", "vllm", "9.0"],
+        ["| 1x", "augserve", "9.0"],
+        ["| 2x", "vllm", "4.0"],
+        ["| 2x", "augserve", "10.0"],
+    ]
+
+
+def test_the_plot_has_a_row_a_cell():
+    rows = plot_rows(results(4.0, 10.0)).splitlines()
+    assert rows[0].startswith("workload,profile,policy,load,")
+    assert "mix,p,augserve,2,10,0,0" in rows
+    assert len(rows) == 5
+
+
+def test_tuned_settings_come_back_as_written(tmp_path):
+    (tmp_path / "scheduler.json").write_text(json.dumps(SchedulerSettings().to_json()))
+    (tmp_path / "capacity.json").write_text('{"sessions_per_s": 11.5}')
+    assert read_tuned(tmp_path) == (SchedulerSettings(), 11.5)
+
+
+def test_missing_or_foreign_tuned_files_are_one_clear_error(tmp_path):
+    with pytest.raises(StageError, match=r"scheduler\.json.*dvc repro tune"):
+        read_tuned(tmp_path)
+    (tmp_path / "scheduler.json").write_text("{}")
+    (tmp_path / "capacity.json").write_text("[]")
+    with pytest.raises(StageError, match="not what `tune` writes"):
+        read_tuned(tmp_path)
+    (tmp_path / "capacity.json").write_text('{"sessions_per_s": 1}')
+    with pytest.raises(SettingsError):
+        read_tuned(tmp_path)

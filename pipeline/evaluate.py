@@ -25,6 +25,9 @@ PROFILES = Path("data/profiles")
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
 
+CAPACITY_BOUNDS = (0.7, 1.8)
+"""Where capacity@90 is searched, multiples of load 1x."""
+
 Metrics = dict[str, float]
 Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
 """workload → profile → load → policy → metric"""
@@ -121,6 +124,7 @@ def compare(evaluation: Evaluation, submit: Submit) -> Results:
 def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, dict[str, float | None]]]:
     """Capacity@90 in sessions/s: workload → profile → policy; None where it lies below the rates searched."""
     params, unit = evaluation.params, evaluation.unit_per_s
+    low, high = CAPACITY_BOUNDS
     jobs = [(w, p, policy) for w in params.workloads for p in params.profiles for policy in params.capacity_policies]
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     with tqdm(total=2 * params.capacity_rounds * len(jobs), desc="evaluate: capacity", unit="run") as bar:
@@ -134,7 +138,7 @@ def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, di
                 bar.update(len(rates))
                 return shares
 
-            value = capacity(attainments, 0.5 * unit, 2.5 * unit, params.capacity_rounds)
+            value = capacity(attainments, low * unit, high * unit, params.capacity_rounds)
             found.setdefault(workload, {}).setdefault(profile, {})[policy] = value
     return found
 

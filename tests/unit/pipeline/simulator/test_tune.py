@@ -34,14 +34,19 @@ class KnownTuning(tune.Tuning):
         self.runs = 0
         self._fails = fails
 
-    def metrics(self, cells):
+    def start(self, cells):
         if cells[0][0] == "vllm":
-            return [{"effective_throughput": 2.0} for _ in cells]
+            return lambda: [{"effective_throughput": 2.0} for _ in cells]
         self.runs += 1
-        if self.runs in self._fails:
-            raise RuntimeError("the worker died")
+        number = self.runs
         weight = cells[0][2].weights.uncached
-        return [{"effective_throughput": weight / (index + 1), "longest_wait_s": 3.0} for index, _ in enumerate(cells)]
+
+        def results():
+            if number in self._fails:
+                raise RuntimeError("the worker died")
+            return [{"effective_throughput": weight / (i + 1), "longest_wait_s": 3.0} for i, _ in enumerate(cells)]
+
+        return results
 
 
 @pytest.fixture(autouse=True)

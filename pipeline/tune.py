@@ -142,8 +142,8 @@ def suggest(trial: optuna.Trial) -> dict[str, float]:
 
 
 def starting_points(defaults: SchedulerSettings) -> list[dict[str, float | bool]]:
-    """Trials that come first: the hand-set defaults, the rule `uncached-first` with the whole budget, and that rule with
-    some of the turn's cost under a budget that keeps steps well below the TPOT target (good in earlier tunings)."""
+    """Trials that come first: the hand-set defaults, the rule `uncached-first` with the whole budget, and that rule
+    with some of the turn's cost, under a budget that keeps steps well below the TPOT target."""
     points = []
     plain = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
     steered = BudgetGains(min_tokens=512, proportional=0.4, integral=0.15, target=0.6)

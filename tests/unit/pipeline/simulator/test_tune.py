@@ -49,9 +49,15 @@ class KnownTuning(tune.Tuning):
         return results
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all tests: MLflow takes seconds to make its database."""
+    return tmp_path_factory.mktemp("tune")
+
+
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def in_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -67,20 +73,20 @@ def test_the_hand_set_defaults_come_first(study):
     assert study.trials[0].value == pytest.approx((1.0 / 2 + 0.5 / 2) / 2)
 
 
-def test_the_best_trial_is_written(study, tmp_path):
+def test_the_best_trial_is_written(study, folder):
     tune.run_trials(study, KnownTuning(), 10.0)
     tune.write_results(study, 10.0, PARAMS)
     best = max(study.trials, key=lambda trial: trial.value)
-    written = json.loads((tmp_path / "models/tuned/scheduler.json").read_text())
+    written = json.loads((folder / "models/tuned/scheduler.json").read_text())
     assert SchedulerSettings.from_json(written).weights.uncached == pytest.approx(best.params["weights.uncached"])
-    assert json.loads((tmp_path / "models/tuned/capacity.json").read_text())["sessions_per_s"] == 10.0
-    assert len((tmp_path / "reports/tune/trials.csv").read_text().splitlines()) == 5
+    assert json.loads((folder / "models/tuned/capacity.json").read_text())["sessions_per_s"] == 10.0
+    assert len((folder / "reports/tune/trials.csv").read_text().splitlines()) == 5
 
 
-def test_a_failed_trial_is_recorded_and_the_study_goes_on(study, tmp_path):
+def test_a_failed_trial_is_recorded_and_the_study_goes_on(study, folder):
     tune.run_trials(study, KnownTuning(fails={2}), 10.0)
     tune.write_results(study, 10.0, PARAMS)
-    found = json.loads((tmp_path / "reports/tune/metrics.json").read_text())
+    found = json.loads((folder / "reports/tune/metrics.json").read_text())
     assert (found["trials"], found["failed"]) == (3, 1)
 
 
@@ -98,7 +104,8 @@ def test_an_interrupted_study_runs_only_what_it_lacks(study, tmp_path):
     assert tuning.runs == PARAMS.trials
 
 
-def test_a_study_of_other_inputs_has_another_name(tmp_path):
+def test_a_study_of_other_inputs_has_another_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "models/onnx").mkdir(parents=True)
     (tmp_path / "data/profiles").mkdir(parents=True)
     (tmp_path / "data/profiles/p.json").write_text("{}")
@@ -112,7 +119,8 @@ def test_a_study_of_other_inputs_has_another_name(tmp_path):
     assert name != tune.study_name(PARAMS, 1)
 
 
-def test_missing_models_are_named():
+def test_missing_models_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"\.onnx.*dvc repro"):
         tune.study_name(PARAMS, 1)
 

@@ -25,12 +25,16 @@ PROFILES = Path("data/profiles")
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
 
-CAPACITY_BOUNDS = (0.7, 1.8)
-"""Where capacity@90 is searched, multiples of load 1x."""
+STOCK_BOUNDS = (0.5, 1.5)
+"""Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
+OTHER_BOUNDS = (0.8, 2.0)
+"""Where the other policies' is, multiples of stock vLLM's."""
 
 Metrics = dict[str, float]
 Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
 """workload → profile → load → policy → metric"""
+Capacities = dict[str, dict[str, dict[str, float | None]]]
+"""workload → profile → policy → sessions/s; None where it lies below the rates searched. Stock vLLM's is load 1x."""
 
 COLUMNS = {
     "turns in time /s": ("effective_throughput", "{:.1f}"),
@@ -62,8 +66,9 @@ class EvaluateParams:
         _require_known("workloads", self.workloads, WORKLOADS)
         _require_known("policies", self.policies, POLICIES)
         require("vllm" in self.policies, "evaluate.policies", self.policies, "a list with vllm, the yardstick")
-        if self.capacity_policies:
-            _require_known("capacity_policies", self.capacity_policies, POLICIES)
+        _require_known("capacity_policies", self.capacity_policies, POLICIES)
+        rule = "a list with vllm, whose capacity is load 1x"
+        require("vllm" in self.capacity_policies, "evaluate.capacity_policies", self.capacity_policies, rule)
         require(bool(self.profiles), "evaluate.profiles", self.profiles, "a list of profiles")
         require(bool(self.loads) and min(self.loads) > 0, "evaluate.loads", self.loads, "a list of positive numbers")
         require(1 <= self.capacity_rounds <= 12, "evaluate.capacity_rounds", self.capacity_rounds, "from 1 to 12")
@@ -85,7 +90,7 @@ class Evaluation:
     params: EvaluateParams
     seed: int
     settings: SchedulerSettings
-    unit_per_s: float  # sessions/s of load 1x
+    guess_per_s: float  # about where stock vLLM's capacity@90 lies, sessions/s
 
     def cell(self, workload: str, profile: str, policy: str, rate_per_s: float) -> Cell:
         schedule = Schedule(self.params.warmup_s, self.params.window_s, self.params.drain_s)
@@ -93,7 +98,7 @@ class Evaluation:
         return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS)
 
 
-def compare(evaluation: Evaluation, submit: Submit) -> Results:
+def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Results:
     """Run every cell, each an MLflow run; the heaviest loads start first, so that none is left for the end."""
     params = evaluation.params
     names = [
@@ -106,7 +111,8 @@ def compare(evaluation: Evaluation, submit: Submit) -> Results:
     futures = {}
     for name in names:
         workload, profile, load, policy = name
-        futures[submit(evaluation.cell(workload, profile, policy, load * evaluation.unit_per_s))] = name
+        rate_per_s = load * (capacity90[workload][profile]["vllm"] or 0.0)
+        futures[submit(evaluation.cell(workload, profile, policy, rate_per_s))] = name
     found: dict[tuple[str, str, float, str], Metrics] = {}
     for future in tqdm(as_completed(futures), total=len(futures), desc="evaluate", unit="cell"):
         name = futures[future]
@@ -121,25 +127,39 @@ def compare(evaluation: Evaluation, submit: Submit) -> Results:
     return results
 
 
-def capacities(evaluation: Evaluation, submit: Submit) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Capacity@90 in sessions/s: workload → profile → policy; None where it lies below the rates searched."""
-    params, unit = evaluation.params, evaluation.unit_per_s
-    low, high = CAPACITY_BOUNDS
-    jobs = [(w, p, policy) for w in params.workloads for p in params.profiles for policy in params.capacity_policies]
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
-    with tqdm(total=2 * params.capacity_rounds * len(jobs), desc="evaluate: capacity", unit="run") as bar:
-        for workload, profile, policy in jobs:
+def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
+    """Capacity@90 of the policies asked for, stock vLLM's first: about it the others are searched.
 
-            def attainments(
-                rates: Sequence[float], job: tuple[str, str, str] = (workload, profile, policy)
-            ) -> list[float]:
-                futures = [submit(evaluation.cell(*job, rate)) for rate in rates]
+    Raises StageError where stock vLLM's is not found.
+    """
+    params = evaluation.params
+    jobs = [(workload, profile) for workload in params.workloads for profile in params.profiles]
+    found: Capacities = {}
+    total = 2 * params.capacity_rounds * len(jobs) * len(params.capacity_policies)
+    with tqdm(total=total, desc="evaluate: capacity", unit="run") as bar:
+
+        def search(workload: str, profile: str, policy: str, low: float, high: float) -> float | None:
+            def attainments(rates: Sequence[float]) -> list[float]:
+                futures = [submit(evaluation.cell(workload, profile, policy, rate)) for rate in rates]
                 shares = [future.result()["attainment"] for future in futures]
                 bar.update(len(rates))
                 return shares
 
-            value = capacity(attainments, low * unit, high * unit, params.capacity_rounds)
-            found.setdefault(workload, {}).setdefault(profile, {})[policy] = value
+            return capacity(attainments, low, high, params.capacity_rounds)
+
+        for job in jobs:
+            guess = evaluation.guess_per_s
+            unit = search(*job, "vllm", STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess)
+            if unit is None:
+                raise StageError(
+                    f"evaluate: stock vLLM misses the SLO from {STOCK_BOUNDS[0] * guess:.1f} sessions/s on; "
+                    "run `dvc repro tune` anew"
+                )
+            here: dict[str, float | None] = {"vllm": unit}
+            for policy in params.capacity_policies:
+                if policy != "vllm":
+                    here[policy] = search(*job, policy, OTHER_BOUNDS[0] * unit, OTHER_BOUNDS[1] * unit)
+            found.setdefault(job[0], {})[job[1]] = here
     return found
 
 
@@ -162,13 +182,14 @@ def summarize(results: Results) -> dict[str, Any]:
     return summary
 
 
-def table(results: Results, unit_per_s: float) -> str:
+def table(results: Results, capacity90: Capacities) -> str:
     """The results as Markdown, a table a workload and profile."""
     parts = []
     for workload, by_profile in results.items():
         for profile, by_load in by_profile.items():
+            found = ", ".join(map(_capacity_text, capacity90[workload][profile].items()))
             lines = [
-                f"{workload} on {profile}; load 1x = {unit_per_s:.1f} sessions/s, stock vLLM's capacity@90.",
+                f"{workload} on {profile}. Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {found}.",
                 "",
                 "| load | policy | " + " | ".join(COLUMNS) + " |",
                 "|---|---|" + "---:|" * len(COLUMNS),
@@ -199,7 +220,7 @@ def _capacity_text(item: tuple[str, float | None]) -> str:
 
 
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
-    """The tuned settings, and load 1x in sessions/s. Raises StageError or SettingsError naming the file."""
+    """The tuned settings, and the capacity found in tuning, sessions/s. Raises StageError or SettingsError naming the file."""
     try:
         settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
         unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])
@@ -213,19 +234,12 @@ def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
 def main() -> None:
     params = load_params("evaluate", EvaluateParams)
     seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
-    settings, unit_per_s = read_tuned(TUNED)
-    evaluation = Evaluation(params, seed, settings, unit_per_s)
+    settings, guess_per_s = read_tuned(TUNED)
+    evaluation = Evaluation(params, seed, settings, guess_per_s)
     with workers(params.processes) as submit:
-        results = compare(evaluation, submit)
-        capacity90 = capacities(evaluation, submit) if params.capacity_policies else {}
-    text = table(results, unit_per_s)
-    if capacity90:
-        lines = [
-            f"- {workload} on {profile}: " + ", ".join(map(_capacity_text, by_policy.items()))
-            for workload, by_profile in capacity90.items()
-            for profile, by_policy in by_profile.items()
-        ]
-        text += "\nCapacity@90, sessions/s:\n\n" + "\n".join(lines) + "\n"
+        capacity90 = capacities(evaluation, submit)
+        results = compare(evaluation, capacity90, submit)
+    text = table(results, capacity90)
     write_text(REPORTS / "goodput.csv", plot_rows(results))
     write_text(REPORTS / "table.md", text)
     write_json(REPORTS / "metrics.json", {**results, "capacity90": capacity90, "summary": summarize(results)})

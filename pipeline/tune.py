@@ -123,12 +123,14 @@ class Tuning:
                 integral=float(values["budget.integral"]),
                 target=float(values["budget.target"]),
             ),
-            max_wait_s=float(values["max_wait_s"]),
         )
 
 
 def suggest(trial: optuna.Trial) -> dict[str, float]:
-    """The search space: each term but `uncached` may be off; weights and gains on log scales."""
+    """The search space: each term but `uncached` may be off; weights and gains on log scales.
+
+    Not in it: max_wait_s, a promise to callers, which short simulations would only stretch.
+    """
     values: dict[str, float] = {}
     for name, (low, high) in POSITIVE.items():
         if name == "uncached" or trial.suggest_categorical(f"use.{name}", [True, False]):
@@ -137,7 +139,6 @@ def suggest(trial: optuna.Trial) -> dict[str, float]:
     values["budget.proportional"] = trial.suggest_float("budget.proportional", 0.05, 4.0, log=True)
     values["budget.integral"] = trial.suggest_float("budget.integral", 0.005, 0.5, log=True)
     values["budget.target"] = trial.suggest_float("budget.target", 0.4, 2.5, log=True)
-    values["max_wait_s"] = trial.suggest_float("max_wait_s", 15.0, 120.0, log=True)
     return values
 
 
@@ -152,7 +153,7 @@ def starting_points(defaults: SchedulerSettings) -> list[dict[str, float | bool]
         (plain, dataclasses.replace(defaults.budget, target=2.5)),
         (dataclasses.replace(plain, stage_one=0.01), steered),
     ):
-        point: dict[str, float | bool] = {"max_wait_s": defaults.max_wait_s}
+        point: dict[str, float | bool] = {}
         for name in POSITIVE:
             weight = getattr(weights, name)
             if name != "uncached":

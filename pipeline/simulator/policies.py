@@ -47,11 +47,11 @@ def _uncached_first(bench: Bench) -> AsyncScheduler:
 
 
 def _augserve(bench: Bench) -> AsyncScheduler:
-    return _simulated(bench, _forecaster(bench))
+    return deployed_scheduler(bench, _forecaster(bench))
 
 
 def _augserve_oracle(bench: Bench) -> AsyncScheduler:
-    return _simulated(bench, Oracle(bench.sessions))
+    return deployed_scheduler(bench, Oracle(bench.sessions))
 
 
 POLICIES: dict[str, Callable[[Bench], AsyncScheduler]] = {
@@ -77,7 +77,7 @@ def _forecaster(bench: Bench) -> Forecaster:
     return PredictorForecaster(bench.predictor)
 
 
-def _simulated(bench: Bench, forecaster: Forecaster) -> AsyncScheduler:
+def deployed_scheduler(bench: Bench, forecaster: Forecaster) -> AsyncScheduler:
     """The deployed scheduler itself; only its clock, its bundle and its predictions come from the simulation."""
 
     class SimulatedAugServe(AugServeScheduler):

@@ -1,10 +1,20 @@
 import dataclasses
 import json
+from concurrent.futures import Future
 
 import pytest
 
 from augserve.models.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.evaluate import COLUMNS, EvaluateParams, plot_rows, read_tuned, summarize, table
+from augserve.pipeline.evaluate import (
+    COLUMNS,
+    EvaluateParams,
+    Evaluation,
+    capacities,
+    plot_rows,
+    read_tuned,
+    summarize,
+    table,
+)
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.stage import StageError
 
@@ -13,7 +23,7 @@ PARAMS = EvaluateParams(
     profiles=("p",),
     policies=("vllm", "augserve"),
     loads=(1.0, 2.0),
-    capacity_policies=(),
+    capacity_policies=("vllm",),
     capacity_rounds=1,
     warmup_s=0.0,
     window_s=10.0,
@@ -40,6 +50,7 @@ def results(stock, ours):
         {"loads": ()},
         {"policies": ("augserve",)},
         {"policies": ("vllm", "fifo")},
+        {"capacity_policies": ("augserve",)},
         {"workloads": ("none",)},
         {"window_s": 0.0},
         {"processes": 0},
@@ -61,7 +72,11 @@ def test_a_rival_that_serves_nothing_in_time_has_no_ratio():
 
 
 def test_the_table_lists_loads_in_order_and_stock_first():
-    rows = [line for line in table(results(4.0, 10.0), 11.0).splitlines() if line.startswith(("| 1x", "| 2x"))]
+    rows = [
+        line
+        for line in table(results(4.0, 10.0), {"mix": {"p": {"vllm": 11.0, "augserve": None}}}).splitlines()
+        if line.startswith(("| 1x", "| 2x"))
+    ]
     assert [row.split(" | ")[:3] for row in rows] == [
         ["| 1x", "vllm", "9.0"],
         ["| 1x", "augserve", "9.0"],
@@ -93,3 +108,30 @@ def test_missing_or_foreign_tuned_files_are_one_clear_error(tmp_path):
     (tmp_path / "capacity.json").write_text('{"sessions_per_s": 1}')
     with pytest.raises(SettingsError):
         read_tuned(tmp_path)
+
+
+class KnownEngine:
+    """Every policy keeps 90 % of the turns in time up to its own rate."""
+
+    def __init__(self, rates):
+        self.rates = rates
+
+    def __call__(self, cell):
+        attainment = 1.0 if cell.rate_per_s <= self.rates[cell.policy] else 0.2
+        future = Future()
+        future.set_result({"attainment": attainment})
+        return future
+
+
+def test_capacity_is_searched_about_stock_vllms():
+    params = dataclasses.replace(PARAMS, capacity_policies=("augserve", "vllm"), capacity_rounds=6)
+    evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
+    found = capacities(evaluation, KnownEngine({"vllm": 10.0, "augserve": 15.0}))["augmentation-mix"]["p"]
+    assert found["vllm"] == pytest.approx(10.0, abs=0.05)
+    assert found["augserve"] == pytest.approx(15.0, abs=0.05)
+
+
+def test_stock_vllm_without_a_capacity_is_an_error():
+    evaluation = Evaluation(PARAMS, 1, SchedulerSettings(), guess_per_s=12.0)
+    with pytest.raises(StageError, match=r"from 6\.0 sessions/s on"):
+        capacities(evaluation, KnownEngine({"vllm": 0.0}))

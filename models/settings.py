@@ -80,7 +80,7 @@ class SchedulerSettings:
     weights: ValueWeights = field(default_factory=ValueWeights)
     budget: BudgetGains = field(default_factory=BudgetGains)
     step_time: StepTime = field(default_factory=StepTime)
-    max_wait_s: float = 60.0  # whoever waits longer goes first
+    max_wait_s: float = 60.0  # of those who wait longer, the longest goes first
     profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on
 
     def __post_init__(self) -> None:

@@ -220,7 +220,7 @@ def _capacity_text(item: tuple[str, float | None]) -> str:
 
 
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
-    """The tuned settings, and the capacity found in tuning, sessions/s. Raises StageError or SettingsError naming the file."""
+    """The tuned settings, and the sessions/s that tuning found. Raises StageError or SettingsError naming the file."""
     try:
         settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
         unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])

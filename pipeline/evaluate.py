@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from .simulator.capacity import capacity
 from .simulator.cell import WORKLOADS, Cell, Schedule
 from .simulator.parallel import Submit, workers
 from .simulator.policies import POLICIES
+from .simulator.report import Capacities, Metrics, Results, plot_rows, summarize, table
 from .stage import StageError, run_stage
 from .tracking import experiment_run
 
@@ -29,24 +29,6 @@ STOCK_BOUNDS = (0.5, 1.5)
 """Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
 OTHER_BOUNDS = (0.8, 2.0)
 """Where the other policies' is, multiples of stock vLLM's."""
-
-Metrics = dict[str, float]
-Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
-"""workload → profile → load → policy → metric"""
-Capacities = dict[str, dict[str, dict[str, float | None]]]
-"""workload → profile → policy → sessions/s; None where it lies below the rates searched. Stock vLLM's is load 1x."""
-
-COLUMNS = {
-    "turns in time /s": ("effective_throughput", "{:.1f}"),
-    "sessions in time /s": ("session_effective_throughput", "{:.2f}"),
-    "turns /s": ("throughput", "{:.1f}"),
-    "turns in time": ("attainment", "{:.1%}"),
-    "TTFT p50 s": ("ttft_p50_s", "{:.2f}"),
-    "TTFT p99 s": ("ttft_p99_s", "{:.2f}"),
-    "longest wait s": ("longest_wait_s", "{:.1f}"),
-    "preemptions": ("preemptions", "{:.0f}"),
-    "prefix hits": ("prefix_hit_rate", "{:.1%}"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,62 +143,6 @@ def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
                     here[policy] = search(*job, policy, OTHER_BOUNDS[0] * unit, OTHER_BOUNDS[1] * unit)
             found.setdefault(job[0], {})[job[1]] = here
     return found
-
-
-def summarize(results: Results) -> dict[str, Any]:
-    """Headline figures at the highest load: turns in time per second, ours against each policy; None: it has none."""
-    summary: dict[str, Any] = {}
-    for workload, by_profile in results.items():
-        for profile, by_load in by_profile.items():
-            load = max(by_load, key=float)
-            cells = by_load[load]
-            if "augserve" not in cells:
-                continue
-            ours = cells["augserve"]["effective_throughput"]
-            ratios = {
-                f"over_{policy}": ours / cell["effective_throughput"] if cell["effective_throughput"] > 0 else None
-                for policy, cell in cells.items()
-                if policy != "augserve"
-            }
-            summary.setdefault(workload, {})[profile] = {"load": float(load), "effective_throughput": ours, **ratios}
-    return summary
-
-
-def table(results: Results, capacity90: Capacities) -> str:
-    """The results as Markdown, a table a workload and profile."""
-    parts = []
-    for workload, by_profile in results.items():
-        for profile, by_load in by_profile.items():
-            found = ", ".join(map(_capacity_text, capacity90[workload][profile].items()))
-            lines = [
-                f"{workload} on {profile}. Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {found}.",
-                "",
-                "| load | policy | " + " | ".join(COLUMNS) + " |",
-                "|---|---|" + "---:|" * len(COLUMNS),
-            ]
-            for load in sorted(by_load, key=float):
-                for policy, cell in sorted(by_load[load].items(), key=lambda item: list(POLICIES).index(item[0])):
-                    values = " | ".join(form.format(cell[metric]) for metric, form in COLUMNS.values())
-                    lines.append(f"| {load}x | {policy} | {values} |")
-            parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def plot_rows(results: Results) -> str:
-    """CSV of the goodput, for `dvc plots`: load against turns in time, one line a policy."""
-    rows = ["workload,profile,policy,load,effective_throughput,attainment,ttft_p99_s"]
-    for workload, by_profile in results.items():
-        for profile, by_load in by_profile.items():
-            for load in sorted(by_load, key=float):
-                for policy, cell in sorted(by_load[load].items()):
-                    figures = [cell["effective_throughput"], cell["attainment"], cell["ttft_p99_s"]]
-                    rows.append(",".join([workload, profile, policy, load, *(f"{figure:.6g}" for figure in figures)]))
-    return "\n".join(rows) + "\n"
-
-
-def _capacity_text(item: tuple[str, float | None]) -> str:
-    policy, rate = item
-    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.1f')}"
 
 
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from tqdm import tqdm
 from ..data.atomic import write_json, write_text
 from ..data.tokens import SPLIT_SEEDS
 from ..models.onnx_predictor import model_files
-from ..models.settings import BudgetGains, SchedulerSettings, ValueWeights
+from ..models.settings import SchedulerSettings
 from .params import BaseParams, load_params, require
 from .simulator.capacity import capacity
 from .simulator.cell import Cell, Schedule, load_profile
 from .simulator.parallel import Submit, workers
+from .simulator.search import starting_points, suggest, trial_settings
 from .stage import StageError, run_stage
 from .tracking import experiment_run
 
@@ -33,15 +34,6 @@ AT_ONCE = 2
 Results = Callable[[], list[dict[str, float]]]
 
 logger = logging.getLogger(__name__)
-
-POSITIVE = {
-    "stage_one": (1e-3, 10.0),
-    "uncached": (0.05, 20.0),
-    "output": (1e-4, 1.0),
-    "remaining": (1e-3, 3.0),
-    "waiting": (1e-4, 1.0),
-    "slack": (1e-4, 1.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,60 +101,6 @@ class Tuning:
             )
         return found
 
-    def settings(self, values: Mapping[str, float]) -> SchedulerSettings:
-        """Settings of a trial's values, as `suggest` names them; a term that is off has weight 0."""
-        weights = {
-            field.name: float(values.get(f"weights.{field.name}", 0.0)) for field in dataclasses.fields(ValueWeights)
-        }
-        return dataclasses.replace(
-            self.defaults,
-            weights=ValueWeights(**weights),
-            budget=BudgetGains(
-                min_tokens=int(values["budget.min_tokens"]),
-                proportional=float(values["budget.proportional"]),
-                integral=float(values["budget.integral"]),
-                target=float(values["budget.target"]),
-            ),
-        )
-
-
-def suggest(trial: optuna.Trial) -> dict[str, float]:
-    """The search space: each term but `uncached` may be off; weights and gains on log scales.
-
-    Not in it: max_wait_s, a promise to callers, which short simulations would only stretch.
-    """
-    values: dict[str, float] = {}
-    for name, (low, high) in POSITIVE.items():
-        if name == "uncached" or trial.suggest_categorical(f"use.{name}", [True, False]):
-            values[f"weights.{name}"] = trial.suggest_float(f"weights.{name}", low, high, log=True)
-    values["budget.min_tokens"] = trial.suggest_categorical("budget.min_tokens", [512, 1024, 2048, 4096])
-    values["budget.proportional"] = trial.suggest_float("budget.proportional", 0.05, 4.0, log=True)
-    values["budget.integral"] = trial.suggest_float("budget.integral", 0.005, 0.5, log=True)
-    values["budget.target"] = trial.suggest_float("budget.target", 0.4, 2.5, log=True)
-    return values
-
-
-def starting_points(defaults: SchedulerSettings) -> list[dict[str, float | bool]]:
-    """Trials that come first: the hand-set defaults, the rule `uncached-first` with the whole budget, and that rule
-    with some of the turn's cost, under a budget that keeps steps well below the TPOT target."""
-    points = []
-    plain = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
-    steered = BudgetGains(min_tokens=512, proportional=0.4, integral=0.15, target=0.6)
-    for weights, gains in (
-        (defaults.weights, defaults.budget),
-        (plain, dataclasses.replace(defaults.budget, target=2.5)),
-        (dataclasses.replace(plain, stage_one=0.01), steered),
-    ):
-        point: dict[str, float | bool] = {}
-        for name in POSITIVE:
-            weight = getattr(weights, name)
-            if name != "uncached":
-                point[f"use.{name}"] = weight > 0
-            if weight > 0:
-                point[f"weights.{name}"] = weight
-        points.append(point | {f"budget.{key}": value for key, value in dataclasses.asdict(gains).items()})
-    return points
-
 
 def study_name(params: TuneParams, seed: int) -> str:
     """Carries a hash of all that a trial's value depends on: a study made with other inputs is never resumed."""
@@ -226,7 +164,7 @@ Started = tuple[optuna.Trial, dict[str, float], Results]
 def _start(study: optuna.Study, tuning: Tuning, capacity_per_s: float) -> Started:
     trial = study.ask()
     values = suggest(trial)
-    settings = tuning.settings(values)
+    settings = trial_settings(tuning.defaults, values)
     trial.set_user_attr("settings", settings.to_json())
     return trial, values, tuning.start([("augserve", load * capacity_per_s, settings) for load in tuning.params.loads])
 

@@ -5,17 +5,9 @@ from concurrent.futures import Future
 import pytest
 
 from augserve.models.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.evaluate import (
-    COLUMNS,
-    EvaluateParams,
-    Evaluation,
-    capacities,
-    plot_rows,
-    read_tuned,
-    summarize,
-    table,
-)
+from augserve.pipeline.evaluate import EvaluateParams, Evaluation, capacities, read_tuned
 from augserve.pipeline.params import ParamsError
+from augserve.pipeline.simulator.report import COLUMNS, plot_rows, summarize, table
 from augserve.pipeline.stage import StageError
 
 PARAMS = EvaluateParams(

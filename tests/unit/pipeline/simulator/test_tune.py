@@ -9,6 +9,7 @@ import pytest
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline import tune
 from augserve.pipeline.params import ParamsError
+from augserve.pipeline.simulator.search import starting_points, suggest, trial_settings
 from augserve.pipeline.stage import StageError
 
 PARAMS = tune.TuneParams(
@@ -130,9 +131,9 @@ def test_an_unreachable_database_is_named(tmp_path):
         tune.open_study("study", 1, f"sqlite:///{tmp_path}/no/such/folder/optuna.db")
 
 
-@pytest.mark.parametrize("point", tune.starting_points(SchedulerSettings()))
+@pytest.mark.parametrize("point", starting_points(SchedulerSettings()))
 def test_starting_points_lie_in_the_search_space(point):
-    settings = tune.Tuning.settings(KnownTuning(), tune.suggest(optuna.trial.FixedTrial(point)))
+    settings = trial_settings(SchedulerSettings(), suggest(optuna.trial.FixedTrial(point)))
     for field in dataclasses.fields(settings.weights):
         assert getattr(settings.weights, field.name) == point.get(f"weights.{field.name}", 0.0)
 

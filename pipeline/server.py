@@ -4,7 +4,6 @@ What start-up costs here is importing vLLM once a process, so the engine and its
 (`uni` executor); compiling is left out: it takes longer than the server lives.
 """
 
-import ctypes
 import json
 import os
 import re
@@ -22,13 +21,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .lifetime import end_with_parent
 from .stage import StageError
 
 HOST = "127.0.0.1"
 MODEL_NAME = "smollm2"
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PREFIX = re.compile(r"^(\(\w[\w-]* pid=\d+\)\s*)?((ERROR|WARNING|INFO|CRITICAL) [\d:. -]+\[[^\]]*\]\s*)?")
 _CAUSE = re.compile(r"^([\w.]*(Error|Exception)|[\w.-]+: error): ?\S")
 
@@ -112,7 +111,7 @@ def vllm_server(
             stderr=subprocess.STDOUT,
             env=server_environment(),
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     server = Server(f"http://{HOST}:{port}", process, log)
     try:
@@ -170,8 +169,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _end_with_parent() -> None:
-    """In the child, before it becomes the server: be told to end when the starting process dies by any cause."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

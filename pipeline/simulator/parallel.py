@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
+from ..lifetime import end_with_parent
 from .cell import Cell, run_cell
 
 Submit = Callable[[Cell], "Future[dict[str, float]]"]
@@ -17,12 +18,13 @@ def workers(processes: int) -> Iterator[Submit]:
 
     Fresh (spawned), not forked: vLLM and MLflow start threads.
     """
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_quiet)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
     try:
         yield lambda cell: pool.submit(run_cell, cell)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
+def _prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
+    end_with_parent()

@@ -1,4 +1,4 @@
-"""Training and serving must see a turn alike: features of the live scheduler against the replay of the same sessions."""
+"""Training and serving must see a turn alike: the live scheduler's features against a replay of the same sessions."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,8 @@ def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features() -> No
     assert len(onlooker.seen) == len(replayed) == sum(len(session.turns) for session in sessions)
     alike = np.array([not over_all_sessions(feature.name) for feature in TURN_FEATURES])
     alike_call = np.array([not over_all_sessions(feature.name) for feature in TOOL_CALL_FEATURES])
+    tolerance = {"rtol": 1e-3, "atol": 1e-5}
     for turn in replayed:
         live, live_pause = onlooker.seen[f"{turn.past.session_id}/{turn.past.facts.turn}"]
-        np.testing.assert_allclose(live[alike], turn.turn_features[alike], rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(live_pause[alike_call], turn.expected_call_features[alike_call], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(live[alike], turn.turn_features[alike], **tolerance)
+        np.testing.assert_allclose(live_pause[alike_call], turn.expected_call_features[alike_call], **tolerance)

@@ -69,7 +69,8 @@ def main() -> None:
     venv.create(VENV, with_pip=True, clear=VENV.exists())
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     check_torch(pip, locked("torch", LOCK.read_text(encoding="utf-8")))
-    subprocess.run([*pip, "install", "--no-deps", "--requirement", str(LOCK)], check=True)
+    # Not compiled ahead: most of these modules are never imported, and those that are compile as they are.
+    subprocess.run([*pip, "install", "--no-deps", "--no-compile", "--requirement", str(LOCK)], check=True)
     subprocess.run([*pip, "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
 
 

@@ -11,8 +11,12 @@ __all__ = ["AugServeMiddleware", "AugServeScheduler"]
 
 def __getattr__(name: str) -> Any:
     if name == "AugServeScheduler":
-        from .scheduler import AugServeScheduler
-
+        try:
+            from .scheduler import AugServeScheduler
+        except ModuleNotFoundError as error:
+            if error.name != "vllm":
+                raise
+            raise ImportError("AugServeScheduler needs vLLM, which is not installed here; install it") from error
         return AugServeScheduler
     if name == "AugServeMiddleware":
         from .middleware import AugServeMiddleware

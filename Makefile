@@ -37,10 +37,10 @@ bench: env  ## measure prediction and scheduling into reports/bench/ (after `mak
 	$(RUN).bench.predict
 	$(RUN).bench.schedule
 
-ui: env  ## MLflow on this folder's runs: http://127.0.0.1:$(MLFLOW_PORT)
+ui: env  ## MLflow on this folder's runs: http://127.0.0.1:5000, or MLFLOW_PORT=…
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT)
 
-serve: env  ## vLLM with the freshly trained scheduler: http://127.0.0.1:$(SERVE_PORT)/v1
+serve: env  ## vLLM with the freshly trained scheduler: http://127.0.0.1:8000/v1, or SERVE_PORT=…
 	$(RUN).serve --port $(SERVE_PORT)
 
 lock:  ## resolve requirements.lock anew from pyproject.toml

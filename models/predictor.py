@@ -1,4 +1,4 @@
-"""What serving asks of the predictors, and the ONNX Runtime that answers."""
+"""What serving asks of the predictors."""
 
 from typing import Protocol
 

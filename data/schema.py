@@ -6,7 +6,7 @@ A null means "not known", never zero.
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _METADATA = {b"augserve.schema_version": str(SCHEMA_VERSION).encode()}
 
 TURNS = pa.schema(
@@ -14,6 +14,7 @@ TURNS = pa.schema(
         pa.field("source", pa.string(), nullable=False),  # the set that the row belongs to
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # from 0
+        pa.field("tenant", pa.string()),  # on whose behalf, as a hash
         pa.field("request_id", pa.string()),
         pa.field("arrival_s", pa.float64(), nullable=False),
         pa.field("first_token_s", pa.float64()),
@@ -23,13 +24,17 @@ TURNS = pa.schema(
         pa.field("output_tokens", pa.int32(), nullable=False),
         pa.field("max_tokens", pa.int32()),
         pa.field("temperature", pa.float32()),
+        pa.field("top_p", pa.float32()),
         pa.field("structured", pa.bool_()),
         pa.field("finish_reason", pa.string()),  # stop, length, abort, error
         pa.field("tools_offered", pa.int32()),
-        pa.field("tool_called", pa.string()),
+        pa.field("tool_called", pa.string()),  # the first, where several were called at once
+        pa.field("tail_counts", pa.list_(pa.int16())),  # hashed n-grams of the prompt's tail, see features/turn.py
         pa.field("features_version", pa.int32()),
         pa.field("features", pa.list_(pa.float32())),  # the vector as computed at arrival
         pa.field("scheduler_version", pa.string()),
+        pa.field("prompt_token_ids", pa.list_(pa.int32())),  # this and the next: the text; null unless asked for
+        pa.field("output_token_ids", pa.list_(pa.int32())),
     ],
     metadata=_METADATA,
 )
@@ -39,12 +44,14 @@ TOOL_CALLS = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # the turn that made the call
+        pa.field("call", pa.int32(), nullable=False),  # from 0, in the order in which the turn made them
         pa.field("tool", pa.string(), nullable=False),
         pa.field("argument_count", pa.int32()),
         pa.field("argument_bytes", pa.int32()),
         pa.field("argument_head", pa.string()),  # first word, as a hash unless text is stored on request
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("timing", pa.string(), nullable=False),  # call: timed by itself; pause: turn's end to next arrival
         pa.field("result_tokens", pa.int32()),
     ],
     metadata=_METADATA,

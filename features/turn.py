@@ -72,11 +72,11 @@ def turn_features(facts: TurnFacts, session: SessionHistory, tools: ToolHistory)
     )
     if session.last_tool is not None:
         row[_TOOL_AT + bucket(session.last_tool, TOOL_BUCKETS)] = 1.0
-    row[_TAIL_AT:] = _tail_counts(facts.tail_token_ids)
+    row[_TAIL_AT:] = tail_counts(facts.tail_token_ids)
     return row
 
 
-def _tail_counts(token_ids: Sequence[int]) -> NDArray[np.int64]:
+def tail_counts(token_ids: Sequence[int]) -> NDArray[np.int64]:
     """Counts of hashed uni- and bigrams (multiplicative hashing, Knuth's constant)."""
     ids = np.asarray(token_ids[-TAIL_TOKENS:], np.uint64)
     unigrams = (ids * np.uint64(2654435761)) >> np.uint64(7)

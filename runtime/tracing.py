@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .recorder import Recorder
+from .rows import pause_row, turn_row
 from .sessions import Pause
 from .steps import StepFacts, StepLog, step_row
-from .turns import LiveTurn, pause_row, turn_row
+from .turns import LiveTurn
 
 if TYPE_CHECKING:
     from vllm.v1.core.sched.output import SchedulerOutput

@@ -59,9 +59,11 @@ def _call_row(call: CallSeen, source: str, tokenizer: Tokenizer) -> dict[str, ob
         "source": source,
         "session_id": call.session_id,
         "turn": call.turn,
+        "call": 0,
         "tool": call.tool,
         "start_s": call.start_s,
         "duration_s": call.duration_s,
+        "timing": "call",
         "result_tokens": len(tokenizer.encode(call.result, add_special_tokens=False).ids),
         **argument_facts(call),
     }

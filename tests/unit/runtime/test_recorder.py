@@ -11,7 +11,16 @@ from augserve.runtime.recorder import Recorder
 
 
 def row(number: int) -> dict[str, object]:
-    return {"source": "s", "session_id": f"{number}", "turn": 0, "tool": "t", "start_s": 0.0, "duration_s": 1.0}
+    return {
+        "source": "s",
+        "session_id": f"{number}",
+        "turn": 0,
+        "call": 0,
+        "tool": "t",
+        "start_s": 0.0,
+        "duration_s": 1.0,
+        "timing": "call",
+    }
 
 
 def read(folder: Path) -> pa.Table:

@@ -53,7 +53,7 @@ def trace_rows(sessions: int) -> tuple[Rows, Rows]:
             if turn + 1 < length:
                 duration_s = draw.uniform(0.1, 2)
                 call = {"tool": draw.choice(["sql", "python"]), "start_s": finish_s, "duration_s": duration_s}
-                calls.append(key | call)
+                calls.append(key | call | {"call": 0, "timing": "call"})
                 now_s, context = finish_s + duration_s, prompt + output
     return turns, calls
 

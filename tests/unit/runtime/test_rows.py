@@ -6,8 +6,9 @@ from vllm.sampling_params import SamplingParams
 from augserve.data.schema import TOOL_CALLS, TURNS
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
+from augserve.runtime.rows import pause_row, turn_row
 from augserve.runtime.sessions import SessionTable
-from augserve.runtime.turns import arrived, pause_row, turn_row
+from augserve.runtime.turns import arrived
 from augserve.runtime.vllm_compat import Request
 
 

@@ -1,0 +1,1 @@
+"""The commands of `augserve`, a module each."""

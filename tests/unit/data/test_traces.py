@@ -72,7 +72,7 @@ def test_an_unknown_column_is_named(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "turns.parquet"
     pq.write_table(rows_to_table("turns", [turn()]).replace_schema_metadata({"augserve.schema_version": "99"}), path)
-    with pytest.raises(TraceError, match="version 99, this release reads 1"):
+    with pytest.raises(TraceError, match="version 99, this release reads 2"):
         read_table(path, "turns")
 
 

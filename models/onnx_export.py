@@ -14,7 +14,7 @@ from ..features import feature
 from .onnx_predictor import FEATURES_KEY, QUANTILE_KEY, TARGET_KEY, VERSION_KEY, OnnxPredictor
 from .predictor import Rows
 from .quantile import QuantileModels
-from .target import OUTPUT_LENGTH, QUANTILES, SESSION_REMAINING, TOOL_DURATION, Target
+from .target import QUANTILES, TOOL_DURATION, Target
 
 TRAINING_KEY = "augserve.training"
 _OPSET = 15
@@ -27,15 +27,17 @@ class ExportError(ValueError):
 
 def export_models(models: QuantileModels, folder: Path, training: Mapping[str, Any]) -> None:
     """Write one ONNX file a quantile into `folder`: one model each, for a multi-quantile export is silently wrong."""
-    for quantile, booster in zip(QUANTILES, models.boosters, strict=True):
+    for name, quantile, booster in zip(models.target.model_names, QUANTILES, models.boosters, strict=True):
         content = to_onnx(booster, models.target, quantile, training)
-        (folder / f"{models.target.model_name(quantile)}.onnx").write_bytes(content)
+        (folder / f"{name}.onnx").write_bytes(content)
 
 
 def to_onnx(booster: xgb.Booster, target: Target, quantile: float, training: Mapping[str, Any]) -> bytes:
     """A booster as ONNX: input (n, features) float32, output (n, 1) log of the target's unit."""
     kind = FloatTensorType([None, len(target.features)])
-    model = onnxmltools.convert_xgboost(booster, target.model_name(quantile), [("rows", kind)], target_opset=_OPSET)
+    model = onnxmltools.convert_xgboost(
+        booster, target.model_names[QUANTILES.index(quantile)], [("rows", kind)], target_opset=_OPSET
+    )
     metadata = {
         TARGET_KEY: target.name,
         QUANTILE_KEY: str(quantile),
@@ -54,16 +56,15 @@ def check_parity(models: QuantileModels, exported: OnnxPredictor, rows: Rows, to
 
     Raises ExportError where it exceeds `tolerance`.
     """
-    predict = {
-        OUTPUT_LENGTH.name: exported.output_length,
-        TOOL_DURATION.name: exported.tool_duration,
-        SESSION_REMAINING.name: exported.session_remaining,
-    }[models.target.name]
     expected = models.predict(rows).astype(np.float64)
-    worst = np.max(np.abs(predict(rows) - expected) / expected, axis=0, initial=0.0)
+    if models.target is TOOL_DURATION:
+        predicted = exported.tool_duration(rows)
+    else:
+        predicted = getattr(exported.turns(rows), models.target.name)
+    worst = np.max(np.abs(predicted - expected) / expected, axis=0, initial=0.0)
     if not np.all(worst <= tolerance):
         column = int(np.argmax(worst))
-        name, difference = models.target.model_name(QUANTILES[column]), worst[column]
+        name, difference = models.target.model_names[column], worst[column]
         raise ExportError(
             f"{name}: ONNX and XGBoost differ by {difference:.1e} (relative), more than {tolerance:.0e}; "
             "this pair of onnxmltools and xgboost is not usable, install the locked versions"

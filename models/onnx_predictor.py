@@ -10,8 +10,16 @@ import numpy as np
 import onnxruntime as ort
 
 from ..features import feature
-from .predictor import Rows
-from .target import OUTPUT_LENGTH, QUANTILES, SESSION_REMAINING, TARGETS, TOOL_DURATION, Target
+from .predictor import Rows, TurnPredictions
+from .target import (
+    OUTPUT_LENGTH,
+    QUANTILE_TARGETS,
+    QUANTILES,
+    SESSION_REMAINING,
+    SESSION_REMAINING_TOKENS,
+    TOOL_DURATION,
+    Target,
+)
 
 TARGET_KEY = "augserve.target"
 QUANTILE_KEY = "augserve.quantile"
@@ -26,7 +34,7 @@ class PredictorError(ValueError):
 
 def model_files() -> tuple[str, ...]:
     """The file names of all targets and quantiles."""
-    return tuple(f"{target.model_name(quantile)}.onnx" for target in TARGETS for quantile in QUANTILES)
+    return tuple(f"{name}.onnx" for target in QUANTILE_TARGETS for name in target.model_names)
 
 
 class OnnxPredictor:
@@ -34,7 +42,7 @@ class OnnxPredictor:
 
     def __init__(self, models: Mapping[str, bytes]) -> None:
         """Take each model's bytes by its file name. Raises PredictorError where one is missing or unfit."""
-        self._models = {target.name: _QuantileModels(target, models) for target in TARGETS}
+        self._models = {target.name: _QuantileModels(target, models) for target in QUANTILE_TARGETS}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -44,14 +52,17 @@ class OnnxPredictor:
         except OSError as error:
             raise PredictorError(f"{error.filename}: {error.strerror}; run `dvc repro export`") from error
 
-    def output_length(self, rows: Rows) -> Rows:
-        return self._models[OUTPUT_LENGTH.name].predict(rows)
+    def turns(self, rows: Rows) -> TurnPredictions:
+        predict = {name: models.predict for name, models in self._models.items()}
+        return TurnPredictions(
+            predict[OUTPUT_LENGTH.name](rows),
+            predict[SESSION_REMAINING.name](rows),
+            predict[SESSION_REMAINING_TOKENS.name](rows),
+            np.full(len(rows), np.nan, np.float32),
+        )
 
     def tool_duration(self, rows: Rows) -> Rows:
         return self._models[TOOL_DURATION.name].predict(rows)
-
-    def session_remaining(self, rows: Rows) -> Rows:
-        return self._models[SESSION_REMAINING.name].predict(rows)
 
 
 class _QuantileModels:
@@ -82,7 +93,7 @@ class _QuantileModels:
 
 
 def _open(target: Target, quantile: float, models: Mapping[str, bytes]) -> Any:
-    name = f"{target.model_name(quantile)}.onnx"
+    name = f"{target.model_names[QUANTILES.index(quantile)]}.onnx"
     if name not in models:
         raise PredictorError(f"{name}: this model is missing; run `dvc repro export`")
     options = ort.SessionOptions()

@@ -1,5 +1,6 @@
 """What serving asks of the predictors."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,18 +9,23 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32]
 
 
-class Predictor(Protocol):
-    """Each method takes rows of shape (n, features of the target) and returns (n, 3) float32: p10, p50, p90,
-    positive and non-decreasing along a row."""
+@dataclass(frozen=True, slots=True)
+class TurnPredictions:
+    """What is expected of n turns. Each (n, 3) float32: p10, p50, p90, positive and non-decreasing along a row."""
 
-    def output_length(self, rows: Rows) -> Rows:
-        """Output of the turn, tokens."""
+    output_length: Rows  # tokens
+    session_remaining: Rows  # turns of the session still to come, the present one counted
+    session_remaining_tokens: Rows  # output and new prompt tokens of the session's turns after the present one
+    ends_in_tool: NDArray[np.float32]  # (n,): probability that the turn ends in a tool call
+
+
+class Predictor(Protocol):
+    """A call answers for a whole batch; an empty one is answered with empty arrays."""
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        """`rows`: (n, TURN_FEATURES), at the turns' arrival."""
         ...
 
     def tool_duration(self, rows: Rows) -> Rows:
-        """Duration of the tool call, seconds."""
-        ...
-
-    def session_remaining(self, rows: Rows) -> Rows:
-        """Turns of the session still to come, the present one counted."""
+        """Duration of tool calls, seconds, (n, 3) like the above. `rows`: (n, TOOL_CALL_FEATURES)."""
         ...

@@ -42,8 +42,8 @@ class QuantileModels:
         return np.sort(predicted, axis=1)
 
     def save(self, folder: Path) -> None:
-        for quantile, booster in zip(QUANTILES, self.boosters, strict=True):
-            booster.save_model(folder / f"{self.target.model_name(quantile)}.ubj")
+        for name, booster in zip(self.target.model_names, self.boosters, strict=True):
+            booster.save_model(folder / f"{name}.ubj")
 
 
 def fit_quantile(train: TrainingSet, validation: TrainingSet, quantile: float, settings: FitSettings) -> xgb.Booster:
@@ -77,9 +77,7 @@ def fit_quantile(train: TrainingSet, validation: TrainingSet, quantile: float, s
 
 def load_models(folder: Path, target: Target) -> QuantileModels:
     """Read a target's boosters. Raises TrainingError for a missing or unfit file."""
-    return QuantileModels(
-        target, tuple(_load(folder / f"{target.model_name(quantile)}.ubj", target) for quantile in QUANTILES)
-    )
+    return QuantileModels(target, tuple(_load(folder / f"{name}.ubj", target) for name in target.model_names))
 
 
 def predict_log(booster: xgb.Booster, rows: Rows) -> NDArray[np.float32]:

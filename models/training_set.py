@@ -29,6 +29,7 @@ _SCHEMA = pa.schema(
         pa.field("part", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=False),
         pa.field("value", pa.float64(), nullable=False),
+        pa.field("censored", pa.bool_(), nullable=False),
         pa.field("features", pa.list_(pa.float32()), nullable=False),
     ]
 )
@@ -43,7 +44,8 @@ class TrainingError(ValueError):
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """`rows` of shape (n, features of the target) float32 with NaN for what is not known, `values` of shape (n,) in
-    the target's unit; `sources`, `sessions`, `parts` and `groups` (the tool, for baselines) of shape (n,)."""
+    the target's unit; `censored` (the value is only a lower bound), `sources`, `sessions`, `parts` and `groups` (the
+    tool, for baselines) of shape (n,)."""
 
     target: Target
     rows: Rows
@@ -52,6 +54,7 @@ class TrainingSet:
     sessions: NDArray[np.str_]
     parts: NDArray[np.str_]
     groups: NDArray[np.str_]
+    censored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         name, count = self.target.name, len(self.values)
@@ -64,6 +67,10 @@ class TrainingSet:
             raise TrainingError(f"{name}: no rows to learn from; gather more traces or raise prepare.mix_sessions")
         if bad := int(np.count_nonzero(~(np.isfinite(self.values) & (self.values >= 0)))):
             raise TrainingError(f"{name}: {bad} of {count} values are NaN, infinite or negative; correct the traces")
+        if self.target.kind == "probability" and (
+            bad := int(np.count_nonzero(self.values % 1) + (self.values > 1).sum())
+        ):
+            raise TrainingError(f"{name}: {bad} of {count} values are neither 0 nor 1; correct the traces")
         if np.isinf(self.rows).any():
             raise TrainingError(f"{name}: infinite features; correct the traces")
 
@@ -85,8 +92,16 @@ class TrainingSet:
 
     def select(self, mask: NDArray[np.bool_]) -> "TrainingSet":
         """The rows where `mask` holds. Raises TrainingError where there are none."""
-        texts = (column[mask] for column in (self.sources, self.sessions, self.parts, self.groups))
-        return TrainingSet(self.target, self.rows[mask], self.values[mask], *texts)
+        return TrainingSet(
+            target=self.target,
+            rows=self.rows[mask],
+            values=self.values[mask],
+            sources=self.sources[mask],
+            sessions=self.sessions[mask],
+            parts=self.parts[mask],
+            groups=self.groups[mask],
+            censored=self.censored[mask],
+        )
 
     def part(self, part: Part) -> "TrainingSet":
         """The rows of one part of the split. Raises TrainingError where there are none."""
@@ -127,7 +142,7 @@ def split_sessions(
 
 def write_training_set(path: Path, data: TrainingSet) -> None:
     """Write atomically as Parquet, with the feature names and version in the metadata."""
-    columns = (data.sources, data.sessions, data.parts, data.groups, data.values)
+    columns = (data.sources, data.sessions, data.parts, data.groups, data.values, data.censored)
     offsets = np.arange(len(data) + 1, dtype=np.int32) * data.rows.shape[1]
     features = pa.ListArray.from_arrays(pa.array(offsets), pa.array(data.rows.reshape(-1)))
     table = pa.table([*(pa.array(column) for column in columns), features], schema=_SCHEMA)
@@ -154,7 +169,9 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     }
     rows = lists.values.to_numpy(zero_copy_only=False).reshape(-1, width)
     values = table.column("value").to_numpy()
-    return TrainingSet(target, rows, values, text["source"], text["session_id"], text["part"], text["group"])
+    censored = table.column("censored").to_numpy()
+    names = (text["source"], text["session_id"], text["part"], text["group"])
+    return TrainingSet(target, rows, values, *names, censored)
 
 
 def group_counts(data: TrainingSet) -> dict[str, dict[str, int]]:

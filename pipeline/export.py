@@ -12,7 +12,7 @@ from ..data.atomic import replace_folder, write_json
 from ..models.onnx_export import check_parity, export_models, hard_rows
 from ..models.onnx_predictor import OnnxPredictor
 from ..models.quantile import QuantileModels, load_models
-from ..models.target import TARGETS
+from ..models.target import QUANTILE_TARGETS
 from ..models.training_set import TrainingError, read_training_set
 from .params import BaseParams, load_params, require
 from .prepare import TRAINING
@@ -39,7 +39,7 @@ def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("export", ExportParams)
     summary = read_summary(TRAINED / SUMMARY)
-    models = [load_models(TRAINED, target) for target in TARGETS]
+    models = [load_models(TRAINED, target) for target in QUANTILE_TARGETS]
     parity: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
@@ -68,7 +68,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     """The training summary. Raises TrainingError where it is missing or no JSON object with each target."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        complete = set(summary["targets"]) == {target.name for target in TARGETS}
+        complete = set(summary["targets"]) == {target.name for target in QUANTILE_TARGETS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: not a training summary ({error}); run `dvc repro train`") from error
     if not complete:

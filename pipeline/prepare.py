@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..data.atomic import replace_folder, write_json
+from ..data.mix import augmentation_sessions
 from ..data.tokens import SPLIT_SEEDS, session_token_ids
-from ..data.workload import Session, augmentation_sessions
+from ..data.workload import Session
 from ..features.replay import PastCall, PastTurn, Replayed, replay
 from ..features.turn import TAIL_TOKENS, TurnFacts
-from ..models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION, Target
+from ..models.target import (
+    ENDS_IN_TOOL,
+    OUTPUT_LENGTH,
+    SESSION_REMAINING,
+    SESSION_REMAINING_TOKENS,
+    TARGETS,
+    TOOL_DURATION,
+    Target,
+)
 from ..models.training_set import (
     NO_GROUP,
     TrainingError,
@@ -163,8 +172,10 @@ def _add(examples: Examples, source: str, replayed: Replayed, remaining: int | N
 
     if past.finish_s is not None:
         add(OUTPUT_LENGTH, group, float(past.output_tokens), replayed.turn_features)
+        add(ENDS_IN_TOOL, group, float(past.call is not None), replayed.turn_features)
     if remaining is not None:
         add(SESSION_REMAINING, group, float(remaining), replayed.turn_features)
+        add(SESSION_REMAINING_TOKENS, group, float(remaining), replayed.turn_features)
     if past.call is not None and replayed.call_features is not None:
         add(TOOL_DURATION, past.call.tool or NO_GROUP, past.call.duration_s, replayed.call_features)
         add(TOOL_DURATION, group, past.call.duration_s, replayed.expected_call_features)
@@ -188,6 +199,7 @@ def split(examples: Examples, params: PrepareParams) -> list[TrainingSet]:
             sessions=np.array([row.session_id for row in examples[target.name]]),
             parts=np.array([parts[row.source, row.session_id] for row in examples[target.name]]),
             groups=np.array([row.group for row in examples[target.name]]),
+            censored=np.zeros(len(examples[target.name]), np.bool_),
         )
         for target in TARGETS
     ]

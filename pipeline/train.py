@@ -16,7 +16,7 @@ from ..data.atomic import atomic_file, replace_folder, write_json
 from ..features import feature
 from ..models.evaluation import Metrics, calibration, evaluate
 from ..models.quantile import FitSettings, QuantileModels, fit_quantile, importance
-from ..models.target import QUANTILES, TARGETS, Target
+from ..models.target import QUANTILE_TARGETS, QUANTILES, Target
 from ..models.training_set import TrainingSet, group_counts, read_training_set
 from .params import BaseParams, load_params, require
 from .prepare import TRAINING
@@ -70,7 +70,7 @@ def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("train", TrainParams)
     settings = FitSettings(**dataclasses.asdict(params), seed=seed)
-    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
+    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in QUANTILE_TARGETS]
     with experiment_run("predictors", "train", dataclasses.asdict(settings)) as run:
         fitted = fit(sets, settings)
         metrics = test_metrics(fitted)
@@ -143,7 +143,7 @@ def _target_summary(one: Fitted) -> dict[str, Any]:
     return {
         "unit": target.unit,
         "rows": group_counts(one.data),
-        "rounds": {target.model_name(quantile): count for quantile, count in zip(QUANTILES, rounds, strict=True)},
+        "rounds": dict(zip(target.model_names, rounds, strict=True)),
     }
 
 

@@ -39,9 +39,10 @@ class PredictorForecaster:
             return forecasts
         rows = np.stack([features for _, features, _ in known])
         pauses = np.stack([features for _, _, features in known])
+        expected = self._predictor.turns(rows)
         answers = zip(
-            self._predictor.output_length(rows)[:, _MEDIAN].tolist(),
-            self._predictor.session_remaining(rows)[:, _MEDIAN].tolist(),
+            expected.output_length[:, _MEDIAN].tolist(),
+            expected.session_remaining[:, _MEDIAN].tolist(),
             self._predictor.tool_duration(pauses)[:, _MEDIAN].tolist(),
             strict=True,
         )

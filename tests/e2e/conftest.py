@@ -12,7 +12,7 @@ from augserve.models.bundle import Origin, write_bundle
 from augserve.models.onnx_export import export_models
 from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
 from augserve.models.settings import SchedulerSettings
-from augserve.models.target import QUANTILES, TARGETS, Target
+from augserve.models.target import QUANTILE_TARGETS, QUANTILES, Target
 from augserve.models.training_set import TrainingSet
 from augserve.pipeline.model import convert, find_gguf
 from augserve.pipeline.server import Server, hook_arguments, vllm_server
@@ -38,7 +38,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     onnx = folder / "onnx"
     onnx.mkdir()
-    for target in TARGETS:
+    for target in QUANTILE_TARGETS:
         data = _random_set(target)
         boosters = tuple(fit_quantile(data, data, quantile, FIT) for quantile in QUANTILES)
         export_models(QuantileModels(target, boosters), onnx, {})
@@ -67,4 +67,5 @@ def _random_set(target: Target, count: int = 64) -> TrainingSet:
     rows = random.random((count, len(target.features)), np.float32)
     names = np.asarray([f"s{index}" for index in range(count)])
     constant = np.full(count, "train")
-    return TrainingSet(target, rows, random.uniform(1, 100, count), constant, names, constant, constant)
+    censored = np.zeros(count, np.bool_)
+    return TrainingSet(target, rows, random.uniform(1, 100, count), constant, names, constant, constant, censored)

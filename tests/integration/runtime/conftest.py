@@ -12,7 +12,7 @@ from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from augserve.models.predictor import Rows
+from augserve.models.predictor import Rows, TurnPredictions
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
@@ -39,7 +39,11 @@ class Constant:
             raise RuntimeError("the predictor is broken")
         return np.tile(np.array(self.answer, np.float32), (len(rows), 1))
 
-    output_length = tool_duration = session_remaining = _rows
+    def turns(self, rows: Rows) -> TurnPredictions:
+        answer = self._rows(rows)
+        return TurnPredictions(answer, answer, answer, np.full(len(rows), 0.5, np.float32))
+
+    tool_duration = _rows
 
 
 class TestedScheduler(AugServeScheduler):

@@ -12,7 +12,7 @@ from augserve.models.bundle import Origin, write_bundle
 from augserve.models.onnx_export import export_models
 from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
 from augserve.models.settings import SchedulerSettings
-from augserve.models.target import QUANTILES, TARGETS, Target
+from augserve.models.target import QUANTILE_TARGETS, QUANTILES, Target
 from augserve.models.training_set import TrainingSet, split_sessions
 
 MakeSet = Callable[..., TrainingSet]
@@ -34,6 +34,7 @@ def _training_set(target: Target, count: int = 400, seed: int = 0, noise: float 
         sessions=sessions,
         parts=np.array([parts["made", session] for session in sessions.tolist()]),
         groups=draw.choice(np.array(["sql", "python"]), count),
+        censored=np.zeros(count, np.bool_),
     )
 
 
@@ -50,7 +51,7 @@ def fit_settings() -> FitSettings:
 @pytest.fixture(scope="session")
 def trained(fit_settings: FitSettings) -> list[QuantileModels]:
     models = []
-    for target in TARGETS:
+    for target in QUANTILE_TARGETS:
         data = _training_set(target)
         train, validation = data.part("train"), data.part("validation")
         models.append(

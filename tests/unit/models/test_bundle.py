@@ -46,8 +46,8 @@ def test_what_is_written_is_what_is_loaded(bundle: Path, onnx_folder: Path, orig
     assert loaded.version.startswith("20261123-")
     assert (loaded.manifest.git_revision, loaded.manifest.training) == ("abc123", origin.training)
     rows = np.full((1, len(OUTPUT_LENGTH.features)), np.nan, np.float32)
-    expected = OnnxPredictor.load(onnx_folder).output_length(rows)
-    np.testing.assert_array_equal(loaded.predictor.output_length(rows), expected)
+    expected = OnnxPredictor.load(onnx_folder).turns(rows).output_length
+    np.testing.assert_array_equal(loaded.predictor.turns(rows).output_length, expected)
 
 
 def test_the_version_follows_the_content(onnx_folder: Path, origin: Origin, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_model_that_differs_is_named(
 )
 @settings(max_examples=50)
 def test_predictions_are_finite_positive_and_ordered(predictor: OnnxPredictor, rows: np.ndarray) -> None:
-    predicted = predictor.output_length(rows)
+    predicted = predictor.turns(rows).output_length
     assert predicted.shape == (len(rows), 3)
     assert predicted.dtype == np.float32
     assert np.isfinite(predicted).all()
@@ -68,8 +68,8 @@ def test_predictions_are_finite_positive_and_ordered(predictor: OnnxPredictor, r
 
 def test_a_batch_says_what_single_rows_say(predictor: OnnxPredictor, make_set: MakeSet) -> None:
     rows = make_set(OUTPUT_LENGTH).rows[:64]
-    single = np.concatenate([predictor.output_length(row[None]) for row in rows])
-    np.testing.assert_allclose(predictor.output_length(rows), single, rtol=1e-6)
+    single = np.concatenate([predictor.turns(row[None]).output_length for row in rows])
+    np.testing.assert_allclose(predictor.turns(rows).output_length, single, rtol=1e-6)
 
 
 def test_rows_of_another_width_are_refused(predictor: OnnxPredictor) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 from vllm.sampling_params import SamplingParams
 
-from augserve.models.predictor import Rows
+from augserve.models.predictor import Rows, TurnPredictions
 from augserve.runtime.prediction import PredictorForecaster
 from augserve.runtime.sessions import SessionTable
 from augserve.runtime.turns import Forecast, LiveTurn, arrived
@@ -21,15 +21,13 @@ class Known:
             median[self.broken] = np.nan
         return np.stack([median / 2, median, median * 2], axis=1)
 
-    def output_length(self, rows: Rows) -> Rows:
+    def turns(self, rows: Rows) -> TurnPredictions:
         self.batches.append(len(rows))
-        return self._answer(rows, 10)
+        lengths, remaining, tokens = (self._answer(rows, scale) for scale in (10, 1, 30))
+        return TurnPredictions(lengths, remaining, tokens, np.full(len(rows), 0.5, np.float32))
 
     def tool_duration(self, rows: Rows) -> Rows:
         return self._answer(rows, 0.5)
-
-    def session_remaining(self, rows: Rows) -> Rows:
-        return self._answer(rows, 1)
 
 
 def live(number: int) -> LiveTurn:

@@ -13,7 +13,7 @@ from augserve.models.onnx_export import ExportError
 from augserve.models.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.registry import REGISTERED_MODEL
 from augserve.models.settings import SettingsError
-from augserve.models.target import OUTPUT_LENGTH, TARGETS
+from augserve.models.target import OUTPUT_LENGTH, QUANTILE_TARGETS
 from augserve.models.training_set import TrainingError, read_training_set
 from augserve.pipeline import export, package, prepare, train
 from augserve.pipeline.stage import StageError
@@ -35,7 +35,7 @@ def test_metrics_have_the_agreed_form(finished: Path) -> None:
     metrics = json.loads((finished / train.METRICS).read_text())
     assert set(metrics) == {"gathered", prepare.MIX}
     for of_target in metrics.values():
-        assert set(of_target) == {target.name for target in TARGETS}
+        assert set(of_target) == {target.name for target in QUANTILE_TARGETS}
         assert all(set(values) == METRIC_NAMES for values in of_target.values())
 
 
@@ -73,8 +73,8 @@ def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) ->
 
 def test_a_failed_parity_leaves_the_old_models(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in export.ONNX.iterdir()}
-    monkeypatch.setattr(OnnxPredictor, "output_length", lambda self, rows: np.full((len(rows), 3), 1e6, np.float32))
-    with pytest.raises(ExportError, match="output_length_p"):
+    monkeypatch.setattr(OnnxPredictor, "tool_duration", lambda self, rows: np.full((len(rows), 3), 1e6, np.float32))
+    with pytest.raises(ExportError, match="tool_duration_p"):
         export.main()
     assert {path.name: path.read_bytes() for path in export.ONNX.iterdir()} == before
     assert [path.name for path in export.ONNX.parent.iterdir() if path.name.startswith(".")] == []

@@ -1,13 +1,10 @@
 """The rows that a target is learned from, as a Parquet table: features at a moment, and what came of it."""
 
-import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..data.atomic import atomic_file
+from ..data.splits import Part as Part
+from ..data.splits import assign_parts
 from ..features import feature
 from .predictor import Rows
 from .target import Target
 
-Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 NO_GROUP = "none"  # the group of a row before any tool call
 _SCHEMA = pa.schema(
@@ -112,31 +110,28 @@ class TrainingSet:
 
 
 def split_sessions(
-    sessions: Iterable[tuple[str, str]], validation_share: float, test_share: float
+    sessions: Iterable[tuple[str, str]],
+    validation_share: float,
+    test_share: float,
+    groups: Mapping[tuple[str, str], str] | None = None,
 ) -> Mapping[tuple[str, str], Part]:
-    """Assign each (source, session id) to a part, source by source, in the order of a hash of the id.
+    """Assign each (source, session id) to a part, source by source, by the rule of data/splits.py.
 
-    Every source has at least one session in each part. Raises TrainingError where a source has fewer than three.
+    Sessions of one split group (`groups`, by source and session; a session without one is its own) are in one part.
+    Every source has at least one group in each part. Raises TrainingError where a source has fewer than three.
     """
-    of_source: dict[str, set[str]] = {}
+    of_source: dict[str, dict[str, str]] = {}
     for source, session in sessions:
-        of_source.setdefault(source, set()).add(session)
+        of_source.setdefault(source, {})[session] = (groups or {}).get((source, session), session)
     parts: dict[tuple[str, str], Part] = {}
-    for source, found in sorted(of_source.items()):
-        if len(found) < len(PARTS):
+    for source, group_of in sorted(of_source.items()):
+        if len(set(group_of.values())) < len(PARTS):
             raise TrainingError(
-                f"source {source!r} has {len(found)} sessions: at least 3 are needed, one each to train, to stop early "
-                "and to test; gather more"
+                f"source {source!r} has {len(set(group_of.values()))} sessions: at least 3 are needed, one each to "
+                "train, to stop early and to test; gather more"
             )
-        ordered = sorted(found, key=lambda session: hashlib.sha256(session.encode()).digest())
-        tests = max(1, math.floor(test_share * len(found)))
-        validations = max(1, math.floor(validation_share * len(found)))
-        for index, session in enumerate(ordered):
-            part: Part = "test" if index < tests else "validation" if index < tests + validations else "train"
-            parts[source, session] = part
-    for source in of_source:
-        if "train" not in {part for (name, _), part in parts.items() if name == source}:
-            raise TrainingError(f"source {source!r}: the shares leave nothing to train on; lower prepare.test_share")
+        part_of = assign_parts(group_of.values(), validation_share, test_share)
+        parts.update({(source, session): part_of[group] for session, group in group_of.items()})
     return parts
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...data.workload import Session, steady_sessions
+from ...data.mix import MIX, steady_sessions
+from ...data.workload import Session
 from ...models.onnx_predictor import OnnxPredictor
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings
@@ -17,7 +18,7 @@ from .metrics import Window, run_metrics
 from .policies import PREDICTING, Bench, build_policy
 from .profile import StepProfile
 
-WORKLOADS: dict[str, Callable[[float, float, int], tuple[Session, ...]]] = {"augmentation-mix": steady_sessions}
+WORKLOADS: dict[str, Callable[[float, float, int], tuple[Session, ...]]] = {MIX: steady_sessions}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from augserve.data.workload import augmentation_sessions
+from augserve.data.mix import augmentation_sessions
 from augserve.features.replay import replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES

@@ -1,6 +1,7 @@
 import pytest
 
-from augserve.data.workload import Session, augmentation_sessions
+from augserve.data.mix import augmentation_sessions
+from augserve.data.workload import Session
 from augserve.models.settings import SchedulerSettings, StepTime
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from augserve.data.workload import Session, ToolCall, Turn, augmentation_sessions
+from augserve.data.mix import augmentation_sessions
+from augserve.data.workload import Session, ToolCall, Turn
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.errors import SimulationError

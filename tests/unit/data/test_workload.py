@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augserve.data.augmentations import AugmentationError, load_augmentations, lognormal
+from augserve.data.mix import augmentation_sessions, steady_sessions
 from augserve.data.tokens import END_ID, SPLIT_SEEDS, prompt_token_ids, session_token_ids
-from augserve.data.workload import (
-    MAX_TOKENS,
-    Session,
-    ToolCall,
-    Turn,
-    WorkloadError,
-    augmentation_sessions,
-    steady_sessions,
-)
+from augserve.data.workload import MAX_TOKENS, Session, ToolCall, Turn, WorkloadError
 
 SESSIONS = augmentation_sessions(12_000, 10.0, seed=1)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from augserve.data.mix import augmentation_sessions
 from augserve.data.tokens import prompt_token_ids
 from augserve.data.traces import TraceError
-from augserve.data.workload import augmentation_sessions
 from augserve.features import feature
 from augserve.features.turn import TAIL_TOKENS, TURN_FEATURES
 from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION

@@ -1,0 +1,137 @@
+"""When sessions begin: arrival processes, each seeded and scaled to a rate. Times are seconds from 0, in order."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times = NDArray[np.float64]
+MAX_SESSIONS = 1_000_000
+
+
+class ArrivalError(ValueError):
+    """Arrivals cannot be made as asked; the message names the figure, the cause and the remedy."""
+
+
+class Arrivals(Protocol):
+    """An arrival process. Its draws depend on the generator alone, so that another rate only stretches them."""
+
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
+        """The first `count` arrivals at `rate_per_s` a second on average, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson:
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
+        return np.cumsum(random.exponential(size=count)) / rate_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Gamma:
+    """Gaps of a Gamma distribution: `cv` (sd / mean) 1 is Poisson, above it arrivals cluster, below they even out."""
+
+    cv: float
+
+    def __post_init__(self) -> None:
+        require_positive("arrivals: the CV of gamma", self.cv)
+
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
+        shape = 1 / self.cv**2
+        return np.cumsum(random.gamma(shape, 1 / shape, size=count)) / rate_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Poisson at a rate that jumps: the first `share` of each `period_s` brings `factor` times the mean rate, the rest
+    of it what is left. The period stays as it is at every rate."""
+
+    period_s: float = 60.0
+    share: float = 0.2
+    factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        require_positive("arrivals: the period of bursts", self.period_s)
+        if not (0 < self.share < 1 and self.factor >= 1 and self.factor * self.share <= 1):
+            raise ArrivalError(
+                f"arrivals: bursts of {self.factor} times the rate for a share of {self.share}: the share must be in "
+                "(0, 1), the factor 1 or more and their product 1 at most; lower one of them"
+            )
+
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
+        # An arrival is where the expected count, which rises in two slopes a period, passes its unit-rate time.
+        expected = np.cumsum(random.exponential(size=count)) / rate_per_s  # in seconds of the mean rate
+        periods, within = np.divmod(expected, self.period_s)
+        in_burst = self.factor * self.share * self.period_s
+        burst_s = self.share * self.period_s
+        rest_rate = (1 - self.factor * self.share) / (1 - self.share)
+        after = burst_s + (within - in_burst) / rest_rate if rest_rate > 0 else np.full(count, burst_s)
+        return periods * self.period_s + np.where(within <= in_burst, within / self.factor, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The recorded starts themselves, seconds from 0 and in order. A rate stretches them all by one factor."""
+
+    starts_s: tuple[float, ...]
+
+    @property
+    def rate_per_s(self) -> float:
+        """Sessions a second as recorded. Raises ArrivalError where they span no time."""
+        span_s = self.starts_s[-1] - self.starts_s[0] if self.starts_s else 0.0
+        if not span_s > 0:
+            raise ArrivalError(
+                f"arrivals: the {len(self.starts_s)} recorded sessions all begin at one time, so the traces hold no "
+                "arrivals to repeat; choose poisson, gamma:CV or burst"
+            )
+        return (len(self.starts_s) - 1) / span_s
+
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:  # noqa: ARG002 - a protocol's
+        return self.scaled(self.rate_per_s / rate_per_s)[:count]
+
+    def scaled(self, factor: float) -> Times:
+        """All of them, the time between two multiplied by `factor`."""
+        starts = np.array(self.starts_s, np.float64)
+        return (starts - starts[:1]) * factor
+
+
+def parse_arrivals(text: str, recorded_starts_s: Sequence[float] = ()) -> Arrivals:
+    """`poisson`, `gamma:CV`, `burst` or `recorded`, as a user writes it. Raises ArrivalError for anything else."""
+    name, _, argument = text.partition(":")
+    if name == "gamma" and argument:
+        try:
+            return Gamma(float(argument))
+        except ValueError as error:
+            if isinstance(error, ArrivalError):
+                raise
+            raise ArrivalError(f"arrivals: the CV in {text!r} is no number; write gamma:2, say") from error
+    if text == "poisson":
+        return Poisson()
+    if text == "burst":
+        return Burst()
+    if text == "recorded":
+        return Recorded(tuple(recorded_starts_s))
+    raise ArrivalError(f"arrivals: {text!r} is unknown; known are poisson, gamma:CV, burst and recorded")
+
+
+def session_count(duration_s: float, rate_per_s: float) -> int:
+    """How many sessions arrive in a time, 1 or more. Raises ArrivalError for NaN, for what is not positive, and for a
+    product that no memory holds."""
+    require_positive("workload: duration, s,", duration_s)
+    require_positive("workload: session rate, 1/s,", rate_per_s)
+    count = max(1, round(duration_s * rate_per_s))
+    if count > MAX_SESSIONS:
+        raise ArrivalError(
+            f"workload: {duration_s:g} s at {rate_per_s:g} sessions/s are {count} sessions, more than {MAX_SESSIONS}; "
+            "lower one of them"
+        )
+    return count
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise ArrivalError unless `value` is a positive, finite number."""
+    if not (math.isfinite(value) and value > 0):
+        raise ArrivalError(f"{name} is {value}; it must be a positive number")

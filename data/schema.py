@@ -15,6 +15,8 @@ TURNS = pa.schema(
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # from 0
         pa.field("tenant", pa.string()),  # on whose behalf, as a hash
+        pa.field("model", pa.string()),  # as the trace names it
+        pa.field("split_group", pa.string()),  # sessions that hold the same records, for splits; null: the session
         pa.field("request_id", pa.string()),
         pa.field("arrival_s", pa.float64(), nullable=False),
         pa.field("first_token_s", pa.float64()),

@@ -14,6 +14,8 @@ def turn_row(live: LiveTurn, source: str, version: str, finish_s: float, reason:
         "session_id": live.session_id,
         "turn": live.turn,
         "tenant": None,
+        "model": None,
+        "split_group": None,
         "request_id": request.request_id,
         "arrival_s": live.arrival_s,
         "first_token_s": live.first_token_s,

@@ -34,6 +34,7 @@ from ..models.training_set import (
 )
 from .params import BaseParams, load_params, require
 from .past import RecordedTurn, read_traces
+from .sources import DataParams, present_sources
 from .stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -47,14 +48,12 @@ NOMINAL_TOKEN_S = 0.02  # pace of a generated session's output; it only orders w
 
 @dataclass(frozen=True, slots=True)
 class PrepareParams:
-    traces: tuple[str, ...]
     mix_sessions: int
     mix_rate_per_s: float
     validation_share: float
     test_share: float
 
     def __post_init__(self) -> None:
-        require(bool(self.traces), "prepare.traces", list(self.traces), "at least one folder of traces")
         require(self.mix_sessions >= 0, "prepare.mix_sessions", self.mix_sessions, "0 or more")
         require(self.mix_rate_per_s > 0, "prepare.mix_rate_per_s", self.mix_rate_per_s, "positive")
         require(0 < self.validation_share < 0.5, "prepare.validation_share", self.validation_share, "in (0, 0.5)")
@@ -79,7 +78,7 @@ def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("prepare", PrepareParams)
     examples: Examples = {target.name: [] for target in TARGETS}
-    recorded = read_traces([Path(folder) for folder in params.traces])
+    recorded = read_traces([source.folder for source in present_sources(load_params("data", DataParams))])
     for source in sorted({turn.source for turn in recorded}):
         _add_recorded(examples, source, [turn for turn in recorded if turn.source == source])
     if params.mix_sessions:

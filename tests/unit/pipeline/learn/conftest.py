@@ -16,8 +16,8 @@ from augserve.pipeline import export, package, prepare, train
 Rows = list[dict[str, Any]]
 SECTIONS: dict[str, dict[str, Any]] = {
     "base": {"seed": 7},
+    "data": {"sources": ["gathered"], "mirror": "../shared/data"},
     "prepare": {
-        "traces": ["data/traces/gathered"],
         "mix_sessions": 40,
         "mix_rate_per_s": 8.0,
         "validation_share": 0.15,

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) 
 
 
 def test_a_turn_that_is_there_twice_is_refused(root: Path, change_params: Callable[..., None]) -> None:
-    change_params(prepare={"traces": ["data/traces/gathered", "data/traces/gathered"]})
+    shutil.copytree(root / "data/traces/gathered", root / "data/traces/again")
+    change_params(data={"sources": ["gathered", "again"]})
     with pytest.raises(TraceError, match="is there twice"):
         prepare.main()
 

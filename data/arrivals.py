@@ -69,52 +69,43 @@ class Burst:
         burst_s = self.share * self.period_s
         rest_rate = (1 - self.factor * self.share) / (1 - self.share)
         after = burst_s + (within - in_burst) / rest_rate if rest_rate > 0 else np.full(count, burst_s)
-        return periods * self.period_s + np.where(within <= in_burst, within / self.factor, after)
+        times: Times = periods * self.period_s + np.where(within <= in_burst, within / self.factor, after)
+        return times
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The recorded starts themselves, seconds from 0 and in order. A rate stretches them all by one factor."""
+    """The recorded starts themselves. A rate stretches the time between them by one factor."""
 
-    starts_s: tuple[float, ...]
-
-    @property
-    def rate_per_s(self) -> float:
-        """Sessions a second as recorded. Raises ArrivalError where they span no time."""
-        span_s = self.starts_s[-1] - self.starts_s[0] if self.starts_s else 0.0
-        if not span_s > 0:
+    def times(self, starts_s: Sequence[float], rate_per_s: float | None) -> Times:
+        """The starts (in order) from 0 on; as recorded without a rate. Raises ArrivalError where a rate is asked for
+        and they span no time."""
+        starts = np.array(starts_s, np.float64)
+        starts -= starts[:1]
+        if rate_per_s is None:
+            return starts
+        require_positive("workload: session rate, 1/s,", rate_per_s)
+        if not (len(starts) and starts[-1] > 0):
             raise ArrivalError(
-                f"arrivals: the {len(self.starts_s)} recorded sessions all begin at one time, so the traces hold no "
-                "arrivals to repeat; choose poisson, gamma:CV or burst"
+                f"arrivals: the {len(starts)} recorded sessions all begin at one time, so they have no rate to scale; "
+                "choose poisson, gamma:CV or burst"
             )
-        return (len(self.starts_s) - 1) / span_s
-
-    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:  # noqa: ARG002 - a protocol's
-        return self.scaled(self.rate_per_s / rate_per_s)[:count]
-
-    def scaled(self, factor: float) -> Times:
-        """All of them, the time between two multiplied by `factor`."""
-        starts = np.array(self.starts_s, np.float64)
-        return (starts - starts[:1]) * factor
+        return starts * ((len(starts) - 1) / float(starts[-1]) / rate_per_s)
 
 
-def parse_arrivals(text: str, recorded_starts_s: Sequence[float] = ()) -> Arrivals:
+def parse_arrivals(text: str) -> Arrivals | Recorded:
     """`poisson`, `gamma:CV`, `burst` or `recorded`, as a user writes it. Raises ArrivalError for anything else."""
-    name, _, argument = text.partition(":")
-    if name == "gamma" and argument:
-        try:
-            return Gamma(float(argument))
-        except ValueError as error:
-            if isinstance(error, ArrivalError):
-                raise
-            raise ArrivalError(f"arrivals: the CV in {text!r} is no number; write gamma:2, say") from error
-    if text == "poisson":
-        return Poisson()
-    if text == "burst":
-        return Burst()
-    if text == "recorded":
-        return Recorded(tuple(recorded_starts_s))
-    raise ArrivalError(f"arrivals: {text!r} is unknown; known are poisson, gamma:CV, burst and recorded")
+    known: dict[str, Arrivals | Recorded] = {"poisson": Poisson(), "burst": Burst(), "recorded": Recorded()}
+    if text in known:
+        return known[text]
+    name, _, cv = text.partition(":")
+    if name != "gamma" or not cv:
+        raise ArrivalError(f"arrivals: {text!r} is unknown; known are poisson, gamma:CV, burst and recorded")
+    try:
+        number = float(cv)
+    except ValueError as error:
+        raise ArrivalError(f"arrivals: the CV in {text!r} is no number; write gamma:2, say") from error
+    return Gamma(number)
 
 
 def session_count(duration_s: float, rate_per_s: float) -> int:

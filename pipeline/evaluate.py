@@ -1,7 +1,7 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from ..data.atomic import write_json, write_text
 from ..data.tokens import SPLIT_SEEDS
+from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
 from .params import BaseParams, load_params, require
+from .prepare import PrepareParams
 from .simulator.capacity import capacity
-from .simulator.cell import WORKLOADS, Cell, Schedule
+from .simulator.cell import Cell, Schedule, workload_names
 from .simulator.parallel import Submit, workers
 from .simulator.policies import POLICIES
 from .simulator.report import Capacities, Metrics, Results, plot_rows, summarize, table
@@ -45,7 +47,7 @@ class EvaluateParams:
     processes: int
 
     def __post_init__(self) -> None:
-        _require_known("workloads", self.workloads, WORKLOADS)
+        _require_known("workloads", self.workloads, workload_names())
         _require_known("policies", self.policies, POLICIES)
         require("vllm" in self.policies, "evaluate.policies", self.policies, "a list with vllm, the yardstick")
         _require_known("capacity_policies", self.capacity_policies, POLICIES)
@@ -60,7 +62,7 @@ class EvaluateParams:
         require(1 <= self.processes <= 256, "evaluate.processes", self.processes, "from 1 to 256")
 
 
-def _require_known(key: str, values: tuple[str, ...], known: Mapping[str, object]) -> None:
+def _require_known(key: str, values: tuple[str, ...], known: Collection[str]) -> None:
     rule = f"a list of some of {', '.join(known)}"
     require(bool(values) and set(values) <= set(known), f"evaluate.{key}", list(values), rule)
 
@@ -73,11 +75,12 @@ class Evaluation:
     seed: int
     settings: SchedulerSettings
     guess_per_s: float  # about where stock vLLM's capacity@90 lies, sessions/s
+    split: Split | None = None  # the sessions of traces that may serve; needed where a workload is traces
 
     def cell(self, workload: str, profile: str, policy: str, rate_per_s: float) -> Cell:
         schedule = Schedule(self.params.warmup_s, self.params.window_s, self.params.drain_s)
         path = PROFILES / f"{profile}.json"
-        return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS)
+        return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS, self.split)
 
 
 def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Results:
@@ -161,7 +164,9 @@ def main() -> None:
     params = load_params("evaluate", EvaluateParams)
     seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
     settings, guess_per_s = read_tuned(TUNED)
-    evaluation = Evaluation(params, seed, settings, guess_per_s)
+    shares = load_params("prepare", PrepareParams)
+    split = Split("report", shares.validation_share, shares.test_share)
+    evaluation = Evaluation(params, seed, settings, guess_per_s, split)
     with workers(params.processes) as submit:
         capacity90 = capacities(evaluation, submit)
         results = compare(evaluation, capacity90, submit)

@@ -1,12 +1,17 @@
 """One cell of an evaluation: a policy on a profile under a load, from names to metrics. Picklable, so that it may run
 in another process."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...data.mix import MIX, steady_sessions
+from ...data.arrivals import Poisson
+from ...data.changes import Changes
+from ...data.load import mix_load, trace_load
+from ...data.mix import MIX
+from ...data.trace_sessions import RecordedSession
+from ...data.trace_set import Split, read_trace_set
 from ...data.workload import Session
 from ...models.onnx_predictor import OnnxPredictor
 from ...models.predictor import Predictor
@@ -18,7 +23,14 @@ from .metrics import Window, run_metrics
 from .policies import PREDICTING, Bench, build_policy
 from .profile import StepProfile
 
-WORKLOADS: dict[str, Callable[[float, float, int], tuple[Session, ...]]] = {MIX: steady_sessions}
+TRACES = Path("data/traces")
+
+logger = logging.getLogger(__name__)
+
+
+def workload_names() -> tuple[str, ...]:
+    """What a cell may run: the built-in mix, and the sets of traces by the name of their folder in data/traces."""
+    return (MIX, *sorted({path.parent.name for path in TRACES.glob("*/turns*.parquet")}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +60,14 @@ class Cell:
     schedule: Schedule
     settings: SchedulerSettings
     models: Path | None  # folder of ONNX models; None where the policy does not predict
+    split: Split | None = None  # which sessions of a set of traces it may run; the mix is split by its seeds
 
 
 def run_cell(cell: Cell) -> dict[str, float]:
-    """The metrics of one simulation. Raises SimulationError, WorkloadError, ProfileError or PredictorError."""
-    if cell.workload not in WORKLOADS:
-        raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(WORKLOADS)}")
-    sessions = WORKLOADS[cell.workload](cell.schedule.end_s, cell.rate_per_s, cell.seed)
+    """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ that
+    says why the workload cannot be made."""
     profile = load_profile(cell.profile)
+    sessions = cell_sessions(cell, profile.limits.max_model_len)
     clock = VirtualClock()
     predictor = load_predictor(cell.models) if cell.policy in PREDICTING and cell.models is not None else None
     scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
@@ -64,6 +76,28 @@ def run_cell(cell: Cell) -> dict[str, float]:
     finally:
         scheduler.shutdown()
     return run_metrics(result, cell.schedule.window, cell.settings.slo)
+
+
+def cell_sessions(cell: Cell, context_tokens: int) -> tuple[Session, ...]:
+    """The sessions of a cell, arriving as a Poisson process, steady from the start; those of traces as far as the
+    model's context holds them."""
+    if cell.workload == MIX:
+        return mix_load(Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+    if cell.workload not in workload_names():
+        raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(workload_names())}")
+    if cell.split is None:
+        raise SimulationError(f"workload {cell.workload!r}: which of its sessions may run is not said; give a split")
+    recorded = load_traces(TRACES / cell.workload, cell.split, context_tokens)
+    return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+
+
+@cache
+def load_traces(folder: Path, split: Split, context_tokens: int) -> tuple[RecordedSession, ...]:
+    """Read once a process; what had to be changed is logged then."""
+    changes = Changes()
+    recorded = read_trace_set(folder, split, context_tokens, changes)
+    logger.info("%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(changes.lines()) or "whole")
+    return recorded
 
 
 @cache

@@ -1,0 +1,46 @@
+"""The formats that can be imported, by name."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import cast
+
+from .problems import ImportingError
+from .record import Importer
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str
+    module: str  # in this folder; its `import_records` is the importer
+    suffixes: tuple[str, ...]  # of its files inside folders and archives, without that of a compression
+    meaning: str
+
+    @property
+    def importer(self) -> Importer:
+        """Only here is the format's module imported."""
+        return cast(Importer, importlib.import_module(f".{self.module}", __package__).import_records)
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Format("augserve", "augserve", (".parquet",), "AugServe's own recordings"),
+            Format("claude-code", "claude_code", (".jsonl",), "session files of Claude Code"),
+            Format("infercept", "infercept", (".json",), "the six-augmentation workload of InferCept and MARS"),
+            Format("kv-cache-tester", "kv_cache_tester", (".json",), "sessions of kv-cache-tester"),
+            Format("mooncake", "mooncake", (".jsonl",), "Mooncake's request traces"),
+            Format("azure", "azure", (".csv",), "Azure's LLM inference traces"),
+            Format("otel", "otel", (".json", ".jsonl"), "OpenTelemetry spans of generative AI"),
+        )
+    }
+)
+
+
+def format_named(name: str) -> Format:
+    """Raises ImportingError for an unknown name."""
+    if name not in FORMATS:
+        raise ImportingError(f"{name!r}: unknown format; known are {', '.join(FORMATS)}")
+    return FORMATS[name]

@@ -2,8 +2,9 @@
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
-VERSION = 1
+VERSION = 2
 """Changes with any change of a feature's name, order or meaning; a bundle made with another version is refused."""
 
 
@@ -14,11 +15,12 @@ class Feature:
     meaning: str
 
 
+@lru_cache(maxsize=4096)
 def bucket(text: str, buckets: int) -> int:
     """Stable hash of `text` into `buckets` (CRC-32: the same in every process, unlike `hash`)."""
     return zlib.crc32(text.encode("utf-8", "surrogatepass")) % buckets
 
 
-def bucket_features(prefix: str, buckets: int, meaning: str) -> tuple[Feature, ...]:
+def bucket_features(prefix: str, buckets: int, meaning: str, unit: str = "0 or 1") -> tuple[Feature, ...]:
     """One feature a bucket, named `prefix_0` …"""
-    return tuple(Feature(f"{prefix}_{index}", "0 or 1", f"{meaning}, hash bucket {index}") for index in range(buckets))
+    return tuple(Feature(f"{prefix}_{index}", unit, f"{meaning}, hash bucket {index}") for index in range(buckets))

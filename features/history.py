@@ -1,55 +1,92 @@
-"""What is remembered of a session, and of each tool, between turns. Training replays it, serving keeps it live."""
+"""What is remembered of a session between its turns. Training replays it, serving keeps it live."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-NAN = math.nan
+from .feature import bucket
+from .series import NAN, Running
+
+TOOL_BUCKETS = 16
+MAX_CALLS = 256
+"""Different calls (tool and head) of a session that are told apart; names come from callers."""
+
+CallKey = tuple[str | None, str | None]
 
 
-@dataclass(slots=True)
-class RunningMean:
-    """Count, last value and mean of a series, NaN while empty."""
+@dataclass(frozen=True, slots=True)
+class ReturnedCall:
+    """A tool call whose result the session's next turn brings. None: not told."""
 
-    count: int = 0
-    last: float = NAN
-    mean: float = NAN
-
-    def add(self, value: float) -> None:
-        self.count += 1
-        self.last = value
-        self.mean = value if self.count == 1 else self.mean + (value - self.mean) / self.count
+    tool: str | None
+    duration_s: float | None = None  # None: it was not timed by itself, only the pause is known
+    argument_bytes: int | None = None
+    argument_head: str | None = None
 
 
 @dataclass(slots=True)
 class SessionHistory:
     """A session's past at one moment: it holds nothing that is known only later."""
 
+    tenant: str | None = None
+    first_prompt_tokens: int | None = None
+    prompt_tokens: int = 0  # of the last finished turn
     context_tokens: int = 0  # prompt and output of the last finished turn
+    new_tokens: float = NAN  # prompt tokens of the last finished turn beyond the context before it
+    output_tokens: Running = field(default_factory=Running)
+    pause_s: Running = field(default_factory=Running)  # from a turn's end to the next arrival
     last_tool: str | None = None
-    output_tokens: RunningMean = field(default_factory=RunningMean)
-    tool_duration_s: RunningMean = field(default_factory=RunningMean)
+    last_head: str | None = None
+    last_argument_bytes: int | None = None
+    tool_before_last: str | None = None
+    same_tool_turns: int = 0  # how many times running the last tool was the last
+    last_calls: int = 0  # made at once by the last turn, as far as told
+    calls: int = 0  # of the whole session
+    call_s: dict[CallKey, Running] = field(default_factory=dict)  # by tool, and by tool and head
+    tool_counts: list[int] = field(default_factory=lambda: [0] * TOOL_BUCKETS)
+    tools: set[str] = field(default_factory=set)
 
     def turn_finished(self, prompt_tokens: int, output_tokens: int) -> None:
+        if self.first_prompt_tokens is None:
+            self.first_prompt_tokens = prompt_tokens
+        self.new_tokens = prompt_tokens - self.context_tokens
+        self.prompt_tokens = prompt_tokens
         self.context_tokens = prompt_tokens + output_tokens
         self.output_tokens.add(float(output_tokens))
 
-    def tool_returned(self, tool: str | None, duration_s: float) -> None:
-        self.last_tool = tool
-        self.tool_duration_s.add(duration_s)
+    def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
+        """Note the end of a pause, and the calls made in it: several where the turn made them at once, none where
+        nothing is told. A single call without a time of its own lasted as long as the pause."""
+        self.pause_s.add(pause_s)
+        last = calls[-1] if calls else ReturnedCall(None)
+        self.same_tool_turns = self.same_tool_turns + 1 if last.tool == self.last_tool else 1
+        self.tool_before_last = self.last_tool
+        self.last_tool, self.last_head = last.tool, last.argument_head
+        self.last_argument_bytes = last.argument_bytes
+        self.last_calls = len(calls)
+        self.calls += len(calls)
+        for call in calls:
+            if call.tool is None:
+                continue
+            self.tool_counts[bucket(call.tool, TOOL_BUCKETS)] += 1
+            if len(self.tools) < MAX_CALLS:
+                self.tools.add(call.tool)
+            duration_s = own_duration_s(call, calls, pause_s)
+            if duration_s is not None:
+                self._timed((call.tool, None), duration_s)
+                if call.argument_head is not None:
+                    self._timed((call.tool, call.argument_head), duration_s)
+
+    def _timed(self, key: CallKey, duration_s: float) -> None:
+        past = self.call_s.get(key)
+        if past is None:
+            if len(self.call_s) >= MAX_CALLS:
+                return
+            past = self.call_s[key] = Running()
+        past.add(duration_s)
 
 
-class ToolHistory:
-    """Recent duration of each tool over all sessions: an exponential mean of log seconds."""
-
-    def __init__(self, weight: float = 0.1) -> None:
-        self._weight = weight
-        self._log_s: dict[str, float] = {}
-
-    def add(self, tool: str, duration_s: float) -> None:
-        value = math.log(max(duration_s, 1e-6))
-        past = self._log_s.get(tool)
-        self._log_s[tool] = value if past is None else past + self._weight * (value - past)
-
-    def log_duration_s(self, tool: str | None) -> float:
-        """Log seconds, NaN for a tool not seen yet."""
-        return NAN if tool is None else self._log_s.get(tool, NAN)
+def own_duration_s(call: ReturnedCall, calls: Sequence[ReturnedCall], pause_s: float) -> float | None:
+    """How long a call took: its own time, or the pause where it was the only call; None: not known."""
+    if call.duration_s is not None:
+        return call.duration_s
+    return pause_s if len(calls) == 1 else None

@@ -7,48 +7,67 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .history import SessionHistory, ToolHistory
-from .tool_call import ToolCallFacts, tool_call_features
+from .history import ReturnedCall, SessionHistory
+from .shared import SharedHistory
+from .tool_call import ToolCallFacts, expected_call, tool_call_features
 from .turn import TurnFacts, turn_features
 
 
 @dataclass(frozen=True, slots=True)
 class PastCall:
-    """A tool call that has returned. `tool` None: the next turn did not tell."""
+    """A tool call that has returned."""
 
-    tool: str | None
-    return_s: float  # when the next turn arrived: the moment at which the duration became known
+    tool: str
     duration_s: float
     argument_count: int | None = None
     argument_bytes: int | None = None
     argument_head: str | None = None
+    timed: bool = False  # by itself; otherwise the pause is all that is known of its duration
+
+    def facts(self, turn: int, calls: int) -> ToolCallFacts:
+        return ToolCallFacts(self.tool, turn, self.argument_count, self.argument_bytes, self.argument_head, calls)
+
+    def returned(self) -> ReturnedCall:
+        duration_s = self.duration_s if self.timed else None
+        return ReturnedCall(self.tool, duration_s, self.argument_bytes, self.argument_head)
+
+
+@dataclass(frozen=True, slots=True)
+class PastPause:
+    """From a turn's end to the next arrival, at which what happened in between became known."""
+
+    return_s: float
+    pause_s: float
+    calls: tuple[PastCall, ...] = ()  # several where the turn made them at once; none where nothing is told
 
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn that has happened, and the call that followed it, on one clock with all the others."""
+    """A turn that has happened, and the pause that followed it, on one clock with all the others."""
 
     session_id: str
     facts: TurnFacts
     arrival_s: float
     finish_s: float | None  # None: never finished
     output_tokens: int
-    call: PastCall | None = None
+    pause: PastPause | None = None
+    tenant: str | None = None
 
 
 @dataclass(slots=True)
 class Replayed:
-    """A turn's vectors: at its arrival, and at its finish for the call that followed.
+    """A turn's vectors: at its arrival, and at its finish for each call of the pause that followed.
 
-    `expected_call_features` are what serving knows at the arrival of the call that may follow: the session's last tool
-    stands for its tool. `call_features` know the call's tool and arguments; None where no call followed.
+    `expected_call_features` are what serving knows at the arrival of the call that may follow: the session's last one
+    stands for it. `call_features` know each call's tool and arguments, in the order of `past.pause.calls`; where these
+    are none, there is one row, of a call of which nothing is told. Without a pause there is no row.
     """
 
     past: PastTurn
     last_tool: str | None  # at arrival
     turn_features: NDArray[np.float32]
     expected_call_features: NDArray[np.float32]
-    call_features: NDArray[np.float32] | None = None
+    call_features: tuple[NDArray[np.float32], ...] = ()
 
 
 class _Moment(IntEnum):
@@ -65,27 +84,31 @@ def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
     What happens at the same instant is ordered by session, then by turn.
     """
     sessions: dict[str, SessionHistory] = {}
-    tools = ToolHistory()
+    shared = SharedHistory()
     open_turns: dict[tuple[str, int], Replayed] = {}
     for _, session_id, turn, moment, past in sorted(_events(turns), key=lambda event: event[:4]):
         session = sessions.setdefault(session_id, SessionHistory())
         if moment is _Moment.ARRIVAL:
-            expected = tool_call_features(ToolCallFacts(session.last_tool, turn), session, tools)
-            replayed = Replayed(past, session.last_tool, turn_features(past.facts, session, tools), expected)
+            session.tenant = past.tenant
+            expected = tool_call_features(expected_call(session, turn), session, shared)
+            replayed = Replayed(past, session.last_tool, turn_features(past.facts, session, shared), expected)
             if past.finish_s is None:
                 yield replayed
             else:
                 open_turns[session_id, turn] = replayed
         elif moment is _Moment.FINISH:
             session.turn_finished(past.facts.prompt_tokens, past.output_tokens)
+            shared.turn_finished(session, past.output_tokens)
             replayed = open_turns.pop((session_id, turn))
-            if past.call is not None:
-                replayed.call_features = tool_call_features(_call_facts(past.call, turn), session, tools)
+            if past.pause is not None:
+                calls = past.pause.calls
+                facts = [call.facts(turn, len(calls)) for call in calls] or [ToolCallFacts(None, turn)]
+                replayed.call_features = tuple(tool_call_features(one, session, shared) for one in facts)
             yield replayed
-        elif past.call is not None:
-            session.tool_returned(past.call.tool, past.call.duration_s)
-            if past.call.tool is not None:
-                tools.add(past.call.tool, past.call.duration_s)
+        elif past.pause is not None:
+            returned = [call.returned() for call in past.pause.calls]
+            shared.calls_returned(returned, past.pause.pause_s, session.last_tool)
+            session.calls_returned(returned, past.pause.pause_s)
 
 
 def _events(turns: Iterable[PastTurn]) -> Iterator[tuple[float, str, int, _Moment, PastTurn]]:
@@ -95,9 +118,5 @@ def _events(turns: Iterable[PastTurn]) -> Iterator[tuple[float, str, int, _Momen
         if past.finish_s is not None:
             finish_s = max(past.finish_s, past.arrival_s)
             yield finish_s, name, turn, _Moment.FINISH, past
-            if past.call is not None:
-                yield max(past.call.return_s, finish_s), name, turn, _Moment.RETURN, past
-
-
-def _call_facts(call: PastCall, turn: int) -> ToolCallFacts:
-    return ToolCallFacts(call.tool, turn, call.argument_count, call.argument_bytes, call.argument_head)
+            if past.pause is not None:
+                yield max(past.pause.return_s, finish_s), name, turn, _Moment.RETURN, past

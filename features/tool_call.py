@@ -6,55 +6,129 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .feature import Feature, bucket, bucket_features
-from .history import NAN, SessionHistory, ToolHistory
+from .history import TOOL_BUCKETS, SessionHistory
+from .series import NAN, UNSEEN, Running
+from .shared import SharedHistory, fall_back, tool_family
 
-TOOL_BUCKETS = 16
 HEAD_BUCKETS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFacts:
-    """What is known of a tool call when its turn ends, beside its session's history. None: not known."""
+    """What is known of a tool call, beside its session's history. None: not told.
+
+    At the end of its turn the call is known. At the turn's arrival it is only expected: the session's last tool stands
+    for its tool (`expected_call`).
+    """
 
     tool: str | None
     turn: int
     argument_count: int | None = None
     argument_bytes: int | None = None
     argument_head: str | None = None
+    calls: int | None = None  # that the turn makes at once, this one counted
+    expected: bool = False
+
+
+def expected_call(session: SessionHistory, turn: int) -> ToolCallFacts:
+    """What is known at a turn's arrival of the call that may follow it."""
+    return ToolCallFacts(session.last_tool, turn, argument_head=session.last_head, expected=True)
 
 
 _SCALARS = (
+    Feature("expected", "0 or 1", "the call is only expected: the session's last one stands for it"),
     Feature("turn", "turns", "number of the calling turn, from 0"),
     Feature("argument_count", "arguments", "arguments of the call"),
     Feature("argument_bytes", "bytes", "size of the arguments"),
-    Feature("last_output_tokens", "tokens", "output of the calling turn"),
-    Feature("last_tool_s", "s", "duration of the session's last tool call"),
-    Feature("mean_tool_s", "s", "mean duration of the session's tool calls"),
+    Feature("calls", "calls", "calls that the turn makes at once"),
+    Feature("context_tokens", "tokens", "prompt and output of the session's last finished turn"),
+    Feature("last_new_tokens", "tokens", "new prompt tokens of the session's last finished turn"),
+    Feature("last_output_tokens", "tokens", "output of the session's last finished turn: the calling one, if known"),
+    Feature("tool_calls", "calls", "tool calls of the session before this one"),
+    Feature("last_pause_s", "s", "the session's last pause between two turns"),
+    Feature("mean_pause_s", "s", "mean pause of the session"),
+    Feature("max_pause_s", "s", "longest pause of the session"),
+    Feature("same_tool_last_s", "s", "duration of the session's last call of this tool"),
+    Feature("same_tool_mean_s", "s", "mean duration of the session's calls of this tool"),
+    Feature("same_call_last_s", "s", "duration of the session's last call of this tool and argument head"),
+    Feature("same_call_max_s", "s", "longest of these"),
+    Feature("same_call_count", "calls", "how many of these there were"),
+    Feature("call_log_s", "log s", "recent duration of this tool and argument head, over all sessions"),
+    Feature("call_spread", "log s", "mean deviation of these from their mean"),
+    Feature("call_count", "calls", "how many of these there were"),
     Feature("tool_log_s", "log s", "recent duration of this tool, over all sessions"),
+    Feature("tool_spread", "log s", "mean deviation of these from their mean"),
+    Feature("tool_count", "calls", "how many of these there were"),
+    Feature("family_log_s", "log s", "recent duration of the tool's family (its server or package)"),
+    Feature("pair_log_s", "log s", "recent duration of this tool where it follows the session's last tool"),
+    Feature("all_log_s", "log s", "recent duration of all tools"),
+    Feature("hierarchy_log_s", "log s", "all tools → family → tool → tool and head: the most special that is known"),
+    Feature("hierarchy_spread", "log s", "mean deviation, from the same hierarchy"),
 )
 TOOL_CALL_FEATURES = (
     *_SCALARS,
     *bucket_features("tool", TOOL_BUCKETS, "the tool"),
-    *bucket_features("head", HEAD_BUCKETS, "first word of the arguments"),
+    *bucket_features("head", HEAD_BUCKETS, "the command word or first word of the arguments"),
+    *bucket_features("before", TOOL_BUCKETS, "the session's last tool before this call"),
 )
 _TOOL_AT = len(_SCALARS)
 _HEAD_AT = _TOOL_AT + TOOL_BUCKETS
+_BEFORE_AT = _HEAD_AT + HEAD_BUCKETS
+_BUCKETS = [0.0] * (len(TOOL_CALL_FEATURES) - _TOOL_AT)
+_NEVER = Running()  # a series without values; never added to
 
 
-def tool_call_features(facts: ToolCallFacts, session: SessionHistory, tools: ToolHistory) -> NDArray[np.float32]:
+def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: SharedHistory) -> NDArray[np.float32]:
     """Vector of shape (len(TOOL_CALL_FEATURES),), in their order; what is not known is NaN."""
-    row = np.zeros(len(TOOL_CALL_FEATURES), np.float32)
-    row[:_TOOL_AT] = (
+    tool, head = facts.tool, facts.argument_head
+    before = session.tool_before_last if facts.expected else session.last_tool
+    same_tool = same_call = _NEVER
+    by_tool = by_call = by_family = by_pair = UNSEEN
+    if tool is not None:
+        same_tool = session.call_s.get((tool, None), _NEVER)
+        by_tool = shared.tool_s.of(tool)
+        by_pair = shared.pair_s.of((before, tool))
+        family = tool_family(tool)
+        if family is not None:
+            by_family = shared.family_s.of(family)
+        if head is not None:
+            same_call = session.call_s.get((tool, head), _NEVER)
+            by_call = shared.call_s.of((tool, head))
+    pauses = session.pause_s
+    row = [
+        facts.expected,
         facts.turn,
         NAN if facts.argument_count is None else facts.argument_count,
         NAN if facts.argument_bytes is None else facts.argument_bytes,
+        NAN if facts.calls is None else facts.calls,
+        session.context_tokens,
+        session.new_tokens,
         session.output_tokens.last,
-        session.tool_duration_s.last,
-        session.tool_duration_s.mean,
-        tools.log_duration_s(facts.tool),
-    )
-    if facts.tool is not None:
-        row[_TOOL_AT + bucket(facts.tool, TOOL_BUCKETS)] = 1.0
-    if facts.argument_head is not None:
-        row[_HEAD_AT + bucket(facts.argument_head, HEAD_BUCKETS)] = 1.0
-    return row
+        session.calls,
+        pauses.last,
+        pauses.mean,
+        pauses.greatest,
+        same_tool.last,
+        same_tool.mean,
+        same_call.last,
+        same_call.greatest,
+        same_call.count,
+        by_call.mean,
+        by_call.spread,
+        by_call.count,
+        by_tool.mean,
+        by_tool.spread,
+        by_tool.count,
+        by_family.mean,
+        by_pair.mean,
+        shared.all_s.mean,
+        *fall_back(shared.all_s, by_family, by_tool, by_call),
+    ]
+    row += _BUCKETS
+    if tool is not None:
+        row[_TOOL_AT + bucket(tool, TOOL_BUCKETS)] = 1.0
+    if head is not None:
+        row[_HEAD_AT + bucket(head, HEAD_BUCKETS)] = 1.0
+    if before is not None:
+        row[_BEFORE_AT + bucket(before, TOOL_BUCKETS)] = 1.0
+    return np.array(row, np.float32)

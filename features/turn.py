@@ -7,78 +7,154 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .feature import Feature, bucket, bucket_features
-from .history import NAN, SessionHistory, ToolHistory
+from .history import TOOL_BUCKETS, SessionHistory
+from .series import NAN
+from .shared import SharedHistory, fall_back
 
-TOOL_BUCKETS = 16
 TAIL_TOKENS = 48
 TAIL_BUCKETS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFacts:
-    """What is known of a turn when it arrives, beside its session's history."""
+    """What is known of a turn when it arrives, beside its session's history. None: not told."""
 
     prompt_tokens: int
     turn: int  # from 0
-    max_tokens: int
-    temperature: float
-    structured: bool
-    tools_offered: int | None  # None: not told
-    tail_token_ids: Sequence[int]  # the prompt's last tokens, at least TAIL_TOKENS of them where it has as many
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    structured: bool | None = None
+    tools_offered: int | None = None
+    tail: Sequence[int] | None = None  # `tail_counts` of the prompt
 
 
 _SCALARS = (
     Feature("prompt_tokens", "tokens", "length of the prompt"),
-    Feature("new_tokens", "tokens", "prompt tokens beyond the context of the session's last turn"),
+    Feature("new_tokens", "tokens", "prompt tokens beyond the context of the session's last turn: its tool's result"),
+    Feature(
+        "cached_tokens",
+        "tokens",
+        "prompt tokens that the session's last turn left in the prefix cache, if they were not evicted since. What the "
+        "cache really holds is another matter at admission, depends on the load, and is told of few traces: the value "
+        "order reads it live (runtime/value.py)",
+    ),
     Feature("turn", "turns", "number of the turn in its session, from 0"),
     Feature("max_tokens", "tokens", "the caller's limit on the output"),
     Feature("temperature", "1", "sampling temperature"),
+    Feature("top_p", "1", "share of the probability that is sampled from"),
     Feature("structured", "0 or 1", "the output is bound by a grammar or schema"),
     Feature("tools_offered", "tools", "tools offered to the model"),
+    Feature("tools_used", "tools", "different tools that the session has called"),
+    Feature("tool_calls", "calls", "tool calls of the session so far"),
+    Feature("last_calls", "calls", "tool calls that the session's last turn made at once"),
+    Feature("same_tool_turns", "turns", "how many turns running the last tool was the same"),
+    Feature("last_argument_bytes", "bytes", "size of the last call's arguments"),
+    Feature("first_prompt_tokens", "tokens", "prompt of the session's first finished turn"),
+    Feature("last_new_tokens", "tokens", "new prompt tokens of the session's last turn"),
     Feature("last_output_tokens", "tokens", "output of the session's last turn"),
+    Feature("before_last_output_tokens", "tokens", "output of the turn before that"),
     Feature("mean_output_tokens", "tokens", "mean output of the session's turns"),
-    Feature("last_tool_s", "s", "duration of the session's last tool call"),
-    Feature("mean_tool_s", "s", "mean duration of the session's tool calls"),
+    Feature("max_output_tokens", "tokens", "longest output of the session's turns"),
+    Feature("total_output_tokens", "tokens", "all output of the session"),
+    Feature("last_pause_s", "s", "from the end of the session's last turn to this arrival"),
+    Feature("mean_pause_s", "s", "mean pause of the session"),
+    Feature(
+        "total_pause_s", "s", "all pauses of the session: its age without the engine's time, which load and model set"
+    ),
     Feature("tool_log_s", "log s", "recent duration of the session's last tool, over all sessions"),
+    Feature(
+        "recent_output_log", "log tokens", "recent output of the tenant's turns; of all turns where it is not known"
+    ),
+    Feature(
+        "after_tool_output_log",
+        "log tokens",
+        "recent output of turns that read a result of the same tool (and argument head), over all sessions",
+    ),
+    Feature("after_tool_spread", "log tokens", "mean deviation of these from their mean"),
 )
 TURN_FEATURES = (
     *_SCALARS,
     *bucket_features("last_tool", TOOL_BUCKETS, "the session's last tool"),
-    *(
-        Feature(f"tail_{i}", "n-grams", f"uni- and bigrams of the prompt's tail in hash bucket {i}")
-        for i in range(TAIL_BUCKETS)
-    ),
+    *bucket_features("used", TOOL_BUCKETS, "calls of a tool by the session", "calls"),
+    *bucket_features("tail", TAIL_BUCKETS, "uni- and bigrams of the prompt's tail", "n-grams"),
 )
-_TOOL_AT = len(_SCALARS)
-_TAIL_AT = _TOOL_AT + TOOL_BUCKETS
+TAIL_AT = len(_SCALARS) + 2 * TOOL_BUCKETS
+_NO_TOOL = [0.0] * TOOL_BUCKETS
+_NO_TAIL = [NAN] * TAIL_BUCKETS
 
 
-def turn_features(facts: TurnFacts, session: SessionHistory, tools: ToolHistory) -> NDArray[np.float32]:
+def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHistory) -> NDArray[np.float32]:
     """Vector of shape (len(TURN_FEATURES),), in their order; what is not known is NaN."""
-    row = np.zeros(len(TURN_FEATURES), np.float32)
-    row[:_TOOL_AT] = (
-        facts.prompt_tokens,
-        facts.prompt_tokens - session.context_tokens,
+    outputs, pauses, tool = session.output_tokens, session.pause_s, session.last_tool
+    prompt_tokens, context_tokens = facts.prompt_tokens, session.context_tokens
+    after = shared.after_tool_output.of(tool)
+    if tool is not None and session.last_head is not None:
+        after_mean, after_spread = fall_back(
+            shared.all_output, after, shared.after_call_output.of((tool, session.last_head))
+        )
+    else:
+        after_mean, after_spread = fall_back(shared.all_output, after)
+    recent = shared.all_output if session.tenant is None else shared.tenant_output.of(session.tenant)
+    last_tool = _NO_TOOL
+    if tool is not None:
+        last_tool = _NO_TOOL.copy()
+        last_tool[bucket(tool, TOOL_BUCKETS)] = 1.0
+    row = [
+        prompt_tokens,
+        prompt_tokens - context_tokens,
+        min(context_tokens, prompt_tokens),
         facts.turn,
-        facts.max_tokens,
-        facts.temperature,
-        facts.structured,
-        NAN if facts.tools_offered is None else facts.tools_offered,
-        session.output_tokens.last,
-        session.output_tokens.mean,
-        session.tool_duration_s.last,
-        session.tool_duration_s.mean,
-        tools.log_duration_s(session.last_tool),
-    )
-    if session.last_tool is not None:
-        row[_TOOL_AT + bucket(session.last_tool, TOOL_BUCKETS)] = 1.0
-    row[_TAIL_AT:] = tail_counts(facts.tail_token_ids)
-    return row
+        _known(facts.max_tokens),
+        _known(facts.temperature),
+        _known(facts.top_p),
+        _known(facts.structured),
+        _known(facts.tools_offered),
+        len(session.tools),
+        session.calls,
+        session.last_calls,
+        session.same_tool_turns,
+        _known(session.last_argument_bytes),
+        _known(session.first_prompt_tokens),
+        session.new_tokens,
+        outputs.last,
+        outputs.before_last,
+        outputs.mean,
+        outputs.greatest,
+        outputs.total,
+        pauses.last,
+        pauses.mean,
+        pauses.total,
+        NAN if tool is None else shared.tool_s.of(tool).mean,
+        (recent if recent.count else shared.all_output).mean,
+        after_mean,
+        after_spread,
+    ]
+    row += last_tool
+    row += session.tool_counts
+    row += _NO_TAIL if facts.tail is None else facts.tail
+    return np.array(row, np.float32)
 
 
-def tail_counts(token_ids: Sequence[int]) -> NDArray[np.int64]:
-    """Counts of hashed uni- and bigrams (multiplicative hashing, Knuth's constant)."""
-    ids = np.asarray(token_ids[-TAIL_TOKENS:], np.uint64)
-    unigrams = (ids * np.uint64(2654435761)) >> np.uint64(7)
-    bigrams = (ids[:-1] * np.uint64(2654435761) + ids[1:] * np.uint64(40503)) >> np.uint64(5)
-    return np.bincount(np.concatenate((unigrams, bigrams)) % np.uint64(TAIL_BUCKETS), minlength=TAIL_BUCKETS)
+def tail_counts(token_ids: Sequence[int]) -> list[int]:
+    """Counts of the hashed uni- and bigrams of a prompt's last TAIL_TOKENS tokens, of length TAIL_BUCKETS.
+
+    The hash is multiplicative (Knuth's constant), modulo 2^32, of which the upper five bits name the bucket.
+    """
+    ids = np.array(token_ids[-TAIL_TOKENS:], np.uint32)
+    if not len(ids):
+        return [0] * TAIL_BUCKETS
+    hashes = np.empty(2 * len(ids) - 1, np.uint32)
+    np.multiply(ids, _UNIGRAM, out=hashes[: len(ids)])
+    np.add(hashes[: len(ids) - 1], ids[1:] * _BIGRAM, out=hashes[len(ids) :])
+    counts: list[int] = np.bincount(hashes >> _SHIFT, minlength=TAIL_BUCKETS).tolist()
+    return counts
+
+
+_UNIGRAM = np.uint32(2654435761)
+_BIGRAM = np.uint32(2246822519)
+_SHIFT = np.uint32(32 - (TAIL_BUCKETS - 1).bit_length())
+
+
+def _known(value: float | None) -> float:
+    return NAN if value is None else value

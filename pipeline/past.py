@@ -1,5 +1,7 @@
 """Recorded traces as turns of the past: the `turns` and `tool_calls` tables joined."""
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +12,14 @@ from numpy.typing import NDArray
 
 from ..data.traces import TraceError, read_table
 from ..features import feature
-from ..features.replay import PastCall, PastTurn
-from ..features.turn import TURN_FEATURES, TurnFacts
+from ..features.replay import PastCall, PastPause, PastTurn
+from ..features.turn import TAIL_BUCKETS, TURN_FEATURES, TurnFacts
 
-_NAMES = [part.name for part in TURN_FEATURES]
-_TAIL = np.array([name.startswith("tail_") for name in _NAMES])
 _FINISHED = ("stop", "length", None)  # finish reasons that tell a turn's length; None: not recorded
-_OPTIONAL = ("max_tokens", "temperature", "structured")  # columns that may be null, and the features they become
+_TEXT = ("prompt_token_ids", "output_token_ids")  # columns that are not needed here, and large
+
+Key = tuple[str, str, int]  # source, session, turn
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,84 +27,123 @@ class RecordedTurn:
     source: str
     past: PastTurn
     features: NDArray[np.float32] | None  # as computed at arrival; None: not recorded, or by another release
-    unknown: tuple[str, ...]  # features whose column is null
-
-    def known_features(self, replayed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The recorded vector; without one the replayed, with NaN for what the columns do not tell."""
-        if self.features is not None:
-            return self.features
-        row = replayed.copy()
-        row[_TAIL] = np.nan
-        row[[_NAMES.index(name) for name in self.unknown]] = np.nan
-        return row
+    split_group: str  # sessions of one group are never in different parts of a split
+    cut_off: bool  # the output ended at a limit, not by itself
+    ends_in_tool: bool | None  # None: the set does not tell of tool calls
 
 
 def read_traces(folders: Sequence[Path]) -> list[RecordedTurn]:
-    """All turns of the folders' tables, each with the call that followed it.
+    """All turns of the folders' tables, each with the pause and the calls that followed it.
 
-    A pause before a session's next turn of which no tool call tells is a call of an unknown tool, as in serving.
-    Raises TraceError for an unusable file, and for a turn that is there twice.
+    The calls that a turn made at once are in the order of their column `call`. A pause before a session's next turn of
+    which no tool call tells is one without calls, as in serving. Raises TraceError for an unusable file, for a turn or
+    a call that is there twice, and for a time or duration that is no number.
     """
-    turns: dict[tuple[str, str, int], dict[str, Any]] = {}
-    calls: dict[tuple[str, str, int], dict[str, Any]] = {}
+    turns: dict[Key, Row] = {}
+    calls: dict[Key, dict[int, Row]] = defaultdict(dict)
     for folder in folders:
-        for row in read_table(_table(folder, "turns"), "turns").to_pylist():
+        for row in _rows(folder, "turns"):
             if _key(row) in turns:
                 raise TraceError(
                     f"{folder}: turn {row['turn']} of session {row['session_id']!r} is there twice; remove one"
                 )
             turns[_key(row)] = row
-        calls |= {_key(row): row for row in read_table(_table(folder, "tool_calls"), "tool_calls").to_pylist()}
-    return [_recorded(row, calls.get(key), turns.get(_next(key))) for key, row in sorted(turns.items())]
+        for row in _rows(folder, "tool_calls"):
+            if row["call"] in calls[_key(row)]:
+                raise TraceError(
+                    f"{folder}: call {row['call']} of turn {row['turn']} of session {row['session_id']!r} is there "
+                    "twice; remove one"
+                )
+            calls[_key(row)][row["call"]] = row
+    told = {key[0] for key in calls} | {key[0] for key, row in turns.items() if row["tool_called"] is not None}
+    recorded = []
+    for key, row in sorted(turns.items()):
+        made = [call for _, call in sorted(calls[key].items())] if key in calls else []
+        following = turns.get((key[0], key[1], key[2] + 1))
+        ends_in_tool = None if key[0] not in told else bool(made) or row["tool_called"] is not None
+        recorded.append(_recorded(row, made, following, ends_in_tool))
+    return recorded
 
 
-def _table(folder: Path, name: str) -> Path:
-    """The one file that gather writes, or the folder where the recorder wrote several."""
+def multi_turn(turns: Sequence[RecordedTurn]) -> bool:
+    """Whether a source tells of sessions at all: where each has one turn, their lengths say nothing."""
+    return max(Counter(turn.past.session_id for turn in turns).values(), default=0) > 1
+
+
+def _rows(folder: Path, name: str) -> list[Row]:
+    """The one file that gather and the importers write, or the folder where the recorder wrote several."""
     single = folder / f"{name}.parquet"
-    return single if single.is_file() or not folder.is_dir() else folder
+    path = single if single.is_file() or not folder.is_dir() else folder
+    table = read_table(path, "turns" if name == "turns" else "tool_calls")
+    times = [column for column in ("arrival_s", "finish_s", "start_s", "duration_s") if column in table.column_names]
+    for column in times:
+        values = table.column(column).drop_null().to_numpy()
+        if not np.isfinite(values).all():
+            raise TraceError(f"{path}: column {column!r} of table {name} holds NaN or infinity; correct what wrote it")
+    rows: list[Row] = table.drop_columns([text for text in _TEXT if text in table.column_names]).to_pylist()
+    return rows
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, int]:
+def _key(row: Mapping[str, Any]) -> Key:
     return row["source"], row["session_id"], row["turn"]
 
 
-def _next(key: tuple[str, str, int]) -> tuple[str, str, int]:
-    return key[0], key[1], key[2] + 1
-
-
-def _recorded(row: dict[str, Any], call: dict[str, Any] | None, following: dict[str, Any] | None) -> RecordedTurn:
+def _recorded(row: Row, calls: Sequence[Row], following: Row | None, ends_in_tool: bool | None) -> RecordedTurn:
     finished = row["finish_s"] is not None and row["finish_reason"] in _FINISHED and row["output_tokens"] > 0
+    finish_s = row["finish_s"] if finished else None
+    tail = row["tail_counts"]
     facts = TurnFacts(
         prompt_tokens=row["prompt_tokens"],
         turn=row["turn"],
-        max_tokens=row["max_tokens"] or 0,
-        temperature=row["temperature"] or 0.0,
-        structured=bool(row["structured"]),
+        max_tokens=row["max_tokens"],
+        temperature=row["temperature"],
+        top_p=row["top_p"],
+        structured=row["structured"],
         tools_offered=row["tools_offered"],
-        tail_token_ids=(),
+        tail=tail if tail is not None and len(tail) == TAIL_BUCKETS else None,
     )
-    finish_s = row["finish_s"] if finished else None
-    past_call = None if finish_s is None else _call(finish_s, call, following)
-    past = PastTurn(row["session_id"], facts, row["arrival_s"], finish_s, row["output_tokens"], past_call)
+    past = PastTurn(
+        session_id=row["session_id"],
+        facts=facts,
+        arrival_s=row["arrival_s"],
+        finish_s=finish_s,
+        output_tokens=row["output_tokens"],
+        pause=None if finish_s is None else _pause(finish_s, calls, following),
+        tenant=row["tenant"],
+    )
+    limit = row["max_tokens"] if row["max_tokens"] is not None else math.inf
     return RecordedTurn(
         source=row["source"],
         past=past,
         features=_recorded_features(row),
-        unknown=tuple(name for name in _OPTIONAL if row[name] is None),
+        split_group=row.get("split_group") or row["session_id"],
+        cut_off=row["finish_reason"] == "length" or (row["finish_reason"] is None and row["output_tokens"] >= limit),
+        ends_in_tool=ends_in_tool,
     )
 
 
-def _call(finish_s: float, call: dict[str, Any] | None, following: dict[str, Any] | None) -> PastCall | None:
-    if call is not None:
-        return_s = call["start_s"] + call["duration_s"] if following is None else following["arrival_s"]
-        arguments = (call["argument_count"], call["argument_bytes"], call["argument_head"])
-        return PastCall(call["tool"], return_s, call["duration_s"], *arguments)
-    if following is None:
+def _pause(finish_s: float, calls: Sequence[Row], following: Row | None) -> PastPause | None:
+    """The pause ends with the next turn's arrival; where none came, with the last of its calls."""
+    made = tuple(
+        PastCall(
+            call["tool"],
+            max(call["duration_s"], 0.0),
+            call["argument_count"],
+            call["argument_bytes"],
+            call["argument_head"],
+            timed=call["timing"] == "call",
+        )
+        for call in calls
+    )
+    if following is not None:
+        return PastPause(following["arrival_s"], max(following["arrival_s"] - finish_s, 0.0), made)
+    if not made:
         return None
-    return PastCall(None, following["arrival_s"], max(following["arrival_s"] - finish_s, 0.0))
+    return_s = max(call["start_s"] + call["duration_s"] for call in calls)
+    return PastPause(return_s, max(return_s - finish_s, 0.0), made)
 
 
-def _recorded_features(row: dict[str, Any]) -> NDArray[np.float32] | None:
+def _recorded_features(row: Row) -> NDArray[np.float32] | None:
     features = row["features"]
     if features is None or row["features_version"] != feature.VERSION or len(features) != len(TURN_FEATURES):
         return None

@@ -1,20 +1,19 @@
 """Stage `prepare`: traces joined into one training table a target, through features/, split by session."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..data.atomic import replace_folder, write_json
-from ..data.mix import augmentation_sessions
-from ..data.tokens import SPLIT_SEEDS, session_token_ids
-from ..data.workload import Session
-from ..features.replay import PastCall, PastTurn, Replayed, replay
-from ..features.turn import TAIL_TOKENS, TurnFacts
+from ..data.mix import MIX, augmentation_sessions
+from ..data.tokens import SPLIT_SEEDS
+from ..features.replay import Replayed, replay
 from ..models.target import (
     ENDS_IN_TOOL,
     OUTPUT_LENGTH,
@@ -32,8 +31,10 @@ from ..models.training_set import (
     split_sessions,
     write_training_set,
 )
+from .mix_turns import mix_turns
+from .outcomes import Remaining, remaining_work
 from .params import BaseParams, load_params, require
-from .past import RecordedTurn, read_traces
+from .past import RecordedTurn, multi_turn, read_traces
 from .sources import DataParams, present_sources
 from .stage import run_stage
 
@@ -41,9 +42,6 @@ logger = logging.getLogger(__name__)
 
 TRAINING = Path("data/training")
 METRICS = Path("reports/prepare/metrics.json")
-MIX = "augmentation-mix"
-MIX_TEMPERATURE = 1.0  # vLLM's default, which the simulator's requests keep
-NOMINAL_TOKEN_S = 0.02  # pace of a generated session's output; it only orders what several sessions learn of a tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +66,7 @@ class Example:
     session_id: str
     group: str
     value: float
+    censored: bool
     features: NDArray[np.float32]
 
 
@@ -77,110 +76,80 @@ Examples = dict[str, list[Example]]  # by the target's name
 def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("prepare", PrepareParams)
-    examples: Examples = {target.name: [] for target in TARGETS}
-    recorded = read_traces([source.folder for source in present_sources(load_params("data", DataParams))])
-    for source in sorted({turn.source for turn in recorded}):
-        _add_recorded(examples, source, [turn for turn in recorded if turn.source == source])
+    sources = present_sources(load_params("data", DataParams))
+    turns = read_traces([source.folder for source in sources])
+    recorded = len(turns)
+    rebuilt = sum(turn.features is None for turn in turns)
     if params.mix_sessions:
         sessions = augmentation_sessions(params.mix_sessions, params.mix_rate_per_s, seed + SPLIT_SEEDS["train"])
-        _add_mix(examples, sessions)
-    sets = split(examples, params)
+        progress = tqdm(sessions, desc=f"prepare {MIX}: sessions")
+        turns += [turn for session in progress for turn in mix_turns(session)]
+    examples: Examples = {target.name: [] for target in TARGETS}
+    for source in sorted({turn.source for turn in turns}):
+        add_source(examples, source, [turn for turn in turns if turn.source == source])
+    sets = split(examples, params, {(turn.source, turn.past.session_id): turn.split_group for turn in turns})
 
     def fill(folder: Path) -> None:
         for data in sets:
             write_training_set(folder / f"{data.target.name}.parquet", data)
 
     replace_folder(TRAINING, fill)
-    rebuilt = sum(turn.features is None for turn in recorded)
     write_json(
         METRICS,
         {
             "rows": {data.target.name: group_counts(data) for data in sets},
-            "recorded_turns": len(recorded),
+            "censored_rows": {data.target.name: _censored_counts(data) for data in sets},
+            "recorded_turns": recorded,
             "turns_with_rebuilt_features": rebuilt,
-            "unfinished_turns": sum(turn.past.finish_s is None for turn in recorded),
+            "unfinished_turns": sum(turn.past.finish_s is None for turn in turns),
         },
     )
-    if rebuilt:
-        logger.warning(
-            "%d of %d turns have no features of this version: rebuilt without the tail", rebuilt, len(recorded)
-        )
+    logger.info("%d recorded turns, %d with features computed anew from what the trace tells", recorded, rebuilt)
 
 
-def _add_recorded(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
-    """Rows of one recorded source. A turn's vector is the recorder's where it has this release's features."""
-    features = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
-    remaining = remaining_turns([turn.past for turn in turns])
+def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
+    """Rows of one source, replayed by itself. A turn's vector is the recorder's where it has this release's features.
+
+    A source that never has a second turn in a session does not tell of sessions: of their remaining work it gives no
+    row. What is still to come of an open session, and an output cut at its limit, are marked as censored.
+    """
+    of_turn = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
+    remaining: Mapping[tuple[str, int], Remaining] = remaining_work(turns) if multi_turn(turns) else {}
     progress = tqdm(replay(turn.past for turn in turns), total=len(turns), desc=f"prepare {source}", unit="turn")
     for replayed in progress:
         key = replayed.past.session_id, replayed.past.facts.turn
-        replayed.turn_features = features[key].known_features(replayed.turn_features)
-        _add(examples, source, replayed, remaining.get(key))
+        turn = of_turn[key]
+        if turn.features is not None:
+            replayed.turn_features = turn.features
+        for target, group, value, censored, features in _rows(turn, replayed, remaining.get(key)):
+            examples[target.name].append(
+                Example(source, turn.past.session_id, group or NO_GROUP, float(value), censored, features)
+            )
 
 
-def _add_mix(examples: Examples, sessions: Sequence[Session]) -> None:
-    """Rows of generated sessions: no turn waits for another session, so that only the mix itself is learned."""
-    turns = [turn for session in tqdm(sessions, desc=f"prepare {MIX}: sessions") for turn in mix_turns(session)]
-    remaining = remaining_turns(turns)
-    for replayed in tqdm(replay(turns), total=len(turns), desc=f"prepare {MIX}: turns", unit="turn"):
-        _add(examples, MIX, replayed, remaining[replayed.past.session_id, replayed.past.facts.turn])
-
-
-def mix_turns(session: Session) -> Iterator[PastTurn]:
-    """A generated session as turns of the past, at a nominal pace, with the token ids that the simulator uses."""
-    token_ids = session_token_ids(session)
-    arrival_s = session.arrival_s
-    for index, turn in enumerate(session.turns):
-        prompt_tokens = session.prompt_tokens(index)
-        facts = TurnFacts(
-            prompt_tokens=prompt_tokens,
-            turn=index,
-            max_tokens=session.max_tokens,
-            temperature=MIX_TEMPERATURE,
-            structured=False,
-            tools_offered=session.tools_offered,
-            tail_token_ids=token_ids[max(prompt_tokens - TAIL_TOKENS, 0) : prompt_tokens],
-        )
-        finish_s = arrival_s + NOMINAL_TOKEN_S * turn.output_tokens
-        call = None
-        if turn.tool_call is not None:
-            duration_s = turn.tool_call.duration_s
-            call = PastCall(turn.tool_call.tool, finish_s + duration_s, duration_s)
-        yield PastTurn(session.session_id, facts, arrival_s, finish_s, turn.output_tokens, call)
-        arrival_s = finish_s if call is None else call.return_s
-
-
-def remaining_turns(turns: Sequence[PastTurn]) -> dict[tuple[str, int], int]:
-    """Turns still to come, the present one counted, by session and turn; nothing of a session that did not finish."""
-    last: dict[str, PastTurn] = {}
-    for turn in turns:
-        if turn.session_id not in last or turn.facts.turn > last[turn.session_id].facts.turn:
-            last[turn.session_id] = turn
-    return {
-        (turn.session_id, turn.facts.turn): last[turn.session_id].facts.turn - turn.facts.turn + 1
-        for turn in turns
-        if last[turn.session_id].finish_s is not None
-    }
-
-
-def _add(examples: Examples, source: str, replayed: Replayed, remaining: int | None) -> None:
-    past, group = replayed.past, replayed.last_tool or NO_GROUP
-
-    def add(target: Target, group: str, value: float, features: NDArray[np.float32]) -> None:
-        examples[target.name].append(Example(source, past.session_id, group, value, features))
-
+def _rows(
+    turn: RecordedTurn, replayed: Replayed, remaining: Remaining | None
+) -> Iterable[tuple[Target, str | None, float, bool, NDArray[np.float32]]]:
+    """A turn's rows: target, group, value, whether it is censored, features."""
+    past, last_tool, at_arrival = turn.past, replayed.last_tool, replayed.turn_features
     if past.finish_s is not None:
-        add(OUTPUT_LENGTH, group, float(past.output_tokens), replayed.turn_features)
-        add(ENDS_IN_TOOL, group, float(past.call is not None), replayed.turn_features)
+        yield OUTPUT_LENGTH, last_tool, past.output_tokens, turn.cut_off, at_arrival
+        unsure = turn.cut_off or (remaining is not None and remaining.last and remaining.censored)
+        if turn.ends_in_tool is not None and (turn.ends_in_tool or not unsure):
+            yield ENDS_IN_TOOL, last_tool, turn.ends_in_tool, False, at_arrival
     if remaining is not None:
-        add(SESSION_REMAINING, group, float(remaining), replayed.turn_features)
-        add(SESSION_REMAINING_TOKENS, group, float(remaining), replayed.turn_features)
-    if past.call is not None and replayed.call_features is not None:
-        add(TOOL_DURATION, past.call.tool or NO_GROUP, past.call.duration_s, replayed.call_features)
-        add(TOOL_DURATION, group, past.call.duration_s, replayed.expected_call_features)
+        yield SESSION_REMAINING, last_tool, remaining.turns, remaining.censored, at_arrival
+        yield SESSION_REMAINING_TOKENS, last_tool, remaining.tokens, remaining.censored, at_arrival
+    if past.pause is not None:
+        for call, features in zip(past.pause.calls, replayed.call_features, strict=False):
+            yield TOOL_DURATION, call.tool, call.duration_s, False, features
+        if not past.pause.calls:
+            yield TOOL_DURATION, None, past.pause.pause_s, False, replayed.call_features[0]
+        returned = remaining is None or not remaining.last
+        yield TOOL_DURATION, last_tool, past.pause.pause_s, not returned, replayed.expected_call_features
 
 
-def split(examples: Examples, params: PrepareParams) -> list[TrainingSet]:
+def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, str], str]) -> list[TrainingSet]:
     """One table a target; a session is in the same part in all of them. Raises TrainingError for an empty one."""
     for name, rows in examples.items():
         if not rows:
@@ -188,20 +157,25 @@ def split(examples: Examples, params: PrepareParams) -> list[TrainingSet]:
                 f"{name}: the traces hold no row to learn it from; gather more or raise prepare.mix_sessions"
             )
     keys = {(row.source, row.session_id) for rows in examples.values() for row in rows}
-    parts = split_sessions(keys, params.validation_share, params.test_share)
-    return [
-        TrainingSet(
-            target=target,
-            rows=np.stack([row.features for row in examples[target.name]]),
-            values=np.array([row.value for row in examples[target.name]]),
-            sources=np.array([row.source for row in examples[target.name]]),
-            sessions=np.array([row.session_id for row in examples[target.name]]),
-            parts=np.array([parts[row.source, row.session_id] for row in examples[target.name]]),
-            groups=np.array([row.group for row in examples[target.name]]),
-            censored=np.zeros(len(examples[target.name]), np.bool_),
-        )
-        for target in TARGETS
-    ]
+    parts = split_sessions(keys, params.validation_share, params.test_share, groups)
+    return [_table(target, examples[target.name], parts) for target in TARGETS]
+
+
+def _table(target: Target, rows: Sequence[Example], parts: Mapping[tuple[str, str], str]) -> TrainingSet:
+    return TrainingSet(
+        target=target,
+        rows=np.stack([row.features for row in rows]),
+        values=np.array([row.value for row in rows]),
+        sources=np.array([row.source for row in rows]),
+        sessions=np.array([row.session_id for row in rows]),
+        parts=np.array([parts[row.source, row.session_id] for row in rows]),
+        groups=np.array([row.group for row in rows]),
+        censored=np.array([row.censored for row in rows], np.bool_),
+    )
+
+
+def _censored_counts(data: TrainingSet) -> dict[str, Any]:
+    return {source: int(data.censored[data.sources == source].sum()) for source in np.unique(data.sources).tolist()}
 
 
 if __name__ == "__main__":

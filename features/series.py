@@ -1,0 +1,83 @@
+"""Running statistics in constant memory: of one series, and of a bounded number of named ones."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+NAN = math.nan
+RECENT = 0.1
+"""Weight of a new value in a recent mean, once ten values have been seen; before, all weigh alike."""
+MAX_NAMES = 4096
+"""Names come from callers; beyond so many, the one not seen for longest is forgotten."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Running:
+    """Count, last value, the one before, sum and greatest of a series; NaN while there is none."""
+
+    count: int = 0
+    last: float = NAN
+    before_last: float = NAN
+    total: float = 0.0
+    greatest: float = NAN
+
+    def add(self, value: float) -> None:
+        self.greatest = value if not self.count or value > self.greatest else self.greatest
+        self.before_last, self.last = self.last, value
+        self.count += 1
+        self.total += value
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.count else NAN
+
+
+@dataclass(slots=True)
+class RecentLog:
+    """Recent mean of a positive series' logarithm, and its mean absolute deviation from that mean; NaN while empty."""
+
+    count: int = 0
+    mean: float = NAN
+    spread: float = NAN  # NaN until there are two values
+
+    def add(self, value: float, floor: float = 1e-6) -> None:
+        log = math.log(max(value, floor))
+        self.count += 1
+        if self.count == 1:
+            self.mean = log
+            return
+        weight = max(1 / self.count, RECENT)
+        distance = log - self.mean
+        self.spread = abs(distance) if self.count == 2 else self.spread + weight * (abs(distance) - self.spread)
+        self.mean += weight * distance
+
+
+UNSEEN = RecentLog()
+"""Stands for a series without values; never added to."""
+
+
+class RecentTable(Generic[Key]):
+    """Recent logarithms by name, at most `MAX_NAMES` of them."""
+
+    def __init__(self, max_names: int = MAX_NAMES) -> None:
+        self._max_names = max_names
+        self._series: dict[Key, RecentLog] = {}
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def of(self, key: Key) -> RecentLog:
+        """Empty for a name not seen, or forgotten. Not to be added to."""
+        return self._series.get(key, UNSEEN)
+
+    def add(self, key: Key, value: float) -> None:
+        series = self._series.pop(key, None)
+        if series is None:
+            series = RecentLog()
+            if len(self._series) >= self._max_names:
+                del self._series[next(iter(self._series))]
+        self._series[key] = series  # at the end: a dict keeps the order of insertion
+        series.add(value)

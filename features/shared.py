@@ -1,0 +1,74 @@
+"""What is remembered over all sessions: how long tools took lately, and how long outputs were."""
+
+from collections.abc import Sequence
+
+from .history import ReturnedCall, SessionHistory, own_duration_s
+from .series import RecentLog, RecentTable
+
+PRIOR = 3.0
+"""Values that a level of the hierarchy needs to weigh as much as the level above it."""
+
+
+class SharedHistory:
+    """Bounded, on one clock with the sessions: it holds nothing that is known only later."""
+
+    def __init__(self) -> None:
+        self.call_s: RecentTable[tuple[str, str]] = RecentTable()  # by tool and head
+        self.tool_s: RecentTable[str] = RecentTable()
+        self.family_s: RecentTable[str] = RecentTable()
+        self.pair_s: RecentTable[tuple[str | None, str]] = RecentTable()  # by the tool before and the tool
+        self.all_s = RecentLog()
+        self.tenant_output: RecentTable[str] = RecentTable()
+        self.after_tool_output: RecentTable[str | None] = RecentTable()  # by the tool whose result the turn read
+        self.after_call_output: RecentTable[tuple[str, str]] = RecentTable()
+        self.all_output = RecentLog()
+
+    def turn_finished(self, session: SessionHistory, output_tokens: int) -> None:
+        """Note the output of a turn of `session`, whose history stands as at the turn's arrival, or after its end."""
+        value = float(output_tokens)
+        self.all_output.add(value)
+        self.after_tool_output.add(session.last_tool, value)
+        if session.last_tool is not None and session.last_head is not None:
+            self.after_call_output.add((session.last_tool, session.last_head), value)
+        if session.tenant is not None:
+            self.tenant_output.add(session.tenant, value)
+
+    def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float, before: str | None) -> None:
+        """Note the calls of a pause; `before` is the session's last tool before them."""
+        for call in calls:
+            duration_s = own_duration_s(call, calls, pause_s)
+            if call.tool is None or duration_s is None:
+                continue
+            self.all_s.add(duration_s)
+            self.tool_s.add(call.tool, duration_s)
+            self.pair_s.add((before, call.tool), duration_s)
+            family = tool_family(call.tool)
+            if family is not None:
+                self.family_s.add(family, duration_s)
+            if call.argument_head is not None:
+                self.call_s.add((call.tool, call.argument_head), duration_s)
+
+
+def tool_family(tool: str) -> str | None:
+    """The server or package that a tool's name tells: `mcp__server__tool`, `server__tool`, `server.tool`,
+    `server/tool` or `server:tool`; None where it tells none."""
+    name = tool.removeprefix("mcp__")
+    for separator in ("__", ".", "/", ":"):
+        family, found, _ = name.partition(separator)
+        if found and family:
+            return family
+    return None
+
+
+def fall_back(*levels: RecentLog) -> tuple[float, float]:
+    """Mean and spread of log values by the most special level that knows, each drawn to the one above it the more,
+    the fewer values it has seen (shrinkage with a prior of PRIOR values). `levels` from general to special."""
+    mean = spread = float("nan")
+    for level in levels:
+        count = level.count
+        if not count:
+            continue
+        mean = level.mean if mean != mean else (count * level.mean + PRIOR * mean) / (count + PRIOR)
+        if count > 1:
+            spread = level.spread if spread != spread else (count * level.spread + PRIOR * spread) / (count + PRIOR)
+    return mean, spread

@@ -1,12 +1,16 @@
 """What the operator asks for: `--additional-config '{"augserve": {…}}'`, validated once."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 KEY = "augserve"
+MAX_GB = 10.0
+MIN_GB = 0.1
+"""Less would not hold the files that are being written and those that just have been."""
 Mode = Literal["active", "shadow", "observe"]
 
 
@@ -20,6 +24,12 @@ class Deployment:
     bundle: Path | None = None  # needed unless the mode is observe
     traces: Path | None = None  # folder that the recorder writes to; None: no recorder
     source: str = "live"  # the `source` column of the traces
+    traces_max_gb: float = MAX_GB  # limit on the folder's recorded files; the oldest go first
+    traces_text: bool = False  # whether the token ids of prompts and outputs are recorded
+
+    @property
+    def traces_max_bytes(self) -> int:
+        return round(self.traces_max_gb * 1e9)
 
     def bundle_folder(self) -> Path:
         """The bundle, for a mode that needs one. Raises DeploymentError where none is named or none is there."""
@@ -49,10 +59,13 @@ def parse_deployment(additional_config: object) -> Deployment:
             f"additional_config: unknown key {KEY}.{unknown[0]}; known are {', '.join(sorted(known))}"
         )
     for key, value in section.items():
-        if not isinstance(value, str) or not value:
-            raise DeploymentError(
-                f"additional_config: {KEY}.{key} is {value!r}: it must be a non-empty string; correct it"
-            )
+        fits, wanted = _KINDS.get(key, _TEXT)
+        if not fits(value):
+            raise DeploymentError(f"additional_config: {KEY}.{key} is {value!r}: it must be {wanted}; correct it")
+    if "traces" not in section and (idle := sorted({"traces_max_gb", "traces_text"} & set(section))):
+        raise DeploymentError(
+            f"additional_config: {KEY}.{idle[0]} is given, {KEY}.traces is not: nothing is recorded; name its folder"
+        )
     mode = section.get("mode", "active")
     if mode not in get_args(Mode):
         raise DeploymentError(
@@ -64,7 +77,21 @@ def parse_deployment(additional_config: object) -> Deployment:
         bundle=Path(section["bundle"]) if "bundle" in section else None,
         traces=None if traces is None else _trace_folder(Path(traces)),
         source=section.get("source", "live"),
+        traces_max_gb=float(section.get("traces_max_gb", MAX_GB)),
+        traces_text=section.get("traces_text", False),
     )
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and MIN_GB <= value < math.inf
+
+
+_Kind = tuple[Callable[[object], bool], str]
+_TEXT: _Kind = (lambda value: isinstance(value, str) and value != "", "a non-empty string")
+_KINDS: Mapping[str, _Kind] = {
+    "traces_max_gb": (_is_size, f"a number of gigabytes, {MIN_GB} or more"),
+    "traces_text": (lambda value: isinstance(value, bool), "true or false"),
+}
 
 
 def _trace_folder(path: Path) -> Path:

@@ -2,66 +2,83 @@
 
 import atexit
 import logging
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ..data.atomic import atomic_file
-from ..data.schema import TABLES
+from ..data.traces import TableName
+from .losses import Losses, Outage
+from .retention import remove_oldest, run_name
+from .trace_files import TableFiles, convert
 
 logger = logging.getLogger(__name__)
 
-Row = Mapping[str, object]
+Row = dict[str, object]
 
-MAX_QUEUED = 100_000
-FILE_ROWS = 20_000
-AGE_S = 2.0
-TICK_S = 0.5
+ROW_BYTES = 2048
+"""What a queued row takes in memory, text aside: about a turn's."""
+CHUNK_BYTES = 256 << 10
+"""So much is converted at once: some 0.3 ms with the interpreter's lock held, for which the engine may wait."""
+BREATH_S = 0.0002
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a recorder takes: disk, memory, time."""
+
+    total_bytes: int = 10_000_000_000  # of all files in the folder, the oldest go first
+    file_bytes: int = 4 << 20  # of a file's rows in memory, before the next file begins
+    file_age_s: float = 3600.0
+    queued_bytes: int = 64 << 20
+    wait_s: float = 2.0  # of a row for the disk
+    tick_s: float = 0.5
 
 
 class Recorder:
     """Rows of the three tables of a trace, as files `<table>-<run>-<n>.parquet` in one folder.
 
     vLLM kills its engine process at once when the server stops (unless it runs with --shutdown-timeout), so nothing may
-    wait for the end: a table's newest file is written anew with what has come in since, AGE_S after the oldest new row
-    or on the first quiet tick, until it has FILE_ROWS rows. A killed process loses at most its last AGE_S + TICK_S.
+    wait for the end: a table's newest file is written anew with what has come in since, wait_s after the oldest new row
+    or on the first quiet tick. A killed process loses what came in its last wait_s + tick_s, and no finished file.
 
-    `add` never blocks and never raises: rows that find the queue full, or that cannot be written, are counted through
-    `dropped`.
+    `add` never blocks and never raises. Where the folder takes no files (disk full, read-only, gone), up to a file of
+    each table is kept and tried again; what comes beyond that is dropped, as is a row that finds the queue full or does
+    not fit its schema. Each dropped row is counted through `dropped`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        dropped: Callable[[int], None],
-        max_queued: int = MAX_QUEUED,
-        file_rows: int = FILE_ROWS,
-        age_s: float = AGE_S,
-    ) -> None:
-        self._dropped = dropped
-        self._max_queued = max_queued
-        self._age_s = age_s
-        run = f"{int(time.time())}-{os.getpid()}"  # no run overwrites another's files
-        self._queue: deque[tuple[str, Row]] = deque()
-        self._files = {table: _TableFiles(folder, table, run, file_rows) for table in TABLES}
-        self._warned = False
+    def __init__(self, folder: Path, dropped: Callable[[int], None], limits: Limits | None = None) -> None:
+        self._folder = folder
+        self._limits = limits or Limits()
+        self._losses = Losses(dropped)
+        self._outage = Outage(dropped)
+        run = run_name()
+        self._files: dict[TableName, TableFiles] = {
+            table: TableFiles(folder, table, run, self._limits.file_bytes, self._limits.file_age_s)
+            for table in get_args(TableName)
+        }
+        self._queue: deque[tuple[TableName, Row, int]] = deque()
+        self._put_bytes = 0  # changed by the adding thread alone, the next by the recorder's: they need no lock
+        self._taken_bytes = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="augserve-recorder", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
-    def add(self, table: str, row: Row) -> None:
-        """Take a row of `table` (a key of data.schema.TABLES), with that schema's columns; a missing one is null."""
-        if len(self._queue) >= self._max_queued or self._stop.is_set():
-            self._dropped(1)
+    def add(self, table: TableName, row: Row, text_bytes: int = 0) -> None:
+        """Take a row, with the columns of data.schema.TABLES; a missing one is null. To be called from one thread.
+        `text_bytes`: memory of the text in the row."""
+        size = ROW_BYTES + text_bytes
+        if self._stop.is_set():
+            self._losses.add(1, "the recorder is closed")
+        elif self._put_bytes - self._taken_bytes + size > self._limits.queued_bytes:
+            self._losses.add(1, "the recorder's queue is full: the disk is too slow")
         else:
-            self._queue.append((table, row))
+            self._put_bytes += size
+            self._queue.append((table, row, size))
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what is left and end the thread. May be called again."""
@@ -70,62 +87,81 @@ class Recorder:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        oldest_s = time.monotonic()
-        waiting = False
-        while not self._stop.wait(TICK_S):
-            came = self._collect()
-            now_s = time.monotonic()
-            if came and not waiting:
-                oldest_s, waiting = now_s, True
-            if waiting and (not came or now_s - oldest_s >= self._age_s):
-                self._flush()
-                waiting = False
-        self._collect()
+        self._remove_oldest()
+        oldest_s: float | None = None
+        seen = 0
+        while not self._stop.wait(self._limits.tick_s):
+            count = len(self._queue)
+            if count or self._outage.cause is not None:
+                now_s = time.monotonic()
+                oldest_s = now_s if oldest_s is None else oldest_s
+                quiet = count == seen and self._outage.cause is None
+                if quiet or now_s - oldest_s >= self._limits.wait_s:
+                    self._flush()
+                    oldest_s, count = None, 0
+            seen = count
+            self._losses.report()
         self._flush()
-
-    def _collect(self) -> int:
-        count = len(self._queue)
-        for _ in range(count):
-            table, row = self._queue.popleft()
-            self._files[table].rows.append(row)
-        return count
+        self._outage.lost(sum(files.forget() for files in self._files.values()))
+        self._outage.over(self._folder)
+        self._losses.report(at_once=True)
 
     def _flush(self) -> None:
-        for files in self._files.values():
-            lost = len(files.rows)
+        """Put what is queued on the disk. Raises nothing."""
+        failed: set[TableName] = set()
+        for table, rows in self._chunks():
+            files = self._files[table]
+            if files.full and table not in failed and not self._write(files):
+                failed.add(table)
+            if files.full:
+                self._outage.lost(len(rows))
+                continue
             try:
-                files.flush()
-            except Exception as error:  # noqa: BLE001 — traces never stop the engine
-                files.rows.clear()
-                self._dropped(lost)
-                if not self._warned:
-                    self._warned = True
-                    logger.warning(
-                        "augserve: cannot write traces to %s (%r); rows are dropped and counted", files.folder, error
-                    )
+                fitting, unfit = convert(table, rows)
+                files.add(fitting)
+            except Exception as error:  # noqa: BLE001 — traces never stop the engine, nor these the ones to come
+                self._losses.add(len(rows), repr(error))
+            else:
+                self._losses.add(unfit, f"they do not fit the schema of {table}")
+            time.sleep(BREATH_S)  # lets the engine's thread run
+        failed |= {table for table, files in self._files.items() if table not in failed and not self._write(files)}
+        if not failed:
+            self._outage.over(self._folder)
 
+    def _chunks(self) -> Iterator[tuple[TableName, list[Row]]]:
+        """The queued rows, in order, a table's in small heaps."""
+        heaps: dict[TableName, list[Row]] = {table: [] for table in self._files}
+        sizes = dict.fromkeys(heaps, 0)
+        for _ in range(len(self._queue)):
+            table, row, size = self._queue.popleft()
+            self._taken_bytes += size
+            heaps[table].append(row)
+            sizes[table] += size
+            if sizes[table] >= CHUNK_BYTES:
+                yield table, heaps[table]
+                heaps[table], sizes[table] = [], 0
+        yield from ((table, rows) for table, rows in heaps.items() if rows)
 
-class _TableFiles:
-    """The files of one table; the newest one grows by being replaced."""
+    def _write(self, files: TableFiles) -> bool:
+        """Whether the folder takes files."""
+        try:
+            finished = files.write()
+        except OSError as error:
+            self._outage.failed(self._folder, error)
+            return False
+        except Exception as error:  # noqa: BLE001 — see _flush
+            self._losses.add(files.forget(), repr(error))
+            return True
+        if finished:
+            self._remove_oldest()
+        return True
 
-    def __init__(self, folder: Path, table: str, run: str, file_rows: int) -> None:
-        self.folder = folder
-        self.rows: list[Row] = []  # not written yet
-        self._table = table
-        self._run = run
-        self._file_rows = file_rows
-        self._number = 0
-        self._newest: list[pa.Table] = []
-
-    def flush(self) -> None:
-        if not self.rows:
-            return
-        added = pa.Table.from_pylist(self.rows, schema=TABLES[self._table])
-        newest = pa.concat_tables([*self._newest, added])
-        with atomic_file(self.folder / f"{self._table}-{self._run}-{self._number:06d}.parquet") as temporary:
-            pq.write_table(newest, temporary)
-        self.rows = []
-        self._newest = [newest]
-        if newest.num_rows >= self._file_rows:
-            self._newest = []
-            self._number += 1
+    def _remove_oldest(self) -> None:
+        try:
+            open_files = [files.path for files in self._files.values()]
+            reserve = len(open_files) * self._limits.file_bytes  # by which they may grow before the next call
+            remove_oldest(self._folder, self._limits.total_bytes - reserve, keep=open_files)
+        except OSError as error:
+            logger.warning(
+                "augserve: cannot keep %s below its limit (%s); remove old files yourself", self._folder, error
+            )

@@ -16,10 +16,9 @@ from .guard import Guard
 from .metrics import Metrics
 from .ordering import Ordering
 from .prediction import Forecaster, PredictorForecaster
-from .recorder import Recorder
 from .sessions import SessionTable
 from .steps import StepFacts
-from .tracing import Tracer, count_tokens, measure_tokens
+from .tracing import Tracer, measure_tokens
 from .turns import LiveTurn, arrived
 from .vllm_compat import AsyncScheduler, EngineCoreOutputs, ModelRunnerOutput, Request, RequestStatus, SchedulerOutput
 
@@ -65,8 +64,8 @@ class AugServeScheduler(AsyncScheduler):
         self._budget: TokenBudget | None = None
         if artifacts is not None:
             self._decide_by(artifacts)
-        recorder = Recorder(deployment.traces, self._metrics.recorder_dropped.inc) if deployment.traces else None
-        self._tracer = Tracer(recorder, deployment.source, version)
+        model = vllm_compat.served_model(self)
+        self._tracer = Tracer.of(deployment, version, model, self._metrics.recorder_dropped.inc)
         bundle = "no bundle" if artifacts is None else f"bundle {artifacts.version}"
         logger.info("AugServe %s: mode %s, %s", __version__, deployment.mode, bundle)
 
@@ -177,18 +176,15 @@ class AugServeScheduler(AsyncScheduler):
         return True
 
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
-        scheduled = output.num_scheduled_tokens
-        if not scheduled:
+        if not output.num_scheduled_tokens:
             return
         if len(self._turns) > len(self.requests) + MAX_LOST_TURNS:
             self._forget_lost_turns()
-        exact = self._tracer.exact
-        counts = measure_tokens(scheduled, self.requests) if exact else count_tokens(scheduled)
         running, waiting = self.get_request_counts()
         facts = StepFacts(
             self.current_step,
             start_s,
-            *counts,
+            *measure_tokens(output, self.requests),
             kv_usage=self._kv_cache.usage,
             waiting=waiting,
             running=running,

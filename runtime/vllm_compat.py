@@ -36,6 +36,7 @@ __all__ = [
     "extra_args",
     "is_decode",
     "sampling",
+    "served_model",
     "set_token_budget",
     "steers_budget",
     "token_budget",
@@ -122,6 +123,12 @@ def check_scheduler(scheduler: AsyncScheduler) -> None:
 
 def engine_number(scheduler: AsyncScheduler) -> int:
     return int(scheduler.parallel_config.data_parallel_index)
+
+
+def served_model(scheduler: AsyncScheduler) -> str | None:
+    """The model's name to clients; its first one where it has several."""
+    names = scheduler.vllm_config.model_config.served_model_name
+    return names if isinstance(names, str | None) else names[0]
 
 
 def steers_budget(scheduler: AsyncScheduler) -> bool:

@@ -1,8 +1,8 @@
 """The public sets of traces: what is known of each, where it comes from, and which files of it lie here, verified.
 
-`data/public/sets.yaml` holds the facts, `data/upstream/<set>/*.dvc` DVC's own imports (repository, commit, path) and
-`data/public/checksums/<set>.sha256` the files that are used, in the form of `sha256sum`. `data/public/files` leads to
-what DVC has pulled. The records themselves are in no commit.
+`data/public/sets.yaml` holds the facts, `data/upstream/files/<set>/*.dvc` DVC's own imports (repository, commit, path),
+and `data/public/checksums/<set>.sha256` the files that are used, in the form of `sha256sum`. `data/public/files` leads
+to what DVC has pulled. The records themselves are in no commit.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 PUBLIC = Path("data/public")
-UPSTREAM = Path("data/upstream")
+UPSTREAM = Path("data/upstream")  # a DVC project of its own: what is not pulled is no concern of `dvc status`
 _FACTS = {"format", "licence", "holds", "defects"}
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
@@ -53,7 +53,7 @@ class PublicSet:
     @property
     def command(self) -> str:
         """What gets the set from its source."""
-        return f"dvc --cd {UPSTREAM} pull --recursive {self.name}"
+        return f"dvc --cd {UPSTREAM} pull --recursive files/{self.name}"
 
 
 def load_public_sets(root: Path = Path()) -> dict[str, PublicSet]:
@@ -74,9 +74,9 @@ def _public_set(root: Path, path: Path, name: str, facts: Any) -> PublicSet:
             f"{path}: {name} must have {', '.join(sorted(_FACTS))} and may have packed; restore it from git"
         )
     packed = facts.get("packed")
-    pointers = sorted((root / UPSTREAM / name).glob("*.dvc"))
+    pointers = sorted((root / UPSTREAM / "files" / name).glob("*.dvc"))
     if not pointers:
-        raise PublicSetError(f"{root / UPSTREAM / name}: no *.dvc pointer in it; restore it from git")
+        raise PublicSetError(f"{root / UPSTREAM / 'files' / name}: no *.dvc pointer in it; restore it from git")
     return PublicSet(
         name=name,
         format=facts["format"],

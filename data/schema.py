@@ -14,7 +14,6 @@ TURNS = pa.schema(
         pa.field("source", pa.string(), nullable=False),  # the set that the row belongs to
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # from 0
-        pa.field("split_group", pa.string()),  # sessions that share one never fall into different parts of a split
         pa.field("tenant", pa.string()),  # on whose behalf, as a hash
         pa.field("model", pa.string()),  # as the trace names it
         pa.field("split_group", pa.string()),  # sessions that hold the same records, for splits; null: the session

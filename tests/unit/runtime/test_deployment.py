@@ -6,9 +6,24 @@ from augserve.runtime.deployment import Deployment, DeploymentError, parse_deplo
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    section = {"mode": "shadow", "bundle": "b", "traces": str(tmp_path / "t"), "source": "s"}
-    assert parse_deployment({"augserve": section}) == Deployment("shadow", Path("b"), tmp_path / "t", "s")
+    section = {
+        "mode": "shadow",
+        "bundle": "b",
+        "traces": str(tmp_path / "t"),
+        "source": "s",
+        "traces_max_gb": 2,
+        "traces_text": True,
+    }
+    deployment = parse_deployment({"augserve": section})
+    assert deployment == Deployment("shadow", Path("b"), tmp_path / "t", "s", 2.0, True)
+    assert deployment.traces_max_bytes == 2_000_000_000
     assert (tmp_path / "t").is_dir()
+
+
+def test_text_is_recorded_only_where_asked_for_and_ten_gigabytes_are_kept(tmp_path: Path) -> None:
+    deployment = parse_deployment({"augserve": {"traces": str(tmp_path)}})
+    assert deployment.traces_text is False
+    assert deployment.traces_max_bytes == 10_000_000_000
 
 
 def test_the_mode_is_active_unless_said() -> None:
@@ -25,6 +40,12 @@ def test_the_mode_is_active_unless_said() -> None:
         ({"augserve": {"mode": "on"}}, "augserve.mode is 'on'"),
         ({"augserve": {"bundle": 3}}, "augserve.bundle is 3"),
         ({"augserve": {"traces": "/nowhere/at/all"}}, "cannot make the folder /nowhere/at/all"),
+        ({"augserve": {"traces": "/tmp", "traces_max_gb": 0}}, "traces_max_gb is 0: it must be a number of gigabytes"),
+        ({"augserve": {"traces": "/tmp", "traces_max_gb": "9"}}, "traces_max_gb is '9'"),
+        ({"augserve": {"traces": "/tmp", "traces_max_gb": True}}, "traces_max_gb is True"),
+        ({"augserve": {"traces": "/tmp", "traces_max_gb": float("nan")}}, "traces_max_gb is nan"),
+        ({"augserve": {"traces": "/tmp", "traces_text": "yes"}}, "traces_text is 'yes': it must be true or false"),
+        ({"augserve": {"traces_text": True}}, "augserve.traces_text is given, augserve.traces is not"),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_line(config: object, cause: str) -> None:

@@ -1,6 +1,5 @@
 from augserve.data.schema import STEPS
 from augserve.runtime.steps import StepFacts, StepLog, step_row
-from augserve.runtime.tracing import count_tokens
 
 
 def facts(step: int, start_s: float) -> StepFacts:
@@ -28,7 +27,3 @@ def test_a_step_that_was_not_noted_has_no_time_and_one_lost_is_passed_over() -> 
 
 def test_a_row_has_the_columns_of_its_table() -> None:
     assert list(step_row(facts(1, 1.0), 0.1, "live")) == STEPS.names
-
-
-def test_who_has_one_token_decodes() -> None:
-    assert count_tokens({"a": 1, "b": 500, "c": 1}) == (500, 2, 0)

@@ -7,12 +7,15 @@ to what DVC has pulled. The records themselves are in no commit.
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..data.atomic import atomic_file
 
 PUBLIC = Path("data/public")
 UPSTREAM = Path("data/upstream")  # a DVC project of its own: what is not pulled is no concern of `dvc status`
@@ -134,10 +137,6 @@ def present_files(public: PublicSet, mirror: Path, root: Path = Path()) -> list[
     folder = root / PUBLIC / "files" / public.name
     forms = [list(public.files)] + ([[public.packed]] if public.packed else [])
     for form in forms:
-        for part in form:
-            if (folder / part.path).is_symlink() and not (folder / part.path).exists():
-                (folder / part.path).unlink()  # the mirror that it led to is gone
-    for form in forms:
         if any((folder / part.path).exists() for part in form):
             return [_verified(folder / part.path, part, public) for part in form]
     for form in forms:
@@ -155,12 +154,17 @@ def _verified(path: Path, expected: FileSum, public: PublicSet) -> Path:
     if found != expected.sha256:
         raise PublicSetError(
             f"{path}: sha256 is {found[:16]}…, published was {expected.sha256[:16]}…; "
-            f"remove the file (and what it links to), then `{public.command}`"
+            f"remove the file, then `{public.command}`"
         )
     return path
 
 
 def _linked(path: Path, link: Path) -> Path:
+    """A hard link, for DVC cannot read a folder with a symbolic one that leads nowhere; a copy from another disk."""
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(path.resolve())
+    try:
+        link.hardlink_to(path)
+    except OSError:
+        with atomic_file(link) as temporary:
+            shutil.copyfile(path, temporary)
     return link

@@ -72,6 +72,27 @@ def run_metrics(result: SimulationResult, window: Window, slo: Slo) -> dict[str,
     }
 
 
+def pace_metrics(turns: Sequence[TurnRecord]) -> dict[str, float]:
+    """TPOT (of turns with two tokens or more) and normalized latency, seconds a token, over the turns that finished;
+    what no turn tells is left out."""
+    tpot: list[float] = []
+    normalized: list[float] = []
+    for turn in turns:
+        if turn.finish_s is None or turn.first_token_s is None or not turn.output_tokens:
+            continue
+        normalized.append((turn.finish_s - turn.arrival_s) / turn.output_tokens)
+        if turn.output_tokens > 1:
+            tpot.append((turn.finish_s - turn.first_token_s) / (turn.output_tokens - 1))
+    return {**_statistics("tpot", tpot), **_statistics("normalized_latency", normalized)}
+
+
+def _statistics(name: str, values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    p50, p99 = np.percentile(values, (50, 99))
+    return {f"{name}_mean_s": float(np.mean(values)), f"{name}_p50_s": float(p50), f"{name}_p99_s": float(p99)}
+
+
 def _wait_s(turn: TurnRecord, end_s: float) -> float:
     return (end_s if turn.first_token_s is None else turn.first_token_s) - turn.arrival_s
 

@@ -1,0 +1,1 @@
+"""A workload run against a live OpenAI server, open-loop, and measured as the simulator measures."""

@@ -44,6 +44,13 @@ class Metrics:
             "augserve_token_budget", "Token budget of the last step (in shadow mode: as it would be)."
         )
         self.sessions = gauge("augserve_sessions", "Sessions that are remembered.")
+        self.sessions_closed = counter("augserve_sessions_closed", "Sessions forgotten: abandoned, or one too many.")
+        self._linked = Counter(
+            "augserve_linked_turns",
+            "Turns without a session id of the caller's, by what told their session (nothing: it is a new one).",
+            ["by", "engine"],
+            registry=registry,
+        )
         self._fallbacks = Counter(
             "augserve_fallbacks",
             "Decisions left to vLLM's own way, by reason.",
@@ -66,6 +73,9 @@ class Metrics:
 
     def fallback(self, reason: str) -> None:
         self._fallbacks.labels(reason, self._engine).inc()
+
+    def linked(self, by: str) -> None:
+        self._linked.labels(by, self._engine).inc()
 
     def close(self) -> None:
         if self._publisher is not None:

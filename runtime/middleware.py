@@ -1,16 +1,15 @@
 """ASGI middleware of the API server: tells the scheduler what a chat request says about its tools.
 
 vLLM's scheduler never sees messages. What it may learn travels in the body's `vllm_xargs`, which vLLM hands to the
-engine as `sampling_params.extra_args`. Text does not travel: the arguments' first word goes as a hash.
+engine as `sampling_params.extra_args`. Text does not travel: conversation.py makes counts and hashes of it.
 """
 
 import json
 import logging
-import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .hints import ARGUMENT_BYTES, ARGUMENT_COUNT, ARGUMENT_HEAD, LAST_TOOL, TOOLS_OFFERED
+from .conversation import hints_of
 
 logger = logging.getLogger(__name__)
 
@@ -91,38 +90,3 @@ def with_hints(body: bytes) -> bytes | None:
     except Exception as error:  # noqa: BLE001 — whatever a caller sends, it is the server that answers
         logger.debug("augserve: body passed untouched: %r", error)
         return None
-
-
-def hints_of(request: dict[str, Any]) -> dict[str, str | int]:
-    """What the body says about tools: how many are offered, and the call whose result the last message brings."""
-    hints: dict[str, str | int] = {TOOLS_OFFERED: len(request.get("tools") or ())}
-    messages = request["messages"]
-    if not messages or messages[-1].get("role") != "tool":
-        return hints
-    call = _call(messages, messages[-1].get("tool_call_id"))
-    if call is None:
-        return hints
-    function = call.get("function") or {}
-    hints[LAST_TOOL] = str(function["name"])
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        hints[ARGUMENT_BYTES] = len(arguments.encode("utf-8", "surrogatepass"))
-        try:
-            values = json.loads(arguments)
-        except ValueError:  # the model may write anything; the call itself was made
-            values = None
-        if isinstance(values, dict):
-            hints[ARGUMENT_COUNT] = len(values)
-            words = str(next(iter(values.values()), "")).split(maxsplit=1)
-            if words:
-                hints[ARGUMENT_HEAD] = f"{zlib.crc32(words[0].encode('utf-8', 'surrogatepass')):08x}"
-    return hints
-
-
-def _call(messages: list[dict[str, Any]], call_id: object) -> dict[str, Any] | None:
-    """The assistant's tool call with this id, the latest first."""
-    for message in reversed(messages):
-        for call in message.get("tool_calls") or ():
-            if call.get("id") == call_id:
-                return dict(call)
-    return None

@@ -13,13 +13,15 @@ from . import vllm_compat
 from .budget import TokenBudget
 from .deployment import Deployment, parse_deployment
 from .guard import Guard
+from .linking import Link
 from .metrics import Metrics
 from .ordering import Ordering
 from .prediction import Forecaster, PredictorForecaster
+from .prefix import Prefix
 from .sessions import SessionTable
 from .steps import StepFacts
 from .tracing import Tracer, measure_tokens
-from .turns import LiveTurn, arrived
+from .turns import FINISHED, LiveTurn, arrived, ended, link
 from .vllm_compat import AsyncScheduler, EngineCoreOutputs, ModelRunnerOutput, Request, RequestStatus, SchedulerOutput
 
 logger = logging.getLogger(f"vllm.{__name__}")  # vLLM's handlers show what is below its own logger
@@ -53,7 +55,7 @@ class AugServeScheduler(AsyncScheduler):
         self._clock = self.make_clock()
         self._metrics = Metrics(vllm_compat.engine_number(self), version, deployment.mode)
         self._guard = Guard(self._clock, self._metrics.fallback)
-        self._sessions = SessionTable()
+        self._sessions = SessionTable(closed=self._metrics.sessions_closed.inc)
         self._turns: dict[str, LiveTurn] = {}
         self._new_turns: list[LiveTurn] = []  # arrived since the last step, not predicted yet
         self._kv_cache = vllm_compat.KvCache(self.kv_cache_manager)
@@ -140,13 +142,22 @@ class AugServeScheduler(AsyncScheduler):
             super().shutdown()
 
     def _arrive(self, request: Request) -> None:
-        live, pause = arrived(request, self._sessions, request.arrival_time)
+        linked = self._guard.call("linking", lambda: self._link(request), (None, None))
+        live, pause = arrived(request, self._sessions, request.arrival_time, *linked)
         self._turns[request.request_id] = live
         self._metrics.sessions.set(len(self._sessions))
         if self._forecaster is not None:
             self._new_turns.append(live)
         if pause is not None:
             self._tracer.pause_ended(live, pause)
+
+    def _link(self, request: Request) -> tuple[Link | None, Prefix | None]:
+        if request.session_id:
+            return None, None
+        prefix = vllm_compat.prompt_prefix(request, self.hash_block_size)
+        found = link(request, self._sessions, prefix, request.arrival_time)
+        self._metrics.linked("nothing" if found is None else found.by)
+        return found, prefix
 
     def _predict(self, turns: list[LiveTurn]) -> None:
         """Predict all that has arrived since the last step, in one batch."""
@@ -222,8 +233,11 @@ class AugServeScheduler(AsyncScheduler):
     def _finish(self, live: LiveTurn, now_s: float, reason: str) -> None:
         request = live.request
         del self._turns[request.request_id]
-        if reason in ("stop", "length"):
+        if reason in FINISHED:
             self._sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
+        if (prompt := live.prefix) is not None:
+            whole = vllm_compat.whole_prefix
+            self._guard.call("linking", lambda: ended(live, self._sessions, whole(request, prompt), reason), None)
         self._tracer.turn_ended(live, now_s, reason)
 
     def _forget_lost_turns(self) -> None:

@@ -1,14 +1,16 @@
 """The live sessions: what each has done so far, bounded in number and in age."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..features.history import SessionHistory, ToolHistory
+from ..features.history import ReturnedCall, SessionHistory
+from ..features.shared import SharedHistory
+from .linking import Link, Past, TurnLinker
+from .prefix import Prefix
 
 MAX_SESSIONS = 100_000
 TTL_S = 3600.0
-MAX_TOOLS = 4096
-"""Tool names come from callers; beyond so many, new ones are not remembered."""
 
 
 @dataclass(slots=True)
@@ -30,14 +32,18 @@ class Pause:
 
 
 class SessionTable:
-    """Session id → Session, least recently seen first to go; and the tools' durations over all of them."""
+    """Session id → Session, least recently seen first to go; and what is remembered over all of them."""
 
-    def __init__(self, max_sessions: int = MAX_SESSIONS, ttl_s: float = TTL_S) -> None:
-        self.tools = ToolHistory()
-        self._tool_names: set[str] = set()
+    def __init__(
+        self, max_sessions: int = MAX_SESSIONS, ttl_s: float = TTL_S, closed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`closed` is called for each session that is forgotten: abandoned for `ttl_s`, or one too many."""
+        self.linker = TurnLinker()
+        self.shared = SharedHistory()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._max_sessions = max_sessions
         self._ttl_s = ttl_s
+        self._closed = closed
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -45,8 +51,26 @@ class SessionTable:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
 
-    def turn_arrived(self, session_id: str, now_s: float, tool: str | None) -> tuple[Session, int, Pause | None]:
-        """Note a turn's arrival, and that `tool` has returned. Gives the session, the turn's number and the pause
+    def linked(
+        self, prefix: Prefix | None, call_ids: Sequence[str | None], tenant: str | None, now_s: float
+    ) -> Link | None:
+        """The session that an arriving turn continues, by what it tells itself; see linking.py."""
+        self._expire(now_s)
+        return self.linker.link(prefix, call_ids, tenant)
+
+    def turn_ended(self, session_id: str, past: Past, finished: bool) -> None:
+        """Note how the continuation of a turn, finished or broken off, will be recognised."""
+        if session_id not in self._sessions:
+            return
+        if finished:
+            self.linker.turn_finished(session_id, past)
+        else:
+            self.linker.turn_failed(session_id, past)
+
+    def turn_arrived(
+        self, session_id: str, now_s: float, calls: Sequence[ReturnedCall] = ()
+    ) -> tuple[Session, int, Pause | None]:
+        """Note a turn's arrival, and the `calls` that have returned. Gives the session, the turn's number and the pause
         that it ends, None where the last turn has not finished (or there is none)."""
         self._expire(now_s)
         session = self._touch(session_id, now_s)
@@ -54,8 +78,8 @@ class SessionTable:
         if session.finish_s is not None:
             duration_s = max(now_s - session.finish_s, 0.0)
             pause = Pause(session.turns - 1, session.finish_s, duration_s, session.history.context_tokens)
-            session.history.tool_returned(tool, duration_s)
-            self._learn(tool, duration_s)
+            self.shared.calls_returned(calls, duration_s, session.history.last_tool)
+            session.history.calls_returned(calls, duration_s)
             session.finish_s = None
         turn = session.turns
         session.turns += 1
@@ -66,6 +90,7 @@ class SessionTable:
         if session_id in self._sessions:
             session = self._touch(session_id, now_s)
             session.history.turn_finished(prompt_tokens, output_tokens)
+            self.shared.turn_finished(session.history, output_tokens)
             session.finish_s = now_s
 
     def _touch(self, session_id: str, now_s: float) -> Session:
@@ -73,7 +98,7 @@ class SessionTable:
         if session is None:
             session = self._sessions[session_id] = Session()
             if len(self._sessions) > self._max_sessions:
-                self._sessions.popitem(last=False)
+                self._forget(next(iter(self._sessions)))
         else:
             self._sessions.move_to_end(session_id)
         session.seen_s = now_s
@@ -87,13 +112,9 @@ class SessionTable:
             session_id, session = next(iter(self._sessions.items()))
             if now_s - session.seen_s <= self._ttl_s:
                 return
-            del self._sessions[session_id]
+            self._forget(session_id)
 
-    def _learn(self, tool: str | None, duration_s: float) -> None:
-        if tool is None:
-            return
-        if tool not in self._tool_names:
-            if len(self._tool_names) >= MAX_TOOLS:
-                return
-            self._tool_names.add(tool)
-        self.tools.add(tool, duration_s)
+    def _forget(self, session_id: str) -> None:
+        del self._sessions[session_id]
+        self.linker.forget(session_id)
+        self._closed()

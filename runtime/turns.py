@@ -7,11 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hints import Hints
+from .linking import Link, past_of
+from .prefix import Prefix
 from .sessions import Pause, SessionTable
-from .vectors import turn_vectors
+from .vectors import returned_calls, turn_vectors
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
+
+
+FINISHED = ("stop", "length")
+"""What ends a turn that came to its end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +46,36 @@ class LiveTurn:
     first_token_s: float | None = None
     waiting_since_s: float = 0.0
     preemptions: int = 0
+    prefix: Prefix | None = None  # of the prompt, where its session is recognised by it
 
 
-def arrived(request: "Request", sessions: SessionTable, now_s: float) -> tuple[LiveTurn, Pause | None]:
-    """Note a request's arrival in its session. Gives the turn, and the pause (tool call) that it ends, if any.
+def link(request: "Request", sessions: SessionTable, prefix: Prefix | None, now_s: float) -> Link | None:
+    """The session that a request continues, where its caller does not say. `prefix` is of its prompt."""
+    params = request.sampling_params
+    if request.session_id or params is None:
+        return None
+    hints = Hints.read(params.extra_args)
+    return sessions.linked(prefix, (hints.call_id, hints.call_id_before), hints.tenant, now_s)
+
+
+def arrived(
+    request: "Request",
+    sessions: SessionTable,
+    now_s: float,
+    link: Link | None = None,
+    prefix: Prefix | None = None,
+) -> tuple[LiveTurn, Pause | None]:
+    """Note a request's arrival in its session: the one that it names, else the linked one, else one of its own. Gives
+    the turn, and the pause (tool calls) that it ends, if any.
 
     Raises whatever a malformed request makes the features raise; the session has noted the arrival by then.
     """
     params = request.sampling_params
     hints = Hints.read(None if params is None else params.extra_args)
-    session_id = request.session_id or request.request_id
-    session, turn, pause = sessions.turn_arrived(session_id, now_s, hints.last_tool)
+    session_id = request.session_id or (request.request_id if link is None else link.session_id)
+    session, turn, pause = sessions.turn_arrived(session_id, now_s, returned_calls(hints))
     history = session.history
+    history.tenant = hints.tenant
     live = LiveTurn(
         request=request,
         session_id=session_id,
@@ -62,7 +86,15 @@ def arrived(request: "Request", sessions: SessionTable, now_s: float) -> tuple[L
         features=None,
         pause_features=None,
         waiting_since_s=request.arrival_time,
+        prefix=prefix,
     )
     if params is not None:
-        live.features, live.pause_features = turn_vectors(request, params, turn, hints, history, sessions.tools)
+        live.features, live.pause_features = turn_vectors(request, params, turn, hints, history, sessions.shared)
     return live, pause
+
+
+def ended(live: LiveTurn, sessions: SessionTable, whole: Prefix, reason: str) -> None:
+    """Note how the next turn of the session will be recognised, where its caller does not say. `whole` is the prefix
+    of prompt and output, `reason` what ended the turn."""
+    past = past_of(whole, live.request.num_prompt_tokens, live.hints.call_id, live.hints.tenant, reason == "stop")
+    sessions.turn_ended(live.session_id, past, reason in FINISHED)

@@ -18,6 +18,8 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+from .prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
+
 __all__ = [
     "AsyncScheduler",
     "EngineCoreOutputs",
@@ -35,12 +37,14 @@ __all__ = [
     "engine_number",
     "extra_args",
     "is_decode",
+    "prompt_prefix",
     "sampling",
     "served_model",
     "set_token_budget",
     "steers_budget",
     "token_budget",
     "vllm_version",
+    "whole_prefix",
 ]
 
 SUPPORTED = ((0, 32), (0, 33))
@@ -84,6 +88,7 @@ _ATTRIBUTES = (
     "scheduler_config",
     "current_step",
     "block_size",
+    "hash_block_size",
 )
 
 
@@ -159,6 +164,30 @@ def is_decode(request: Request, scheduled_tokens: int) -> bool:
     """Whether a request that schedule() has just given so many tokens decodes, rather than computes its prompt."""
     before = request.num_computed_tokens - scheduled_tokens
     return before >= request.num_prompt_tokens and scheduled_tokens <= 1 + len(request.spec_token_ids)
+
+
+def prompt_prefix(request: Request, block_tokens: int) -> Prefix | None:
+    """The prompt, by vLLM's block hashes, or by hashes of its own where prefix caching is off.
+
+    None where token ids do not say what the prompt is: embeddings, and images that vLLM has not hashed.
+    """
+    if request.prompt_token_ids is None:
+        return None
+    salt = f"{request.lora_request.lora_name if request.lora_request else ''}\0{request.cache_salt or ''}"
+    if len(request.block_hashes) >= request.num_tokens // block_tokens:
+        return Prefix(request.all_token_ids, request.block_hashes, block_tokens, request.num_tokens, salt)
+    if request.mm_features or request.prompt_is_token_ids is not None:
+        return None
+    hashes = own_hashes(request.all_token_ids, salt)
+    return Prefix(request.all_token_ids, hashes, OWN_BLOCK_TOKENS, request.num_tokens, salt)
+
+
+def whole_prefix(request: Request, prompt: Prefix) -> Prefix:
+    """Prompt and output of a request that has ended, hashed as its prompt was."""
+    hashes = prompt.hashes
+    if hashes is not request.block_hashes:
+        hashes = own_hashes(request.all_token_ids, prompt.salt, known=hashes)
+    return Prefix(request.all_token_ids, hashes, prompt.block_tokens, request.num_tokens, prompt.salt)
 
 
 class KvCache:

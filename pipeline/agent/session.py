@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.middleware import hints_of
+from ...data import tool_arguments
 from .plan import SessionPlan, ToolUse, TurnPlan
 from .tools.tool import Tool
 
@@ -163,5 +163,5 @@ def call_messages(text: str, call: CallSeen, instruction: str) -> list[dict[str,
 
 def argument_facts(call: CallSeen) -> dict[str, Any]:
     """Count, bytes and hashed head of a call's arguments, exactly as the deployed middleware tells them."""
-    hints = hints_of({"messages": call_messages("", call, "")})
-    return {key: hints.get(f"augserve_{key}") for key in ("argument_count", "argument_bytes", "argument_head")}
+    facts = tool_arguments.argument_facts(call.arguments)
+    return {"argument_count": facts.count, "argument_bytes": facts.size_bytes, "argument_head": facts.head}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augserve.data.tool_arguments import argument_facts
 from augserve.runtime.middleware import AugServeMiddleware, with_hints
 
 CHAT = "/v1/chat/completions"
@@ -73,12 +74,13 @@ def test_a_tools_result_tells_of_the_call_that_it_answers() -> None:
     received = json.loads(server.body)
     xargs = received.pop("vllm_xargs")
     assert received == BODY
-    assert xargs.pop("augserve_argument_head") not in ("", "SELECT")
+    assert xargs.pop("augserve_argument_head") == [argument_facts({"q": "SELECT 1"}).head]
     assert xargs == {
         "augserve_tools_offered": 2,
-        "augserve_last_tool": "sql",
-        "augserve_argument_bytes": 17,
-        "augserve_argument_count": 1,
+        "augserve_last_tool": ["sql"],
+        "augserve_argument_bytes": [16],
+        "augserve_argument_count": [1],
+        "augserve_result_bytes": [1],
     }
     assert dict(server.scope["headers"]) == {b"content-length": str(len(server.body)).encode(), b"x-session-id": b"s"}
     assert server.after == {"type": "http.disconnect"}
@@ -88,7 +90,7 @@ def test_what_the_caller_tells_is_kept() -> None:
     extended = with_hints(json.dumps({**BODY, "vllm_xargs": {"augserve_tools_offered": 7, "mine": 1}}).encode())
     assert extended is not None
     xargs = json.loads(extended)["vllm_xargs"]
-    assert (xargs["augserve_tools_offered"], xargs["mine"], xargs["augserve_last_tool"]) == (7, 1, "sql")
+    assert (xargs["augserve_tools_offered"], xargs["mine"], xargs["augserve_last_tool"]) == (7, 1, ["sql"])
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))

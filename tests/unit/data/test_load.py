@@ -1,0 +1,52 @@
+import math
+
+import pytest
+
+from augserve.data.arrivals import ArrivalError, Burst, Gamma, Poisson
+from augserve.data.load import mix_load, trace_load
+from augserve.data.mix import augmentation_sessions, steady_sessions
+from augserve.data.steady import LEAD_S
+from augserve.data.trace_sessions import RecordedSession
+from augserve.data.workload import Session, Turn, WorkloadError
+
+
+def recorded(name="s", start=0.0):
+    return RecordedSession("made", name, name, start, (Session(f"made:{name}", "made", 0.0, (Turn(5, 5, None),)),))
+
+
+def test_the_mix_at_poisson_arrivals_is_what_it_always_was():
+    assert mix_load(Poisson(), 4.0, 30.0, seed=9).sessions == steady_sessions(30.0, 4.0, 9)
+
+
+@pytest.mark.parametrize("process", [Gamma(2.0), Burst()], ids=repr)
+def test_another_process_gives_the_mix_s_sessions_at_other_times(process):
+    load = mix_load(process, 4.0, 30.0, seed=9).sessions
+    same = {s.session_id: s for s in augmentation_sessions(round(4.0 * (LEAD_S + 30.0)), 4.0, 9)}
+    assert len(load) > 100
+    for session in load:
+        turns = same[session.session_id].turns
+        assert session.turns[1:] == turns[len(turns) - len(session.turns) + 1 :]
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("process", [Poisson(), Gamma(2.0)], ids=repr)
+def test_a_rate_that_is_not_positive_is_one_line(process, rate):
+    for make in (
+        lambda: mix_load(process, rate, 10.0, 1),
+        lambda: trace_load([recorded()], process, rate, 10.0, 1),
+    ):
+        with pytest.raises((ArrivalError, WorkloadError), match="must be a positive number"):
+            make()
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, math.nan])
+def test_a_duration_that_is_not_positive_is_one_line(duration):
+    with pytest.raises((ArrivalError, WorkloadError), match="must be a positive number"):
+        mix_load(Poisson(), 1.0, duration, 1)
+    with pytest.raises(ArrivalError, match="must be a positive number"):
+        trace_load([recorded()], Poisson(), 1.0, duration, 1)
+
+
+def test_nothing_to_run_is_one_line():
+    with pytest.raises(WorkloadError, match="no session is left to run"):
+        trace_load([], Poisson(), 1.0, 10.0, 1)

@@ -7,7 +7,7 @@ tokens too, except where they say less than half of what the text holds (a strea
 """
 
 import re
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
@@ -16,6 +16,7 @@ from .claude_code_turns import Conversation
 from .lines import json_lines
 from .members import Member
 from .record import Context, Record
+from .session_names import SessionNames
 
 OPEN_SESSIONS = 64  # of one file: a file of many sessions is read with bounded memory where they overlap by no more
 _ATTEMPT = re.compile(r"(attempt|run|trial|seed)[_-]?\d+", re.IGNORECASE)
@@ -23,12 +24,12 @@ _TASK = re.compile(r"(\S+__\S+)-\d+")
 
 
 def import_records(members: Iterable[Member], context: Context) -> Iterator[Record]:
-    names: Counter[str] = Counter()
+    names = SessionNames()
     for member in members:
         yield from _import_file(member, context, names)
 
 
-def _import_file(member: Member, context: Context, names: Counter[str]) -> Iterator[Record]:
+def _import_file(member: Member, context: Context, names: SessionNames) -> Iterator[Record]:
     sessions: OrderedDict[str, _Session] = OrderedDict()
     for _, value in json_lines(member, context.problems):
         try:
@@ -42,7 +43,7 @@ def _import_file(member: Member, context: Context, names: Counter[str]) -> Itera
         if key not in sessions:
             if len(sessions) == OPEN_SESSIONS:
                 yield from sessions.popitem(last=False)[1].close()
-            sessions[key] = _Session(_unique(key, names), task_group(member.name) or key, context)
+            sessions[key] = _Session(names.unique(key), task_group(member.name) or key, context)
         sessions.move_to_end(key)
         yield from sessions[key].add(entry)
     for session in sessions.values():
@@ -56,11 +57,6 @@ def task_group(name: str) -> str | None:
         return None
     task = _TASK.fullmatch(folders[-2])
     return task[1] if task else folders[-2]
-
-
-def _unique(name: str, names: Counter[str]) -> str:
-    names[name] += 1
-    return name if names[name] == 1 else f"{name}:{names[name]}"
 
 
 class _Session:

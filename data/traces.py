@@ -1,8 +1,8 @@
 """Reading and writing the three tables of a trace as Parquet, checked against their schemas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,7 @@ from .schema import SCHEMA_VERSION, TABLES
 
 TableName = Literal["turns", "tool_calls", "steps"]
 _VERSION_KEY = b"augserve.schema_version"
+_BATCH_ROWS = 4096
 
 
 class TraceError(ValueError):
@@ -56,6 +57,23 @@ def read_table(path: Path, name: TableName) -> pa.Table:
     return pa.concat_tables([_read_file(file, name) for file in files])
 
 
+def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[str, object]]:
+    """Rows of one Parquet file, of which a batch at a time is in memory; `stream` must seek.
+
+    Raises TraceError as `read_table` does, with `where` for the file's name.
+    """
+    try:
+        file = pq.ParquetFile(stream)
+        _check_version(where, file.schema_arrow)
+        _check_columns(where, file.schema_arrow, name)
+        for batch in file.iter_batches(_BATCH_ROWS):
+            table = pa.Table.from_batches([batch]).select(TABLES[name].names).cast(TABLES[name])
+            _check_nulls(where, table, name)
+            yield from table.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
+
+
 def _read_file(path: Path, name: TableName) -> pa.Table:
     try:
         table = pq.ParquetFile(path).read()
@@ -63,7 +81,7 @@ def _read_file(path: Path, name: TableName) -> pa.Table:
         raise TraceError(f"{path}: no such file; gather traces first or correct the path") from error
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{path}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
-    _check_version(path, table.schema)
+    _check_version(str(path), table.schema)
     _check_columns(str(path), table.schema, name)
     try:
         table = table.select(TABLES[name].names).cast(TABLES[name])
@@ -75,10 +93,10 @@ def _read_file(path: Path, name: TableName) -> pa.Table:
     return table
 
 
-def _check_version(path: Path, schema: pa.Schema) -> None:
+def _check_version(where: str, schema: pa.Schema) -> None:
     found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode("utf-8", "replace")
     if found != str(SCHEMA_VERSION):
-        raise TraceError(f"{path}: trace schema version {found}, this release reads {SCHEMA_VERSION}; gather it again")
+        raise TraceError(f"{where}: trace schema version {found}, this release reads {SCHEMA_VERSION}; gather it again")
 
 
 def _check_columns(where: str, schema: pa.Schema, name: TableName) -> None:

@@ -16,6 +16,7 @@ class Format:
     module: str  # in this folder; its `import_records` is the importer
     suffixes: tuple[str, ...]  # of its files inside folders and archives, without that of a compression
     meaning: str
+    numbered: bool = False  # its importer numbers the sessions itself, of one turn each: no duplicates are possible
 
     @property
     def importer(self) -> Importer:
@@ -31,8 +32,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("claude-code", "claude_code", (".jsonl",), "session files of Claude Code"),
             Format("infercept", "infercept", (".json",), "the six-augmentation workload of InferCept and MARS"),
             Format("kv-cache-tester", "kv_cache_tester", (".json",), "sessions of kv-cache-tester"),
-            Format("mooncake", "mooncake", (".jsonl",), "Mooncake's request traces"),
-            Format("azure", "azure", (".csv",), "Azure's LLM inference traces"),
+            Format("mooncake", "mooncake", (".jsonl",), "Mooncake's request traces", numbered=True),
+            Format("azure", "azure", (".csv",), "Azure's LLM inference traces", numbered=True),
             Format("otel", "otel", (".json", ".jsonl"), "OpenTelemetry spans of generative AI"),
         )
     }

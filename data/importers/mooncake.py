@@ -1,0 +1,51 @@
+"""Mooncake's request traces (JSON Lines): arrivals in milliseconds, lengths, and hashes of the prompt's blocks.
+
+Each request is a session of one turn, named by its number in the import. The block hashes do not prove more: a
+continuation shares its predecessor's whole blocks of prompt, but so does an answer asked for again or a question
+changed, and neither the last, partial block nor the output has a hash. (Of the 3,967 requests of the conversation
+trace that share all whole blocks of an earlier prompt, 426 are too short to continue it, and 449 prompts have several
+such successors.) What they do prove is that two prompts begin alike: requests whose first two blocks are equal share
+a split group. (The first block alone, a system prompt, is the same in every request of that trace.)
+Times count from the trace's beginning. When an answer began and ended is not told: those columns are null.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .lines import json_lines
+from .members import Member
+from .record import Context, Record
+
+_GROUP_BLOCKS = 2
+
+
+def import_records(members: Iterable[Member], context: Context) -> Iterator[Record]:
+    number = 0
+    for member in members:
+        for _, value in json_lines(member, context.problems):
+            row = _row(value)
+            if row is None:
+                cause = "no timestamp, input_length and output_length as numbers"
+                context.problems.skip(context.problems.position, cause)
+                continue
+            yield "turns", row | {"session_id": f"request-{number}"}
+            number += 1
+
+
+def _row(value: Any) -> dict[str, object] | None:
+    if not isinstance(value, dict):
+        return None
+    time_ms, prompt, output = (value.get(key) for key in ("timestamp", "input_length", "output_length"))
+    if not isinstance(time_ms, int | float) or not isinstance(prompt, int) or not isinstance(output, int):
+        return None
+    blocks = value.get("hash_ids")
+    group = None
+    if isinstance(blocks, list) and blocks:
+        group = "blocks-" + "-".join(str(block) for block in blocks[:_GROUP_BLOCKS])
+    return {
+        "turn": 0,
+        "split_group": group,
+        "arrival_s": time_ms / 1000,
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+    }

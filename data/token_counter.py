@@ -1,0 +1,56 @@
+"""How many tokens a text has: exactly, with a model's tokenizer.json, or as an estimate."""
+
+from pathlib import Path
+
+BYTES_PER_TOKEN = 4  # of UTF-8; the usual rule for English text and code
+
+
+class TokenCounterError(ValueError):
+    """A tokenizer file is unusable; the message names the file, the cause and the remedy."""
+
+
+class EstimatedTokens:
+    """A token for every BYTES_PER_TOKEN bytes, rounded up: no more than a rule of thumb, and no ids."""
+
+    exact = False
+
+    def __init__(self) -> None:
+        self.counted_texts = 0
+
+    def count(self, text: str) -> int:
+        self.counted_texts += 1
+        return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+    def ids(self, text: str) -> list[int]:  # noqa: ARG002  the counter's protocol
+        return []
+
+
+class ExactTokens:
+    """Counts and ids of a `tokenizer.json`, without special tokens. Raises TokenCounterError for an unusable file."""
+
+    exact = True
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer
+
+        if not path.is_file():
+            raise TokenCounterError(f"{path}: no such file; name a model's tokenizer.json")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no narrower class
+            cause = " ".join(str(error).split())
+            raise TokenCounterError(f"{path}: no usable tokenizer: {cause}; name a model's tokenizer.json") from error
+        self.counted_texts = 0
+
+    def count(self, text: str) -> int:
+        return len(self.ids(text))
+
+    def ids(self, text: str) -> list[int]:
+        self.counted_texts += 1
+        found: list[int] = self._tokenizer.encode(_encodable(text), add_special_tokens=False).ids
+        return found
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, which JSON may hold and UTF-8 may not, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

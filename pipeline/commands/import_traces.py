@@ -1,0 +1,58 @@
+"""`augserve import FORMAT PATH… --out DIR`: traces of another format as the three tables."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...data.importers.formats import FORMATS
+from ...data.importers.summary import ImportSummary
+from ...data.token_counter import BYTES_PER_TOKEN
+from ..imports import import_traces
+
+_TOOLS_SHOWN = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    formats = ", ".join(f"{entry.name} ({entry.meaning})" for entry in FORMATS.values())
+    parser.add_argument("format", metavar="FORMAT", help=formats)
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="file, folder, or .tar, .xz, .gz of either")
+    parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="new folder for the three tables")
+    parser.add_argument("--source", metavar="NAME", help="name of the set (default: the format's)")
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", type=Path, help="tokenizer.json to count text with (default: an estimate)"
+    )
+    parser.add_argument("--strict", action="store_true", help="fail at the first malformed record")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    summary = import_traces(
+        arguments.format, arguments.paths, arguments.out, arguments.source, arguments.tokenizer, arguments.strict
+    )
+    print(*_lines(summary, arguments.out), sep="\n")
+
+
+def _lines(summary: ImportSummary, out: Path) -> Iterator[str]:
+    yield (
+        f"{out}: {summary.turns:,} turns of {summary.sessions:,} sessions, "
+        f"{summary.tool_calls:,} tool calls, {summary.steps:,} steps"
+    )
+    if summary.start_s is not None and summary.end_s is not None:
+        yield f"span: {summary.end_s - summary.start_s:,.1f} s"
+    if summary.counted_texts:
+        how = "counted with the tokenizer" if summary.exact_tokens else f"ESTIMATED, {BYTES_PER_TOKEN} bytes a token"
+        yield f"tokens of text: {how}"
+    if summary.tools:
+        yield f"{'tool':<28} {'calls':>9} {'p50 s':>10} {'p90 s':>10} {'max s':>10}"
+    for tool, found in list(summary.tools.items())[:_TOOLS_SHOWN]:
+        yield f"{tool:<28} {found.count:>9,} {found.p50_s:>10.4g} {found.p90_s:>10.4g} {found.max_s:>10.4g}"
+    if len(summary.tools) > _TOOLS_SHOWN:
+        yield f"… and {len(summary.tools) - _TOOLS_SHOWN} more tools"
+    for cause, count in summary.left_out.items():
+        yield f"by rule: {cause}: {count:,}"
+    for cause, count in summary.skipped.items():
+        yield f"skipped: {cause}: {count:,}"
+    if summary.named:
+        yield "the first skipped:"
+    yield from (f"  {problem}" for problem in summary.named)
+    if not summary.skipped:
+        yield "skipped: nothing"

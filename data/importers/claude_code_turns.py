@@ -80,6 +80,7 @@ class Conversation:
 
     def _hear(self, entry: Entry) -> Iterator[Record]:
         if entry.compacted:
+            yield from self._end_turn()
             self._context_tokens = 0
         self._asked_s = entry.at_s if self._asked_s is None else max(self._asked_s, entry.at_s)
         self._context_tokens += self._tokens.count(entry.text) if entry.text else 0

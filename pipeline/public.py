@@ -1,10 +1,10 @@
 """Stage `public`: those public sets that are here, verified and imported into the three tables."""
 
-import dataclasses
 import logging
 from pathlib import Path
 
 from ..data.atomic import replace_folder, write_json
+from .imports import import_traces
 from .params import load_params
 from .public_sets import PublicSet, present_files
 from .sources import PUBLIC_TRACES, DataParams, public_sources
@@ -41,10 +41,18 @@ def main() -> None:
 
 
 def _import(public: PublicSet, files: list[Path], folder: Path) -> dict[str, object]:
-    from .imports import import_traces
-
-    summary = import_traces(public.format, files, folder, public.name, TOKENIZER, strict=False)
-    return dataclasses.asdict(summary)
+    summary = import_traces(public.format, files, folder, public.name, TOKENIZER)
+    if summary.skipped:
+        count = sum(summary.skipped.values())
+        logger.warning("%s: %d malformed records skipped, first: %s", public.name, count, summary.named[0])
+    return {
+        "turns": summary.turns,
+        "tool_calls": summary.tool_calls,
+        "sessions": summary.sessions,
+        "counted_texts": summary.counted_texts,
+        "skipped": dict(summary.skipped),
+        "left_out": dict(summary.left_out),
+    }
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """What is remembered of a session between its turns. Training replays it, serving keeps it live."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .feature import bucket
-from .series import NAN, Running
+from .series import NAN, RecentLog, Running
 
 TOOL_BUCKETS = 16
 MAX_CALLS = 256
 """Different calls (tool and head) of a session that are told apart; names come from callers."""
 
-CallKey = tuple[str | None, str | None]
+CallKey = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class SessionHistory:
     """A session's past at one moment: it holds nothing that is known only later."""
 
     tenant: str | None = None
-    first_prompt_tokens: int | None = None
+    first_prompt_log2: float = NAN  # to half an octave
     prompt_tokens: int = 0  # of the last finished turn
     context_tokens: int = 0  # prompt and output of the last finished turn
     new_tokens: float = NAN  # prompt tokens of the last finished turn beyond the context before it
     output_tokens: Running = field(default_factory=Running)
+    recent_output: RecentLog = field(default_factory=lambda: RecentLog(recent=0.3))
     pause_s: Running = field(default_factory=Running)  # from a turn's end to the next arrival
     last_tool: str | None = None
     last_head: str | None = None
@@ -41,17 +43,20 @@ class SessionHistory:
     same_tool_turns: int = 0  # how many times running the last tool was the last
     last_calls: int = 0  # made at once by the last turn, as far as told
     calls: int = 0  # of the whole session
+    argument_bytes: int = 0  # of all these, as far as told
     call_s: dict[CallKey, Running] = field(default_factory=dict)  # by tool, and by tool and head
+    tool_turns: list[float] = field(default_factory=lambda: [NAN] * TOOL_BUCKETS)  # the turn of each tool's last call
     tool_counts: list[int] = field(default_factory=lambda: [0] * TOOL_BUCKETS)
     tools: set[str] = field(default_factory=set)
 
     def turn_finished(self, prompt_tokens: int, output_tokens: int) -> None:
-        if self.first_prompt_tokens is None:
-            self.first_prompt_tokens = prompt_tokens
+        if not self.output_tokens.count:
+            self.first_prompt_log2 = round(2 * math.log2(max(prompt_tokens, 1))) / 2
         self.new_tokens = prompt_tokens - self.context_tokens
         self.prompt_tokens = prompt_tokens
         self.context_tokens = prompt_tokens + output_tokens
         self.output_tokens.add(float(output_tokens))
+        self.recent_output.add(float(output_tokens))
 
     def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
         """Note the end of a pause, and the calls made in it: several where the turn made them at once, none where
@@ -65,9 +70,12 @@ class SessionHistory:
         self.last_calls = len(calls)
         self.calls += len(calls)
         for call in calls:
+            self.argument_bytes += call.argument_bytes or 0
             if call.tool is None:
                 continue
-            self.tool_counts[bucket(call.tool, TOOL_BUCKETS)] += 1
+            at = bucket(call.tool, TOOL_BUCKETS)
+            self.tool_counts[at] += 1
+            self.tool_turns[at] = self.output_tokens.count
             if len(self.tools) < MAX_CALLS:
                 self.tools.add(call.tool)
             duration_s = own_duration_s(call, calls, pause_s)

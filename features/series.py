@@ -7,7 +7,6 @@ from typing import Generic, TypeVar
 
 NAN = math.nan
 RECENT = 0.1
-"""Weight of a new value in a recent mean, once ten values have been seen; before, all weigh alike."""
 MAX_NAMES = 4096
 """Names come from callers; beyond so many, the one not seen for longest is forgotten."""
 
@@ -42,6 +41,7 @@ class RecentLog:
     count: int = 0
     mean: float = NAN
     spread: float = NAN  # NaN until there are two values
+    recent: float = RECENT  # weight of a new value, once 1 / recent values have been seen; before, all weigh alike
 
     def add(self, value: float, floor: float = 1e-6) -> None:
         log = math.log(max(value, floor))
@@ -49,7 +49,7 @@ class RecentLog:
         if self.count == 1:
             self.mean = log
             return
-        weight = max(1 / self.count, RECENT)
+        weight = max(1 / self.count, self.recent)
         distance = log - self.mean
         self.spread = abs(distance) if self.count == 2 else self.spread + weight * (abs(distance) - self.spread)
         self.mean += weight * distance

@@ -16,11 +16,11 @@ class SharedHistory:
         self.call_s: RecentTable[tuple[str, str]] = RecentTable()  # by tool and head
         self.tool_s: RecentTable[str] = RecentTable()
         self.family_s: RecentTable[str] = RecentTable()
-        self.pair_s: RecentTable[tuple[str | None, str]] = RecentTable()  # by the tool before and the tool
         self.all_s = RecentLog()
         self.tenant_output: RecentTable[str] = RecentTable()
         self.after_tool_output: RecentTable[str | None] = RecentTable()  # by the tool whose result the turn read
         self.after_call_output: RecentTable[tuple[str, str]] = RecentTable()
+        self.after_pair_output: RecentTable[tuple[str | None, str]] = RecentTable()  # by the last two tools
         self.all_output = RecentLog()
 
     def turn_finished(self, session: SessionHistory, output_tokens: int) -> None:
@@ -28,20 +28,21 @@ class SharedHistory:
         value = float(output_tokens)
         self.all_output.add(value)
         self.after_tool_output.add(session.last_tool, value)
+        if session.last_tool is not None:
+            self.after_pair_output.add((session.tool_before_last, session.last_tool), value)
         if session.last_tool is not None and session.last_head is not None:
             self.after_call_output.add((session.last_tool, session.last_head), value)
         if session.tenant is not None:
             self.tenant_output.add(session.tenant, value)
 
-    def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float, before: str | None) -> None:
-        """Note the calls of a pause; `before` is the session's last tool before them."""
+    def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
+        """Note the calls of a pause."""
         for call in calls:
             duration_s = own_duration_s(call, calls, pause_s)
             if call.tool is None or duration_s is None:
                 continue
             self.all_s.add(duration_s)
             self.tool_s.add(call.tool, duration_s)
-            self.pair_s.add((before, call.tool), duration_s)
             family = tool_family(call.tool)
             if family is not None:
                 self.family_s.add(family, duration_s)

@@ -60,7 +60,6 @@ _SCALARS = (
     Feature("tool_spread", "log s", "mean deviation of these from their mean"),
     Feature("tool_count", "calls", "how many of these there were"),
     Feature("family_log_s", "log s", "recent duration of the tool's family (its server or package)"),
-    Feature("pair_log_s", "log s", "recent duration of this tool where it follows the session's last tool"),
     Feature("all_log_s", "log s", "recent duration of all tools"),
     Feature("hierarchy_log_s", "log s", "all tools → family → tool → tool and head: the most special that is known"),
     Feature("hierarchy_spread", "log s", "mean deviation, from the same hierarchy"),
@@ -69,11 +68,9 @@ TOOL_CALL_FEATURES = (
     *_SCALARS,
     *bucket_features("tool", TOOL_BUCKETS, "the tool"),
     *bucket_features("head", HEAD_BUCKETS, "the command word or first word of the arguments"),
-    *bucket_features("before", TOOL_BUCKETS, "the session's last tool before this call"),
 )
 _TOOL_AT = len(_SCALARS)
 _HEAD_AT = _TOOL_AT + TOOL_BUCKETS
-_BEFORE_AT = _HEAD_AT + HEAD_BUCKETS
 _BUCKETS = [0.0] * (len(TOOL_CALL_FEATURES) - _TOOL_AT)
 _NEVER = Running()  # a series without values; never added to
 
@@ -81,13 +78,11 @@ _NEVER = Running()  # a series without values; never added to
 def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: SharedHistory) -> NDArray[np.float32]:
     """Vector of shape (len(TOOL_CALL_FEATURES),), in their order; what is not known is NaN."""
     tool, head = facts.tool, facts.argument_head
-    before = session.tool_before_last if facts.expected else session.last_tool
     same_tool = same_call = _NEVER
-    by_tool = by_call = by_family = by_pair = UNSEEN
+    by_tool = by_call = by_family = UNSEEN
     if tool is not None:
         same_tool = session.call_s.get((tool, None), _NEVER)
         by_tool = shared.tool_s.of(tool)
-        by_pair = shared.pair_s.of((before, tool))
         family = tool_family(tool)
         if family is not None:
             by_family = shared.family_s.of(family)
@@ -120,7 +115,6 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
         by_tool.spread,
         by_tool.count,
         by_family.mean,
-        by_pair.mean,
         shared.all_s.mean,
         *fall_back(shared.all_s, by_family, by_tool, by_call),
     ]
@@ -129,6 +123,4 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
         row[_TOOL_AT + bucket(tool, TOOL_BUCKETS)] = 1.0
     if head is not None:
         row[_HEAD_AT + bucket(head, HEAD_BUCKETS)] = 1.0
-    if before is not None:
-        row[_BEFORE_AT + bucket(before, TOOL_BUCKETS)] = 1.0
     return np.array(row, np.float32)

@@ -50,7 +50,12 @@ _SCALARS = (
     Feature("last_calls", "calls", "tool calls that the session's last turn made at once"),
     Feature("same_tool_turns", "turns", "how many turns running the last tool was the same"),
     Feature("last_argument_bytes", "bytes", "size of the last call's arguments"),
-    Feature("first_prompt_tokens", "tokens", "prompt of the session's first finished turn"),
+    Feature("argument_bytes", "bytes", "size of the arguments of all the session's calls"),
+    Feature(
+        "first_prompt_log2",
+        "log2 tokens",
+        "prompt of the session's first finished turn, to half an octave: finer, it would be the session's fingerprint",
+    ),
     Feature("last_new_tokens", "tokens", "new prompt tokens of the session's last turn"),
     Feature("last_output_tokens", "tokens", "output of the session's last turn"),
     Feature("before_last_output_tokens", "tokens", "output of the turn before that"),
@@ -72,14 +77,18 @@ _SCALARS = (
         "recent output of turns that read a result of the same tool (and argument head), over all sessions",
     ),
     Feature("after_tool_spread", "log tokens", "mean deviation of these from their mean"),
+    Feature("session_output_log", "log tokens", "recent output of the session's turns"),
+    Feature("after_pair_output_log", "log tokens", "recent output of turns that the same two tools led to"),
 )
 TURN_FEATURES = (
     *_SCALARS,
     *bucket_features("last_tool", TOOL_BUCKETS, "the session's last tool"),
+    *bucket_features("since", TOOL_BUCKETS, "turns since the session's last call of a tool", "turns"),
     *bucket_features("used", TOOL_BUCKETS, "calls of a tool by the session", "calls"),
+    *bucket_features("last_head", TOOL_BUCKETS, "head of the session's last call's arguments"),
     *bucket_features("tail", TAIL_BUCKETS, "uni- and bigrams of the prompt's tail", "n-grams"),
 )
-TAIL_AT = len(_SCALARS) + 2 * TOOL_BUCKETS
+TAIL_AT = len(_SCALARS) + 4 * TOOL_BUCKETS
 _NO_TOOL = [0.0] * TOOL_BUCKETS
 _NO_TAIL = [NAN] * TAIL_BUCKETS
 
@@ -96,10 +105,6 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
     else:
         after_mean, after_spread = fall_back(shared.all_output, after)
     recent = shared.all_output if session.tenant is None else shared.tenant_output.of(session.tenant)
-    last_tool = _NO_TOOL
-    if tool is not None:
-        last_tool = _NO_TOOL.copy()
-        last_tool[bucket(tool, TOOL_BUCKETS)] = 1.0
     row = [
         prompt_tokens,
         prompt_tokens - context_tokens,
@@ -115,7 +120,8 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
         session.last_calls,
         session.same_tool_turns,
         _known(session.last_argument_bytes),
-        _known(session.first_prompt_tokens),
+        session.argument_bytes,
+        session.first_prompt_log2,
         session.new_tokens,
         outputs.last,
         outputs.before_last,
@@ -129,9 +135,14 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
         (recent if recent.count else shared.all_output).mean,
         after_mean,
         after_spread,
+        session.recent_output.mean,
+        NAN if tool is None else shared.after_pair_output.of((session.tool_before_last, tool)).mean,
     ]
-    row += last_tool
+    row += _NO_TOOL if tool is None else _one(tool)
+    count = outputs.count
+    row += [count - at for at in session.tool_turns]
     row += session.tool_counts
+    row += _NO_TOOL if session.last_head is None else _one(session.last_head)
     row += _NO_TAIL if facts.tail is None else facts.tail
     return np.array(row, np.float32)
 
@@ -158,3 +169,9 @@ _SHIFT = np.uint32(32 - (TAIL_BUCKETS - 1).bit_length())
 
 def _known(value: float | None) -> float:
     return NAN if value is None else value
+
+
+def _one(name: str) -> list[float]:
+    row = _NO_TOOL.copy()
+    row[bucket(name, TOOL_BUCKETS)] = 1.0
+    return row

@@ -1,19 +1,6 @@
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from augserve.features.history import RunningMean, SessionHistory, ToolHistory
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
-def test_a_running_mean_is_the_mean(values: list[float]) -> None:
-    running = RunningMean()
-    for value in values:
-        running.add(value)
-    assert running.count == len(values)
-    assert running.last == values[-1]
-    assert math.isclose(running.mean, sum(values) / len(values), rel_tol=1e-9, abs_tol=1e-6)
+from augserve.features.history import MAX_CALLS, ReturnedCall, SessionHistory
 
 
 def test_an_empty_history_knows_nothing() -> None:
@@ -21,19 +8,37 @@ def test_an_empty_history_knows_nothing() -> None:
     assert session.context_tokens == 0
     assert session.last_tool is None
     assert math.isnan(session.output_tokens.last)
-    assert math.isnan(ToolHistory().log_duration_s("sql"))
-    assert math.isnan(ToolHistory().log_duration_s(None))
+    assert math.isnan(session.pause_s.mean)
+    assert math.isnan(session.first_prompt_log2)
 
 
-def test_a_tool_remembers_recent_durations_on_log_scale() -> None:
-    tools = ToolHistory(weight=0.5)
-    tools.add("sql", 1.0)
-    tools.add("sql", math.e**2)
-    tools.add("python", 5.0)
-    assert math.isclose(tools.log_duration_s("sql"), 1.0)
+def test_a_single_call_without_a_time_of_its_own_lasted_as_long_as_the_pause() -> None:
+    session = SessionHistory()
+    session.calls_returned([ReturnedCall("bash", None, 40, "git")], 2.5)
+    assert session.call_s["bash", None].last == session.call_s["bash", "git"].last == 2.5
+    assert (session.last_tool, session.last_head, session.last_calls) == ("bash", "git", 1)
 
 
-def test_a_duration_of_zero_stays_finite() -> None:
-    tools = ToolHistory()
-    tools.add("sql", 0.0)
-    assert math.isfinite(tools.log_duration_s("sql"))
+def test_of_calls_made_at_once_only_those_timed_by_themselves_have_a_duration() -> None:
+    session = SessionHistory()
+    session.calls_returned([ReturnedCall("bash", 1.0), ReturnedCall("read")], 2.5)
+    assert session.call_s["bash", None].last == 1.0
+    assert ("read", None) not in session.call_s
+    assert (session.last_calls, session.calls, len(session.tools)) == (2, 2, 2)
+    assert session.pause_s.last == 2.5
+
+
+def test_a_pause_of_which_nothing_is_told_has_no_tool() -> None:
+    session = SessionHistory()
+    session.calls_returned([ReturnedCall("bash")], 1.0)
+    session.calls_returned([], 30.0)
+    assert (session.last_tool, session.tool_before_last, session.last_calls) == (None, "bash", 0)
+    assert session.calls == 1
+    assert session.pause_s.total == 31.0
+
+
+def test_what_a_session_remembers_is_bounded() -> None:
+    session = SessionHistory()
+    for number in range(2 * MAX_CALLS):
+        session.calls_returned([ReturnedCall(f"tool-{number}", None, 1, "head")], 1.0)
+    assert len(session.call_s) == len(session.tools) == MAX_CALLS

@@ -1,0 +1,49 @@
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.features.series import RecentLog, RecentTable, Running
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
+def test_a_running_series_knows_mean_greatest_and_the_last_two(values: list[float]) -> None:
+    running = Running()
+    for value in values:
+        running.add(value)
+    assert running.count == len(values)
+    assert (running.before_last, running.last) == (values[-2], values[-1])
+    assert running.greatest == max(values)
+    assert math.isclose(running.mean, sum(values) / len(values), rel_tol=1e-9, abs_tol=1e-6)
+
+
+def test_a_recent_log_weighs_all_alike_while_they_are_few() -> None:
+    series = RecentLog()
+    for value in (1.0, math.e, math.e**2):
+        series.add(value)
+    assert math.isclose(series.mean, 1.0)
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=50))
+def test_a_recent_log_stays_between_least_and_greatest(values: list[float]) -> None:
+    series = RecentLog()
+    for value in values:
+        series.add(value)
+    logs = [math.log(max(value, 1e-6)) for value in values]
+    assert min(logs) - 1e-9 <= series.mean <= max(logs) + 1e-9
+    assert math.isnan(series.spread) == (len(values) == 1)
+
+
+def test_a_change_shows_after_many_values() -> None:
+    series = RecentLog()
+    for value in [1.0] * 1000 + [100.0] * 30:
+        series.add(value)
+    assert series.mean > 0.9 * math.log(100)
+
+
+def test_a_table_forgets_the_name_not_seen_for_longest() -> None:
+    table: RecentTable[str] = RecentTable(max_names=2)
+    for name in ("a", "b", "a", "c"):
+        table.add(name, 1.0)
+    assert (table.of("a").count, table.of("b").count, table.of("c").count) == (2, 0, 1)
+    assert len(table) == 2

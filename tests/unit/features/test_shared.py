@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from augserve.features.history import ReturnedCall, SessionHistory
+from augserve.features.series import UNSEEN, RecentLog
+from augserve.features.shared import SharedHistory, fall_back, tool_family
+
+
+def log_of(*values: float) -> RecentLog:
+    series = RecentLog()
+    for value in values:
+        series.add(value)
+    return series
+
+
+@pytest.mark.parametrize(
+    ("tool", "family"),
+    [
+        ("mcp__github__create_issue", "github"),
+        ("github__create_issue", "github"),
+        ("browser.click", "browser"),
+        ("fs/read", "fs"),
+        ("Bash", None),
+        ("mcp__", None),
+        ("__init__", None),
+        ("", None),
+    ],
+)
+def test_a_name_tells_the_family(tool: str, family: str | None) -> None:
+    assert tool_family(tool) == family
+
+
+def test_a_call_teaches_every_level() -> None:
+    shared = SharedHistory()
+    shared.calls_returned([ReturnedCall("mcp__fs__read", None, 9, "cat")], 2.0)
+    shared.calls_returned([ReturnedCall("mcp__fs__write", 4.0)], 9.0)
+    assert math.isclose(shared.family_s.of("fs").mean, (math.log(2) + math.log(4)) / 2)
+    assert math.isclose(shared.tool_s.of("mcp__fs__write").mean, math.log(4))
+    assert shared.call_s.of(("mcp__fs__read", "cat")).count == 1
+    assert shared.all_s.count == 2
+
+
+def test_calls_made_at_once_without_times_teach_nothing() -> None:
+    shared = SharedHistory()
+    shared.calls_returned([ReturnedCall("a"), ReturnedCall("b")], 2.0)
+    shared.calls_returned([], 2.0)
+    assert shared.all_s.count == 0
+
+
+def test_an_output_teaches_its_tenant_and_what_it_followed() -> None:
+    shared, session = SharedHistory(), SessionHistory(tenant="acme")
+    session.calls_returned([ReturnedCall("bash", None, 9, "git")], 1.0)
+    shared.turn_finished(session, 100)
+    for series in (
+        shared.all_output,
+        shared.tenant_output.of("acme"),
+        shared.after_tool_output.of("bash"),
+        shared.after_call_output.of(("bash", "git")),
+    ):
+        assert math.isclose(series.mean, math.log(100))
+    assert shared.tenant_output.of("other") is UNSEEN
+
+
+def test_falling_back_gives_the_general_where_nothing_special_is_known() -> None:
+    mean, spread = fall_back(log_of(1.0, math.e), UNSEEN, UNSEEN)
+    assert math.isclose(mean, 0.5)
+    assert math.isfinite(spread)
+    assert all(math.isnan(value) for value in fall_back(UNSEEN, UNSEEN))
+
+
+def test_the_more_a_special_level_has_seen_the_less_the_general_counts() -> None:
+    general, few, many = log_of(*[1.0] * 50), log_of(math.e**4), log_of(*[math.e**4] * 60)
+    assert 0 < fall_back(general, few)[0] < 2 < 3.5 < fall_back(general, many)[0] < 4

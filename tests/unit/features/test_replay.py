@@ -6,16 +6,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.history import SessionHistory, ToolHistory
-from augserve.features.replay import PastCall, PastTurn, Replayed, replay
-from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
+from augserve.features.history import ReturnedCall, SessionHistory
+from augserve.features.replay import PastCall, PastPause, PastTurn, Replayed, replay
+from augserve.features.shared import SharedHistory
+from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, expected_call, tool_call_features
 from augserve.features.turn import TURN_FEATURES, TurnFacts, turn_features
 
 TOOL_LOG = [part.name for part in TOOL_CALL_FEATURES].index("tool_log_s")
 
 
+def facts(prompt_tokens: int, turn: int, tail: list[int] | None = None) -> TurnFacts:
+    return TurnFacts(prompt_tokens, turn, 256, 0.7, 1.0, False, 2, tail or [0] * 32)
+
+
 def sessions(seed: int, count: int = 6) -> list[PastTurn]:
-    """Sessions that overlap in time and share their tools."""
+    """Sessions that overlap in time and share their tools and tenants; some turns call several tools at once."""
     draw = random.Random(seed)
     turns = []
     for index in range(count):
@@ -23,12 +28,18 @@ def sessions(seed: int, count: int = 6) -> list[PastTurn]:
         for turn in range(length := draw.randint(1, 5)):
             prompt = context + draw.randint(1, 40)
             output = draw.randint(1, 60)
-            facts = TurnFacts(prompt, turn, 256, 0.7, False, 2, [draw.randint(0, 999) for _ in range(5)])
-            finish_s, duration_s = now_s + output * 0.02, draw.uniform(0.01, 2)
-            tool = draw.choice(["sql", "python", None])
-            call = PastCall(tool, finish_s + duration_s, duration_s) if turn + 1 < length else None
-            turns.append(PastTurn(f"session-{index}", facts, now_s, finish_s, output, call))
-            now_s, context = finish_s + duration_s, prompt + output
+            finish_s, pause_s = now_s + output * 0.02, draw.uniform(0.01, 2)
+            calls = tuple(
+                PastCall(draw.choice(["sql", "python"]), pause_s, 1, draw.randint(1, 9), draw.choice(["a", "b", None]))
+                for _ in range(draw.randint(0, 3))
+            )
+            pause = PastPause(finish_s + pause_s, pause_s, calls) if turn + 1 < length else None
+            tail = [draw.randint(0, 3) for _ in range(32)]
+            tenant = draw.choice([None, "acme"])
+            turns.append(
+                PastTurn(f"session-{index}", facts(prompt, turn, tail), now_s, finish_s, output, pause, tenant)
+            )
+            now_s, context = finish_s + pause_s, prompt + output
     return turns
 
 
@@ -40,11 +51,11 @@ def change_future(turn: PastTurn, now_s: float, draw: random.Random) -> PastTurn
     """The same turn with everything that is not known at `now_s` drawn anew."""
     if turn.finish_s is None or turn.finish_s > now_s:
         later = now_s + draw.uniform(0.01, 9)
-        call = None if draw.random() < 0.3 else PastCall("other", later + 1, 99.0)
-        return dataclasses.replace(turn, finish_s=later, output_tokens=draw.randint(1, 999), call=call)
-    if turn.call is not None and turn.call.return_s > now_s:
-        changed = dataclasses.replace(turn.call, tool="other", duration_s=77.0, return_s=now_s + draw.uniform(0.01, 9))
-        return dataclasses.replace(turn, call=changed)
+        pause = None if draw.random() < 0.3 else PastPause(later + 1, 99.0, (PastCall("other", 99.0, timed=True),))
+        return dataclasses.replace(turn, finish_s=later, output_tokens=draw.randint(1, 999), pause=pause)
+    if turn.pause is not None and turn.pause.return_s > now_s:
+        calls = tuple(dataclasses.replace(call, tool="other", duration_s=77.0) for call in turn.pause.calls)
+        return dataclasses.replace(turn, pause=PastPause(now_s + draw.uniform(0.01, 9), 77.0, calls))
     return turn
 
 
@@ -65,59 +76,66 @@ def test_no_feature_knows_what_comes_later(seed: int, pick: int) -> None:
 @given(seed=st.integers(0, 10_000), pick=st.integers(0, 10_000))
 def test_a_call_knows_no_duration_at_its_start_that_was_measured_later(seed: int, pick: int) -> None:
     turns = sessions(seed, count=8)
-    calling = [turn for turn in turns if turn.call is not None and turn.finish_s is not None]
+    calling = [turn for turn in turns if turn.pause is not None]
     if not calling:
         return
     chosen = calling[pick % len(calling)]
     assert chosen.finish_s is not None
+    assert chosen.pause is not None
     now_s, key = chosen.finish_s, (chosen.session_id, chosen.facts.turn)
     draw = random.Random(pick)
-    other = [turn if turn is chosen else change_future(turn, now_s, draw) for turn in turns if turn.arrival_s <= now_s]
+    slower = [dataclasses.replace(call, duration_s=55.0) for call in chosen.pause.calls]
+    changed = dataclasses.replace(chosen, pause=PastPause(chosen.pause.return_s + 9, 55.0, tuple(slower)))
+    other = [
+        changed if turn is chosen else change_future(turn, now_s, draw) for turn in turns if turn.arrival_s <= now_s
+    ]
     before, after = by_turn(list(replay(turns)))[key].call_features, by_turn(list(replay(other)))[key].call_features
-    assert before is not None
-    assert after is not None
+    assert len(before) == len(after) == max(len(chosen.pause.calls), 1)
     np.testing.assert_array_equal(before, after)
 
 
 def test_replay_says_what_a_live_table_would() -> None:
     """One session, worked by hand with the calls that serving makes."""
-    first = TurnFacts(100, 0, 256, 0.7, False, 2, [1, 2, 3])
-    second = TurnFacts(150, 1, 256, 0.7, False, 2, [4, 5])
-    call = PastCall("sql", 3.0, 1.5, 1, 20, "select")
-    turns = [PastTurn("a", second, 3.0, 4.0, 10), PastTurn("a", first, 0.0, 1.5, 30, call)]
+    first, second = facts(100, 0, [1] * 32), facts(150, 1)
+    call = PastCall("sql", 1.5, 1, 20, "select")
+    pause = PastPause(3.0, 1.5, (call,))
+    turns = [PastTurn("a", second, 3.0, 4.0, 10), PastTurn("a", first, 0.0, 1.5, 30, pause)]
     one, two = replay(turns)
-    session, tools = SessionHistory(), ToolHistory()
-    np.testing.assert_array_equal(one.turn_features, turn_features(first, session, tools))
+    session, shared = SessionHistory(), SharedHistory()
+    np.testing.assert_array_equal(one.turn_features, turn_features(first, session, shared))
     np.testing.assert_array_equal(
-        one.expected_call_features, tool_call_features(ToolCallFacts(None, 0), session, tools)
+        one.expected_call_features, tool_call_features(expected_call(session, 0), session, shared)
     )
     session.turn_finished(100, 30)
-    expected = tool_call_features(ToolCallFacts("sql", 0, 1, 20, "select"), session, tools)
-    assert one.call_features is not None
-    np.testing.assert_array_equal(one.call_features, expected)
-    session.tool_returned("sql", 1.5)
-    tools.add("sql", 1.5)
-    np.testing.assert_array_equal(two.turn_features, turn_features(second, session, tools))
+    shared.turn_finished(session, 30)
+    expected = tool_call_features(ToolCallFacts("sql", 0, 1, 20, "select", calls=1), session, shared)
+    np.testing.assert_array_equal(one.call_features, [expected])
+    returned = [ReturnedCall("sql", None, 20, "select")]
+    shared.calls_returned(returned, 1.5)
+    session.calls_returned(returned, 1.5)
+    np.testing.assert_array_equal(two.turn_features, turn_features(second, session, shared))
     assert two.last_tool == "sql"
-    assert two.call_features is None
+    assert two.call_features == ()
+
+
+def test_each_of_the_calls_made_at_once_has_its_row() -> None:
+    calls = (PastCall("sql", 1.0, timed=True), PastCall("python", 2.0, timed=True))
+    (one,) = replay([PastTurn("a", facts(100, 0), 0.0, 1.0, 30, PastPause(3.0, 2.0, calls))])
+    assert len(one.call_features) == 2
+    assert not np.array_equal(*one.call_features, equal_nan=True)
 
 
 def test_an_unfinished_turn_leaves_no_trace_in_its_session() -> None:
-    facts = TurnFacts(100, 0, 256, 0.7, False, 2, [])
-    turns = [PastTurn("a", facts, 0.0, None, 0), PastTurn("a", dataclasses.replace(facts, turn=1), 9.0, 10.0, 5)]
+    turns = [PastTurn("a", facts(100, 0), 0.0, None, 0), PastTurn("a", facts(100, 1), 9.0, 10.0, 5)]
     _, second = replay(turns)
     names = [part.name for part in TURN_FEATURES]
     assert np.isnan(second.turn_features[names.index("last_output_tokens")])
 
 
 def test_a_tool_is_known_over_sessions_once_it_returned() -> None:
-    facts = TurnFacts(10, 0, 256, 0.7, False, 2, [])
-    slow = PastTurn("a", facts, 0.0, 1.0, 5, PastCall("sql", 3.0, 2.0))
-    before = PastTurn("b", facts, 0.5, 2.9, 5, PastCall("sql", 9.0, 1.0))
-    after = PastTurn("c", facts, 0.5, 3.1, 5, PastCall("sql", 9.0, 1.0))
+    slow = PastTurn("a", facts(10, 0), 0.0, 1.0, 5, PastPause(3.0, 2.0, (PastCall("sql", 2.0),)))
+    before = PastTurn("b", facts(10, 0), 0.5, 2.9, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))
+    after = PastTurn("c", facts(10, 0), 0.5, 3.1, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))
     found = by_turn(list(replay([slow, before, after])))
-    unseen, seen = found["b", 0].call_features, found["c", 0].call_features
-    assert unseen is not None
-    assert seen is not None
-    assert np.isnan(unseen[TOOL_LOG])
-    assert np.isclose(seen[TOOL_LOG], np.log(2.0))
+    assert np.isnan(found["b", 0].call_features[0][TOOL_LOG])
+    assert np.isclose(found["c", 0].call_features[0][TOOL_LOG], np.log(2.0))

@@ -33,7 +33,7 @@ def import_traces(
     """
     chosen = format_named(format_name)
     _check_output(out)
-    total_bytes = size_bytes(paths)
+    total_bytes = size_bytes(paths, chosen.suffixes)
     tokens = EstimatedTokens() if tokenizer is None else ExactTokens(tokenizer)
     problems = Problems(strict)
     context = Context(problems, tokens, lambda ids: [int(count) for count in tail_counts(ids)])

@@ -96,6 +96,7 @@ def _sessions(member: Member, context: Context) -> Iterator[_Session | None]:
     import ijson  # type: ignore[import-untyped]  # of the train extra: not beside a bare runtime
 
     problems = context.problems
+    problems.position = member.name
     try:
         for session_id, segments in ijson.kvitems(member.stream, "", use_float=True):
             problems.position = f"{member.name}: session {session_id!r}"
@@ -105,8 +106,7 @@ def _sessions(member: Member, context: Context) -> Iterator[_Session | None]:
                 problems.skip(problems.position, str(error))
                 yield None
     except (ijson.JSONError, UnicodeDecodeError):
-        where = problems.position or member.name
-        problems.skip(f"after {where}", "not valid JSON from here on: the rest of the file")
+        problems.skip(f"after {problems.position}", "not valid JSON: the rest of the file")
 
 
 def _session(session_id: str, segments: Any, position: str, context: Context) -> _Session:
@@ -133,14 +133,22 @@ def _segment(part: Mapping[str, Any], context: Context) -> _Segment:
     else:
         prompt_tokens = _count(part, "prompt_tokens")
     output_tokens = _tokens(part, "completion", "completion_tokens", context)
-    result_tokens = None
-    if api_s is not None and (part.get("api_token") is not None or "api_token_length" in part):
-        result_tokens = _tokens(part, "api_token", "api_token_length", context)
+    result_tokens = None if api_s is None else _result_tokens(part, context)
     return _Segment(prompt_tokens, output_tokens, api_s, result_tokens, tail_counts)
 
 
 def _tokens(part: Mapping[str, Any], text: str, count: str, context: Context) -> int:
     return context.tokens.count(part[text]) if isinstance(part.get(text), str) else _count(part, count)
+
+
+def _result_tokens(part: Mapping[str, Any], context: Context) -> int | None:
+    """Length of what the tool returned. The published file has negative ones, where a context was full: not known."""
+    length = part.get("api_token_length")
+    if isinstance(length, int) and length < 0:
+        context.problems.note("results of negative length (api_token_length): taken as not known")
+        return None
+    known = isinstance(part.get("api_token"), str) or length is not None
+    return _tokens(part, "api_token", "api_token_length", context) if known else None
 
 
 def _count(part: Mapping[str, Any], name: str) -> int:

@@ -53,7 +53,7 @@ def open_members(
             if file.resolve() in seen:
                 raise ImportingError(f"{file}: given twice; name each path once")
             seen.add(file.resolve())
-            if file != path and not _wanted(file.name, (*suffixes, ".tar")):
+            if not _chosen(file, path, suffixes):
                 problems.note(f"files that are none of {', '.join(suffixes)}")
                 continue
             for member in _open(file, suffixes, problems, on_bytes or (lambda _: None)):
@@ -63,9 +63,9 @@ def open_members(
             raise ImportingError(f"{path}: holds no {' or '.join(suffixes)} file to import; correct the path")
 
 
-def size_bytes(paths: Sequence[Path]) -> int:
-    """Bytes on the disk, for a progress bar's total. Raises ImportingError for a missing path."""
-    return sum(file.stat().st_size for path in paths for file in _files(path))
+def size_bytes(paths: Sequence[Path], suffixes: Sequence[str]) -> int:
+    """Bytes on the disk that `open_members` will read. Raises ImportingError for a missing path."""
+    return sum(file.stat().st_size for path in paths for file in _files(path) if _chosen(file, path, suffixes))
 
 
 def _files(path: Path) -> list[Path]:
@@ -74,6 +74,10 @@ def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise ImportingError(f"{path}: no such file or folder; correct the path")
     return [path]
+
+
+def _chosen(file: Path, path: Path, suffixes: Sequence[str]) -> bool:
+    return file == path or _wanted(file.name, (*suffixes, ".tar"))
 
 
 def _wanted(name: str, suffixes: Sequence[str]) -> bool:
@@ -148,7 +152,8 @@ class _Watched(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return self._on_bytes is not None  # the file itself; compressed and archived ones would decompress again
+        # Only the file itself: compressed and archived ones would decompress from the start again.
+        return self._on_bytes is not None and bool(self._stream.seekable())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return int(self._stream.seek(offset, whence))

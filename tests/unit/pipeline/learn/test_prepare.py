@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from augserve.data.mix import augmentation_sessions
+from augserve.data.mix import MIX, augmentation_sessions
 from augserve.data.tokens import prompt_token_ids
 from augserve.data.traces import TraceError
 from augserve.features import feature
-from augserve.features.turn import TAIL_TOKENS, TURN_FEATURES
+from augserve.features.replay import replay
+from augserve.features.turn import TAIL_AT, TAIL_BUCKETS, TAIL_TOKENS, TURN_FEATURES, tail_counts
 from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
 from augserve.models.training_set import TrainingError, read_training_set
 from augserve.pipeline import prepare
+from augserve.pipeline.mix_turns import mix_turns
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.past import read_traces
 
@@ -31,7 +34,10 @@ def test_each_turn_and_call_becomes_its_rows(root: Path, make_rows: MakeRows) ->
     sets = {target.name: read_training_set(prepare.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
     gathered = {name: data.select(data.sources == "gathered") for name, data in sets.items()}
     assert sorted(gathered["output_length"].values) == sorted(row["output_tokens"] for row in turns)
-    assert sorted(gathered["tool_duration"].values) == sorted(2 * [row["duration_s"] for row in calls])
+    durations = sorted(2 * [row["duration_s"] for row in calls])  # of the call as made, and as expected at arrival
+    np.testing.assert_allclose(sorted(gathered["tool_duration"].values), durations, atol=1e-6)
+    calling = {(row["session_id"], row["turn"]) for row in calls}
+    assert gathered["ends_in_tool"].values.sum() == len(calling)
     lengths = [
         max(row["turn"] for row in turns if row["session_id"] == name) for name in {row["session_id"] for row in turns}
     ]
@@ -39,7 +45,7 @@ def test_each_turn_and_call_becomes_its_rows(root: Path, make_rows: MakeRows) ->
         left + 1 for last in lengths for left in range(last + 1)
     )
     rows = json.loads(prepare.METRICS.read_text())["rows"]["output_length"]
-    assert set(rows) == {"gathered", prepare.MIX}
+    assert set(rows) == {"gathered", MIX}
     assert set(rows["gathered"]) == {"train", "validation", "test"}
 
 
@@ -80,30 +86,108 @@ def test_rebuilt_features_leave_what_is_not_recorded_unknown(
     root: Path, make_rows: MakeRows, save_traces: SaveTraces
 ) -> None:
     turns, calls = make_rows(20)
-    turns[0]["max_tokens"] = None
+    turns[0] |= {"max_tokens": None, "tail_counts": [3] * TAIL_BUCKETS}
     save_traces(root / "data/traces/gathered", turns, calls)
-    recorded = read_traces([root / "data/traces/gathered"])
-    turn = next(
-        turn for turn in recorded if turn.past.session_id == turns[0]["session_id"] and not turn.past.facts.turn
-    )
-    row = dict(zip(NAMES, turn.known_features(np.zeros(len(NAMES), np.float32)).tolist(), strict=True))
-    unknown = {name for name, value in row.items() if np.isnan(value)}
-    assert unknown == {"max_tokens", "temperature", "structured"} | {name for name in NAMES if name.startswith("tail_")}
+    replayed = {
+        (one.past.session_id, one.past.facts.turn): one.turn_features
+        for one in replay(turn.past for turn in read_traces([root / "data/traces/gathered"]))
+    }
+    first, other = replayed[turns[0]["session_id"], 0], replayed[turns[-1]["session_id"], 0]
+    told = [NAMES.index(name) for name in ("max_tokens", "temperature", "top_p", "structured", "tools_offered")]
+    assert np.isnan(first[told]).tolist() == [True, True, True, True, False]
+    assert (first[TAIL_AT:] == 3).all()
+    assert np.isnan(other[TAIL_AT:]).all()
 
 
 def test_an_aborted_turn_teaches_no_length_and_its_session_no_end(
     root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
 ) -> None:
     turns, calls = make_rows(20)
-    last = max((row for row in turns if row["session_id"] == turns[0]["session_id"]), key=lambda row: row["turn"])
-    last["finish_reason"] = "abort"
+    session = turns[0]["session_id"]
+    max((row for row in turns if row["session_id"] == session), key=lambda row: row["turn"])["finish_reason"] = "abort"
     save_traces(root / "data/traces/gathered", turns, calls)
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
     lengths = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
     remaining = read_training_set(prepare.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
     assert len(lengths) == len(turns) - 1
-    assert turns[0]["session_id"] not in remaining.sessions.tolist()
+    assert remaining.censored[remaining.sessions == session].all()
+    assert not remaining.censored[remaining.sessions == "session-2"].any()
+
+
+def test_an_output_cut_at_its_limit_is_only_a_lower_bound(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    turns[0] |= {"finish_reason": "length", "output_tokens": 256}
+    turns[1] |= {"finish_reason": None, "output_tokens": 256}  # as many as max_tokens
+    save_traces(root / "data/traces/gathered", turns, calls)
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    lengths = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    assert lengths.values[lengths.censored].tolist() == [256, 256]
+    assert json.loads(prepare.METRICS.read_text())["censored_rows"]["output_length"] == {"gathered": 2}
+
+
+def test_calls_made_at_once_are_rows_of_their_own_and_one_pause(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    first = calls[0]
+    calls.append(first | {"call": 1, "tool": "python", "duration_s": first["duration_s"] / 2})
+    save_traces(root / "data/traces/gathered", turns, calls)
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION)
+    assert len(durations) == 2 * (len(calls) - 1) + 1
+    assert np.isclose(durations.values, first["duration_s"] / 2).sum() == 1
+    assert np.isclose(durations.values, first["duration_s"], atol=1e-6).sum() == 2
+
+
+def test_sets_of_single_turns_tell_nothing_of_sessions(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces
+) -> None:
+    turns, _ = make_rows(20)
+    save_traces(root / "data/traces/gathered", [row for row in turns if not row["turn"]], [])
+    prepare.main()
+    rows = json.loads(prepare.METRICS.read_text())["rows"]
+    assert "gathered" in rows["output_length"]
+    for target in ("session_remaining", "session_remaining_tokens", "ends_in_tool", "tool_duration"):
+        assert set(rows[target]) == {MIX}
+
+
+def test_sessions_of_one_split_group_are_in_one_part(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
+    turns, calls = make_rows(20)
+    for row in turns:
+        row["split_group"] = f"group {int(row['session_id'].removeprefix('session-')) // 4}"
+    save_traces(root / "data/traces/gathered", turns, calls)
+    prepare.main()
+    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    gathered = data.select(data.sources == "gathered")
+    parts: dict[int, set[str]] = {}
+    for session, part in zip(gathered.sessions.tolist(), gathered.parts.tolist(), strict=True):
+        parts.setdefault(int(session.removeprefix("session-")) // 4, set()).add(part)
+    assert len(parts) == 5
+    assert {len(found) for found in parts.values()} == {1}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_duration_that_is_no_number_is_named(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, value: float
+) -> None:
+    turns, calls = make_rows(20)
+    calls[3]["duration_s"] = value
+    save_traces(root / "data/traces/gathered", turns, calls)
+    with pytest.raises(TraceError, match=r"tool_calls\.parquet: column 'duration_s' .* holds NaN or infinity"):
+        prepare.main()
+    assert not prepare.TRAINING.exists()
+
+
+def test_a_call_that_is_there_twice_is_refused(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
+    turns, calls = make_rows(20)
+    save_traces(root / "data/traces/gathered", turns, [*calls, calls[0]])
+    with pytest.raises(TraceError, match=r"call 0 of turn 0 of session .* is there twice"):
+        prepare.main()
 
 
 def test_a_pause_without_a_recorded_call_is_a_call_of_an_unknown_tool(
@@ -120,11 +204,11 @@ def test_a_pause_without_a_recorded_call_is_a_call_of_an_unknown_tool(
 
 def test_generated_turns_have_the_tail_that_the_simulator_sends() -> None:
     for session in augmentation_sessions(5, 1.0, 3):
-        for index, past in enumerate(prepare.mix_turns(session)):
+        for index, turn in enumerate(mix_turns(session)):
             ids = prompt_token_ids(session, index)
-            assert past.facts.prompt_tokens == len(ids)
-            assert list(past.facts.tail_token_ids) == ids[-TAIL_TOKENS:]
-            assert past.output_tokens == session.turns[index].output_tokens
+            assert turn.past.facts.prompt_tokens == len(ids)
+            assert turn.past.facts.tail == tail_counts(ids[-TAIL_TOKENS:])
+            assert turn.past.output_tokens == session.turns[index].output_tokens
 
 
 def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) -> None:

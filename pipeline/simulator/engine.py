@@ -42,6 +42,7 @@ def build_scheduler(
     scheduler: type[AsyncScheduler],
     limits: EngineLimits,
     additional_config: dict[str, Any] | None = None,
+    prefix_caching: bool = True,
     **arguments: Any,
 ) -> AsyncScheduler:
     """A scheduler as vLLM starts it on an engine of these limits; `arguments` are the scheduler class's own.
@@ -56,7 +57,9 @@ def build_scheduler(
         )
     config = VllmConfig(
         model_config=_model_config(limits.max_model_len),
-        cache_config=CacheConfig(block_size=BLOCK_TOKENS, enable_prefix_caching=True, prefix_caching_hash_algo=HASH),
+        cache_config=CacheConfig(
+            block_size=BLOCK_TOKENS, enable_prefix_caching=prefix_caching, prefix_caching_hash_algo=HASH
+        ),
         scheduler_config=SchedulerConfig.default_factory(  # type: ignore[no-untyped-call]
             max_num_seqs=limits.max_num_seqs,
             max_num_batched_tokens=limits.max_num_batched_tokens,

@@ -223,7 +223,7 @@ def test_a_waiting_session_takes_less_than_two_kilobytes() -> None:
 
 
 FLAGS = st.booleans()
-WORDS = st.lists(st.integers(10, 12), max_size=20)
+WORDS = st.lists(st.integers(10, 12), max_size=7)  # too few to be taken for a rewritten output
 
 
 @settings(max_examples=300)
@@ -236,12 +236,14 @@ def test_sessions_are_never_merged(data: st.DataObject) -> None:
     histories: dict[str, list[int]] = {}
     running: dict[str, tuple[list[int], list[int] | None]] = {}
     for number in range(data.draw(st.integers(1, 40))):
-        if running and data.draw(FLAGS):
+        ends: bool = data.draw(FLAGS)
+        if running and ends:
             session = data.draw(st.sampled_from(sorted(running)))
             prompt, before = running.pop(session)
             output = [*data.draw(WORDS), END]
             past = past_of(prefix([*prompt, *output], block=block), len(prompt), None, None, stopped=True)
-            if data.draw(FLAGS) or before is None:
+            finished: bool = data.draw(FLAGS)
+            if finished or before is None:
                 linker.turn_finished(session, past)
                 histories[session] = [*prompt, *output]
             else:

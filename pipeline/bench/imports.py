@@ -1,7 +1,7 @@
 """Benchmark `imports`: seconds and peak memory of importing the public traces, and of a stream larger than memory.
 
-Each import is a process of its own, so that its peak is its own. The stream comes through a pipe: nothing of it is
-written to the disk but its import, which is removed.
+Each import is a process of its own, so that its peak is its own. The stream comes through standard input: nothing of it
+is written to the disk but its import, which is removed.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from ...data.atomic import write_json
 from ..stage import StageError, run_stage
@@ -66,11 +68,10 @@ def _public(folder: Path) -> Figures:
 
 
 def _stream(folder: Path, name: str, lines: Callable[[int], bytes], size_bytes: int) -> Figures:
-    pipe = folder / f"{name}.jsonl"
-    os.mkfifo(pipe)
     start = time.perf_counter()
-    process = subprocess.Popen(_command(name, pipe, folder / f"{name}-stream"))
-    with pipe.open("wb") as stream:
+    command = _command(name, Path("/dev/stdin"), folder / f"{name}-stream")
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # broken: the exit code says why
         for part in _until(lines, size_bytes):
             stream.write(part)
     peak_mb = _peak_mb(process)

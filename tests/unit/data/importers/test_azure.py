@@ -1,4 +1,6 @@
 import io
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +11,12 @@ from augserve.data.importers.record import Context
 from augserve.data.token_counter import EstimatedTokens
 
 HEADER = b"TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _zone_as_before() -> Iterator[None]:
+    yield
+    time.tzset()  # after the environment is restored
 
 
 def rows(content: bytes, problems: Problems) -> list[dict[str, object]]:
@@ -38,7 +46,12 @@ def test_a_row_is_a_session_of_one_turn() -> None:
         ("2023-11-16 18:15:46.5+0000", 0.5),
     ],
 )
-def test_timestamps_are_utc_to_the_microsecond(text: str, after_s: float) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_timestamps_are_utc_to_the_microsecond(
+    text: str, after_s: float, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
     assert timestamp_s(text) == pytest.approx(1700158546 + after_s, abs=1e-6)
 
 

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,16 @@ def test_the_calls_of_a_refused_turn_go_with_it(tmp_path: Path) -> None:
     problems = write(tmp_path, [turn(finish_s=1.0), call(), turn("other"), call("other")])
     assert problems.skipped == {"the clock goes backwards: finish before arrival": 1, "its turn was skipped": 1}
     assert [row["session_id"] for row in read_table(tmp_path, "tool_calls").to_pylist()] == ["other"]
+
+
+def test_memory_holds_one_batch_whatever_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "BATCH_ROWS", 10)
+    monkeypatch.setattr(writer, "BATCH_VALUES", 100)
+    records = [turn(number=number, features=[0.0] * (50 if number < 8 else 0)) for number in range(48)]
+    assert not write(tmp_path, records).skipped
+    groups = pq.ParquetFile(tmp_path / "turns.parquet").metadata
+    sizes = [groups.row_group(group).num_rows for group in range(groups.num_row_groups)]
+    assert sizes == [2, 2, 2, 2, 10, 10, 10, 10]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 4))))

@@ -1,7 +1,7 @@
 """The bundle: a folder with all that a deployment needs, verified as a whole before any of it is used.
 
-`manifest.json` (see manifest.py for the format's number and how to bump it), `scheduler.json` and one ONNX model a
-target and quantile: JSON and ONNX only, never a pickle.
+`manifest.json` (see manifest.py for the format's number and how to bump it), `scheduler.json`, one ONNX graph a feature
+set and `drift.json`: JSON and ONNX only, never a pickle.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.atomic import replace_folder
+from .drift import DRIFT_FILE, DriftReference
 from .manifest import BundleError, Manifest, vllm_range
 from .onnx_predictor import OnnxPredictor, PredictorError, model_files
 from .settings import SchedulerSettings, SettingsError
@@ -22,6 +23,7 @@ __all__ = ["Bundle", "BundleError", "Origin", "load_bundle", "write_bundle"]
 
 MANIFEST = "manifest.json"
 SETTINGS = "scheduler.json"
+_LEARNED = (*model_files(), DRIFT_FILE)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(onnx|json)")
 
 
@@ -30,6 +32,7 @@ class Bundle:
     manifest: Manifest
     settings: SchedulerSettings
     predictor: OnnxPredictor
+    drift: DriftReference
     version: str
     path: Path
 
@@ -64,7 +67,7 @@ def write_bundle(path: Path, models: Path, settings: SchedulerSettings, origin: 
     """
     vllm_range(origin.vllm_range)
     created = created.astimezone(UTC)
-    contents = {name: _read(models / name) for name in model_files()}
+    contents = {name: _read(models / name) for name in _LEARNED}
     contents[SETTINGS] = (json.dumps(settings.to_json(), indent=2, sort_keys=True) + "\n").encode()
     files = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     manifest = Manifest(
@@ -102,7 +105,8 @@ def _load(path: Path, vllm_version: str | None) -> Bundle:
         )
         raise BundleError(message) from error
     models = {name: contents[name] for name in model_files()}
-    return Bundle(manifest, settings, OnnxPredictor(models), manifest.version, path)
+    drift = DriftReference.parse(contents[DRIFT_FILE])
+    return Bundle(manifest, settings, OnnxPredictor(models), drift, manifest.version, path)
 
 
 def _check_names(path: Path, files: Mapping[str, str]) -> None:
@@ -110,7 +114,7 @@ def _check_names(path: Path, files: Mapping[str, str]) -> None:
     for name in files:
         if not _SAFE_NAME.fullmatch(name):
             raise BundleError(f"{MANIFEST} lists {name!r}, which is no plain .onnx or .json file name; {remedy}")
-    expected = {*model_files(), SETTINGS}
+    expected = {*_LEARNED, SETTINGS}
     if wrong := sorted(expected ^ set(files)):
         raise BundleError(
             f"{MANIFEST} {'does not list' if wrong[0] in expected else 'lists the unknown'} {wrong[0]}; {remedy}"

@@ -13,12 +13,13 @@ from packaging.version import InvalidVersion, Version
 from ..features import feature
 from .target import TARGETS
 
-FORMAT = 1
+FORMAT = 2
 """Number of the bundle's format. To bump it: raise the number with any change of the manifest's keys, of the set of
 files or of what they mean; write one line on the change below; keep a bundle of the old format under
 tests/unit/models/ with a test of what becomes of it (read on, or refused with the remedy).
 
-1: nine ONNX models (three targets, three quantiles), scheduler.json, manifest.json.
+1: nine ONNX models (three targets, three quantiles), scheduler.json, manifest.json. Refused: package again.
+2: one ONNX graph a feature set (turns.onnx, tool_calls.onnx) with all its targets, drift.json beside them.
 """
 _CHECKSUM = "checksum"
 

@@ -1,23 +1,26 @@
-"""XGBoost → ONNX, with what a model is in its metadata, and the proof that both say the same."""
+"""XGBoost → ONNX, with what the models are in its metadata, and the proof that both say the same."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxmltools
-import xgboost as xgb
-from onnxmltools.convert.common.data_types import FloatTensorType
+import onnx
+from onnx import TensorProto, helper
 
 from ..features import feature
-from .onnx_predictor import FEATURES_KEY, QUANTILE_KEY, TARGET_KEY, VERSION_KEY, OnnxPredictor
+from .fitted import FittedModels
+from .onnx_predictor import FEATURES_KEY, GRAPHS, INPUT, MODELS_KEY, VERSION_KEY, Graph, OnnxPredictor
 from .predictor import Rows
-from .quantile import QuantileModels
-from .target import QUANTILES, TOOL_DURATION, Target
+from .target import TOOL_DURATION, Target
+from .trees import ensemble
 
 TRAINING_KEY = "augserve.training"
-_OPSET = 15
+CALIBRATION_KEY = "augserve.calibration"
+_OPSETS = (("", 15), ("ai.onnx.ml", 3))
+_IR_VERSION = 8
+_OUTPUT = "margins"
 _EXTREMES = (0.0, -1.0, 1.0, 1e9, -1e9, float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny))
 
 
@@ -25,51 +28,61 @@ class ExportError(ValueError):
     """An exported model is not the same as the trained one; the message names the model and the difference."""
 
 
-def export_models(models: QuantileModels, folder: Path, training: Mapping[str, Any]) -> None:
-    """Write one ONNX file a quantile into `folder`: one model each, for a multi-quantile export is silently wrong."""
-    for name, quantile, booster in zip(models.target.model_names, QUANTILES, models.boosters, strict=True):
-        content = to_onnx(booster, models.target, quantile, training)
-        (folder / f"{name}.onnx").write_bytes(content)
+def export_models(models: Sequence[FittedModels], folder: Path, training: Mapping[str, Any]) -> None:
+    """Write one ONNX file a graph into `folder`. `training`: what each target's models were made with, by its name."""
+    of_target = {one.target.name: one for one in models}
+    for graph in GRAPHS:
+        parts = [of_target[target.name] for target in graph.targets]
+        summary = {target.name: training.get(target.name) for target in graph.targets}
+        (folder / graph.file).write_bytes(to_onnx(graph, parts, summary))
 
 
-def to_onnx(booster: xgb.Booster, target: Target, quantile: float, training: Mapping[str, Any]) -> bytes:
-    """A booster as ONNX: input (n, features) float32, output (n, 1) log of the target's unit."""
-    kind = FloatTensorType([None, len(target.features)])
-    model = onnxmltools.convert_xgboost(
-        booster, target.model_names[QUANTILES.index(quantile)], [("rows", kind)], target_opset=_OPSET
+def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str, Any]) -> bytes:
+    """All models of a graph as one tree ensemble: input (n, features) float32, output (n, models) float32."""
+    outputs = [pair for one in models for pair in zip(one.boosters, one.calibrations, strict=True)]
+    node = helper.make_node("TreeEnsembleRegressor", [INPUT], [_OUTPUT], domain="ai.onnx.ml", **ensemble(outputs))
+    given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, len(graph.features)])
+    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(outputs)])
+    model = helper.make_model(
+        helper.make_graph([node], graph.file.removesuffix(".onnx"), [given], [made]),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in _OPSETS],
+        ir_version=_IR_VERSION,
+        producer_name="augserve",
     )
+    onnx.checker.check_model(model)
     metadata = {
-        TARGET_KEY: target.name,
-        QUANTILE_KEY: str(quantile),
+        MODELS_KEY: json.dumps(graph.model_names),
         VERSION_KEY: str(feature.VERSION),
-        FEATURES_KEY: json.dumps([part.name for part in target.features]),
+        FEATURES_KEY: json.dumps([part.name for part in graph.features]),
         TRAINING_KEY: json.dumps(training, sort_keys=True),
+        CALIBRATION_KEY: json.dumps({name: rules for one in models for name, rules in one.offsets().items()}),
     }
-    for key, value in metadata.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+    helper.set_model_props(model, metadata)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def check_parity(models: QuantileModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:
+def check_parity(models: FittedModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:
     """Largest relative difference between XGBoost's and ONNX Runtime's predictions over `rows`.
 
     Raises ExportError where it exceeds `tolerance`.
     """
-    expected = models.predict(rows).astype(np.float64)
-    if models.target is TOOL_DURATION:
-        predicted = exported.tool_duration(rows)
-    else:
-        predicted = getattr(exported.turns(rows), models.target.name)
-    worst = np.max(np.abs(predicted - expected) / expected, axis=0, initial=0.0)
+    expected = _columns(models.predict(rows))
+    worst = np.max(np.abs(_columns(predicted(exported, models.target, rows)) - expected) / expected, axis=0, initial=0)
     if not np.all(worst <= tolerance):
-        column = int(np.argmax(worst))
-        name, difference = models.target.model_names[column], worst[column]
+        column = int(np.argmax(np.nan_to_num(worst, nan=np.inf)))
         raise ExportError(
-            f"{name}: ONNX and XGBoost differ by {difference:.1e} (relative), more than {tolerance:.0e}; "
-            "this pair of onnxmltools and xgboost is not usable, install the locked versions"
+            f"{models.target.model_names[column]}: ONNX and XGBoost differ by {worst[column]:.1e} (relative), more "
+            f"than {tolerance:.0e}; these releases of onnxruntime and xgboost do not fit, install the locked ones"
         )
     return float(worst.max())
+
+
+def predicted(exported: OnnxPredictor, target: Target, rows: Rows) -> Rows:
+    """What the exported models say of one target."""
+    if target is TOOL_DURATION:
+        return exported.tool_duration(rows)
+    answer: Rows = getattr(exported.turns(rows), target.name)
+    return answer
 
 
 def hard_rows(rows: Rows, seed: int) -> Rows:
@@ -80,3 +93,7 @@ def hard_rows(rows: Rows, seed: int) -> Rows:
     extreme = np.where(generator.random(rows.shape) < 0.3, chosen, rows)
     unknown = np.full((1, rows.shape[1]), np.nan)
     return np.concatenate((rows, missing, extreme, unknown), dtype=np.float32)
+
+
+def _columns(values: Rows) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return values.astype(np.float64).reshape(len(values), -1)

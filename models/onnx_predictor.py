@@ -1,19 +1,27 @@
-"""Prediction with ONNX Runtime: all that serving needs of the trained models."""
+"""Prediction with ONNX Runtime: all that serving needs of the trained models.
+
+A feature set has one graph with all its targets' models in it, so that one run answers everything for a batch.
+"""
 
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from ..features import feature
+from ..features.feature import Feature
+from ..features.tool_call import TOOL_CALL_FEATURES
+from ..features.turn import TURN_FEATURES
 from .predictor import Rows, TurnPredictions
 from .target import (
+    ENDS_IN_TOOL,
     OUTPUT_LENGTH,
-    QUANTILE_TARGETS,
     QUANTILES,
     SESSION_REMAINING,
     SESSION_REMAINING_TOKENS,
@@ -21,10 +29,10 @@ from .target import (
     Target,
 )
 
-TARGET_KEY = "augserve.target"
-QUANTILE_KEY = "augserve.quantile"
-FEATURES_KEY = "augserve.features"  # a JSON list of names, in the columns' order
+MODELS_KEY = "augserve.models"  # a JSON list of model names, in the order of the output's columns
+FEATURES_KEY = "augserve.features"  # a JSON list of names, in the input's columns' order
 VERSION_KEY = "augserve.features_version"
+INPUT = "rows"
 LOG_CEILING = 20.0  # no prediction above e^20: keeps exp finite whatever a model says
 
 
@@ -32,17 +40,35 @@ class PredictorError(ValueError):
     """A model file is unusable, or rows do not fit it; the message names the model, the cause and the remedy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The models that share a feature set, hence one ONNX file. Targets with quantiles come first."""
+
+    file: str
+    features: tuple[Feature, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def model_names(self) -> list[str]:
+        return [name for target in self.targets for name in target.model_names]
+
+
+TURNS = Graph("turns.onnx", TURN_FEATURES, (OUTPUT_LENGTH, SESSION_REMAINING, SESSION_REMAINING_TOKENS, ENDS_IN_TOOL))
+TOOL_CALLS = Graph("tool_calls.onnx", TOOL_CALL_FEATURES, (TOOL_DURATION,))
+GRAPHS = (TURNS, TOOL_CALLS)
+
+
 def model_files() -> tuple[str, ...]:
-    """The file names of all targets and quantiles."""
-    return tuple(f"{name}.onnx" for target in QUANTILE_TARGETS for name in target.model_names)
+    return tuple(graph.file for graph in GRAPHS)
 
 
 class OnnxPredictor:
-    """Implements `Predictor`: one model a target and quantile, run on the calling thread."""
+    """Implements `Predictor`, on the calling thread."""
 
     def __init__(self, models: Mapping[str, bytes]) -> None:
         """Take each model's bytes by its file name. Raises PredictorError where one is missing or unfit."""
-        self._models = {target.name: _QuantileModels(target, models) for target in QUANTILE_TARGETS}
+        self._turns = _GraphSession(TURNS, models)
+        self._tool_calls = _GraphSession(TOOL_CALLS, models)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -53,76 +79,79 @@ class OnnxPredictor:
             raise PredictorError(f"{error.filename}: {error.strerror}; run `dvc repro export`") from error
 
     def turns(self, rows: Rows) -> TurnPredictions:
-        predict = {name: models.predict for name, models in self._models.items()}
-        return TurnPredictions(
-            predict[OUTPUT_LENGTH.name](rows),
-            predict[SESSION_REMAINING.name](rows),
-            predict[SESSION_REMAINING_TOKENS.name](rows),
-            np.full(len(rows), np.nan, np.float32),
-        )
+        margins = self._turns.run(rows)
+        quantiles = self._turns.quantiles(margins)
+        chance = np.reciprocal(1 + np.exp(np.clip(-margins[:, -1], -LOG_CEILING, LOG_CEILING)), dtype=np.float32)
+        return TurnPredictions(quantiles[:, 0], quantiles[:, 1], quantiles[:, 2], chance)
 
     def tool_duration(self, rows: Rows) -> Rows:
-        return self._models[TOOL_DURATION.name].predict(rows)
+        duration: Rows = self._tool_calls.quantiles(self._tool_calls.run(rows))[:, 0]
+        return duration
 
 
-class _QuantileModels:
-    """One target's models, in the order of QUANTILES."""
+class _GraphSession:
+    """One graph in ONNX Runtime."""
 
-    def __init__(self, target: Target, models: Mapping[str, bytes]) -> None:
-        self._target = target
-        self._log_floor = math.log(target.floor)
-        self._sessions = [_open(target, quantile, models) for quantile in QUANTILES]
-        self._inputs = [session.get_inputs()[0].name for session in self._sessions]
+    def __init__(self, graph: Graph, models: Mapping[str, bytes]) -> None:
+        self._graph = graph
+        self._session = _open(graph, models)
+        targets = [target for target in graph.targets if target.kind == "quantiles"]
+        self._floors = np.array([target.floor for target in targets], np.float32)[:, None]
+        self._log_floors = np.array([math.log(target.floor) for target in targets], np.float32)[:, None]
 
-    def predict(self, rows: Rows) -> Rows:
-        """Quantiles in the target's unit: sorted along a row, so that they never cross."""
-        target = self._target
-        if rows.ndim != 2 or rows.shape[1] != len(target.features):
-            raise PredictorError(f"{target.name}: rows of shape {rows.shape}, expected (n, {len(target.features)})")
-        result = np.empty((rows.shape[0], len(QUANTILES)), np.float32)
+    def run(self, rows: Rows) -> Rows:
+        """Raw outputs, shape (n, models): logs, and log odds last where the graph has a probability."""
+        graph = self._graph
+        if rows.ndim != 2 or rows.shape[1] != len(graph.features):
+            raise PredictorError(f"{graph.file}: rows of shape {rows.shape}, expected (n, {len(graph.features)})")
         if not rows.shape[0]:
-            return result
-        rows = np.ascontiguousarray(rows, np.float32)
-        for column, (session, name) in enumerate(zip(self._sessions, self._inputs, strict=True)):
-            result[:, column] = session.run(None, {name: rows})[0].reshape(-1)
-        np.clip(result, self._log_floor, LOG_CEILING, out=result)
+            return np.empty((0, len(graph.model_names)), np.float32)
+        margins: Rows = self._session.run(None, {INPUT: np.ascontiguousarray(rows, np.float32)})[0]
+        return margins
+
+    def quantiles(self, margins: Rows) -> NDArray[np.float32]:
+        """(n, targets, quantiles) in the targets' units: sorted along the last axis, so that they never cross."""
+        shape = (len(margins), len(self._floors), len(QUANTILES))
+        logs = margins[:, : shape[1] * shape[2]].reshape(shape)
+        result: Rows = np.minimum(np.maximum(logs, self._log_floors), np.float32(LOG_CEILING))
         np.exp(result, out=result)
-        np.maximum(result, target.floor, out=result)
-        result.sort(axis=1)
+        np.maximum(result, self._floors, out=result)
+        result.sort(axis=2)
         return result
 
 
-def _open(target: Target, quantile: float, models: Mapping[str, bytes]) -> Any:
-    name = f"{target.model_names[QUANTILES.index(quantile)]}.onnx"
-    if name not in models:
-        raise PredictorError(f"{name}: this model is missing; run `dvc repro export`")
+def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
+    if graph.file not in models:
+        raise PredictorError(f"{graph.file}: this model is missing; run `dvc repro export`")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # an arena of some MiB for outputs of some KiB
     options.log_severity_level = 4  # a bad model is raised, once, not also logged
     try:
-        session = ort.InferenceSession(models[name], options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(models[graph.file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no public base
         cause = " ".join(str(error).split())[:200]
-        raise PredictorError(f"{name}: not a usable ONNX model: {cause}; export it again") from error
-    _check_metadata(name, target, quantile, session)
+        raise PredictorError(f"{graph.file}: not a usable ONNX model: {cause}; export it again") from error
+    _check(graph, session)
     return session
 
 
-def _check_metadata(name: str, target: Target, quantile: float, session: Any) -> None:
+def _check(graph: Graph, session: Any) -> None:
     found = session.get_modelmeta().custom_metadata_map
-    expected = {TARGET_KEY: target.name, QUANTILE_KEY: str(quantile), VERSION_KEY: str(feature.VERSION)}
+    expected = {MODELS_KEY: json.dumps(graph.model_names), VERSION_KEY: str(feature.VERSION)}
     for key, value in expected.items():
         if found.get(key) != value:
             what = key.removeprefix("augserve.")
             raise PredictorError(
-                f"{name}: its {what} is {found.get(key)!r}, expected {value!r}; retrain with this release"
+                f"{graph.file}: its {what} is {found.get(key)!r}, expected {value!r}; retrain with this release"
             )
-    names = json.dumps([part.name for part in target.features])
-    if found.get(FEATURES_KEY) != names:
-        raise PredictorError(f"{name}: made with other features than this release computes; retrain with this release")
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].shape[-1] != len(target.features):
+    if found.get(FEATURES_KEY) != json.dumps([part.name for part in graph.features]):
         raise PredictorError(
-            f"{name}: takes {inputs[0].shape if inputs else None}, not (n, {len(target.features)}); export it again"
+            f"{graph.file}: made with other features than this release computes; retrain with this release"
+        )
+    shapes = [[(part.name, part.shape[-1]) for part in side] for side in (session.get_inputs(), session.get_outputs())]
+    if shapes[0] != [(INPUT, len(graph.features))] or [width for _, width in shapes[1]] != [len(graph.model_names)]:
+        raise PredictorError(
+            f"{graph.file}: takes {shapes[0]} and gives {shapes[1]}, not what its models need; export it again"
         )

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from ..data.atomic import replace_folder, write_json
+from ..models.drift import DRIFT_FILE, reference
+from ..models.fitted import FittedModels, load_models
 from ..models.onnx_export import check_parity, export_models, hard_rows
-from ..models.onnx_predictor import OnnxPredictor
-from ..models.quantile import QuantileModels, load_models
-from ..models.target import QUANTILE_TARGETS
-from ..models.training_set import TrainingError, read_training_set
+from ..models.onnx_predictor import GRAPHS, OnnxPredictor
+from ..models.target import TARGETS
+from ..models.training_set import TrainingError, TrainingSet, read_training_set
 from .params import BaseParams, load_params, require
 from .prepare import TRAINING
 from .stage import run_stage
@@ -39,28 +41,33 @@ def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("export", ExportParams)
     summary = read_summary(TRAINED / SUMMARY)
-    models = [load_models(TRAINED, target) for target in QUANTILE_TARGETS]
+    models = [load_models(TRAINED, target) for target in TARGETS]
+    sets = {target.name: read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
     parity: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
-        for one in tqdm(models, desc="export", unit="target"):
-            export_models(one, folder, summary["targets"][one.target.name])
-        parity.update(prove(models, folder, params, seed))
+        export_models(models, folder, summary["targets"])
+        parity.update(prove(models, folder, sets, params, seed))
+        (folder / DRIFT_FILE).write_bytes(_drift(sets, summary))
 
     replace_folder(ONNX, fill)
     write_json(METRICS, parity)
 
 
-def prove(models: list[QuantileModels], folder: Path, params: ExportParams, seed: int) -> dict[str, dict[str, float]]:
+def prove(
+    models: list[FittedModels], folder: Path, sets: dict[str, TrainingSet], params: ExportParams, seed: int
+) -> dict[str, dict[str, float]]:
     """Largest relative difference and rows compared, by target. Raises ExportError beyond the tolerance."""
     exported = OnnxPredictor.load(folder)
+    generator = np.random.default_rng(seed)
     found = {}
     for one in tqdm(models, desc="parity", unit="target"):
-        data = read_training_set(TRAINING / f"{one.target.name}.parquet", one.target)
-        rows = hard_rows(data.rows[: params.rows], seed)
-        worst = check_parity(one, exported, rows, params.tolerance)
-        found[one.target.name] = {"relative_error": worst, "rows": len(rows)}
-        logger.info("%s: ONNX within %.1e of XGBoost on %d rows", one.target.name, worst, len(rows))
+        rows = sets[one.target.name].rows
+        chosen = np.sort(generator.permutation(len(rows))[: params.rows])
+        hard = hard_rows(rows[chosen], seed)
+        worst = check_parity(one, exported, hard, params.tolerance)
+        found[one.target.name] = {"relative_error": worst, "rows": len(hard), "real_rows": len(chosen)}
+        logger.info("%s: ONNX within %.1e of XGBoost on %d rows", one.target.name, worst, len(hard))
     return found
 
 
@@ -68,12 +75,20 @@ def read_summary(path: Path) -> dict[str, Any]:
     """The training summary. Raises TrainingError where it is missing or no JSON object with each target."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        complete = set(summary["targets"]) == {target.name for target in QUANTILE_TARGETS}
+        complete = set(summary["targets"]) == {target.name for target in TARGETS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: not a training summary ({error}); run `dvc repro train`") from error
     if not complete:
         raise TrainingError(f"{path}: made for other targets; run `dvc repro train`")
     return dict(summary)
+
+
+def _drift(sets: dict[str, TrainingSet], summary: dict[str, Any]) -> bytes:
+    """Histograms of the rows learned from, by graph (its first target's rows stand for all), and expected coverage."""
+    learned = {graph.file: sets[graph.targets[0].name] for graph in GRAPHS}
+    rows = {file: data.rows[data.parts != "test"] for file, data in learned.items()}
+    coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
+    return reference(rows, {name: value for name, value in coverage.items() if value is not None}).render()
 
 
 if __name__ == "__main__":

@@ -9,16 +9,19 @@ import pytest
 from openai import DefaultHttpxClient, OpenAI
 
 from augserve.models.bundle import Origin, write_bundle
+from augserve.models.drift import DRIFT_FILE, reference
+from augserve.models.fitting import FitSettings
+from augserve.models.learning import learn
 from augserve.models.onnx_export import export_models
-from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
+from augserve.models.onnx_predictor import GRAPHS
 from augserve.models.settings import SchedulerSettings
-from augserve.models.target import QUANTILE_TARGETS, QUANTILES, Target
+from augserve.models.target import TARGETS, Target
 from augserve.models.training_set import TrainingSet
 from augserve.pipeline.model import convert, find_gguf
 from augserve.pipeline.server import Server, hook_arguments, vllm_server
 
 ROOT = Path(__file__).parents[2]
-FIT = FitSettings(3, 2, 0.3, 2, 1.0, 1.0, 1.0, seed=1)
+FIT = FitSettings(3, 2, 0.3, 2, 1.0, 1.0, 1.0, 1.0, seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +41,10 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     onnx = folder / "onnx"
     onnx.mkdir()
-    for target in QUANTILE_TARGETS:
-        data = _random_set(target)
-        boosters = tuple(fit_quantile(data, data, quantile, FIT) for quantile in QUANTILES)
-        export_models(QuantileModels(target, boosters), onnx, {})
+    sets = {target.name: _random_set(target) for target in TARGETS}
+    export_models([one.models for one in learn(sets.values(), FIT)], onnx, {})
+    rows = {graph.file: sets[graph.targets[0].name].rows for graph in GRAPHS}
+    (onnx / DRIFT_FILE).write_bytes(reference(rows, {}).render())
     origin = Origin("unknown", ">=0.27,<1", {}, {})
     write_bundle(folder / "bundle", onnx, SchedulerSettings(), origin, datetime.now(UTC))
     return folder / "bundle"
@@ -66,6 +69,8 @@ def _random_set(target: Target, count: int = 64) -> TrainingSet:
     random = np.random.default_rng(1)
     rows = random.random((count, len(target.features)), np.float32)
     names = np.asarray([f"s{index}" for index in range(count)])
-    constant = np.full(count, "train")
+    constant = np.full(count, "made")
+    parts = np.array(["train", "validation", "test", "train"] * (count // 4))
+    values = random.uniform(1, 100, count) if target.kind == "quantiles" else random.integers(0, 2, count).astype(float)
     censored = np.zeros(count, np.bool_)
-    return TrainingSet(target, rows, random.uniform(1, 100, count), constant, names, constant, constant, censored)
+    return TrainingSet(target, rows, values, constant, names, parts, constant, censored)

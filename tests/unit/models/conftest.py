@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from augserve.models.bundle import Origin, write_bundle
+from augserve.models.drift import DRIFT_FILE, reference
+from augserve.models.fitted import FittedModels
+from augserve.models.fitting import FitSettings
+from augserve.models.learning import Learned, learn
 from augserve.models.onnx_export import export_models
-from augserve.models.quantile import FitSettings, QuantileModels, fit_quantile
+from augserve.models.onnx_predictor import GRAPHS
 from augserve.models.settings import SchedulerSettings
-from augserve.models.target import QUANTILE_TARGETS, QUANTILES, Target
+from augserve.models.target import TARGETS, Target
 from augserve.models.training_set import TrainingSet, split_sessions
 
 MakeSet = Callable[..., TrainingSet]
@@ -23,6 +27,8 @@ def _training_set(target: Target, count: int = 400, seed: int = 0, noise: float 
     draw = np.random.default_rng(seed)
     rows = draw.lognormal(3, 1, (count, len(target.features))).astype(np.float32)
     values = np.sqrt(rows[:, 0]) * np.exp(draw.normal(0, noise, count))
+    if target.kind == "probability":
+        values = (values > np.median(values)).astype(np.float64)
     rows[draw.random(rows.shape) < 0.2] = np.nan
     sessions = np.array([f"session-{index // 5}" for index in range(count)])
     parts = split_sessions([("made", session) for session in sessions.tolist()], 0.15, 0.2)
@@ -45,26 +51,25 @@ def make_set() -> MakeSet:
 
 @pytest.fixture(scope="session")
 def fit_settings() -> FitSettings:
-    return FitSettings(40, 10, 0.2, 3, 1.0, 0.8, 0.8, 7)
+    return FitSettings(40, 10, 0.2, 3, 1.0, 0.8, 0.8, 1.0, 7)
 
 
 @pytest.fixture(scope="session")
-def trained(fit_settings: FitSettings) -> list[QuantileModels]:
-    models = []
-    for target in QUANTILE_TARGETS:
-        data = _training_set(target)
-        train, validation = data.part("train"), data.part("validation")
-        models.append(
-            QuantileModels(target, tuple(fit_quantile(train, validation, q, fit_settings) for q in QUANTILES))
-        )
-    return models
+def learned(fit_settings: FitSettings) -> list[Learned]:
+    return learn([_training_set(target) for target in TARGETS], fit_settings)
 
 
 @pytest.fixture(scope="session")
-def onnx_folder(trained: list[QuantileModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(learned: list[Learned]) -> list[FittedModels]:
+    return [one.models for one in learned]
+
+
+@pytest.fixture(scope="session")
+def onnx_folder(trained: list[FittedModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
-    for models in trained:
-        export_models(models, folder, {"rows": 400})
+    export_models(trained, folder, {target.name: {"rows": 400} for target in TARGETS})
+    rows = {graph.file: _training_set(graph.targets[0]).rows for graph in GRAPHS}
+    (folder / DRIFT_FILE).write_bytes(reference(rows, {"output_length": 0.8}).render())
     return folder
 
 

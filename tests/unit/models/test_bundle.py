@@ -71,7 +71,7 @@ def test_a_flipped_bit_anywhere_is_refused_and_its_file_named(bundle: Path, data
         (bundle / name).write_bytes(original)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "output_length_p50.onnx"])
+@pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "turns.onnx", "drift.json"])
 def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     refuse(bundle, name)
@@ -114,7 +114,15 @@ def test_another_feature_version_is_refused(bundle: Path) -> None:
     refuse(bundle, "features of version 99, this release computes version")
 
 
-@pytest.mark.parametrize(("found", "message"), [(2, "newer than 1.*upgrade"), (0, "no number"), ("1", "no number")])
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (3, "newer than 2.*upgrade"),
+        (1, "format 1 is older than 2; package it again"),
+        (0, "no number"),
+        ("1", "no number"),
+    ],
+)
 def test_another_format_is_refused(bundle: Path, found: object, message: str) -> None:
     forge(bundle, lambda value: value.update(format=found))
     refuse(bundle, message)
@@ -139,7 +147,8 @@ def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> N
         ("scheduler.json", b"not JSON"),
         ("scheduler.json", b"[1]"),
         ("scheduler.json", b'{"slo": {}}'),
-        ("output_length_p10.onnx", b"no"),
+        ("turns.onnx", b"no"),
+        ("drift.json", b"{}"),
     ],
 )
 def test_content_that_is_unfit_is_refused_even_with_a_fitting_checksum(bundle: Path, name: str, content: bytes) -> None:

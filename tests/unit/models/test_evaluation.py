@@ -4,8 +4,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from augserve.models.evaluation import calibration, evaluate, group_quantile, pinball_loss
-from augserve.models.target import OUTPUT_LENGTH, TOOL_DURATION
+from augserve.models.evaluation import calibration_curve, evaluate, group_quantile, pinball_loss
+from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, TOOL_DURATION
 from augserve.models.training_set import TrainingSet
 
 MakeSet = Callable[..., TrainingSet]
@@ -55,4 +55,24 @@ def test_the_baseline_is_the_groups_own_and_the_whole_for_an_unseen_one(make_set
 
 def test_calibration_counts_the_values_at_or_below() -> None:
     predicted = np.array([[1, 2, 3], [1, 2, 3]], np.float32)
-    assert calibration(predicted, np.array([2.0, 4.0])) == {0.1: 0.0, 0.5: 0.5, 0.9: 0.5}
+    assert calibration_curve(predicted, np.array([2.0, 4.0])) == {0.1: 0.0, 0.5: 0.5, 0.9: 0.5}
+
+
+def test_values_that_are_lower_bounds_are_not_judged(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    predicted = np.maximum(np.stack([data.values] * 3, axis=1), 1).astype(np.float32)
+    cut = dataclasses.replace(data, values=np.where(np.arange(400) < 9, 1e9, data.values), censored=np.arange(400) < 9)
+    metrics = evaluate(predicted, cut, data)
+    assert metrics["rows"] == 391
+    assert metrics["coverage_80"] == 1
+    assert evaluate(predicted, dataclasses.replace(data, censored=np.ones(400, np.bool_)), data) == {"rows": 0}
+
+
+def test_a_probability_is_judged_by_its_brier_score_and_order(make_set: MakeSet) -> None:
+    data = make_set(ENDS_IN_TOOL)
+    sure = evaluate(np.where(data.values == 1, 0.9, 0.1).astype(np.float32), data, data)
+    assert sure["brier"] == pytest.approx(0.01)
+    assert (sure["auc"], sure["brier_baseline"]) == (1, pytest.approx(0.25, abs=0.01))
+    assert sure["calibration_error"] == pytest.approx(0.1)
+    blind = evaluate(np.full(400, 0.5, np.float32), data, data)
+    assert (blind["auc"], blind["kendall_tau"]) == (0.5, None)

@@ -1,5 +1,6 @@
 """Export to ONNX, and prediction with it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from augserve.models.fitted import FittedModels
 from augserve.models.onnx_export import ExportError, check_parity, hard_rows
-from augserve.models.onnx_predictor import OnnxPredictor, PredictorError, model_files
-from augserve.models.quantile import QuantileModels
+from augserve.models.onnx_predictor import TURNS, OnnxPredictor, PredictorError, model_files
 from augserve.models.target import OUTPUT_LENGTH
 from augserve.models.training_set import TrainingSet
 
@@ -33,7 +34,7 @@ def folder(onnx_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
-    trained: list[QuantileModels], predictor: OnnxPredictor, make_set: MakeSet
+    trained: list[FittedModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     for models in trained:
         rows = hard_rows(make_set(models.target).rows, seed=3)
@@ -43,10 +44,11 @@ def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
 
 
 def test_a_model_that_differs_is_named(
-    trained: list[QuantileModels], predictor: OnnxPredictor, make_set: MakeSet
+    trained: list[FittedModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     models = trained[0]
-    swapped = QuantileModels(models.target, (models.boosters[0], models.boosters[0], models.boosters[2]))
+    boosters = (models.boosters[0], models.boosters[0], models.boosters[2])
+    swapped = FittedModels(models.target, boosters, models.calibrations)
     with pytest.raises(ExportError, match="output_length_p50: ONNX and XGBoost differ"):
         check_parity(swapped, predictor, make_set(OUTPUT_LENGTH).rows, 1e-4)
 
@@ -58,12 +60,16 @@ def test_a_model_that_differs_is_named(
 )
 @settings(max_examples=50)
 def test_predictions_are_finite_positive_and_ordered(predictor: OnnxPredictor, rows: np.ndarray) -> None:
-    predicted = predictor.turns(rows).output_length
-    assert predicted.shape == (len(rows), 3)
-    assert predicted.dtype == np.float32
-    assert np.isfinite(predicted).all()
-    assert (predicted >= OUTPUT_LENGTH.floor).all()
-    assert (np.diff(predicted, axis=1) >= 0).all()
+    answer = predictor.turns(rows)
+    for predicted in (answer.output_length, answer.session_remaining, answer.session_remaining_tokens):
+        assert predicted.shape == (len(rows), 3)
+        assert predicted.dtype == np.float32
+        assert np.isfinite(predicted).all()
+        assert (predicted >= OUTPUT_LENGTH.floor).all()
+        assert (np.diff(predicted, axis=1) >= 0).all()
+    assert answer.ends_in_tool.shape == (len(rows),)
+    assert answer.ends_in_tool.dtype == np.float32
+    assert ((answer.ends_in_tool > 0) & (answer.ends_in_tool < 1)).all()
 
 
 def test_a_batch_says_what_single_rows_say(predictor: OnnxPredictor, make_set: MakeSet) -> None:
@@ -73,23 +79,23 @@ def test_a_batch_says_what_single_rows_say(predictor: OnnxPredictor, make_set: M
 
 
 def test_rows_of_another_width_are_refused(predictor: OnnxPredictor) -> None:
-    with pytest.raises(PredictorError, match="tool_duration: rows of shape"):
+    with pytest.raises(PredictorError, match=r"tool_calls\.onnx: rows of shape"):
         predictor.tool_duration(np.zeros((2, WIDTH), np.float32))
 
 
 def test_a_missing_file_and_one_that_is_no_onnx_are_named(folder: Path) -> None:
-    (folder / "tool_duration_p50.onnx").write_bytes(b"not ONNX at all")
-    with pytest.raises(PredictorError, match=r"tool_duration_p50\.onnx: not a usable ONNX model") as caught:
+    (folder / "tool_calls.onnx").write_bytes(b"not ONNX at all")
+    with pytest.raises(PredictorError, match=r"tool_calls\.onnx: not a usable ONNX model") as caught:
         OnnxPredictor.load(folder)
     assert "\n" not in str(caught.value)
-    (folder / "tool_duration_p50.onnx").unlink()
-    with pytest.raises(PredictorError, match=r"tool_duration_p50\.onnx: No such file"):
+    (folder / "tool_calls.onnx").unlink()
+    with pytest.raises(PredictorError, match=r"tool_calls\.onnx: No such file"):
         OnnxPredictor.load(folder)
 
 
 def test_a_model_in_anothers_place_is_refused(folder: Path) -> None:
-    shutil.copy(folder / "output_length_p10.onnx", folder / "output_length_p90.onnx")
-    with pytest.raises(PredictorError, match=r"output_length_p90\.onnx: its quantile is '0.1', expected '0.9'"):
+    shutil.copy(folder / "tool_calls.onnx", folder / "turns.onnx")
+    with pytest.raises(PredictorError, match=r"turns\.onnx: its models is '\[\"tool_duration_p10\""):
         OnnxPredictor.load(folder)
 
 
@@ -98,7 +104,7 @@ def test_a_model_in_anothers_place_is_refused(folder: Path) -> None:
     [
         ("augserve.features_version", "99", "its features_version is '99'"),
         ("augserve.features", '["something", "else"]', "made with other features"),
-        ("augserve.target", "color", "its target is 'color'"),
+        ("augserve.models", "color", "its models is 'color'"),
     ],
 )
 def test_a_model_of_another_release_is_refused(folder: Path, key: str, value: str, message: str) -> None:
@@ -110,6 +116,14 @@ def test_a_model_of_another_release_is_refused(folder: Path, key: str, value: st
         OnnxPredictor.load(folder)
 
 
-def test_a_model_carries_its_training_summary(onnx_folder: Path) -> None:
-    found = {entry.key: entry.value for entry in onnx.load(onnx_folder / model_files()[0]).metadata_props}
-    assert found["augserve.training"] == '{"rows": 400}'
+def test_a_model_carries_its_training_summary_and_calibration(onnx_folder: Path) -> None:
+    found = {entry.key: entry.value for entry in onnx.load(onnx_folder / TURNS.file).metadata_props}
+    assert json.loads(found["augserve.training"])["output_length"] == {"rows": 400}
+    assert list(json.loads(found["augserve.calibration"])) == TURNS.model_names
+    assert json.loads(found["augserve.models"]) == TURNS.model_names
+
+
+def test_an_empty_batch_has_empty_answers(predictor: OnnxPredictor) -> None:
+    answer = predictor.turns(np.empty((0, WIDTH), np.float32))
+    assert answer.session_remaining.shape == (0, 3)
+    assert answer.ends_in_tool.shape == (0,)

@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "min_child_weight": 1.0,
         "subsample": 0.8,
         "colsample_bytree": 0.8,
+        "reg_lambda": 1.0,
     },
     "export": {"tolerance": 1e-4, "rows": 200},
     "package": {"vllm_range": ">=0.29,<0.33"},

@@ -9,17 +9,19 @@ import pandas as pd
 import pytest
 
 from augserve.models.bundle import load_bundle
+from augserve.models.drift import DRIFT_FILE
 from augserve.models.onnx_export import ExportError
 from augserve.models.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.registry import REGISTERED_MODEL
 from augserve.models.settings import SettingsError
-from augserve.models.target import OUTPUT_LENGTH, QUANTILE_TARGETS
+from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS
 from augserve.models.training_set import TrainingError, read_training_set
 from augserve.pipeline import export, package, prepare, train
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tracking import tracking_client
 
 METRIC_NAMES = {"kendall_tau", "mae", "mae_baseline", "pinball_p90", "pinball_p90_baseline", "coverage_80"}
+CHANCE_NAMES = {"auc", "brier", "brier_baseline", "calibration_error"}
 
 
 @pytest.fixture
@@ -35,8 +37,9 @@ def test_metrics_have_the_agreed_form(finished: Path) -> None:
     metrics = json.loads((finished / train.METRICS).read_text())
     assert set(metrics) == {"gathered", prepare.MIX}
     for of_target in metrics.values():
-        assert set(of_target) == {target.name for target in QUANTILE_TARGETS}
-        assert all(set(values) == METRIC_NAMES for values in of_target.values())
+        assert set(of_target) == {target.name for target in TARGETS}
+        assert set(of_target[ENDS_IN_TOOL.name]) >= CHANCE_NAMES
+        assert all(set(of_target[target.name]) >= METRIC_NAMES for target in QUANTILE_TARGETS)
 
 
 def test_plots_are_tables(finished: Path) -> None:
@@ -68,7 +71,7 @@ def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) ->
     for values in json.loads((finished / export.METRICS).read_text()).values():
         assert values["relative_error"] <= 1e-4
         assert values["rows"] > 200
-    assert sorted(path.name for path in (finished / export.ONNX).iterdir()) == sorted(model_files())
+    assert sorted(path.name for path in (finished / export.ONNX).iterdir()) == sorted((DRIFT_FILE, *model_files()))
 
 
 def test_a_failed_parity_leaves_the_old_models(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""Trained models with what they say of the sessions held out: what reports and cards are made of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..models.evaluation import Metrics, evaluate
+from ..models.fitting import FitSettings
+from ..models.learning import Learned, learn, levels
+from ..models.training_set import TrainingSet
+
+REPORTS = Path("reports/train")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A target's models, and what they say of the test part."""
+
+    data: TrainingSet
+    test: TrainingSet
+    learned: Learned
+    predicted: NDArray[np.float32]
+
+    def of_source(self, source: str) -> tuple[TrainingSet, NDArray[np.float32]]:
+        mask = self.test.sources == source
+        return self.test.select(mask), self.predicted[mask]
+
+    @property
+    def sources(self) -> list[str]:
+        """The sets that the test part has rows of."""
+        return [str(source) for source in np.unique(self.test.sources)]
+
+
+def train(sets: Iterable[TrainingSet], settings: FitSettings) -> list[Trained]:
+    """Learn every set's target. Raises TrainingError where a part of the split is empty."""
+    todo = list(sets)
+    with tqdm(total=sum(len(levels(data.target)) for data in todo), desc="train", unit="model") as progress:
+        found = learn(todo, settings, progress.update)
+    trained = []
+    for data, learned in zip(todo, found, strict=True):
+        test = data.part("test")
+        trained.append(Trained(data, test, learned, learned.models.predict(test.rows)))
+    return trained
+
+
+def held_out_metrics(trained: Iterable[Trained]) -> dict[str, dict[str, Metrics]]:
+    """{set: {target: {metric: value}}} on the test part; a target without rows of a set is left out there."""
+    metrics: dict[str, dict[str, Metrics]] = {}
+    for one in trained:
+        known = one.learned.known
+        for source in one.sources:
+            test, predicted = one.of_source(source)
+            learned = known.select(known.sources == source)
+            metrics.setdefault(source, {})[one.data.target.name] = evaluate(predicted, test, learned)
+    return metrics

@@ -1,7 +1,7 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data.atomic import write_json, write_text
+from ..data.mix import MIX
 from ..data.tokens import SPLIT_SEEDS
 from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
 from .params import BaseParams, load_params, require
 from .prepare import PrepareParams
-from .simulator.capacity import capacity
+from .simulator.capacity import bracket, capacity
 from .simulator.cell import Cell, Schedule, workload_names
 from .simulator.parallel import Submit, workers
 from .simulator.policies import POLICIES
@@ -123,18 +124,25 @@ def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
     total = 2 * params.capacity_rounds * len(jobs) * len(params.capacity_policies)
     with tqdm(total=total, desc="evaluate: capacity", unit="run") as bar:
 
-        def search(workload: str, profile: str, policy: str, low: float, high: float) -> float | None:
-            def attainments(rates: Sequence[float]) -> list[float]:
-                futures = [submit(evaluation.cell(workload, profile, policy, rate)) for rate in rates]
+        def attainments(job: tuple[str, str], policy: str) -> Callable[[Sequence[float]], list[float]]:
+            def at(rates: Sequence[float]) -> list[float]:
+                futures = [submit(evaluation.cell(*job, policy, rate)) for rate in rates]
                 shares = [future.result()["attainment"] for future in futures]
                 bar.update(len(rates))
                 return shares
 
-            return capacity(attainments, low, high, params.capacity_rounds)
+            return at
+
+        def search(job: tuple[str, str], policy: str, low: float, high: float) -> float | None:
+            return capacity(attainments(job, policy), low, high, params.capacity_rounds)
 
         for job in jobs:
             guess = evaluation.guess_per_s
-            unit = search(*job, "vllm", STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess)
+            if job[0] == MIX:
+                unit = search(job, "vllm", STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess)
+            else:  # what tuning found says little of other sessions
+                low, high = bracket(attainments(job, "vllm"), guess)
+                unit = search(job, "vllm", low, high) or low
             if unit is None:
                 raise StageError(
                     f"evaluate: stock vLLM misses the SLO from {STOCK_BOUNDS[0] * guess:.1f} sessions/s on; "
@@ -143,7 +151,7 @@ def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
             here: dict[str, float | None] = {"vllm": unit}
             for policy in params.capacity_policies:
                 if policy != "vllm":
-                    here[policy] = search(*job, policy, OTHER_BOUNDS[0] * unit, OTHER_BOUNDS[1] * unit)
+                    here[policy] = search(job, policy, OTHER_BOUNDS[0] * unit, OTHER_BOUNDS[1] * unit)
             found.setdefault(job[0], {})[job[1]] = here
     return found
 

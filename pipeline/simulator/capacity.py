@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from .errors import SimulationError
 
 ATTAINMENT = 0.9
+BRACKET_TRIES = 8
+BRACKET_STEP = 4.0  # from one bound to the other
 
 
 def capacity(
@@ -31,3 +33,21 @@ def capacity(
         else:
             right = rates[0]
     return best
+
+
+def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per_s: float) -> tuple[float, float]:
+    """Bounds to search a capacity in of which not even the order is known: at the lower one ATTAINMENT is reached, at
+    the upper one not. Raises SimulationError where no such pair is found from far below to far above the guess."""
+    low, high = guess_per_s / 2, guess_per_s / 2 * BRACKET_STEP
+    for _ in range(BRACKET_TRIES):
+        at_low, at_high = attainments((low, high))
+        if at_low < ATTAINMENT:
+            low, high = low / BRACKET_STEP, low
+        elif at_high >= ATTAINMENT:
+            low, high = high, high * BRACKET_STEP
+        else:
+            return low, high
+    raise SimulationError(
+        f"capacity: no rate from {guess_per_s:.3g} to {high:.3g} sessions/s is where the SLO begins to be missed; "
+        "leave the workload out or relax the SLO"
+    )

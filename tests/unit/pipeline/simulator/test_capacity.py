@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.pipeline.simulator.capacity import capacity
+from augserve.pipeline.simulator.capacity import ATTAINMENT, bracket, capacity
 from augserve.pipeline.simulator.errors import SimulationError
 
 
@@ -22,3 +22,17 @@ def test_no_rate_good_enough_gives_none():
 def test_bounds_out_of_order_are_refused(low, high):
     with pytest.raises(SimulationError, match="bounds"):
         capacity(lambda rates: [1.0 for _ in rates], low, high, 2)
+
+
+@pytest.mark.parametrize("true_rate", [0.02, 0.7, 5.0, 9.9, 400.0])
+def test_a_capacity_far_from_the_guess_is_bracketed(true_rate):
+    low, high = bracket(lambda rates: [ATTAINMENT if rate <= true_rate else 0.5 for rate in rates], 10.0)
+    assert low <= true_rate < high
+    assert high == pytest.approx(4 * low)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_capacity_that_is_nowhere_is_one_line(share):
+    with pytest.raises(SimulationError, match="is where the SLO begins to be missed") as caught:
+        bracket(lambda rates: [share for _ in rates], 10.0)
+    assert "\n" not in str(caught.value)

@@ -123,6 +123,16 @@ def test_capacity_is_searched_about_stock_vllms():
     assert found["augserve"] == pytest.approx(15.0, abs=0.05)
 
 
+def test_capacity_on_traces_is_found_however_far_from_the_mix_s(tmp_path, monkeypatch):
+    (tmp_path / "coding").mkdir()
+    (tmp_path / "coding" / "turns.parquet").touch()
+    monkeypatch.setattr("augserve.pipeline.simulator.cell.TRACES", tmp_path)
+    params = dataclasses.replace(PARAMS, workloads=("coding",), capacity_rounds=6)
+    evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
+    found = capacities(evaluation, KnownEngine({"vllm": 0.3}))["coding"]["p"]["vllm"]
+    assert found == pytest.approx(0.3, rel=0.01)
+
+
 def test_stock_vllm_without_a_capacity_is_an_error():
     evaluation = Evaluation(PARAMS, 1, SchedulerSettings(), guess_per_s=12.0)
     with pytest.raises(StageError, match=r"from 6\.0 sessions/s on"):

@@ -4,7 +4,7 @@ import pytest
 
 from augserve.models.settings import Slo
 from augserve.pipeline.simulator.errors import SimulationError
-from augserve.pipeline.simulator.metrics import Window, meets_slo, run_metrics
+from augserve.pipeline.simulator.metrics import Window, meets_slo, pace_metrics, run_metrics
 from augserve.pipeline.simulator.records import EngineTotals, SimulationResult, TurnRecord
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.1)
@@ -89,3 +89,16 @@ def test_a_window_without_turns_is_an_error():
 def test_an_empty_window_is_refused(start, end):
     with pytest.raises(SimulationError, match="window"):
         Window(start, end)
+
+
+def test_pace_is_told_of_turns_that_finished_and_of_nothing_where_none_did():
+    found = pace_metrics(
+        [
+            turn("a", arrival=10.0, first=10.5, finish=11.0, output=6),  # TPOT 0.1, normalized 1/6
+            turn("b", arrival=10.0, first=12.0, finish=12.0, output=1),  # no TPOT, normalized 2
+            turn("c", finish=None),
+        ]
+    )
+    assert found["tpot_mean_s"] == found["tpot_p99_s"] == pytest.approx(0.1)
+    assert found["normalized_latency_mean_s"] == pytest.approx((1 / 6 + 2) / 2)
+    assert pace_metrics([turn("c", finish=None)]) == {}

@@ -1,0 +1,67 @@
+"""Recorded sessions as a workload of the simulator."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from augserve.data.trace_set import Split
+from augserve.data.traces import rows_to_table, write_table
+from augserve.models.settings import SchedulerSettings
+from augserve.pipeline.simulator import cell as cells
+from augserve.pipeline.simulator.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
+from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.profile import StepProfile
+
+
+@pytest.fixture
+def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """60 sessions of two turns, some longer than the engine's context."""
+    rows = [
+        {
+            "source": "made",
+            "session_id": f"s{number}",
+            "turn": turn,
+            "arrival_s": number + 5.0 * turn,
+            "finish_s": number + 5.0 * turn + 1.0,
+            "prompt_tokens": 100 + 400 * turn * number,
+            "output_tokens": 20,
+        }
+        for number in range(60)
+        for turn in range(2)
+    ]
+    write_table(tmp_path / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
+    monkeypatch.setattr(cells, "TRACES", tmp_path)
+    cells.load_traces.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture
+def cell(profile: StepProfile, settings: SchedulerSettings, tmp_path: Path) -> Cell:
+    path = tmp_path / "small.json"
+    profile.save(path)
+    return Cell("made", "vllm", path, 1.0, 5, Schedule(5.0, 20.0, 5.0), settings, None, Split("report", 0.15, 0.4))
+
+
+def test_recorded_sessions_are_served(traces: Path, cell: Cell) -> None:
+    assert "made" in workload_names()
+    found = run_cell(cell)
+    assert found["turns"] > 5
+    assert found["effective_throughput"] > 0
+
+
+def test_tuning_and_reporting_see_other_sessions_and_another_rate_the_same(traces: Path, cell: Cell) -> None:
+    def served(use: str, rate_per_s: float) -> set[str]:
+        part = dataclasses.replace(cell, split=Split(use, 0.15, 0.4), rate_per_s=rate_per_s)  # type: ignore[arg-type]
+        return {session.session_id.split("~")[0].split("+")[0] for session in cell_sessions(part, 16_384)}
+
+    assert served("tune", 1.0)
+    assert not served("tune", 1.0) & served("report", 1.0)
+    assert served("report", 1.0) & served("report", 2.0)
+
+
+def test_a_set_that_is_not_there_or_has_no_split_is_one_line(traces: Path, cell: Cell) -> None:
+    with pytest.raises(SimulationError, match="workload 'none' is unknown; known are augmentation-mix, made"):
+        run_cell(dataclasses.replace(cell, workload="none"))
+    with pytest.raises(SimulationError, match="give a split"):
+        run_cell(dataclasses.replace(cell, split=None))

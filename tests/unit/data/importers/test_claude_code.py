@@ -140,6 +140,11 @@ def test_parallel_calls_are_rows_of_their_own() -> None:
     assert [row["result_tokens"] for row in by_number] == [5, 3]
 
 
+def test_results_that_stand_out_of_order_are_answered_after_the_latest() -> None:
+    turns, _ = run([*SESSION[:5], SESSION[6], SESSION[5], SESSION[7]])
+    assert turns[1]["arrival_s"] - turns[0]["arrival_s"] == pytest.approx(7.5)
+
+
 def test_the_tail_is_what_the_prompt_ends_with() -> None:
     turns, _ = run(SESSION)
     assert [turn["tail_counts"] for turn in turns] == [[3], [5]]

@@ -180,6 +180,11 @@ def test_spans_of_a_conversation_over_several_traces_are_one_session() -> None:
     assert [(call["session_id"], call["turn"]) for call in calls] == [("talk", 0)]
 
 
+def test_a_tool_that_starts_with_a_turn_is_a_call_of_it() -> None:
+    _, calls = run(lines(export(tool("a", 5, 6), chat("c", 0, 1, (1, 1)), chat("d", 5, 6, (1, 1)))))
+    assert [call["turn"] for call in calls] == [1]
+
+
 def test_older_names_are_read_and_vllms_own_spans() -> None:
     old = span(
         "llm_request",

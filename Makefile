@@ -36,6 +36,8 @@ check: env  ## ruff, mypy --strict, import contracts
 bench: env  ## measure prediction and scheduling into reports/bench/ (after `make repro`; on an idle machine)
 	$(RUN).bench.predict
 	$(RUN).bench.schedule
+	$(RUN).bench.recorder
+	$(RUN).bench.imports
 
 ui: env  ## MLflow on this folder's runs: http://127.0.0.1:5000, or MLFLOW_PORT=…
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..features.feature import VERSION
-from ..features.turn import TAIL_TOKENS, tail_counts
+from ..features.turn import TAIL_AT, TAIL_BUCKETS
 from .hints import CallHint
 from .sessions import Pause
 from .turns import LiveTurn
+
+_TAIL = slice(TAIL_AT, TAIL_AT + TAIL_BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
         "finish_reason": reason,
         "tools_offered": live.hints.tools_offered,
         "tool_called": None,  # not known here; the row of tool_calls that the next turn brings tells it
-        "tail_counts": None if prompt is None else np.array(tail_counts(prompt[-TAIL_TOKENS:]), np.int16),
+        "tail_counts": None if prompt is None or live.features is None else live.features[_TAIL].astype(np.int16),
         "features_version": None if live.features is None else VERSION,
         "features": live.features,
         "scheduler_version": origin.version,

@@ -1,15 +1,20 @@
 """Training and serving must see a turn alike: the live scheduler's features against a replay of the same sessions."""
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pytest
 
 from augserve.data.mix import augmentation_sessions
-from augserve.features.replay import replay
+from augserve.data.workload import Session
+from augserve.features.replay import PastTurn, replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.settings import SchedulerSettings, StepTime
-from augserve.pipeline.prepare import mix_turns
+from augserve.pipeline.mix_turns import mix_turns
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, deployed_scheduler
@@ -45,21 +50,88 @@ class Onlooker:
 
 def over_all_sessions(name: str) -> bool:
     """A feature that depends on what other sessions did before: the two orders of events differ there."""
-    return name == "tool_log_s"
+    return name in OVER_ALL
 
 
-def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features() -> None:
+OVER_ALL = {"recent_output_log", "after_tool_output_log", "after_tool_spread", "after_pair_output_log"} | {
+    *("tool_log_s", "tool_spread", "tool_count", "call_log_s", "call_spread", "call_count"),
+    *("family_log_s", "all_log_s", "hierarchy_log_s", "hierarchy_spread"),
+}
+
+
+@dataclass
+class Diary:
+    """Notes what the scheduler is told, in its order: each turn's arrival and finish, numbered together."""
+
+    clock: VirtualClock
+    arrivals: dict[str, tuple[int, float]] = field(default_factory=dict)  # by request, with the time
+    finishes: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def watch(self, scheduler: Any) -> Any:
+        add, update = scheduler.add_request, scheduler.update_from_output
+
+        def add_request(request: Any) -> None:
+            self.arrivals[request.request_id] = self._number(), request.arrival_time
+            add(request)
+
+        def update_from_output(scheduled: Any, output: Any) -> Any:
+            outputs = update(scheduled, output)
+            for client in outputs.values():
+                for one in client.outputs:
+                    if one.finish_reason is not None:
+                        self.finishes[one.request_id] = self._number(), self.clock.now
+            return outputs
+
+        scheduler.add_request, scheduler.update_from_output = add_request, update_from_output
+        return scheduler
+
+    def past(self, turn: PastTurn) -> PastTurn:
+        """The turn as it went in the simulation, the numbers in the place of times."""
+        key, following = f"{turn.session_id}/{turn.facts.turn}", f"{turn.session_id}/{turn.facts.turn + 1}"
+        arrival, (finish, finish_s) = self.arrivals[key][0], self.finishes[key]
+        pause = None
+        if turn.pause is not None:
+            returned, arrival_s = self.arrivals[following]
+            pause = dataclasses.replace(turn.pause, return_s=returned, pause_s=max(arrival_s - finish_s, 0.0))
+        return dataclasses.replace(turn, arrival_s=arrival, finish_s=finish, pause=pause)
+
+    def _number(self) -> int:
+        return len(self.arrivals) + len(self.finishes)
+
+
+@pytest.fixture(scope="module")
+def ran() -> tuple[Sequence[Session], Onlooker, Diary]:
     sessions = augmentation_sessions(60, 4.0, seed=7)
     onlooker, clock = Onlooker(), VirtualClock()
+    diary = Diary(clock)
     bench = Bench(PROFILE.limits, SchedulerSettings(step_time=LINEAR), None, sessions, clock)
-    Simulation(deployed_scheduler(bench, onlooker), PROFILE, clock, sessions).run()
+    Simulation(diary.watch(deployed_scheduler(bench, onlooker)), PROFILE, clock, sessions).run()
+    return sessions, onlooker, diary
 
-    replayed = list(replay(turn for session in sessions for turn in mix_turns(session)))
+
+def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features(
+    ran: tuple[Sequence[Session], Onlooker, Diary],
+) -> None:
+    """The replay is told what happened in the order in which the scheduler was: every feature is the same."""
+    sessions, onlooker, diary = ran
+    turns = [diary.past(turn.past) for session in sessions for turn in mix_turns(session)]
+    replayed = list(replay(turns))
     assert len(onlooker.seen) == len(replayed) == sum(len(session.turns) for session in sessions)
+    for turn in replayed:
+        live, live_pause = onlooker.seen[f"{turn.past.session_id}/{turn.past.facts.turn}"]
+        np.testing.assert_allclose(live, turn.turn_features, rtol=1e-6)
+        np.testing.assert_allclose(live_pause, turn.expected_call_features, rtol=1e-6)
+
+
+def test_turns_prepared_at_a_nominal_pace_have_the_live_schedulers_features(
+    ran: tuple[Sequence[Session], Onlooker, Diary],
+) -> None:
+    """Prepare does not run the engine: all that does not depend on other sessions is the same nevertheless."""
+    sessions, onlooker, _ = ran
     alike = np.array([not over_all_sessions(feature.name) for feature in TURN_FEATURES])
     alike_call = np.array([not over_all_sessions(feature.name) for feature in TOOL_CALL_FEATURES])
     tolerance = {"rtol": 1e-3, "atol": 1e-5}
-    for turn in replayed:
+    for turn in replay(turn.past for session in sessions for turn in mix_turns(session)):
         live, live_pause = onlooker.seen[f"{turn.past.session_id}/{turn.past.facts.turn}"]
         np.testing.assert_allclose(live[alike], turn.turn_features[alike], **tolerance)
         np.testing.assert_allclose(live_pause[alike_call], turn.expected_call_features[alike_call], **tolerance)

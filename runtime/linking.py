@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from .prefix import Prefix
-from .resemblance import Sketch, grams_of
+from .resemblance import Sketch
 
 By = Literal["call_id", "prefix"]
 Key = TypeVar("Key", bytes, str)
 MIN_OUTPUT_TOKENS = 4
 """An output this short has to be there with the token that stopped it: anything may begin with the same word."""
-MIN_SHARE = 0.6
+MIN_SHARE = 0.9
 """Of a rewritten output that has to be found."""
-MARGIN = 0.2
+MARGIN = 0.05
 """By how much a rewritten output has to be found better than any other session's."""
 MAX_EQUALS = 256
 """Sessions of the same prompt to the token; beyond so many, the oldest is no longer recognised by it."""
@@ -36,7 +36,6 @@ class Past:
     prompt_tokens: int
     prompt_digest: bytes
     anchor: bytes  # hash of the last full block within the prompt
-    output_tokens: int
     ends: tuple[tuple[int, bytes], ...]  # length and digest of prompt and output, with the stop token and without
     sketch: Sketch
     call_id: str | None
@@ -60,7 +59,6 @@ def past_of(prefix: Prefix, prompt_tokens: int, call_id: str | None, tenant: str
         prompt_tokens=prompt_tokens,
         prompt_digest=prefix.digest(prompt_tokens),
         anchor=prefix.anchor(prompt_tokens),
-        output_tokens=output_tokens,
         ends=tuple((length, prefix.digest(length)) for length in ends),
         sketch=Sketch.of(prefix.token_ids[prompt_tokens : prefix.length]),
         call_id=call_id,
@@ -141,9 +139,11 @@ class TurnLinker:
             ends = self._pasts[session_id].ends
             if any(end <= prefix.length and prefix.digest(end) == digest for end, digest in ends):
                 return session_id
-        longest = max(self._pasts[session_id].output_tokens for session_id in found)
-        grams = grams_of(prefix.token_ids[length : min(prefix.length, length + 2 * longest)])
-        shares = sorted(((self._pasts[each].sketch.share_in(grams), each) for each in found), reverse=True)
+        sketches = {session_id: self._pasts[session_id].sketch for session_id in found}
+        following = prefix.token_ids[
+            length : min(prefix.length, length + max(each.window for each in sketches.values()))
+        ]
+        shares = sorted(((sketch.share_in(following), each) for each, sketch in sketches.items()), reverse=True)
         best, session_id = shares[0]
         second = shares[1][0] if len(shares) > 1 else 0.0
         return session_id if best >= MIN_SHARE and best - second >= MARGIN else None

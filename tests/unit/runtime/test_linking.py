@@ -139,6 +139,19 @@ def test_an_output_written_anew_is_recognised(conversations: Conversations) -> N
     assert conversations.arrive([*FIRST, *answer, 3, *words(3, 20)]) == Link("a", "prefix")
 
 
+def test_a_short_answer_after_reasoning_that_is_left_out_is_recognised(conversations: Conversations) -> None:
+    for session, reasoning, answer in (("a", words(4, 300), words(2, 12)), ("b", words(5, 300), words(7, 12))):
+        conversations.finish(session, FIRST, [*reasoning, *answer, END])
+    assert conversations.arrive([*FIRST, 9, *words(7, 12), END, *words(3, 90)]) == Link("b", "prefix")
+    assert conversations.arrive([*FIRST, *words(8, 12), END, *words(2, 12), END]) is None
+
+
+def test_a_rewritten_output_of_a_session_unknown_links_nothing(conversations: Conversations) -> None:
+    """Its first words are those of a session that is known."""
+    conversations.finish("a", FIRST, [*words(2, 40), *words(4, 40), END])
+    assert conversations.arrive([*FIRST, 9, *words(2, 40), *words(6, 40), 3, *words(3, 20)]) is None
+
+
 def test_outputs_too_much_alike_to_be_told_apart_link_nothing(conversations: Conversations) -> None:
     for session, last in (("a", 51), ("b", 52)):
         conversations.finish(session, FIRST, [*words(2, 40), last, END])

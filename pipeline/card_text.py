@@ -54,7 +54,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     if card.timings:
         yield "durations timed by", _shares(card.timings)
     empty = [column for column, share in card.null_shares.items() if share == 1.0]
-    some = [f"{column} {share:.0%}" for column, share in card.null_shares.items() if share < 1.0]
+    some = [f"{column} {_percent(share)}" for column, share in card.null_shares.items() if share < 1.0]
     if some:
         yield "null in part", ", ".join(some)
     if empty:
@@ -94,6 +94,11 @@ def number(value: float) -> str:
 def _shares(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     return ", ".join(f"{key} {count / total:.1%}" for key, count in counts.items())
+
+
+def _percent(share: float) -> str:
+    """Never 0% or 100% of what is neither."""
+    return f"{share:.0%}" if 0.01 <= share <= 0.99 else f"{share:.2%}"
 
 
 def _cell(value: str) -> str:

@@ -5,6 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from .card import Card, Quantiles
 
 _TOOLS = 15  # tools of a set that have a line of their own
+_INTRODUCTION = """Written by `augserve data show --markdown`; what is not here when it runs is not on it.
+Lengths in tokens, durations in seconds; a span is from the first arrival to the last. The public sets come from their
+source repositories by `dvc --cd data/upstream pull`; none of their records is in this repository.
+"""
 _COLUMNS = ("count", "p10", "p50", "p90", "p99", "largest")
 
 
@@ -23,11 +27,7 @@ def markdown(cards: Sequence[Card]) -> str:
     """The page docs/data.md."""
     parts = [
         "# The sets of traces\n",
-        (
-            "Written by `augserve data show --markdown`; what is not here when it runs is not on it. Lengths in tokens, "
-            "durations in seconds; a span is from the first arrival to the last. The public sets come from their source "
-            "repositories by `dvc --cd data/upstream pull`; none of their records is in this repository.\n"
-        ),
+        _INTRODUCTION,
         *(_section(card) for card in cards),
     ]
     return "\n".join(parts)

@@ -33,6 +33,8 @@ MODELS_KEY = "augserve.models"  # a JSON list of model names, in the order of th
 FEATURES_KEY = "augserve.features"  # a JSON list of names, in the input's columns' order
 VERSION_KEY = "augserve.features_version"
 INPUT = "rows"
+ROWS_AT_ONCE = 32
+"""Rows a run: 32 rows take 100 µs, 256 at once 2000 µs and not 800, for the trees then fall out of the cache."""
 LOG_CEILING = 20.0  # no prediction above e^20: keeps exp finite whatever a model says
 
 
@@ -106,7 +108,12 @@ class _GraphSession:
             raise PredictorError(f"{graph.file}: rows of shape {rows.shape}, expected (n, {len(graph.features)})")
         if not rows.shape[0]:
             return np.empty((0, len(graph.model_names)), np.float32)
-        margins: Rows = self._session.run(None, {INPUT: np.ascontiguousarray(rows, np.float32)})[0]
+        rows = np.ascontiguousarray(rows, np.float32)
+        parts = [
+            self._session.run(None, {INPUT: rows[start : start + ROWS_AT_ONCE]})[0]
+            for start in range(0, len(rows), ROWS_AT_ONCE)
+        ]
+        margins: Rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return margins
 
     def quantiles(self, margins: Rows) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The bundle that is measured, and how a median is taken."""
+"""The bundle that is measured, and how times are taken."""
 
 import statistics
 import time
@@ -20,6 +20,11 @@ def packaged_bundle() -> Bundle:
 
 def median_s(run: Callable[[], object], repeats: int, before: Callable[[], object] | None = None) -> float:
     """Median wall time of `run`, seconds; `before` each run is not timed."""
+    return statistics.median(times_s(run, repeats, before))
+
+
+def times_s(run: Callable[[], object], repeats: int, before: Callable[[], object] | None = None) -> list[float]:
+    """Wall times of `run`, seconds; `before` each run is not timed."""
     times = []
     for _ in range(repeats):
         if before is not None:
@@ -27,4 +32,4 @@ def median_s(run: Callable[[], object], repeats: int, before: Callable[[], objec
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times

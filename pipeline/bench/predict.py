@@ -1,42 +1,85 @@
-"""Benchmark `predict`: µs from requests to forecasts, for 1 and for 256 at once."""
+"""Benchmark `predict`: µs from requests to forecasts for 1 and for 256 at once, and what the models weigh.
+
+The first figures are of the models alone (all of them), the next of what the scheduler does on arrival: features of the
+turn and of the call that may follow it, and the forecast.
+"""
 
 import random
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request
 
 from ...data.atomic import write_json
+from ...models.onnx_predictor import OnnxPredictor
 from ...runtime.prediction import PredictorForecaster
 from ...runtime.sessions import SessionTable
 from ...runtime.turns import LiveTurn, arrived
 from ..params import BaseParams, load_params
 from ..stage import run_stage
-from .bundle import median_s, packaged_bundle
+from .bundle import BUNDLE, packaged_bundle, times_s
 
 REPORT = Path("reports/bench/predict.json")
-REPEATS = 200
+COUNTS = (1, 256)
+REPEATS = 4000  # predictions of a turn, whatever their number at once
+_RESIDENT = """
+import sys
+from pathlib import Path
+import numpy as np, onnxruntime
+from augserve.features.tool_call import TOOL_CALL_FEATURES
+from augserve.features.turn import TURN_FEATURES
+from augserve.models.onnx_predictor import OnnxPredictor
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+before = resident()
+predictor = OnnxPredictor.load(Path(sys.argv[1]))
+predictor.turns(np.zeros((256, len(TURN_FEATURES)), np.float32))
+predictor.tool_duration(np.zeros((256, len(TOOL_CALL_FEATURES)), np.float32))
+print((resident() - before) / 1024)
+"""
 
 
 def main() -> None:
     seed = load_params("base", BaseParams).seed
-    forecaster = PredictorForecaster(packaged_bundle().predictor)
-    figures = {}
-    for count in tqdm((1, 256), desc="predict"):
-        requests = _requests(count, seed)
-        sessions = SessionTable()
-        turns = _arrivals(requests, sessions)
-        repeats = REPEATS if count == 1 else REPEATS // 4
-        forecast_s = median_s(lambda turns=turns: forecaster.forecast(turns), repeats)  # type: ignore[misc]
-        both_s = median_s(
-            lambda requests=requests, sessions=sessions: forecaster.forecast(_arrivals(requests, sessions)),  # type: ignore[misc]
-            repeats,
-        )
-        figures[f"predict_{count}_requests_us"] = round(forecast_s * 1e6, 1)
-        figures[f"features_and_predict_{count}_requests_us"] = round(both_s * 1e6, 1)
+    predictor = packaged_bundle().predictor
+    figures: dict[str, float] = {}
+    for count in tqdm(COUNTS, desc="predict"):
+        figures |= _timings(predictor, count, seed)
+    figures["artifacts_mb"] = round(sum(path.stat().st_size for path in BUNDLE.iterdir()) / 1e6, 2)
+    figures["resident_memory_added_mib"] = round(_resident_mib(BUNDLE), 1)
     write_json(REPORT, figures)
     print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+
+
+def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float]:
+    """Median and 99th percentile, µs, for `count` requests at once."""
+    requests, sessions = _requests(count, seed), SessionTable()
+    turns = _arrivals(requests, sessions)
+    rows = np.stack([turn.features for turn in turns if turn.features is not None])
+    calls = np.stack([turn.pause_features for turn in turns if turn.pause_features is not None])
+    forecaster = PredictorForecaster(predictor)
+    what: dict[str, Callable[[], object]] = {
+        "models": lambda: (predictor.turns(rows), predictor.tool_duration(calls)),
+        "predict": lambda: forecaster.forecast(turns),
+        "features_and_predict": lambda: forecaster.forecast(_arrivals(requests, sessions)),
+    }
+    figures = {}
+    for name, run in what.items():
+        times = np.array(times_s(run, max(REPEATS // count, 200))) * 1e6
+        figures[f"{name}_{count}_requests_us"] = round(float(np.median(times)), 1)
+        figures[f"{name}_{count}_requests_p99_us"] = round(float(np.quantile(times, 0.99)), 1)
+    return figures
+
+
+def _resident_mib(models: Path) -> float:
+    """Memory that loading and using the models adds to a process that has numpy and ONNX Runtime."""
+    done = subprocess.run([sys.executable, "-c", _RESIDENT, str(models)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def _requests(count: int, seed: int) -> list[Request]:

@@ -1,0 +1,105 @@
+"""Search of the predictors' hyper-parameters with Optuna; what it finds is put into params.yaml by hand.
+
+Run by `python -m augserve.pipeline.search` after `dvc repro prepare`. Not a stage: a search in each run would cost minutes
+and change nothing. Seeded, on one process: the same tables give the same answer. The score is cross-fitted pinball loss
+(log loss of the probability) over the train and validation parts, relative to a constant's and averaged over sets and
+models; the test part takes no part. The number of trees is a given (`train.max_rounds`): it sets the latency.
+"""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..models.censoring import impute
+from ..models.fitting import FitSettings, labels
+from ..models.learning import cross_fit, levels
+from ..models.target import TARGETS
+from ..models.training_set import TrainingSet, read_training_set
+from .prepare import TRAINING
+from .stage import run_stage
+from .train import fit_settings
+from .train_reports import write_csv
+from .trained import REPORTS
+
+logger = logging.getLogger(__name__)
+
+TRIALS = 24
+REPORT: Path = REPORTS / "search.csv"
+Values = NDArray[np.float64]
+
+
+def main() -> None:
+    start = fit_settings()
+    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
+    known = [impute(data.select(data.parts != "test"), start.seed) for data in sets]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=start.seed, n_startup_trials=8))
+    study.enqueue_trial({name: getattr(start, name) for name in _suggested(None)})
+    with tqdm(total=TRIALS, desc="search", unit="trial") as progress:
+        study.optimize(
+            lambda trial: score(known, dataclasses.replace(start, **_suggested(trial))),
+            n_trials=TRIALS,
+            callbacks=[lambda *_: progress.update() and None],
+        )
+    trials = [{"trial": trial.number, "score": trial.value} | trial.params for trial in study.trials]
+    write_csv(REPORT, pd.DataFrame(trials).sort_values("score"))
+    logger.info("best %.4f (now %.4f): %s", study.best_value, study.trials[0].value, study.best_params)
+
+
+def score(sets: Sequence[TrainingSet], settings: FitSettings) -> float:
+    """Cross-fitted loss as a share of a constant's, mean over models and sources; lower is better."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(_relative_loss, data, level, settings) for data in sets for level in levels(data.target)]
+        return float(np.mean([job.result() for job in jobs]))
+
+
+def _relative_loss(data: TrainingSet, level: float, settings: FitSettings) -> float:
+    margins = cross_fit(data, level, settings, settings.max_rounds).astype(np.float64)
+    actual = labels(data).astype(np.float64)
+    shares = []
+    for source in np.unique(data.sources).tolist():
+        mask = data.sources == source
+        if data.target.kind == "probability":
+            rate = float(np.clip(actual[mask].mean(), 1e-3, 1 - 1e-3))
+            constant = np.full(np.count_nonzero(mask), np.log(rate / (1 - rate)))
+            shares.append(_log_loss(actual[mask], margins[mask]) / _log_loss(actual[mask], constant))
+        else:
+            error, plain = actual[mask] - margins[mask], actual[mask] - np.quantile(actual[mask], level)
+            shares.append(_pinball(error, level) / max(_pinball(plain, level), 1e-9))
+    return float(np.mean(shares))
+
+
+def _pinball(error: Values, level: float) -> float:
+    return float(np.mean(np.maximum(level * error, (level - 1) * error)))
+
+
+def _log_loss(actual: Values, margins: Values) -> float:
+    return float(np.mean(np.logaddexp(0, margins) - actual * margins))
+
+
+def _suggested(trial: optuna.Trial | None) -> dict[str, float]:
+    """The searched settings; without a trial only their names."""
+    if trial is None:
+        names = ("learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda")
+        return dict.fromkeys(names, 0.0)
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.05, 0.4, log=True),
+        "max_depth": trial.suggest_int("max_depth", 3, 6),
+        "min_child_weight": trial.suggest_float("min_child_weight", 3.0, 60.0, log=True),
+        "subsample": trial.suggest_float("subsample", 0.5, 1.0),
+        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 1.0),
+        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 30.0, log=True),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,9 +1,10 @@
 """Search of the predictors' hyper-parameters with Optuna; what it finds is put into params.yaml by hand.
 
-Run by `python -m augserve.pipeline.search` after `dvc repro prepare`. Not a stage: a search in each run would cost minutes
-and change nothing. Seeded, on one process: the same tables give the same answer. The score is cross-fitted pinball loss
-(log loss of the probability) over the train and validation parts, relative to a constant's and averaged over sets and
-models; the test part takes no part. The number of trees is a given (`train.max_rounds`): it sets the latency.
+Run by `python -m augserve.pipeline.search` after `dvc repro prepare`. Not a stage: a search in each run would cost
+minutes and change nothing. Seeded, on one process: the same tables give the same answer. The score is cross-fitted
+pinball loss (log loss of the probability) over the train and validation parts, relative to a constant's and averaged
+over sets and models; the test part takes no part. The number of trees is a given (`train.max_rounds`): it sets the
+latency.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -45,11 +47,13 @@ def main() -> None:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=start.seed, n_startup_trials=8))
     study.enqueue_trial({name: getattr(start, name) for name in _suggested(None)})
     with tqdm(total=TRIALS, desc="search", unit="trial") as progress:
-        study.optimize(
-            lambda trial: score(known, dataclasses.replace(start, **_suggested(trial))),
-            n_trials=TRIALS,
-            callbacks=[lambda *_: progress.update() and None],
-        )
+
+        def objective(trial: optuna.Trial) -> float:
+            found = score(known, dataclasses.replace(start, **_suggested(trial)))
+            progress.update()
+            return found
+
+        study.optimize(objective, n_trials=TRIALS)
     trials = [{"trial": trial.number, "score": trial.value} | trial.params for trial in study.trials]
     write_csv(REPORT, pd.DataFrame(trials).sort_values("score"))
     logger.info("best %.4f (now %.4f): %s", study.best_value, study.trials[0].value, study.best_params)
@@ -86,7 +90,7 @@ def _log_loss(actual: Values, margins: Values) -> float:
     return float(np.mean(np.logaddexp(0, margins) - actual * margins))
 
 
-def _suggested(trial: optuna.Trial | None) -> dict[str, float]:
+def _suggested(trial: optuna.Trial | None) -> dict[str, Any]:
     """The searched settings; without a trial only their names."""
     if trial is None:
         names = ("learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda")

@@ -41,10 +41,16 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown; numbers with four digits."""
-    rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in table.to_numpy()]
+    """A table as Markdown; numbers with four digits, a dash where there is none."""
+    rows = [[_cell(value) for value in row] for row in table.to_numpy()]
     header = [str(name) for name in table.columns]
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if np.isnan(value) else f"{value:.4g}"
+    return str(value)
 
 
 def known_rows(one: Trained, source: str) -> tuple[Any, Any, Any]:

@@ -16,7 +16,7 @@ from augserve.models.registry import REGISTERED_MODEL
 from augserve.models.settings import SettingsError
 from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS
 from augserve.models.training_set import TrainingError, read_training_set
-from augserve.pipeline import export, package, prepare, train
+from augserve.pipeline import export, package, prepare, search, study, train
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tracking import tracking_client
 
@@ -120,3 +120,35 @@ def test_a_missing_evaluation_or_wrong_settings_keep_the_old_bundle(project: Pat
     with pytest.raises(StageError, match=r"scheduler\.json"):
         package.main()
     assert load_bundle(package.BUNDLE, None).version == before
+
+
+def test_the_models_stand_beside_every_baseline_in_one_table(finished: Path) -> None:
+    table = pd.read_csv(finished / train.REPORTS / "baselines.csv")
+    lengths = table[(table.target == "output_length") & (table.set == "gathered")]
+    assert set(lengths.model) == {"augserve", "median", "median of the tool", "linear", "last value", "max_tokens"}
+    assert lengths.rows.nunique() == 1
+    assert "| augserve |" in (finished / train.REPORTS / "baselines.md").read_text()
+
+
+def test_the_card_tells_data_quality_and_weak_spots(finished: Path) -> None:
+    card = (finished / train.REPORTS / "card.md").read_text()
+    for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", "How it was learned"):
+        assert f"## {title}" in card
+    assert "gathered, " in card.split("## Known weak spots")[1]  # 20 sessions are too few to be good at all of it
+    for name in ("importance.svg", "calibration.svg"):
+        assert (finished / train.REPORTS / name).stat().st_size < 200_000
+        assert name in card
+    assert "nan" not in card
+
+
+def test_the_search_and_the_study_write_their_tables(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "TRIALS", 2)
+    monkeypatch.setattr(study, "UPPER", {"max_rounds": 5})
+    monkeypatch.setattr(study, "SHARES", (0.5, 1.0))
+    search.main()
+    study.main()
+    assert len(pd.read_csv(search.REPORT)) == 2
+    curve = pd.read_csv(train.REPORTS / "learning_curve.csv")
+    assert set(curve.share) == {0.5, 1.0}
+    moved = pd.read_csv(train.REPORTS / "transfer.csv")
+    assert {("gathered", prepare.MIX), (prepare.MIX, "gathered")} <= set(zip(moved.trained_on, moved.set, strict=True))

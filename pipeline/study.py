@@ -1,0 +1,96 @@
+"""What is left on the table, for the report: a far larger model, less data, and sets never trained on.
+
+Run by `python -m augserve.pipeline.study` after `dvc repro prepare`: minutes, and nothing is deployed of it. Writes
+reports/train/{upper,transfer,learning_curve}.csv, all on the held-out sessions.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ..data.splits import position
+from ..models.evaluation import quantile_metrics
+from ..models.fitting import FitSettings
+from ..models.learning import Learned, learn
+from ..models.target import QUANTILE_TARGETS
+from ..models.training_set import TrainingError, TrainingSet, read_training_set
+from .prepare import TRAINING
+from .stage import run_stage
+from .train import fit_settings
+from .train_reports import write_csv
+from .trained import REPORTS
+
+logger = logging.getLogger(__name__)
+
+SHARES = (0.125, 0.25, 0.5, 1.0)  # of the sessions learned from
+UPPER: dict[str, Any] = {"max_rounds": 800, "early_stopping_rounds": 60, "learning_rate": 0.03, "max_depth": 8}
+_SHOWN = ("kendall_tau", "mae", "median_ratio", "pinball_p90", "coverage_80")
+
+
+def main() -> None:
+    settings = fit_settings()
+    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in QUANTILE_TARGETS]
+    write_csv(REPORTS / "learning_curve.csv", pd.DataFrame(learning_curve(sets, settings)))
+    write_csv(REPORTS / "transfer.csv", pd.DataFrame(transfer(sets, settings)))
+    upper = _judged(sets, learn(sets, dataclasses.replace(settings, **UPPER)), {"model": "upper reference"})
+    write_csv(REPORTS / "upper.csv", pd.DataFrame(upper))
+
+
+def learning_curve(sets: Sequence[TrainingSet], settings: FitSettings) -> Iterator[dict[str, Any]]:
+    """Metrics by the share of the sessions learned from: does more data help, or only better features?"""
+    for share in tqdm(SHARES, desc="learning curve"):
+        fewer = [data.select(_kept(data, share)) for data in sets]
+        yield from _judged(sets, _learned(fewer, settings), {"share": share})
+
+
+def transfer(sets: Sequence[TrainingSet], settings: FitSettings) -> Iterator[dict[str, Any]]:
+    """Metrics on every set of models that were learned from one set alone."""
+    for source in tqdm(sorted({str(name) for data in sets for name in np.unique(data.sources)}), desc="transfer"):
+        alone = [data.select(data.sources == source) for data in sets if (data.sources == source).any()]
+        yield from _judged(sets, _learned(alone, settings), {"trained_on": source})
+
+
+def _learned(sets: Sequence[TrainingSet], settings: FitSettings) -> list[Learned]:
+    """Those that can be learned: a set without rows in a part of the split is left out with a line in the log."""
+    found = []
+    for data in sets:
+        try:
+            found += learn([data], settings)
+        except TrainingError as error:
+            logger.warning("left out: %s", error)
+    return found
+
+
+def _kept(data: TrainingSet, share: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """All test rows, and the others of about `share` of the sessions, chosen by a hash; at least one a part."""
+    places = {session: position(session, "curve: ") for session in np.unique(data.sessions).tolist()}
+    place = np.array([places[session] for session in data.sessions.tolist()])
+    kept = (place < share) | (data.parts == "test")
+    for source in np.unique(data.sources).tolist():
+        for part in ("train", "validation"):
+            mask = (data.sources == source) & (data.parts == part)
+            if mask.any():
+                kept |= mask & (place == place[mask].min())
+    return np.asarray(kept, np.bool_)
+
+
+def _judged(sets: Sequence[TrainingSet], learned: Sequence[Learned], facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    tests = {data.target.name: data.part("test") for data in sets}
+    for one in learned:
+        test = tests[one.models.target.name]
+        predicted = one.models.predict(test.rows)
+        for source in np.unique(test.sources).tolist():
+            keep = (test.sources == source) & ~test.censored
+            if keep.any():
+                metrics = quantile_metrics(predicted[keep], np.maximum(test.values[keep], test.target.floor))
+                row = {"set": source, "target": test.target.name, **facts, "rows": int(np.count_nonzero(keep))}
+                yield row | {name: np.nan if metrics[name] is None else metrics[name] for name in _SHOWN}
+
+
+if __name__ == "__main__":
+    run_stage(main)

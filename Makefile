@@ -36,6 +36,7 @@ check: env  ## ruff, mypy --strict, import contracts
 bench: env  ## measure prediction and scheduling into reports/bench/ (after `make repro`; on an idle machine)
 	$(RUN).bench.predict
 	$(RUN).bench.schedule
+	$(RUN).bench.linking
 	$(RUN).bench.recorder
 	$(RUN).bench.imports
 

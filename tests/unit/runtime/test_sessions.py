@@ -2,6 +2,8 @@ import math
 
 from augserve.features.history import ReturnedCall
 from augserve.features.series import MAX_NAMES
+from augserve.runtime.linking import Link, past_of
+from augserve.runtime.prefix import Prefix
 from augserve.runtime.sessions import Pause, SessionTable
 
 
@@ -45,3 +47,37 @@ def test_tool_names_are_bounded() -> None:
         table.turn_arrived("a", 2.0 * number, [ReturnedCall(f"tool-{number}")])
         table.turn_finished("a", 2.0 * number + 1, 1, 1)
     assert len(table.shared.tool_s) == MAX_NAMES
+
+
+def test_a_session_that_is_forgotten_is_counted_and_no_longer_linked() -> None:
+    closed: list[None] = []
+    table = SessionTable(ttl_s=60, closed=lambda: closed.append(None))
+    tokens = list(range(50))
+    table.turn_arrived("a", 0.0)
+    table.turn_finished("a", 1.0, 40, 10)
+    table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
+    after = Prefix([*tokens, 9], [], 64, 51)
+    assert table.linked(after, (), None, 62.0) is None
+    assert len(closed) == 1
+    assert len(table.linker) == 0
+    table.turn_ended("a", past_of(after, 40, None, None, stopped=True), finished=True)
+    assert len(table.linker) == 0
+
+
+def test_a_session_linked_within_the_timeout_goes_on() -> None:
+    table = SessionTable(ttl_s=60)
+    tokens = list(range(50))
+    table.turn_arrived("a", 0.0)
+    table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
+    assert table.linked(Prefix([*tokens, 9], [], 64, 51), (), None, 50.0) == Link("a", "prefix")
+
+
+def test_the_pause_of_calls_made_at_once_is_no_calls_own_time() -> None:
+    table = SessionTable()
+    table.turn_arrived("a", 0.0)
+    table.turn_finished("a", 1.0, 40, 10)
+    session, _, pause = table.turn_arrived("a", 4.0, [ReturnedCall("read"), ReturnedCall("sql")])
+    assert pause is not None
+    assert session.history.pause_s.last == 3.0
+    assert session.history.tools == {"read", "sql"}
+    assert math.isnan(table.shared.tool_s.of("read").mean)

@@ -35,6 +35,9 @@ class Metrics:
         def gauge(name: str, meaning: str) -> Gauge:
             return Gauge(name, meaning, ["engine"], registry=registry, multiprocess_mode="mostrecent").labels(label)
 
+        def labelled_gauge(name: str, meaning: str, by: str) -> Gauge:
+            return Gauge(name, meaning, [by, "engine"], registry=registry, multiprocess_mode="mostrecent")
+
         self.predictions = counter("augserve_predictions", "Turns whose output, session and pause were predicted.")
         self.reorders = counter(
             "augserve_reorders", "Steps in which the value order put another turn first than vLLM's."
@@ -50,6 +53,18 @@ class Metrics:
             "Turns without a session id of the caller's, by what told their session (nothing: it is a new one).",
             ["by", "engine"],
             registry=registry,
+        )
+        self._corrections = labelled_gauge(
+            "augserve_correction", "Factor that predictions are multiplied by, for want of a better known.", "quantity"
+        )
+        self._coverage = labelled_gauge(
+            "augserve_coverage", "Recent share of actual values in their 80 % interval.", "quantity"
+        )
+        self._widths = labelled_gauge(
+            "augserve_interval_width", "What intervals are widened by, on log scale (1: as trained).", "quantity"
+        )
+        self._psi = labelled_gauge(
+            "augserve_psi", "Population stability index of a feature against the training data.", "feature"
         )
         self._fallbacks = Counter(
             "augserve_fallbacks",
@@ -73,6 +88,14 @@ class Metrics:
 
     def fallback(self, reason: str) -> None:
         self._fallbacks.labels(reason, self._engine).inc()
+
+    def corrected(self, quantity: str, factor: float, coverage: float, width: float) -> None:
+        self._corrections.labels(quantity, self._engine).set(factor)
+        self._coverage.labels(quantity, self._engine).set(coverage)
+        self._widths.labels(quantity, self._engine).set(width)
+
+    def drift(self, feature: str, psi: float) -> None:
+        self._psi.labels(feature, self._engine).set(psi)
 
     def linked(self, by: str) -> None:
         self._linked.labels(by, self._engine).inc()

@@ -1,19 +1,24 @@
-"""What is expected of the turns that have arrived: all of them predicted in one batch."""
+"""What is expected of the turns that have arrived: all of them predicted in one batch, corrected by what came of
+earlier predictions."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..models.predictor import Predictor
+from .correction import Correction
+from .drift import DRIFTED_WIDTH, DriftMonitor
 from .turns import Forecast, LiveTurn
 
 FALLBACK_OUTPUT_TOKENS = 256
 FALLBACK = Forecast(output_tokens=FALLBACK_OUTPUT_TOKENS, remaining_turns=1.0, pause_s=1.0)
 """Stands in where no prediction is to be had: a middling answer that ends its session."""
-
-_MEDIAN = 1  # of p10, p50, p90
+MAX_PREDICTED = 100_000
+"""Turns whose outcome is awaited; beyond so many, the oldest is no longer."""
 
 
 class Forecaster(Protocol):
@@ -22,11 +27,24 @@ class Forecaster(Protocol):
         ...
 
 
-class PredictorForecaster:
-    """Medians of the bundle's predictors; a turn without features, or with an answer that is no number, has none."""
+class _Predicted(NamedTuple):
+    """What the models said of a turn, and for which tool: its outcome is compared with it."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    output: Sequence[float]  # p10, p50, p90, tokens
+    pause: Sequence[float]  # s
+    tool: str | None
+
+
+class PredictorForecaster:
+    """Medians and 80 % intervals of the bundle's predictors, corrected online; a turn without features, or with an
+    answer that is no number, has none."""
+
+    def __init__(self, predictor: Predictor, drift: DriftMonitor | None = None) -> None:
         self._predictor = predictor
+        self._drift = drift
+        self._predicted: OrderedDict[tuple[str, int], _Predicted] = OrderedDict()  # by session and turn
+        self.output = Correction("output length")
+        self.pause = Correction("tool duration")
 
     def forecast(self, turns: Sequence[LiveTurn]) -> list[Forecast | None]:
         known = [
@@ -41,12 +59,47 @@ class PredictorForecaster:
         pauses = np.stack([features for _, _, features in known])
         expected = self._predictor.turns(rows)
         answers = zip(
-            expected.output_length[:, _MEDIAN].tolist(),
-            expected.session_remaining[:, _MEDIAN].tolist(),
-            self._predictor.tool_duration(pauses)[:, _MEDIAN].tolist(),
+            expected.output_length.tolist(),
+            expected.session_remaining[:, 1].tolist(),
+            self._predictor.tool_duration(pauses).tolist(),
             strict=True,
         )
-        for (index, _, _), answer in zip(known, answers, strict=True):
-            if all(math.isfinite(part) and part >= 0 for part in answer):
-                forecasts[index] = Forecast(*answer)
+        self._watch([features for _, features, _ in known])
+        for (index, _, _), (output, remaining, pause) in zip(known, answers, strict=True):
+            if all(math.isfinite(part) and part >= 0 for part in (*output, remaining, *pause)):
+                forecasts[index] = self._corrected(turns[index], output, remaining, pause)
         return forecasts
+
+    def turn_finished(self, live: LiveTurn, reason: str) -> None:
+        """Learn from the output of a turn that ended by itself; one that was cut says too little."""
+        predicted = self._predicted.get((live.session_id, live.turn))
+        if predicted is not None and reason == "stop":
+            self.output.observe(predicted.output, predicted.tool, float(live.request.num_output_tokens))
+
+    def pause_ended(self, session_id: str, turn: int, duration_s: float) -> None:
+        """Learn from the pause that followed a turn."""
+        predicted = self._predicted.pop((session_id, turn), None)
+        if predicted is not None:
+            self.pause.observe(predicted.pause, predicted.tool, duration_s)
+
+    def reset(self) -> None:
+        """Forget all corrections."""
+        self._predicted.clear()
+        for part in (self.output, self.pause, self._drift):
+            if part is not None:
+                part.reset()
+
+    def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
+        tool = live.hints.calls[-1].tool if live.hints.calls else None  # as in `features.tool_call.expected_call`
+        self._predicted[live.session_id, live.turn] = _Predicted(output, pause, tool)
+        if len(self._predicted) > MAX_PREDICTED:
+            self._predicted.popitem(last=False)
+        output_low, output_tokens, output_high = self.output.corrected(output, tool)
+        pause_low, pause_s, pause_high = self.pause.corrected(pause, tool)
+        return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
+
+    def _watch(self, rows: list[NDArray[np.float32]]) -> None:
+        if self._drift is None:
+            return
+        self._drift.add(rows)
+        self.output.least_width = self.pause.least_width = DRIFTED_WIDTH if self._drift.drifted else 1.0

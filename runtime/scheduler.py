@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
+from ..features.turn import TURN_FEATURES
+from ..models.drift import DriftReference
 from ..models.predictor import Predictor
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
 from .budget import TokenBudget
+from .correction import Correction
 from .deployment import Deployment, parse_deployment
+from .drift import DriftMonitor
 from .guard import Guard
 from .linking import Link
 from .metrics import Metrics
 from .ordering import Ordering
 from .prediction import Forecaster, PredictorForecaster
 from .prefix import Prefix
-from .sessions import SessionTable
+from .sessions import Pause, SessionTable
 from .steps import StepFacts
 from .tracing import Tracer, measure_tokens
 from .turns import FINISHED, LiveTurn, arrived, ended, link
@@ -36,6 +40,7 @@ class Artifacts:
     settings: SchedulerSettings
     predictor: Predictor
     version: str
+    drift: DriftReference | None = None  # None: drift is not watched
 
 
 class AugServeScheduler(AsyncScheduler):
@@ -76,11 +81,14 @@ class AugServeScheduler(AsyncScheduler):
         from ..models.bundle import load_bundle
 
         bundle = load_bundle(deployment.bundle_folder(), vllm_compat.vllm_version)
-        return Artifacts(bundle.settings, bundle.predictor, bundle.version)
+        return Artifacts(bundle.settings, bundle.predictor, bundle.version, bundle.drift)
 
     def make_forecaster(self, artifacts: Artifacts) -> Forecaster:
         """What predicts the turns that arrive."""
-        return PredictorForecaster(artifacts.predictor)
+        drift = None
+        if artifacts.drift is not None:
+            drift = DriftMonitor(TURN_FEATURES, artifacts.drift.histograms["turns"], self._metrics.drift)
+        return PredictorForecaster(artifacts.predictor, drift)
 
     def make_clock(self) -> Callable[[], float]:
         """AugServe's only notion of time, on the clock of `Request.arrival_time`."""
@@ -149,6 +157,8 @@ class AugServeScheduler(AsyncScheduler):
         if self._forecaster is not None:
             self._new_turns.append(live)
         if pause is not None:
+            if isinstance(forecaster := self._forecaster, PredictorForecaster):
+                self._guard.call("correction", lambda: self._learn_pause(forecaster, live, pause), None)
             self._tracer.pause_ended(live, pause)
 
     def _link(self, request: Request) -> tuple[Link | None, Prefix | None]:
@@ -235,10 +245,23 @@ class AugServeScheduler(AsyncScheduler):
         del self._turns[request.request_id]
         if reason in FINISHED:
             self._sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
+        if isinstance(forecaster := self._forecaster, PredictorForecaster):
+            self._guard.call("correction", lambda: self._learn_output(forecaster, live, reason), None)
         if (prompt := live.prefix) is not None:
             whole = vllm_compat.whole_prefix
             self._guard.call("linking", lambda: ended(live, self._sessions, whole(request, prompt), reason), None)
         self._tracer.turn_ended(live, now_s, reason)
+
+    def _learn_pause(self, forecaster: PredictorForecaster, live: LiveTurn, pause: Pause) -> None:
+        forecaster.pause_ended(live.session_id, pause.turn, pause.duration_s)
+        self._note_correction(forecaster.pause)
+
+    def _learn_output(self, forecaster: PredictorForecaster, live: LiveTurn, reason: str) -> None:
+        forecaster.turn_finished(live, reason)
+        self._note_correction(forecaster.output)
+
+    def _note_correction(self, correction: Correction) -> None:
+        self._metrics.corrected(correction.quantity, correction.overall, correction.coverage, correction.width)
 
     def _forget_lost_turns(self) -> None:
         """Drop turns whose end was missed, as happens while `output` or `finish` is suspended."""

@@ -27,6 +27,8 @@ class Forecast:
     output_tokens: float
     remaining_turns: float  # of the session, this one counted
     pause_s: float  # of the tool call after the turn
+    output_interval: tuple[float, float] | None = None  # 80 %, tokens; None: not told
+    pause_interval: tuple[float, float] | None = None  # 80 %, s
 
 
 @dataclass(slots=True, eq=False)

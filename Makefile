@@ -34,6 +34,7 @@ check: env  ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports
 
 bench: env  ## measure prediction and scheduling into reports/bench/ (after `make repro`; on an idle machine)
+	$(RUN).bench.features
 	$(RUN).bench.predict
 	$(RUN).bench.schedule
 	$(RUN).bench.linking

@@ -1,0 +1,67 @@
+"""Benchmark `features`: µs to compute a turn's vectors at its arrival, and to remember what it did."""
+
+import random
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ...data.atomic import write_json
+from ...features.history import ReturnedCall, SessionHistory
+from ...features.shared import SharedHistory
+from ...features.tool_call import ToolCallFacts, expected_call, tool_call_features
+from ...features.turn import TAIL_TOKENS, TurnFacts, tail_counts, turn_features
+from ..params import BaseParams, load_params
+from ..stage import run_stage
+from .bundle import median_s
+
+REPORT = Path("reports/bench/features.json")
+REPEATS = 200
+CALLS = 100  # of what is measured, in one repeat: one alone would be below the clock's grain
+PAST_TURNS = 30
+TOOLS = ("bash", "read", "edit", "mcp__github__search")
+
+
+def main() -> None:
+    draw = random.Random(load_params("base", BaseParams).seed)
+    session, shared = SessionHistory(tenant="tenant"), SharedHistory()
+    for turn in range(PAST_TURNS):
+        session.turn_finished(1000 + 200 * turn, draw.randint(10, 500))
+        shared.turn_finished(session, draw.randint(10, 500))
+        _remember(session, shared, draw.choice(TOOLS))
+    token_ids = draw.choices(range(100, 32_000), k=8000)
+    called = ToolCallFacts("bash", PAST_TURNS, 2, 120, "5f8a7f73", calls=1)
+
+    def arrival() -> None:
+        """Both vectors of a turn that arrives, the tail's hashing included."""
+        tail = tail_counts(token_ids[-TAIL_TOKENS:])
+        facts = TurnFacts(8000, PAST_TURNS, 512, 0.7, 1.0, False, 3, tail)
+        turn_features(facts, session, shared)
+        tool_call_features(expected_call(session, PAST_TURNS), session, shared)
+
+    def remembering() -> None:
+        session.turn_finished(8000, 120)
+        shared.turn_finished(session, 120)
+        _remember(session, shared, "bash")
+
+    measured = {
+        "turn_arrival_us": arrival,
+        "tail_counts_us": lambda: tail_counts(token_ids[-TAIL_TOKENS:]),
+        "known_tool_call_us": lambda: tool_call_features(called, session, shared),
+        "remember_turn_and_call_us": remembering,
+    }
+    figures = {}
+    for name, run in tqdm(measured.items(), desc="features"):
+        many_s = median_s(lambda run=run: [run() for _ in range(CALLS)], REPEATS)  # type: ignore[misc]
+        figures[name] = round(many_s / CALLS * 1e6, 1)
+    write_json(REPORT, figures)
+    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+
+
+def _remember(session: SessionHistory, shared: SharedHistory, tool: str) -> None:
+    calls = [ReturnedCall(tool, None, 120, "5f8a7f73")]
+    shared.calls_returned(calls, 1.5)
+    session.calls_returned(calls, 1.5)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -9,7 +9,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request, RequestStatus
 
 from augserve.pipeline.bench.conversations import SentTurn, read_block_sessions, read_text_sessions
-from augserve.pipeline.bench.linking import run_sessions
+from augserve.pipeline.bench.interleaved import run_sessions
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.turns import LiveTurn
@@ -105,7 +105,7 @@ def conversation(number: int, turns: int = 4) -> Iterator[SentTurn]:
 
 @pytest.mark.parametrize("caching", [True, False])
 def test_sessions_run_at_once_are_told_apart(caching: bool) -> None:
-    figures = run_sessions([conversation(number) for number in range(12)], END, caching, seed=1).figures()
+    figures = run_sessions([conversation(number) for number in range(12)], END, seed=1, caching=caching).figures()
     assert figures == {
         "turns": 36,
         "right_percent": 100.0,
@@ -119,7 +119,7 @@ def test_sessions_run_at_once_are_told_apart(caching: bool) -> None:
 def test_real_sessions_of_block_hashes_are_linked() -> None:
     archive = SHARED / "kv-cache-sessions" / "sessions.tar.xz"
     sessions = [turns[:6] for turns in read_block_sessions(archive, 8, 20_000)]
-    figures = run_sessions(sessions, 0, True, seed=1).figures()
+    figures = run_sessions(sessions, -1, seed=1).figures()
     assert figures["turns"] > 20
     assert (figures["right_percent"], figures["wrong"]) == (100.0, 0)
 

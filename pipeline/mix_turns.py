@@ -7,11 +7,10 @@ from ..data.tokens import session_token_ids
 from ..data.workload import Session
 from ..features.replay import PastCall, PastPause, PastTurn
 from ..features.turn import TAIL_TOKENS, TurnFacts, tail_counts
-from .past import RecordedTurn
+from .past import NOMINAL_TOKEN_S, RecordedTurn
 
 MIX_TEMPERATURE = 1.0  # vLLM's defaults, which the simulator's requests keep
 MIX_TOP_P = 1.0
-NOMINAL_TOKEN_S = 0.02  # pace of a generated session's output; it only orders what several sessions learn of a tool
 
 
 def mix_turns(session: Session) -> Iterator[RecordedTurn]:

@@ -1,5 +1,6 @@
 """What came of each recorded turn: the values that the targets are learned from, and which are only lower bounds."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ import numpy as np
 
 from .past import RecordedTurn
 
+REAL_CLOCK_S = 1e8
+"""Times below are no Unix time: the set's clock begins at 0."""
 TurnKey = tuple[str, int]  # session, turn
 OPEN_PAUSE_QUANTILE = 0.9
 """A session that ended closer to its source's end than this quantile of the source's pauses may have gone on."""
@@ -24,8 +27,9 @@ class Remaining:
 
 
 def remaining_work(turns: Sequence[RecordedTurn]) -> Mapping[TurnKey, Remaining]:
-    """By session and turn, of one source's turns. A session is open where its last turn did not finish or called a tool
-    that no turn came back from, and where the source ended too soon after it to tell."""
+    """By session and turn, of one source's turns. A session is open where its last turn did not finish. In a set
+    recorded live it is also where that turn called a tool that no turn came back from, and where the set ended too soon
+    after it to tell; a set without a real clock was not cut off anywhere: its sessions are as whole as they are told."""
     sessions: dict[str, list[RecordedTurn]] = defaultdict(list)
     for turn in turns:
         sessions[turn.past.session_id].append(turn)
@@ -34,7 +38,9 @@ def remaining_work(turns: Sequence[RecordedTurn]) -> Mapping[TurnKey, Remaining]
     for name, session in sessions.items():
         session.sort(key=lambda turn: turn.past.facts.turn)
         last = session[-1].past
-        censored = last.finish_s is None or last.pause is not None or last.finish_s > known_until_s
+        censored = last.finish_s is None or (
+            known_until_s < math.inf and (last.pause is not None or last.finish_s > known_until_s)
+        )
         tokens = 0
         for left, turn in enumerate(reversed(session), start=1):
             found[name, turn.past.facts.turn] = Remaining(left, tokens, censored, last=left == 1)
@@ -48,7 +54,9 @@ def _context(turn: RecordedTurn) -> int:
 
 
 def _known_until_s(turns: Sequence[RecordedTurn]) -> float:
-    """A session without a turn after this moment may go on beyond the end of the trace."""
+    """A session without a turn after this moment may go on beyond the end of the trace; never without a real clock."""
+    if min(turn.past.arrival_s for turn in turns) < REAL_CLOCK_S:
+        return math.inf
     pauses = [turn.past.pause.pause_s for turn in turns if turn.past.pause is not None]
     end_s = max(max(turn.past.arrival_s, turn.past.finish_s or 0.0) for turn in turns)
     return end_s - float(np.quantile(pauses, OPEN_PAUSE_QUANTILE)) if pauses else end_s

@@ -16,6 +16,7 @@ from ..features.replay import PastCall, PastPause, PastTurn
 from ..features.turn import TAIL_BUCKETS, TURN_FEATURES, TurnFacts
 
 _FINISHED = ("stop", "length", None)  # finish reasons that tell a turn's length; None: not recorded
+NOMINAL_TOKEN_S = 0.02  # pace of an output of which no finish is told; it only orders what several sessions teach
 _TEXT = ("prompt_token_ids", "output_token_ids")  # columns that are not needed here, and large
 
 Key = tuple[str, str, int]  # source, session, turn
@@ -89,8 +90,7 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _recorded(row: Row, calls: Sequence[Row], following: Row | None, ends_in_tool: bool | None) -> RecordedTurn:
-    finished = row["finish_s"] is not None and row["finish_reason"] in _FINISHED and row["output_tokens"] > 0
-    finish_s = row["finish_s"] if finished else None
+    finish_s = _finish_s(row)
     tail = row["tail_counts"]
     facts = TurnFacts(
         prompt_tokens=row["prompt_tokens"],
@@ -120,6 +120,18 @@ def _recorded(row: Row, calls: Sequence[Row], following: Row | None, ends_in_too
         cut_off=row["finish_reason"] == "length" or (row["finish_reason"] is None and row["output_tokens"] >= limit),
         ends_in_tool=ends_in_tool,
     )
+
+
+def _finish_s(row: Row) -> float | None:
+    """When the turn came to its end; None where it did not. A set without finish times (arrivals and lengths are all
+    that it tells) is given a nominal pace, so that its outputs are known some time after their arrival."""
+    if row["finish_reason"] not in _FINISHED or row["output_tokens"] <= 0:
+        return None
+    if row["finish_s"] is not None:
+        return float(row["finish_s"])
+    if row["finish_reason"] is None and row["features_version"] is None:
+        return float(row["arrival_s"] + NOMINAL_TOKEN_S * row["output_tokens"])
+    return None
 
 
 def _pause(finish_s: float, calls: Sequence[Row], following: Row | None) -> PastPause | None:

@@ -5,10 +5,12 @@ from augserve.features.turn import TurnFacts
 from augserve.pipeline.outcomes import Remaining, remaining_work
 from augserve.pipeline.past import RecordedTurn, multi_turn
 
+START = 1.7e9
 LATER = 1000.0  # when another session shows that the trace went on
 
 
 def turn(session: str, number: int, prompt: int, output: int, at_s: float, paused: bool = False) -> RecordedTurn:
+    at_s += START
     pause = PastPause(at_s + 3, 2.0, (PastCall("sql", 2.0),)) if paused else None
     past = PastTurn(session, TurnFacts(prompt, number), at_s, at_s + 1, output, pause)
     return RecordedTurn("set", past, None, session, cut_off=False, ends_in_tool=paused)
@@ -37,6 +39,11 @@ def test_a_session_that_ends_with_its_trace_is_open() -> None:
     found = remaining_work(turns)
     assert found["b", 0].censored
     assert not found["a", 0].censored
+
+
+def test_a_set_without_a_real_clock_is_cut_off_nowhere() -> None:
+    turns = [turn("a", 0, 10, 5, -START, paused=True), turn("a", 1, 20, 5, 3 - START, paused=True)]
+    assert not remaining_work(turns)["a", 1].censored
 
 
 def test_only_a_second_turn_tells_of_sessions() -> None:

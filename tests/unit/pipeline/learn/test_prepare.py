@@ -148,10 +148,11 @@ def test_sets_of_single_turns_tell_nothing_of_sessions(
     root: Path, make_rows: MakeRows, save_traces: SaveTraces
 ) -> None:
     turns, _ = make_rows(20)
-    save_traces(root / "data/traces/gathered", [row for row in turns if not row["turn"]], [])
+    alone = [row | {"finish_s": None, "finish_reason": None} for row in turns if not row["turn"]]
+    save_traces(root / "data/traces/gathered", alone, [])
     prepare.main()
     rows = json.loads(prepare.METRICS.read_text())["rows"]
-    assert "gathered" in rows["output_length"]
+    assert sum(rows["output_length"]["gathered"].values()) == len(alone)
     for target in ("session_remaining", "session_remaining_tokens", "ends_in_tool", "tool_duration"):
         assert set(rows[target]) == {MIX}
 

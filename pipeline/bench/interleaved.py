@@ -73,7 +73,7 @@ def run_sessions(
                 continue
             number += 1
             request = engine_request(f"r{number}", turn, end_id, caching, prefix)
-            scheduler.addengine_request(request)
+            scheduler.add_request(request)
             tally.arrived(session, turn, scheduler._turns[request.request_id].session_id)  # type: ignore[attr-defined]
             running[request.request_id] = (session, turns, turn.output)
         step += 1

@@ -29,7 +29,7 @@ class Remaining:
 def remaining_work(turns: Sequence[RecordedTurn]) -> Mapping[TurnKey, Remaining]:
     """By session and turn, of one source's turns. A session is open where its last turn did not finish. In a set
     recorded live it is also where that turn called a tool that no turn came back from, and where the set ended too soon
-    after it to tell; a set without a real clock was not cut off anywhere: its sessions are as whole as they are told."""
+    after it to tell; a set without a real clock was cut off nowhere: its sessions are as whole as they are told."""
     sessions: dict[str, list[RecordedTurn]] = defaultdict(list)
     for turn in turns:
         sessions[turn.past.session_id].append(turn)

@@ -13,7 +13,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from .predictor import Rows
-from .target import Target
+from .target import TOOL_DURATION, Target
 from .training_set import TrainingSet
 
 Margins = NDArray[np.float32]
@@ -25,6 +25,7 @@ class FitSettings:
     """Hyper-parameters of a fit, named as in XGBoost's documentation where it has a name."""
 
     max_rounds: int
+    max_rounds_tool_duration: int
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
@@ -33,6 +34,10 @@ class FitSettings:
     colsample_bytree: float
     reg_lambda: float
     seed: int
+
+    def rounds_of(self, target: Target) -> int:
+        """Trees that a model of the target may have: those of a call's duration, alone in their graph, may be more."""
+        return self.max_rounds_tool_duration if target is TOOL_DURATION else self.max_rounds
 
 
 def labels(data: TrainingSet) -> NDArray[np.float32]:
@@ -54,7 +59,7 @@ def best_rounds(train: TrainingSet, validation: TrainingSet, quantile: float, se
     booster = xgb.train(
         _parameters(train, quantile, settings),
         _matrix(train),
-        num_boost_round=settings.max_rounds,
+        num_boost_round=settings.rounds_of(train.target),
         evals=[(_matrix(validation), "validation")],
         early_stopping_rounds=settings.early_stopping_rounds,
         verbose_eval=False,

@@ -67,7 +67,7 @@ def score(sets: Sequence[TrainingSet], settings: FitSettings) -> float:
 
 
 def _relative_loss(data: TrainingSet, level: float, settings: FitSettings) -> float:
-    margins = cross_fit(data, level, settings, settings.max_rounds).astype(np.float64)
+    margins = cross_fit(data, level, settings, settings.rounds_of(data.target)).astype(np.float64)
     actual = labels(data).astype(np.float64)
     shares = []
     for source in np.unique(data.sources).tolist():

@@ -33,6 +33,7 @@ METRICS = REPORTS / "metrics.json"
 @dataclass(frozen=True, slots=True)
 class TrainParams:
     max_rounds: int
+    max_rounds_tool_duration: int
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
@@ -43,6 +44,8 @@ class TrainParams:
 
     def __post_init__(self) -> None:
         require(1 <= self.max_rounds <= 5000, "train.max_rounds", self.max_rounds, "in [1, 5000]")
+        more = self.max_rounds_tool_duration
+        require(1 <= more <= 5000, "train.max_rounds_tool_duration", more, "in [1, 5000]")
         require(self.early_stopping_rounds >= 1, "train.early_stopping_rounds", self.early_stopping_rounds, "1 or more")
         require(0 < self.learning_rate <= 1, "train.learning_rate", self.learning_rate, "in (0, 1]")
         require(1 <= self.max_depth <= 12, "train.max_depth", self.max_depth, "in [1, 12]")

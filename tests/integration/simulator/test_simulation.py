@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from augserve.data.mix import augmentation_sessions
 from augserve.data.workload import Session, ToolCall, Turn
+from augserve.models.predictor import TurnPredictions
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.errors import SimulationError
@@ -22,13 +23,12 @@ from augserve.pipeline.simulator.profile import EngineLimits
 class GuessingPredictor:
     """Predicts from the prompt's length alone: enough to drive the policies that predict."""
 
-    def output_length(self, rows):
-        return np.repeat(np.maximum(rows[:, :1] / 4, 1), 3, axis=1).astype(np.float32)
+    def turns(self, rows):
+        length = np.repeat(np.maximum(rows[:, :1] / 4, 1), 3, axis=1).astype(np.float32)
+        remaining = np.full((len(rows), 3), 2.0, np.float32)
+        return TurnPredictions(length, remaining, 100 * remaining, np.full(len(rows), 0.5, np.float32))
 
     def tool_duration(self, rows):
-        return np.full((len(rows), 3), 2.0, np.float32)
-
-    def session_remaining(self, rows):
         return np.full((len(rows), 3), 2.0, np.float32)
 
 

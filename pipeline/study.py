@@ -29,8 +29,12 @@ logger = logging.getLogger(__name__)
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the sessions learned from
 UPPER: dict[str, Any] = {
-    **{"max_rounds": 800, "max_rounds_tool_duration": 800, "early_stopping_rounds": 60},
-    **{"learning_rate": 0.03, "max_depth": 8, "min_child_weight": 10.0},
+    "max_rounds": 800,
+    "max_rounds_tool_duration": 800,
+    "early_stopping_rounds": 60,
+    "learning_rate": 0.03,
+    "max_depth": 8,
+    "min_child_weight": 10.0,
 }
 _SHOWN = ("kendall_tau", "mae", "median_ratio", "pinball_p90", "coverage_80")
 

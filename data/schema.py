@@ -53,7 +53,7 @@ TOOL_CALLS = pa.schema(
         pa.field("argument_head", pa.string()),  # first word, as a hash unless text is stored on request
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("timing", pa.string(), nullable=False),  # call: by itself; pause: to the next arrival; modelled: a formula
+        pa.field("timing", pa.string(), nullable=False),  # call: by itself; pause: to the next arrival; modelled
         pa.field("result_tokens", pa.int32()),
     ],
     metadata=_METADATA,

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE = 64
-TAIL_TOKENS = 48
+SAMPLE = 48
+TAIL_TOKENS = 40
 MIN_DISTINCT = 8
 """Of a shorter output too little would have to agree."""
 GROWTH = 1.3
@@ -23,8 +23,8 @@ class Sketch:
 
     Templates write arguments with other spaces and quotes: nearly all tokens stay, hardly any 3-gram does. They leave
     out the reasoning at an output's beginning: then its end stays to the token, and where the rest is short, it is the
-    whole message. On 1,004 real outputs written anew, the
-    share of the tokens found is 0.93 or more for 99.5 %, and 0.90 or more for 0.1 % of other turns' outputs.
+    whole message. Of 1,004 real outputs written
+    anew, 99.8 % are found to nine tenths or more, and 0.2 % of other turns' outputs in their place.
     """
 
     tokens: int

@@ -61,7 +61,8 @@ def _mean(known: TrainingSet, rows: TrainingSet) -> Points:
 def _of_source(known: TrainingSet, rows: TrainingSet, statistic: Callable[[Points], float]) -> Points:
     values = labels(known).astype(np.float64)
     of_source = {source: statistic(values[known.sources == source]) for source in np.unique(known.sources).tolist()}
-    return np.array([of_source.get(source, statistic(values)) for source in rows.sources.tolist()])
+    of_all = statistic(values)
+    return np.array([of_source.get(source, of_all) for source in rows.sources.tolist()])
 
 
 def _tool_median(known: TrainingSet, rows: TrainingSet) -> Points:

@@ -33,7 +33,7 @@ check: env  ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: env  ## measure prediction and scheduling into reports/bench/ (after `make repro`; on an idle machine)
+bench: env  ## measure prediction, scheduling, linking, recording, importing into reports/bench/ (after `make repro`; idle machine)
 	$(RUN).bench.features
 	$(RUN).bench.predict
 	$(RUN).bench.schedule

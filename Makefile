@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench ui serve lock clean
+.PHONY: help env repro test check bench study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,12 @@ bench: env  ## measure prediction, scheduling, linking, recording, importing int
 	$(RUN).bench.linking
 	$(RUN).bench.recorder
 	$(RUN).bench.imports
+
+study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model
+	$(RUN).study
+
+search: env  ## search the predictors' hyper-parameters anew (Optuna); what it finds goes into params.yaml by hand
+	$(RUN).search
 
 ui: env  ## MLflow on this folder's runs: http://127.0.0.1:5000, or MLFLOW_PORT=…
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT)

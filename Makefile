@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench study search ui serve lock clean
+.PHONY: help env repro test check bench compare study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ bench: env  ## measure prediction, scheduling, linking, recording, importing int
 	$(RUN).bench.linking
 	$(RUN).bench.recorder
 	$(RUN).bench.imports
+
+compare: env  ## every rival on two workloads and two engines, into reports/compare/: hours; goes on where it was cut off
+	$(RUN).compare
 
 study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model
 	$(RUN).study

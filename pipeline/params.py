@@ -11,7 +11,20 @@ import yaml
 
 PARAMS_FILE = Path("params.yaml")
 Section = TypeVar("Section")
-SECTIONS = ("base", "model", "gather", "data", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
+SECTIONS = (
+    "base",
+    "model",
+    "gather",
+    "data",
+    "prepare",
+    "train",
+    "export",
+    "profile",
+    "tune",
+    "evaluate",
+    "compare",
+    "package",
+)
 
 
 class ParamsError(ValueError):

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 def workload_names() -> tuple[str, ...]:
-    """What a cell may run: the built-in mix, and the sets of traces by the name of their folder in data/traces."""
-    return (MIX, *sorted({path.parent.name for path in TRACES.glob("*/turns*.parquet")}))
+    """What a cell may run: the built-in mix, and the sets of traces by their folder below data/traces."""
+    return (MIX, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from concurrent.futures import Future
 import pytest
 
 from augserve.models.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.evaluate import EvaluateParams, Evaluation, capacities, read_tuned
+from augserve.pipeline.compare import CompareParams
+from augserve.pipeline.comparison import Evaluation, capacities
+from augserve.pipeline.evaluate import EvaluateParams, read_tuned
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.simulator.report import COLUMNS, plot_rows, summarize, table
 from augserve.pipeline.stage import StageError
@@ -20,6 +22,8 @@ PARAMS = EvaluateParams(
     warmup_s=0.0,
     window_s=10.0,
     drain_s=0.0,
+    trace_warmup_s=0.0,
+    trace_window_s=10.0,
     processes=1,
 )
 
@@ -51,6 +55,12 @@ def results(stock, ours):
 def test_a_parameter_out_of_range_is_named(change):
     with pytest.raises(ParamsError, match=f"evaluate.{next(iter(change))}"):
         dataclasses.replace(PARAMS, **change)
+
+
+def test_a_section_s_errors_carry_its_own_name():
+    values = {field.name: getattr(PARAMS, field.name) for field in dataclasses.fields(PARAMS)}
+    with pytest.raises(ParamsError, match=r"compare\.loads"):
+        CompareParams(**{**values, "loads": ()})
 
 
 def test_the_summary_compares_at_the_highest_load():

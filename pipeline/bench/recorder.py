@@ -27,8 +27,10 @@ from vllm.v1.request import Request
 from ...data.atomic import write_json
 from ...data.traces import read_table
 from ...runtime.scheduler import AugServeScheduler
+from ..engines import ENGINES
 from ..params import BaseParams, load_params
-from ..profile import ProfileParams, gpu_profile
+from ..profile import ProfileParams
+from ..profile_kernels import gpu_profile
 from ..simulator.engine import block_hasher, build_scheduler
 from ..simulator.profile import EngineLimits, StepProfile
 from ..stage import run_stage
@@ -47,7 +49,8 @@ HINTS = {"augserve_tools_offered": 3, "augserve_last_tool": "sql", "augserve_arg
 
 def main() -> None:
     seed = load_params("base", BaseParams).seed
-    profile, _ = gpu_profile("h100", load_params("profile", ProfileParams))
+    memory_share = load_params("profile", ProfileParams).gpu_memory_utilization
+    profile, _, _ = gpu_profile("llama-3.1-8b-h100", ENGINES["llama-3.1-8b-h100"], memory_share)
     figures: dict[str, float] = {}
     with tqdm(total=len(RUNNING) * DURATION_S, unit="s", desc="recorder") as progress:
         for running in RUNNING:

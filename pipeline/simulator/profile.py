@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from ...data.atomic import write_json
 from ...models.settings import StepTime
 
 FORMAT = 1
+CHUNK_PAIRS = 256
+"""Query-key pairs a prompt token where nothing else is known of it: the mean of a chunk of 512 with no context."""
 
 
 class ProfileError(ValueError):
@@ -30,11 +33,26 @@ class EngineLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefillAttention:
+    """Attention of a step's prompt chunks, seconds: per_token_s · tokens + per_context_token_s · their KV tokens
+    + per_pair_s · query-key pairs, and start_s in a step that has any.
+
+    A chunk of n tokens after p computed ones has p + n KV tokens and n · (p + n/2) pairs.
+    """
+
+    start_s: float
+    per_token_s: float
+    per_context_token_s: float
+    per_pair_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepProfile:
-    """Step time = table(new tokens) + per_decode_s · decode sequences + per_context_token_s · context tokens.
+    """Step time = table(new tokens) + per_decode_s · decode sequences + per_context_token_s · context tokens + prefill.
 
     The table is piecewise linear in the tokens that the step computes, prefill and decode together, and goes on
-    linearly beyond its last point. Context tokens are the KV tokens that the step's sequences attend to.
+    linearly beyond its last point. Context tokens are the KV tokens that the step's sequences attend to; with
+    `prefill`, those of the decode sequences only. Without `prefill` the other terms hold its attention too.
     """
 
     name: str
@@ -46,21 +64,27 @@ class StepProfile:
     per_context_token_s: float
     linear: StepTime  # the same, as the scheduler knows it
     residual: Mapping[str, float] = field(default_factory=dict)  # of the fit, shares of the step time
+    prefill: PrefillAttention | None = None
 
     def __post_init__(self) -> None:
-        if len(self.tokens) < 2 or len(self.tokens) != len(self.table_s):
-            raise ProfileError(f"profile {self.name}: the table needs two points or more, one time a point; rebuild it")
-        if any(b <= a for a, b in zip(self.tokens, self.tokens[1:], strict=False)) or self.tokens[0] > 1:
-            raise ProfileError(f"profile {self.name}: the table must start at 0 or 1 tokens and rise; rebuild it")
-        times = (*self.table_s, self.per_decode_s, self.per_context_token_s)
-        if not all(math.isfinite(time) and time >= 0 for time in times) or self.table_s[-1] <= 0:
-            raise ProfileError(f"profile {self.name}: a time is negative or not a number; rebuild it")
-        for name in ("kv_tokens", "max_model_len", "max_num_seqs", "max_num_batched_tokens"):
-            if getattr(self.limits, name) < 1:
-                raise ProfileError(f"profile {self.name}: {name} must be positive; rebuild it")
+        if cause := _flaw(self):
+            raise ProfileError(f"profile {self.name}: {cause}; rebuild it with `dvc repro profile`")
 
-    def step_s(self, prefill_tokens: int, decode_sequences: int, context_tokens: int) -> float:
-        """Seconds of one step; an empty step takes none."""
+    def step_s(
+        self,
+        prefill_tokens: int,
+        decode_sequences: int,
+        context_tokens: int,
+        prefill_context_tokens: int | None = None,
+        prefill_pairs: float | None = None,
+    ) -> float:
+        """Seconds of one step; an empty step takes none.
+
+        Args:
+            context_tokens: KV tokens of all sequences of the step.
+            prefill_context_tokens: those of its prompt chunks; without it the chunks are taken to have no context.
+            prefill_pairs: their query-key pairs; without it CHUNK_PAIRS a token.
+        """
         count = prefill_tokens + decode_sequences
         if count == 0:
             return 0.0
@@ -69,6 +93,13 @@ class StepProfile:
         low = tokens[upper - 1]
         slope = (table[upper] - table[upper - 1]) / (tokens[upper] - low)
         base = table[upper - 1] + slope * (count - low)
+        prefill = self.prefill
+        if prefill is not None and prefill_tokens:
+            chunks = prefill_tokens if prefill_context_tokens is None else prefill_context_tokens
+            pairs = CHUNK_PAIRS * prefill_tokens if prefill_pairs is None else prefill_pairs
+            base += prefill.start_s + prefill.per_token_s * prefill_tokens
+            base += prefill.per_context_token_s * chunks + prefill.per_pair_s * pairs
+            context_tokens = max(0, context_tokens - chunks)
         return base + self.per_decode_s * decode_sequences + self.per_context_token_s * context_tokens
 
     def save(self, path: Path) -> None:
@@ -76,7 +107,7 @@ class StepProfile:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises ProfileError for a missing, foreign or damaged file."""
+        """Raises ProfileError for a missing, foreign or damaged file, and for a profile with gaps."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -85,7 +116,9 @@ class StepProfile:
             raise ProfileError(f"{path}: not valid JSON; run `dvc repro profile`") from error
         try:
             return cls._from_json(value)
-        except (KeyError, TypeError, AttributeError) as error:
+        except ProfileError as error:
+            raise ProfileError(f"{path}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ProfileError(f"{path}: not a step-time profile ({error}); run `dvc repro profile`") from error
 
     @classmethod
@@ -96,4 +129,32 @@ class StepProfile:
         value["linear"] = StepTime(**value["linear"])
         value["tokens"] = tuple(value["tokens"])
         value["table_s"] = tuple(value["table_s"])
+        if value.get("prefill") is not None:
+            value["prefill"] = PrefillAttention(**value["prefill"])
         return cls(**value)
+
+
+def _flaw(profile: StepProfile) -> str | None:
+    """What makes a profile unusable: gaps, a table that falls or ends before the token budget, impossible figures."""
+    limits, tokens, table = profile.limits, profile.tokens, profile.table_s
+    for name, value in dataclasses.asdict(limits).items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            return f"{name} is {value!r}: it must be a positive whole number"
+    if len(tokens) < 2 or len(tokens) != len(table):
+        return f"the table has {len(tokens)} token counts and {len(table)} times: it needs two or more, one for one"
+    if not all(isinstance(count, int) for count in tokens):
+        return "the table's token counts must be whole numbers"
+    if any(b <= a for a, b in itertools.pairwise(tokens)) or tokens[0] > 1:
+        return "the table must start at 0 or 1 tokens and rise"
+    if tokens[-1] < limits.max_num_batched_tokens:
+        return f"the table ends at {tokens[-1]} tokens, before the budget of {limits.max_num_batched_tokens}"
+    others = [profile.per_decode_s, profile.per_context_token_s]
+    if profile.prefill is not None:
+        others += dataclasses.asdict(profile.prefill).values()
+    for time in (*table, *others):
+        if not isinstance(time, int | float) or not math.isfinite(time) or time < 0:
+            return f"a time is {time!r}: it must be a number, finite and not negative"
+    for low, high, first, second in zip(tokens, tokens[1:], table, table[1:], strict=False):
+        if second < first:
+            return f"the table falls from {first} s at {low} tokens to {second} s at {high}"
+    return "the table's times are all 0" if table[-1] <= 0 else None

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.models.settings import StepTime
-from augserve.pipeline.simulator.profile import EngineLimits, ProfileError, StepProfile
+from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, ProfileError, StepProfile
 
 PROFILE = StepProfile(
     name="test",
     source="by hand",
-    limits=EngineLimits(4096, 2048, 64, 512),
+    limits=EngineLimits(4096, 2048, 64, 201),
     tokens=(1, 101, 201),
     table_s=(0.010, 0.020, 0.050),
     per_decode_s=0.001,
@@ -28,6 +28,21 @@ def test_step_time_interpolates_the_table_and_adds_decodes_and_context():
 
 def test_step_time_goes_on_linearly_beyond_the_table():
     assert PROFILE.step_s(301, 0, 0) == pytest.approx(0.080)
+
+
+def test_prompt_chunks_cost_by_their_query_key_pairs():
+    profile = dataclasses.replace(PROFILE, prefill=PrefillAttention(0.001, 1e-5, 1e-6, 1e-8))
+    # Two chunks of 20 tokens, after 100 and 300 tokens, and ten decodes at 50 tokens of context.
+    pairs = 20 * (100 + 10) + 20 * (300 + 10)
+    attention = 0.001 + 40e-5 + 440e-6 + pairs * 1e-8
+    expected = 0.0149 + 10 * 0.001 + 500e-5 + attention
+    assert profile.step_s(40, 10, 940, 440, pairs) == pytest.approx(expected)
+    assert profile.step_s(0, 10, 500) == PROFILE.step_s(0, 10, 500)
+
+
+def test_chunks_of_which_nothing_else_is_known_have_no_context_before_them():
+    profile = dataclasses.replace(PROFILE, prefill=PrefillAttention(0.001, 1e-5, 1e-6, 1e-8))
+    assert profile.step_s(40, 10, 540) == pytest.approx(profile.step_s(40, 10, 540, 40, 256 * 40))
 
 
 def test_an_empty_step_takes_no_time():
@@ -53,12 +68,26 @@ def test_json_gives_back_the_same_profile(tmp_path):
         {"tokens": (5, 101, 201)},
         {"table_s": (0.01, float("nan"), 0.05)},
         {"per_decode_s": -1.0},
+        {"table_s": (0.01, None, 0.05)},
+        {"table_s": (0.0, 0.0, 0.0)},
+        {"prefill": PrefillAttention(0.0, 0.0, 0.0, float("inf"))},
         {"limits": EngineLimits(0, 1, 1, 1)},
+        {"limits": EngineLimits(1, 1, 2.5, 1)},
     ],
 )
-def test_a_profile_with_gaps_or_impossible_times_is_refused(change):
-    with pytest.raises(ProfileError, match="test"):
+def test_a_profile_with_gaps_or_impossible_figures_is_refused(change):
+    with pytest.raises(ProfileError, match=r"profile test: .*dvc repro profile"):
         dataclasses.replace(PROFILE, **change)
+
+
+def test_a_table_that_falls_is_refused_where_it_falls():
+    with pytest.raises(ProfileError, match=r"falls from 0\.02 s at 101 tokens to 0\.015 s at 201"):
+        dataclasses.replace(PROFILE, table_s=(0.01, 0.02, 0.015))
+
+
+def test_a_table_too_short_for_the_token_budget_is_refused():
+    with pytest.raises(ProfileError, match="ends at 201 tokens, before the budget of 512"):
+        dataclasses.replace(PROFILE, limits=EngineLimits(4096, 2048, 64, 512))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +96,11 @@ def test_a_profile_with_gaps_or_impossible_times_is_refused(change):
         (lambda value: value.pop("tokens"), "tokens"),
         (lambda value: value.update(format=99), "format"),
         (lambda value: value.update(extra=1), "extra"),
+        (lambda value: value["limits"].pop("kv_tokens"), "kv_tokens"),
+        (lambda value: value["table_s"].pop(1), "3 token counts and 2 times"),
+        (lambda value: value["table_s"].__setitem__(1, None), "a time is None"),
+        (lambda value: value["linear"].update(base_s="fast"), "base_s"),
+        (lambda value: value.update(prefill={"start_s": 0.1}), "per_token_s"),
     ],
 )
 def test_a_foreign_file_is_named(tmp_path, spoil, cause):
@@ -75,8 +109,18 @@ def test_a_foreign_file_is_named(tmp_path, spoil, cause):
     value = json.loads(path.read_text())
     spoil(value)
     path.write_text(json.dumps(value))
-    with pytest.raises(ProfileError, match=rf"p\.json.*{cause}"):
+    with pytest.raises(ProfileError, match=rf"p\.json.*{cause}.*dvc repro profile") as error:
         StepProfile.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_profile_written_before_prefill_attention_was_told_apart_still_loads(tmp_path):
+    path = tmp_path / "p.json"
+    PROFILE.save(path)
+    value = json.loads(path.read_text())
+    del value["prefill"]
+    path.write_text(json.dumps(value))
+    assert StepProfile.load(path) == PROFILE
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

@@ -1,0 +1,35 @@
+"""P-PAS: a cap on the step's tokens while several prefills meet running decodes, else the full budget; FCFS.
+
+The rule as design.md §5 states it: 2,048 tokens when at least 2 prefills are active and decodes run.
+"""
+
+from typing import Any
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+
+CAP_TOKENS = 2048
+ACTIVE_PREFILLS = 2
+
+
+def step_budget(full_tokens: int, prefills: int, decodes: int) -> int:
+    """Tokens that a step may hold with so many prefills active and decodes running."""
+    if prefills >= ACTIVE_PREFILLS and decodes > 0:
+        return min(CAP_TOKENS, full_tokens)
+    return full_tokens
+
+
+class PrefillCap(AsyncScheduler):
+    """Active are the prefills in the batch and those that wait for a place in it and find one: both would share the
+    next step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._full_tokens = self.max_num_scheduled_tokens
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        chunked = sum(request.is_prefill_chunk for request in self.running)
+        places = self.max_num_running_reqs - len(self.running)
+        prefills = chunked + min(len(self.waiting), places)
+        self.max_num_scheduled_tokens = step_budget(self._full_tokens, prefills, len(self.running) - chunked)
+        return super().schedule(throttle_prefills)

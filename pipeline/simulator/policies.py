@@ -1,5 +1,7 @@
 """The policies by name: each a scheduler class of vLLM's, built for one simulation."""
 
+import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,13 @@ from .engine import build_scheduler
 from .errors import SimulationError
 from .oracle import Oracle
 from .profile import EngineLimits
-from .rivals.shortest import ShortestJobFirst
+from .rivals.continuum import Continuum
+from .rivals.forecasting import ForecastingScheduler
+from .rivals.infercept import InferCept
+from .rivals.mars import Mars
+from .rivals.prefill_cap import PrefillCap
+from .rivals.ranked import RankedScheduler
+from .rivals.shortest import ShortestJobFirst, ShortestPromptFirst
 from .rivals.uncached import UncachedFirst
 
 
@@ -36,14 +44,26 @@ def _vllm(bench: Bench) -> AsyncScheduler:
     return build_scheduler(AsyncScheduler, bench.limits)
 
 
-def _sjf(bench: Bench) -> AsyncScheduler:
-    return build_scheduler(
-        ShortestJobFirst, bench.limits, settings=bench.settings, clock=bench.clock, forecaster=_forecaster(bench)
-    )
+def _p_pas(bench: Bench) -> AsyncScheduler:
+    return build_scheduler(PrefillCap, bench.limits)
 
 
-def _uncached_first(bench: Bench) -> AsyncScheduler:
-    return build_scheduler(UncachedFirst, bench.limits, settings=bench.settings, clock=bench.clock)
+def _ranked(scheduler: type[RankedScheduler]) -> "Policy":
+    return lambda bench: build_scheduler(scheduler, bench.limits, settings=bench.settings, clock=bench.clock)
+
+
+def _forecasting(scheduler: type[ForecastingScheduler]) -> "Policy":
+    return lambda bench: _forecasting_scheduler(scheduler, bench, _forecaster(bench))
+
+
+def _knowing(scheduler: type[ForecastingScheduler]) -> "Policy":
+    return lambda bench: _forecasting_scheduler(scheduler, bench, Oracle(bench.sessions))
+
+
+def _forecasting_scheduler(
+    scheduler: type[ForecastingScheduler], bench: Bench, forecaster: Forecaster
+) -> AsyncScheduler:
+    return build_scheduler(scheduler, bench.limits, settings=bench.settings, clock=bench.clock, forecaster=forecaster)
 
 
 def _augserve(bench: Bench) -> AsyncScheduler:
@@ -54,21 +74,58 @@ def _augserve_oracle(bench: Bench) -> AsyncScheduler:
     return deployed_scheduler(bench, Oracle(bench.sessions))
 
 
-POLICIES: dict[str, Callable[[Bench], AsyncScheduler]] = {
+Policy = Callable[[Bench], AsyncScheduler]
+
+POLICIES: dict[str, Policy] = {
     "vllm": _vllm,
-    "sjf": _sjf,
-    "uncached-first": _uncached_first,
+    "sjf-prompt": _ranked(ShortestPromptFirst),
+    "sjf": _forecasting(ShortestJobFirst),
+    "sjf-oracle": _knowing(ShortestJobFirst),
+    "uncached-first": _ranked(UncachedFirst),
+    "p-pas": _p_pas,
+    "infercept": _forecasting(InferCept),
+    "infercept-oracle": _knowing(InferCept),
+    "mars": _forecasting(Mars),
+    "mars-oracle": _knowing(Mars),
+    "continuum": _ranked(Continuum),
     "augserve": _augserve,
     "augserve-oracle": _augserve_oracle,
 }
-PREDICTING = frozenset({"sjf", "augserve"})
+PREDICTING = frozenset({"sjf", "infercept", "mars", "augserve"})
+
+TUNED_NAME = re.compile(r"vllm@([1-9]\d*)x([1-9]\d*)")
+"""Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""
+STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)
+STATIC_SEQUENCES = (64, 128, 256, 512, 1024)
+
+
+def tuned_grid() -> tuple[str, ...]:
+    """Names of the policies among which `vllm-tuned`, the best static configuration of stock vLLM, is searched."""
+    return tuple(
+        f"vllm@{budget}x{sequences}"
+        for budget in STATIC_BUDGETS
+        for sequences in STATIC_SEQUENCES
+        if sequences <= budget  # vLLM refuses less than a token a sequence
+    )
 
 
 def build_policy(name: str, bench: Bench) -> AsyncScheduler:
-    """Raises SimulationError for a name that is not known."""
+    """The policy of a name in POLICIES or of the form `vllm@<budget>x<sequences>`. Raises SimulationError for a name
+    that is not known."""
+    if static := TUNED_NAME.fullmatch(name):
+        return _static(bench, int(static[1]), int(static[2]))
     if name not in POLICIES:
         raise SimulationError(f"policy {name!r} is unknown; known are {', '.join(POLICIES)}")
     return POLICIES[name](bench)
+
+
+def _static(bench: Bench, budget: int, sequences: int) -> AsyncScheduler:
+    if sequences > budget:
+        raise SimulationError(
+            f"policy vllm@{budget}x{sequences}: vLLM takes at least a token a sequence; raise the budget"
+        )
+    limits = dataclasses.replace(bench.limits, max_num_batched_tokens=budget, max_num_seqs=sequences)
+    return build_scheduler(AsyncScheduler, limits)
 
 
 def _forecaster(bench: Bench) -> Forecaster:

@@ -19,6 +19,7 @@ from .clock import VirtualClock
 from .engine import block_hasher
 from .errors import SimulationError
 from .forward import ForwardPass, Output, Step
+from .observer import Observer
 from .profile import StepProfile
 from .records import EngineTotals, SimulationResult, TurnRecord
 
@@ -36,10 +37,12 @@ class Simulation:
         profile: StepProfile,
         clock: VirtualClock,
         sessions: Sequence[Session],
+        observer: Observer | None = None,
     ) -> None:
         refuse_misfits(sessions, profile)
         self._scheduler = scheduler
         self._clock = clock
+        self._observer = observer
         self._forward = ForwardPass(profile)
         self._under_way: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
@@ -90,6 +93,8 @@ class Simulation:
         self._open[request_id] = (index, record, request)
         self._forward.outputs[request_id] = Output(ids, at, at + session.turns[turn].output_tokens)
         self._scheduler.add_request(request)
+        if self._observer is not None:
+            self._observer.turn_arrived(record, request, session)
 
     def _step(self) -> None:
         """One call of vLLM's engine loop: schedule if there is room, else wait for the oldest step's output."""
@@ -100,6 +105,8 @@ class Simulation:
             self._under_way.append((self._engine_free_s, step))
             executed = scheduled.total_num_scheduled_tokens > 0
             if executed:
+                if self._observer is not None:
+                    self._observer.step_begun(step, self._scheduler, self._clock.now, self._engine_free_s)
                 self._idle_s = 0.0
                 self._totals.steps += 1
                 self._totals.tokens_scheduled += scheduled.total_num_scheduled_tokens
@@ -132,6 +139,8 @@ class Simulation:
             return
         record.finish_s = now
         record.preemptions = request.num_preemptions
+        if self._observer is not None:
+            self._observer.turn_finished(record, str(output.finish_reason))
         del self._open[output.request_id], self._forward.outputs[output.request_id]
         tool_call = self._sessions[index].turns[record.turn].tool_call
         if tool_call is None:

@@ -1,7 +1,7 @@
 """The forward pass, replaced: which requests yield a token in a step, which token, and how long the step takes."""
 
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -56,7 +56,8 @@ class ForwardPass:
             context += new.num_computed_tokens
         # A single token is a decode, but for the rare prompt of which one token is left.
         decodes = sum(map(int.__eq__, counts.values(), repeat(1)))
-        step_s = self.profile.step_s(total - decodes, decodes, context)
+        chunks = _chunks(scheduled) if total > decodes and self.profile.prefill is not None else (None, None)
+        step_s = self.profile.step_s(total - decodes, decodes, context, *chunks)
         return Step(scheduled, samples, step_s, total - decodes, decodes, context)
 
     def end(self, step: Step) -> ModelRunnerOutput:
@@ -67,3 +68,20 @@ class ForwardPass:
             for request_id, samples in zip(ids, step.samples, strict=True)
         ]
         return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, sampled)
+
+
+def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:
+    """KV tokens and query-key pairs of a step's prompt chunks (see PrefillAttention)."""
+    counts = scheduled.num_scheduled_tokens
+    cached = scheduled.scheduled_cached_reqs
+    computed = chain(
+        zip(cached.req_ids, cached.num_computed_tokens, strict=True),
+        ((new.req_id, new.num_computed_tokens) for new in scheduled.scheduled_new_reqs),
+    )
+    context, pairs = 0, 0.0
+    for request_id, before in computed:
+        count = counts[request_id]
+        if count > 1:
+            context += before + count
+            pairs += count * (before + count / 2)
+    return context, pairs

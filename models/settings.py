@@ -75,11 +75,28 @@ class BudgetGains:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """Context policy: which contexts are kept in the KV cache over their tool calls, and how long."""
+
+    max_share: float = 0.0  # of the KV cache that may be kept for paused sessions; 0: off
+    ttl_factor: float = 2.0  # a context is kept for so many times the forecast pause
+    min_tokens: int = 256  # a shorter context is not kept
+    max_waste: float = 1.0  # memory x time of keeping, over that of computing again; 1: least waste, as InferCept
+
+    def __post_init__(self) -> None:
+        _check("retention.max_share", self.max_share, 0, 0.9)
+        _check("retention.ttl_factor", self.ttl_factor, 0, 100)
+        _check("retention.min_tokens", self.min_tokens, 1, 1 << 30)
+        _check("retention.max_waste", self.max_waste, 0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     slo: Slo = field(default_factory=Slo)
     weights: ValueWeights = field(default_factory=ValueWeights)
     budget: BudgetGains = field(default_factory=BudgetGains)
     step_time: StepTime = field(default_factory=StepTime)
+    retention: Retention = field(default_factory=Retention)
     max_wait_s: float = 60.0  # of those who wait longer, the longest goes first
     profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on
 
@@ -91,8 +108,16 @@ class SchedulerSettings:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Raises SettingsError for an unknown or missing key and for any value out of range."""
-        parts = {"slo": Slo, "weights": ValueWeights, "budget": BudgetGains, "step_time": StepTime}
+        """Raises SettingsError for an unknown or missing key and for any value out of range. Only `retention` may be
+        missing, as in bundles that are older than it: nothing is kept then."""
+        parts: dict[str, type[Any]] = {
+            "slo": Slo,
+            "weights": ValueWeights,
+            "budget": BudgetGains,
+            "step_time": StepTime,
+            "retention": Retention,
+        }
+        value = {"retention": dataclasses.asdict(Retention(max_share=0.0)), **value}
         fields = _exactly(cls, value, "")
         for name, part in parts.items():
             if not isinstance(value[name], Mapping):

@@ -48,6 +48,19 @@ class Metrics:
         )
         self.sessions = gauge("augserve_sessions", "Sessions that are remembered.")
         self.sessions_closed = counter("augserve_sessions_closed", "Sessions forgotten: abandoned, or one too many.")
+        self.pinned_tokens = gauge("augserve_pinned_tokens", "KV tokens that are kept for paused sessions.")
+        self._contexts = Counter(
+            "augserve_context_decisions",
+            "Contexts of sessions whose turn finished, by what becomes of them: preserve, discard.",
+            ["decision", "engine"],
+            registry=registry,
+        )
+        self._pins = Counter(
+            "augserve_pins_released",
+            "Kept contexts that were let go, by why (hit: the session's next turn holds it).",
+            ["by", "engine"],
+            registry=registry,
+        )
         self._linked = Counter(
             "augserve_linked_turns",
             "Turns without a session id of the caller's, by what told their session (nothing: it is a new one).",
@@ -96,6 +109,12 @@ class Metrics:
 
     def drift(self, feature: str, psi: float) -> None:
         self._psi.labels(feature, self._engine).set(psi)
+
+    def context(self, decision: str) -> None:
+        self._contexts.labels(decision, self._engine).inc()
+
+    def pin_released(self, by: str) -> None:
+        self._pins.labels(by, self._engine).inc()
 
     def linked(self, by: str) -> None:
         self._linked.labels(by, self._engine).inc()

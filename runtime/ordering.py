@@ -54,6 +54,20 @@ class Ordering:
             self.queue.rank(values)
         return reorders
 
+    def admissible(self, count: int, token_budget: int) -> list[Request]:
+        """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget."""
+        if not self.queue:
+            return []
+        self.queue.peek_request()  # puts the foremost in order
+        admissible, columns = [], self.queue.columns
+        for request in self.queue.head(count):
+            slot = self.queue.slot(request)
+            if token_budget <= 0 or slot is None:
+                break
+            admissible.append(request)
+            token_budget -= max(int(columns[Column.TOKENS, slot] - columns[Column.CACHED_TOKENS, slot]), 1)
+        return admissible
+
     def _describe(self, request: Request) -> Sequence[float]:
         """The request's columns, in the order of `Column`. vLLM's own calls end here: it must not raise."""
         return self._guard.call("description", lambda: self._row(request), _UNKNOWN)

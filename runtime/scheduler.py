@@ -17,6 +17,7 @@ from .correction import Correction
 from .deployment import Deployment, parse_deployment
 from .drift import DriftMonitor
 from .guard import Guard
+from .keeping import ContextKeeper
 from .linking import Link
 from .metrics import Metrics
 from .ordering import Ordering
@@ -26,7 +27,15 @@ from .sessions import Pause, SessionTable
 from .steps import StepFacts
 from .tracing import Tracer, measure_tokens
 from .turns import FINISHED, LiveTurn, arrived, ended, link
-from .vllm_compat import AsyncScheduler, EngineCoreOutputs, ModelRunnerOutput, Request, RequestStatus, SchedulerOutput
+from .vllm_compat import (
+    AsyncScheduler,
+    EngineCoreOutputs,
+    ModelRunnerOutput,
+    PauseState,
+    Request,
+    RequestStatus,
+    SchedulerOutput,
+)
 
 logger = logging.getLogger(f"vllm.{__name__}")  # vLLM's handlers show what is below its own logger
 
@@ -69,6 +78,7 @@ class AugServeScheduler(AsyncScheduler):
         self._forecaster: Forecaster | None = None
         self._ordering: Ordering | None = None
         self._budget: TokenBudget | None = None
+        self._keeper: ContextKeeper | None = None
         if artifacts is not None:
             self._decide_by(artifacts)
         model = vllm_compat.served_model(self)
@@ -107,6 +117,8 @@ class AugServeScheduler(AsyncScheduler):
             shadow=not self._active,
         )
         self.waiting = self._ordering.queue
+        if self._active and settings.retention.max_share > 0:
+            self._keeper = ContextKeeper(self, settings, self._ordering, self._guard, self._metrics, self._clock)
         if vllm_compat.steers_budget(self):
             target_s = settings.budget.target * settings.slo.tpot_s
             self._budget = TokenBudget(settings.budget, target_s, self._configured_budget)
@@ -126,7 +138,11 @@ class AugServeScheduler(AsyncScheduler):
             self._ordering.queue.unrank()
         if self._budget is not None and not self._guard.call("budget", lambda: self._steer(start_s), False):
             vllm_compat.set_token_budget(self, self._configured_budget, self._configured_budget)
+        if self._keeper is not None:
+            self._keeper.before_step()
         output = super().schedule(throttle_prefills)
+        if self._keeper is not None:
+            self._keeper.after_step(output)
         schedule_s = time.perf_counter() - began
         self._guard.call("step", lambda: self._note_step(output, start_s, schedule_s), None)
         return output
@@ -143,17 +159,36 @@ class AugServeScheduler(AsyncScheduler):
         self._guard.call("finish", lambda: self._note_finished(finished), None)
         return finished
 
+    def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
+        if self._keeper is not None:  # vLLM resets only what nobody references
+            self._keeper.release_all()
+        return bool(super().reset_prefix_cache(reset_running_requests, reset_connector))
+
+    def set_pause_state(self, pause_state: PauseState) -> None:
+        super().set_pause_state(pause_state)
+        if self._keeper is not None and pause_state != PauseState.UNPAUSED:
+            self._keeper.release_all()
+
     def shutdown(self) -> None:
+        if self._keeper is not None:
+            self._keeper.release_all()
         try:
             self._guard.call("shutdown", self._close, None)
         finally:
             super().shutdown()
+
+    def _free_blocks(self, request: Request) -> None:
+        if self._keeper is not None:
+            self._keeper.turn_finishes(self._turns.get(request.request_id))
+        super()._free_blocks(request)
 
     def _arrive(self, request: Request) -> None:
         linked = self._guard.call("linking", lambda: self._link(request), (None, None))
         live, pause = arrived(request, self._sessions, request.arrival_time, *linked)
         self._turns[request.request_id] = live
         self._metrics.sessions.set(len(self._sessions))
+        if self._keeper is not None:
+            self._keeper.turn_arrived(live)
         if self._forecaster is not None:
             self._new_turns.append(live)
         if pause is not None:
@@ -243,6 +278,8 @@ class AugServeScheduler(AsyncScheduler):
     def _finish(self, live: LiveTurn, now_s: float, reason: str) -> None:
         request = live.request
         del self._turns[request.request_id]
+        if self._keeper is not None:
+            self._keeper.turn_ended(live)
         if reason in FINISHED:
             self._sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
         if isinstance(forecaster := self._forecaster, PredictorForecaster):

@@ -1,16 +1,18 @@
 """The one module that knows vLLM's internals: what is relied on, checked at start, and read or set nowhere else."""
 
 import inspect
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vllm import __version__ as vllm_version
 from vllm.sampling_params import SamplingParams
-from vllm.v1.core.block_pool import BlockHashToBlockMap
+from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
 from vllm.v1.core.kv_cache_coordinator import UnitaryKVCacheCoordinator
 from vllm.v1.core.kv_cache_manager import KVCacheManager
-from vllm.v1.core.kv_cache_utils import make_block_hash_with_group_id
+from vllm.v1.core.kv_cache_utils import KVCacheBlock, make_block_hash_with_group_id
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import RequestQueue, SchedulingPolicy, create_request_queue
 from vllm.v1.engine import EngineCoreOutputs
@@ -22,9 +24,11 @@ from .prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
 
 __all__ = [
     "AsyncScheduler",
+    "BlockReferences",
     "EngineCoreOutputs",
     "KvCache",
     "ModelRunnerOutput",
+    "PauseState",
     "Request",
     "RequestQueue",
     "RequestStatus",
@@ -42,6 +46,7 @@ __all__ = [
     "served_model",
     "set_token_budget",
     "steers_budget",
+    "step_demand",
     "token_budget",
     "vllm_version",
     "whole_prefix",
@@ -56,6 +61,13 @@ _SIGNATURES: Mapping[Any, tuple[str, ...]] = {
     AsyncScheduler.finish_requests: ("self", "request_ids", "finished_status"),
     AsyncScheduler.update_from_output: ("self", "scheduler_output", "model_runner_output"),
     AsyncScheduler.shutdown: ("self",),
+    AsyncScheduler._free_blocks: ("self", "request"),
+    AsyncScheduler.set_pause_state: ("self", "pause_state"),
+    AsyncScheduler.reset_prefix_cache: ("self", "reset_running_requests", "reset_connector"),
+    BlockPool.touch: ("self", "blocks"),
+    BlockPool.free_blocks: ("self", "ordered_blocks"),
+    BlockPool.get_num_free_blocks: ("self",),
+    KVCacheManager.get_blocks: ("self", "request_id"),
     BlockHashToBlockMap.get_one_block: ("self", "key"),
     make_block_hash_with_group_id: ("block_hash", "group_id"),
     KVCacheManager.get_computed_blocks: ("self", "request"),
@@ -89,6 +101,9 @@ _ATTRIBUTES = (
     "current_step",
     "block_size",
     "hash_block_size",
+    "num_spec_tokens",
+    "num_lookahead_tokens",
+    "pause_state",
 )
 
 
@@ -188,6 +203,50 @@ def whole_prefix(request: Request, prompt: Prefix) -> Prefix:
     if hashes is not request.block_hashes:
         hashes = own_hashes(request.all_token_ids, prompt.salt, known=hashes)
     return Prefix(request.all_token_ids, hashes, prompt.block_tokens, request.num_tokens, prompt.salt)
+
+
+def step_demand(scheduler: AsyncScheduler, heads: Iterable[Request], kept: Callable[[str], int]) -> int:
+    """Blocks that the next step may take at most, if it admits `heads`. `kept` tells how many a request needs no free
+    ones for. Reserves, as vLLM does, for whole prompts, and for every running request as much as one step can add."""
+    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
+    block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
+    ahead = 1 + scheduler.num_spec_tokens + scheduler.num_lookahead_tokens
+    blocks = len(scheduler.running) * (1 + ahead // block_tokens)
+    blocks += 1 + scheduler.max_num_scheduled_tokens // block_tokens
+    blocks += scheduler.kv_cache_manager.watermark_blocks
+    for request in itertools.chain(heads, itertools.islice(scheduler.kv_holding_waiting, MAX_HOLDING)):
+        blocks += max(2 + (request.num_tokens + ahead) // block_tokens - kept(request.request_id), 0)
+    return blocks * max(len(managers), 1)
+
+
+MAX_HOLDING = 16
+"""Waiting requests with blocks of their own (streaming sessions, remote loads) that a step's demand counts."""
+
+
+class BlockReferences:
+    """References on cached blocks beyond those of requests: what they hold cannot be evicted."""
+
+    def __init__(self, manager: KVCacheManager) -> None:
+        self._manager = manager
+        self._pool: BlockPool = manager.block_pool
+        managers = manager.coordinator.single_type_managers
+        self.block_tokens = min((int(each.block_size) for each in managers), default=1)
+        self.capacity_blocks = max(int(self._pool.num_gpu_blocks) - 1, 1)
+
+    @property
+    def free_blocks(self) -> int:
+        return int(self._pool.get_num_free_blocks())
+
+    def hold(self, request: Request) -> list[KVCacheBlock]:
+        """Reference each block of the request that the prefix cache knows; to be called while they are its own."""
+        groups = self._manager.get_blocks(request.request_id).blocks
+        blocks = [block for group in groups for block in group if block.block_hash is not None and not block.is_null]
+        self._pool.touch(blocks)
+        return blocks
+
+    def release(self, blocks: list[KVCacheBlock]) -> None:
+        """As vLLM frees a request: the last block is the first to be evicted."""
+        self._pool.free_blocks(reversed(blocks))
 
 
 class KvCache:

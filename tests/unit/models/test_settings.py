@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import SchedulerSettings, SettingsError, Slo, ValueWeights
+from augserve.models.settings import Retention, SchedulerSettings, SettingsError, Slo, ValueWeights
 
 NUMBER = st.floats(0.01, 1.0)
 
@@ -31,6 +31,8 @@ def test_settings_survive_a_round_trip(ttft_s: float, uncached: float, max_wait_
         ("slo", "tpot_s", float("nan"), r"slo\.tpot_s is nan"),
         ("budget", "min_tokens", True, r"budget\.min_tokens is True"),
         ("weights", "uncached", -1, r"weights\.uncached is -1"),
+        ("retention", "max_share", 1.0, r"retention\.max_share is 1.0: it must lie in"),
+        ("retention", "ttl_factor", -1, r"retention\.ttl_factor is -1"),
         ("weights", "color", 1, r"weights\.color is unknown"),
     ],
 )
@@ -41,12 +43,19 @@ def test_a_wrong_value_is_named(part: str, key: str, value: object, message: str
         SchedulerSettings.from_json(document)
 
 
-@pytest.mark.parametrize("key", list(SchedulerSettings().to_json()))
+@pytest.mark.parametrize("key", sorted(SchedulerSettings().to_json().keys() - {"retention"}))
 def test_a_missing_key_is_named(key: str) -> None:
     document = SchedulerSettings().to_json()
     del document[key]
     with pytest.raises(SettingsError, match=f"{key} is missing"):
         SchedulerSettings.from_json(document)
+
+
+def test_settings_older_than_retention_keep_nothing() -> None:
+    document = dataclasses.replace(SchedulerSettings(), retention=Retention(max_share=0.5)).to_json()
+    assert SchedulerSettings.from_json(document).retention.max_share == 0.5
+    del document["retention"]
+    assert SchedulerSettings.from_json(document).retention.max_share == 0.0
 
 
 @pytest.mark.parametrize(("key", "value"), [("slo", []), ("weights", None), ("profile", 3)])

@@ -1,0 +1,177 @@
+"""The paused contexts whose blocks are kept: at most one a session, bounded in all, and the first to give way."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .context import ContextPolicy
+from .turns import Forecast
+
+REVIEW_S = 0.25
+"""Pins are judged anew no more often than this."""
+
+
+class References(Protocol):
+    """References on blocks of the KV cache; see vllm_compat.BlockReferences."""
+
+    @property
+    def free_blocks(self) -> int: ...
+
+    @property
+    def capacity_blocks(self) -> int: ...
+
+    @property
+    def block_tokens(self) -> int: ...
+
+    def hold(self, request: Any) -> list[Any]:
+        """Take one more reference on each cached block of the request; gives these blocks."""
+        ...
+
+    def release(self, blocks: list[Any]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Pin:
+    """A context that is kept. `claimed_by`: the session's next turn, once it waits."""
+
+    blocks: list[Any]
+    tokens: int
+    pause_s: float  # forecast
+    start_s: float
+    expires_s: float
+    claimed_by: str | None = None
+
+
+class Pins:
+    """`released` is called with the reason for each pin that goes: hit, expired, waste, pressure, share, replaced,
+    aborted or reset."""
+
+    def __init__(
+        self, references: References, policy: ContextPolicy, wait_s: float, released: Callable[[str], None]
+    ) -> None:
+        """`wait_s`: how long blocks are kept for a turn that has arrived and is not scheduled."""
+        self._references = references
+        self._policy = policy
+        self._wait_s = wait_s
+        self._released = released
+        self._pins: dict[str, Pin] = {}  # by session
+        self._claims: dict[str, str] = {}  # request id -> session
+        self._blocks = 0
+        self._max_blocks = policy.share(references.capacity_blocks)
+        self._reviewed_s = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._pins)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks referenced, one that two pins share counted twice."""
+        return self._blocks
+
+    @property
+    def tokens(self) -> int:
+        return self._blocks * self._references.block_tokens
+
+    def keep(
+        self, session_id: str, request: Any, tokens: int, forecast: Forecast, now_s: float, running: float
+    ) -> bool:
+        """Decide on the context of a turn that has just finished, before vLLM lets go of it; whether it is kept."""
+        self._drop(session_id, "replaced")
+        count = tokens // self._references.block_tokens
+        if not count or count > self._max_blocks or not self._policy.preserves(forecast, tokens, running):
+            return False
+        waste = self._policy.waste(forecast.pause_s, 0.0, tokens, running)
+        if not self._yields(count, waste, now_s, running):
+            return False
+        expires_s = now_s + self._policy.time_to_live_s(forecast.pause_s)
+        blocks = self._references.hold(request)
+        self._pins[session_id] = Pin(blocks, tokens, forecast.pause_s, now_s, expires_s)
+        self._blocks += len(blocks)
+        if self._blocks > self._max_blocks:  # more blocks than tokens tell: several groups of layers
+            self._drop(session_id, "share")
+            return False
+        return True
+
+    def turn_arrived(self, session_id: str, request_id: str, now_s: float) -> None:
+        """The pause is over: keep the blocks for this turn, for a bounded time."""
+        pin = self._pins.get(session_id)
+        if pin is not None and pin.claimed_by is None:
+            pin.claimed_by, pin.expires_s = request_id, now_s + self._wait_s
+            self._claims[request_id] = session_id
+
+    def turns_scheduled(self, request_ids: Iterable[str]) -> None:
+        """Their own references hold the blocks now."""
+        if self._claims:
+            for request_id in request_ids:
+                if (session_id := self._claims.get(request_id)) is not None:
+                    self._drop(session_id, "hit")
+
+    def turn_ended(self, request_id: str) -> None:
+        """A turn that ends unscheduled was aborted."""
+        if (session_id := self._claims.get(request_id)) is not None:
+            self._drop(session_id, "aborted")
+
+    def claimed_blocks(self, request_id: str) -> int:
+        """Blocks kept for a turn that waits: it needs no free ones for them."""
+        session_id = self._claims.get(request_id)
+        return 0 if session_id is None else len(self._pins[session_id].blocks)
+
+    def review(self, now_s: float, running_tokens: float) -> None:
+        """Let go of what has outlived its time, and of what is no longer worth its memory."""
+        if now_s < self._reviewed_s + REVIEW_S:
+            return
+        self._reviewed_s = now_s
+        for session_id, pin in list(self._pins.items()):
+            if now_s >= pin.expires_s:
+                self._drop(session_id, "expired")
+            elif self._policy.wastes(self._waste(pin, now_s, running_tokens)):
+                self._drop(session_id, "waste")
+
+    def make_room(self, blocks: int, now_s: float, running_tokens: float) -> None:
+        """Let go, largest waste first, until so many blocks are free or nothing is kept."""
+        if not self._pins or self._references.free_blocks >= blocks:
+            return
+        for _, session_id in self._by_waste(now_s, running_tokens):
+            self._drop(session_id, "pressure")
+            if self._references.free_blocks >= blocks:
+                return
+
+    def release_all(self) -> None:
+        for session_id in list(self._pins):
+            self._drop(session_id, "reset")
+
+    def _yields(self, blocks: int, waste: float, now_s: float, running_tokens: float) -> bool:
+        """Whether so many more blocks may be kept; pins of more waste give way for it."""
+        excess = self._blocks + blocks - self._max_blocks
+        if excess <= 0:
+            return True
+        victims: list[str] = []
+        for worse, session_id in self._by_waste(now_s, running_tokens):
+            if worse <= waste:
+                return False
+            victims.append(session_id)
+            excess -= len(self._pins[session_id].blocks)
+            if excess <= 0:
+                break
+        for session_id in victims:
+            self._drop(session_id, "share")
+        return excess <= 0
+
+    def _by_waste(self, now_s: float, running_tokens: float) -> list[tuple[float, str]]:
+        wastes = [(self._waste(pin, now_s, running_tokens), session_id) for session_id, pin in self._pins.items()]
+        return sorted(wastes, reverse=True)
+
+    def _waste(self, pin: Pin, now_s: float, running_tokens: float) -> float:
+        if pin.claimed_by is not None:
+            return 0.0
+        return self._policy.waste(pin.pause_s, now_s - pin.start_s, pin.tokens, running_tokens)
+
+    def _drop(self, session_id: str, reason: str) -> None:
+        pin = self._pins.pop(session_id, None)
+        if pin is None:
+            return
+        if pin.claimed_by is not None:
+            self._claims.pop(pin.claimed_by, None)
+        self._blocks -= len(pin.blocks)
+        self._references.release(pin.blocks)
+        self._released(reason)

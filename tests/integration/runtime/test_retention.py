@@ -1,0 +1,175 @@
+"""Contexts kept over tool calls, on vLLM's real scheduler: they are found again, and are never in the way."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.models.predictor import Rows, TurnPredictions
+from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.pipeline.simulator.engine import block_hasher
+from augserve.runtime import AugServeScheduler
+from augserve.runtime.pins import Pins
+
+from .conftest import Engine, EngineMaker, TestedScheduler
+
+SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every context is worth keeping
+SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
+
+
+def keeping(make_engine: EngineMaker, kv_tokens: int = 16_384, **facts: Any) -> tuple[Engine, Pins]:
+    engine = make_engine(kv_tokens=kv_tokens, settings=SETTINGS, **facts)
+    assert isinstance(engine.scheduler, TestedScheduler)
+    engine.scheduler.predictor.answer = (1.0, 5.0, 20.0)  # output tokens, turns left, pause in s
+    return engine, engine.scheduler._keeper.pins  # type: ignore[union-attr]
+
+
+def used_blocks(engine: Engine) -> int:
+    pool = engine.scheduler.kv_cache_manager.block_pool
+    return pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()
+
+
+def released(engine: Engine, by: str) -> float:
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    return float(engine.scheduler._metrics._pins.labels(by, "0")._value.get())
+
+
+def follow(engine: Engine, before: Request) -> Request:
+    """The session's next turn: all that was before, and a tool's result."""
+    request = Request(
+        f"{before.request_id} next",
+        [*before.all_token_ids, *range(500, 520)],
+        before.sampling_params,
+        None,
+        arrival_time=engine.clock.now_s,
+        session_id=before.session_id,
+        block_hasher=block_hasher(),
+    )
+    engine.scheduler.add_request(request)
+    return request
+
+
+def test_a_finished_turn_keeps_its_context_for_the_next(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    first = engine.add(1, 400, 20, "s")
+    engine.drain()
+    assert used_blocks(engine) == pins.blocks == 419 // 16
+    grown = follow(engine, first)
+    engine.step()
+    assert released(engine, "hit") == 1
+    engine.drain()
+    stats = [each.prefill_stats for each in engine.outputs if each.request_id == grown.request_id]
+    assert stats[0].num_cached_tokens == 16 * (419 // 16)
+    assert engine.scheduler.reset_prefix_cache()
+    engine.assert_nothing_is_left()
+
+
+def test_a_kept_context_survives_what_would_evict_it(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    kept = engine.add(1, 2000, 5, "s")
+    engine.drain()
+    for number in range(2, 12):  # more than the cache holds, sessions that end
+        engine.scheduler.predictor.answer = (1.0, 1.0, 1.0)  # type: ignore[attr-defined]
+        engine.add(number, 2000, 5, f"s{number}")
+        engine.drain()
+    assert len(pins) == 1
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._kv_cache.cached_tokens(kept) >= 1984
+
+
+def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    for number in range(3):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain()
+    assert pins.blocks > 75
+    large = engine.add(9, 3900, 5, "large")
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") > 0
+    engine.drain()
+    assert large.num_preemptions == 0
+
+
+class Guessing:
+    """Predictions at random: sessions that go on or end, pauses of all lengths."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(3)
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        output, left = self.tool_duration(rows), self.tool_duration(rows)
+        return TurnPredictions(output, left, left, np.full(len(rows), 0.5, np.float32))
+
+    def tool_duration(self, rows: Rows) -> Rows:
+        return self.random.uniform(0.0, 8.0, (len(rows), 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
+def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=kv_tokens)
+    engine.scheduler._forecaster._predictor = Guessing()  # type: ignore[attr-defined]
+    rnd = random.Random(kv_tokens)
+    requests: list[Request] = []
+    for number in range(150):
+        requests.append(engine.add(number, rnd.randint(2, 3000), rnd.randint(1, 80), f"s{rnd.randrange(40)}"))
+        for _ in range(rnd.randrange(6)):
+            engine.step()
+            assert pins.tokens <= 0.5 * kv_tokens
+        if number % 10 == 9:
+            victim = rnd.choice(requests)
+            engine.scheduler.finish_requests(victim.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    assert sum(request.status == RequestStatus.FINISHED_ABORTED for request in requests) + len(
+        engine.finished()
+    ) == len(requests)
+    assert used_blocks(engine) <= pins.blocks
+    pins.release_all()
+    engine.assert_nothing_is_left()
+
+
+def test_a_reset_a_pause_and_a_shutdown_let_everything_go(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    for number, let_go in enumerate(
+        (
+            engine.scheduler.reset_prefix_cache,
+            lambda: engine.scheduler.set_pause_state(PauseState.PAUSED_ALL),
+            engine.scheduler.shutdown,
+        )
+    ):
+        engine.scheduler.set_pause_state(PauseState.UNPAUSED)
+        engine.add(number, 400, 5, f"s{number}")
+        engine.drain()
+        assert len(pins) == 1
+        let_go()
+        assert used_blocks(engine) == len(pins) == 0
+
+
+def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, pins = keeping(make_engine)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    assert len(pins) == 1
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the policy is broken")
+
+    monkeypatch.setattr(Pins, "keep", broken)
+    engine.add(2, 400, 5, "s2")
+    engine.drain()
+    engine.assert_nothing_is_left()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._metrics._fallbacks.labels("context", "0")._value.get() == 1
+
+
+@pytest.mark.parametrize("mode", ["shadow", "observe"])
+def test_other_modes_keep_nothing(make_engine: EngineMaker, mode: str) -> None:
+    engine = make_engine(mode=mode, settings=SETTINGS)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    engine.assert_nothing_is_left()

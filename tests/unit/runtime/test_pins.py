@@ -1,0 +1,148 @@
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import settings as run
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from augserve.models.settings import Retention, SchedulerSettings
+from augserve.runtime.context import ContextPolicy
+from augserve.runtime.pins import Pins
+from augserve.runtime.turns import Forecast
+
+CAPACITY = 100
+SETTINGS = SchedulerSettings(retention=Retention(max_share=0.4, ttl_factor=2.0, min_tokens=16))
+RUNNING = 1e6
+
+
+@dataclass
+class Cache:
+    """Counted references; a request is the list of its blocks."""
+
+    block_tokens: int = 16
+    capacity_blocks: int = CAPACITY
+    references: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def free_blocks(self) -> int:
+        return CAPACITY - sum(count > 0 for count in self.references.values())
+
+    def hold(self, request: list[int]) -> list[int]:
+        self.references.update(request)
+        return list(request)
+
+    def release(self, blocks: list[int]) -> None:
+        self.references.subtract(blocks)
+        assert min(self.references.values()) >= 0
+
+
+def make() -> tuple[Pins, Cache, Counter[str]]:
+    cache, released = Cache(), Counter[str]()
+    return Pins(cache, ContextPolicy(SETTINGS), 2.0, lambda reason: released.update([reason])), cache, released
+
+
+def keep(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
+    return pins.keep(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
+
+
+def test_a_context_is_kept_until_its_time_to_live() -> None:
+    pins, cache, released = make()
+    assert keep(pins, "a", range(10), pause_s=1.0)
+    pins.review(1.9, RUNNING)
+    assert cache.free_blocks == 90
+    pins.review(2.2, RUNNING)
+    assert cache.free_blocks == 100
+    assert released == {"expired": 1}
+
+
+def test_the_next_turn_takes_its_blocks_over_when_it_is_scheduled() -> None:
+    pins, cache, released = make()
+    keep(pins, "a", range(10))
+    pins.turn_arrived("a", "r1", 1.0)
+    assert pins.claimed_blocks("r1") == 10
+    pins.turns_scheduled(["r0"])
+    assert len(pins) == 1
+    pins.turns_scheduled(["r1"])
+    assert (cache.free_blocks, pins.claimed_blocks("r1"), released) == (100, 0, {"hit": 1})
+
+
+def test_a_next_turn_that_is_aborted_lets_the_blocks_go() -> None:
+    pins, cache, released = make()
+    keep(pins, "a", range(10))
+    pins.turn_arrived("a", "r1", 1.0)
+    pins.turn_ended("r1")
+    assert (cache.free_blocks, released) == (100, {"aborted": 1})
+
+
+def test_under_pressure_the_largest_waste_goes_first_and_no_more_than_needed() -> None:
+    pins, cache, released = make()
+    for number, pause_s in enumerate((1.0, 9.0, 5.0)):
+        keep(pins, str(number), range(10 * number, 10 * number + 10), pause_s)
+    pins.turn_arrived("2", "waits", 0.0)  # needed at once: the last to go
+    pins.make_room(75, 0.0, RUNNING)
+    assert set(cache.references.elements()) == {*range(10), *range(20, 30)}
+    pins.make_room(85, 0.0, RUNNING)
+    assert set(cache.references.elements()) == set(range(20, 30))
+    assert released == {"pressure": 2}
+
+
+def test_a_full_share_makes_way_for_less_waste_alone() -> None:
+    pins, cache, released = make()
+    keep(pins, "long", range(30), pause_s=9.0)
+    assert not keep(pins, "longer", range(30, 60), pause_s=20.0)
+    assert keep(pins, "short", range(30, 60), pause_s=1.0)
+    assert set(cache.references.elements()) == set(range(30, 60))
+    assert released == {"share": 1}
+
+
+SESSIONS = st.sampled_from("abcdef")
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever happens, the share is kept and what is released has been held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pins, self.cache, _ = make()
+        self.now_s = 0.0
+
+    @rule(session=SESSIONS, first=st.integers(0, 80), count=st.integers(0, 60), pause_s=st.floats(0.0, 50.0))
+    def finish(self, session: str, first: int, count: int, pause_s: float) -> None:
+        keep(self.pins, session, range(first, min(first + count, CAPACITY)), pause_s, self.now_s)
+
+    @rule(session=SESSIONS)
+    def arrive(self, session: str) -> None:
+        self.pins.turn_arrived(session, f"r{session}", self.now_s)
+
+    @rule(session=SESSIONS, scheduled=st.booleans())
+    def start(self, session: str, scheduled: bool) -> None:
+        if scheduled:
+            self.pins.turns_scheduled([f"r{session}"])
+        else:
+            self.pins.turn_ended(f"r{session}")
+        assert self.pins.claimed_blocks(f"r{session}") == 0
+
+    @rule(seconds=st.floats(0.0, 30.0))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.pins.review(self.now_s, RUNNING)
+
+    @rule(blocks=st.integers(0, CAPACITY))
+    def need(self, blocks: int) -> None:
+        self.pins.make_room(blocks, self.now_s, RUNNING)
+        assert self.cache.free_blocks >= blocks or not self.pins
+
+    @precondition(lambda self: len(self.pins) > 0)
+    @rule()
+    def reset(self) -> None:
+        self.pins.release_all()
+        assert self.cache.free_blocks == CAPACITY
+
+    @invariant()
+    def share_is_kept(self) -> None:
+        assert self.pins.blocks == sum(self.cache.references.values()) <= 0.4 * CAPACITY
+        assert self.pins.tokens == 16 * self.pins.blocks
+
+
+TestAnyOrder = Machine.TestCase
+TestAnyOrder.settings = run(max_examples=60, stateful_step_count=30)

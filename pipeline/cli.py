@@ -10,6 +10,7 @@ from .stage import run_stage
 COMMANDS = {
     "import": ("import_traces", "turn traces of another format into the three tables"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
+    "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
     "data": ("data", "show what a set of traces holds"),
 }
 """Command → its module in commands/, with `configure(parser)` and `run(arguments)`, and what it does."""

@@ -129,7 +129,7 @@ class PinningScheduler(RankedScheduler):
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, EngineCoreOutputs]:
         outputs = super().update_from_output(scheduler_output, model_runner_output)
-        if not self.requests:  # nothing competes for the cache, so nothing is evicted: no pin is needed
+        if not self.requests:  # an idle engine evicts nothing, and no later step would release what is left
             self._pins.clear()
         return outputs
 

@@ -1,0 +1,120 @@
+"""The rivals on vLLM's real scheduler: what they keep, whom they let go first, and that they end as vLLM does."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from augserve.data.mix import augmentation_sessions
+from augserve.data.workload import Session, ToolCall, Turn
+from augserve.models.settings import SchedulerSettings
+from augserve.pipeline.simulator.clock import VirtualClock
+from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.pipeline.simulator.records import SimulationResult
+from augserve.pipeline.simulator.rivals.pinned import MAX_SHARE, PinningScheduler
+
+PINNING = ["infercept-oracle", "mars-oracle", "continuum"]
+
+
+def simulate(
+    policy: str, profile: StepProfile, sessions: tuple[Session, ...], settings: SchedulerSettings
+) -> SimulationResult:
+    """Runs to the end, looking at the pins at each step."""
+    clock = VirtualClock()
+    scheduler = build_policy(policy, Bench(profile.limits, settings, None, sessions, clock))
+    pool = scheduler.kv_cache_manager.block_pool
+    if isinstance(scheduler, PinningScheduler):
+        allocate = scheduler.kv_cache_manager.allocate_slots
+
+        def watched(request, *args, **kwargs):  # type: ignore[no-untyped-def]
+            slots = allocate(request, *args, **kwargs)
+            assert scheduler._pins.blocks <= MAX_SHARE * pool.num_gpu_blocks
+            if slots is None:  # then vLLM would have failed without pins too: none is left that could have helped
+                needed = args[0] // scheduler.block_size
+                assert not len(scheduler._pins) or needed > pool.get_num_free_blocks() + scheduler._pins.blocks
+            return slots
+
+        scheduler.kv_cache_manager.allocate_slots = watched
+    result = Simulation(scheduler, profile, clock, sessions).run()
+    assert all(turn.finish_s is not None for turn in result.turns)
+    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
+    return result
+
+
+def crowded(pause_s: float) -> tuple[Session, ...]:
+    """A session that pauses for a tool, and so many others meanwhile that its context is evicted unless it is kept."""
+    session = Session("math-1-0", "math", 0.0, (Turn(3200, 16, ToolCall("math", pause_s, 16)), Turn(16, 16, None)))
+    others = tuple(Session(f"qa-1-{i}", "qa", 0.7 + 0.3 * i, (Turn(1600, 4, None),)) for i in range(20))
+    busy = Session("tts-1-0", "tts", 0.0, (Turn(32, 300, None),))  # an engine with nothing to do lets all pins go
+    return (session, busy, *others)
+
+
+def returning(result: SimulationResult) -> int:
+    """Cached tokens of the session's second turn."""
+    return next(turn.cached_tokens for turn in result.turns if turn.session_id == "math-1-0" and turn.turn == 1)
+
+
+@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle"])
+def test_the_context_of_a_short_call_is_kept_where_vllm_evicts_it(
+    policy: str, profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
+    # Computing 3216 tokens anew takes over 0.3 s, in four chunks; the others fill the cache in between.
+    slow = dataclasses.replace(settings, step_time=dataclasses.replace(settings.step_time, per_prefill_token_s=5e-3))
+    assert returning(simulate("vllm", engine, crowded(4.0), slow)) < 3200
+    assert returning(simulate(policy, engine, crowded(4.0), slow)) >= 3200
+
+
+@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle"])
+def test_the_context_of_a_long_call_is_let_go(policy: str, profile: StepProfile, settings: SchedulerSettings) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
+    assert returning(simulate(policy, engine, crowded(60.0), settings)) < 3200
+
+
+def test_continuum_keeps_a_context_once_it_knows_the_tool(profile: StepProfile, settings: SchedulerSettings) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
+    teachers = tuple(
+        Session(f"t-1-{i}", "math", 0.0, (Turn(32, 4, ToolCall("math", 0.3, 16)), Turn(16, 4, None))) for i in range(8)
+    )
+    slow = dataclasses.replace(settings, step_time=dataclasses.replace(settings.step_time, per_prefill_token_s=5e-3))
+    late = tuple(dataclasses.replace(session, arrival_s=session.arrival_s + 5.0) for session in crowded(0.3))
+    assert returning(simulate("continuum", engine, (*teachers, *late), slow)) >= 3200
+
+
+@pytest.mark.parametrize("policy", ["infercept-oracle", "continuum"])
+def test_a_turn_that_returns_goes_before_sessions_that_came_later(
+    policy: str, profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
+    first = Session("math-1-0", "math", 0.0, (Turn(32, 4, ToolCall("math", 0.2, 16)), Turn(16, 4, None)))
+    others = tuple(Session(f"qa-1-{i}", "qa", 0.05 + 0.001 * i, (Turn(800, 30, None),)) for i in range(4))
+    waits = {}
+    for name in ("vllm", policy):
+        result = simulate(name, engine, (first, *others), settings)
+        turn = next(turn for turn in result.turns if turn.session_id == "math-1-0" and turn.turn == 1)
+        waits[name] = turn.first_token_s - turn.arrival_s if turn.first_token_s is not None else float("inf")
+    assert waits[policy] < waits["vllm"] / 2
+
+
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(2, 10),
+    kv_blocks=st.integers(520, 1200),
+    policy=st.sampled_from(PINNING),
+)
+@examples(max_examples=6, deadline=None)
+def test_pins_stay_within_their_share_and_never_stop_an_allocation(
+    seed: int, count: int, kv_blocks: int, policy: str
+) -> None:
+    limits = EngineLimits(kv_blocks * 16, 8192, 16, 256)
+    engine = StepProfile("scarce", "by hand", limits, (1, 256), (0.02, 0.05), 1e-4, 1e-7, SchedulerSettings().step_time)
+    sessions = tuple(
+        session
+        for session in augmentation_sessions(count, 20.0, seed)
+        if session.prompt_tokens(len(session.turns) - 1) < 7000
+    )
+    simulate(policy, engine, sessions, SchedulerSettings())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from .simulator.profile import StepProfile
+from .simulator.profile import EngineLimits, StepProfile
 
 Array = NDArray[np.float64]
 CONTEXT_EDGES = (0, 1024, 4096, 16384, 65536, 1 << 62)
@@ -49,6 +49,17 @@ class Work:
     def context(self) -> int:
         """Longest context of a sequence of the step."""
         return max(self.prefix + self.prefill_tokens if self.prefill_tokens else 0, self.decode_context)
+
+    def fits(self, limits: EngineLimits, more_tokens: int = 0) -> bool:
+        """Whether an engine computes it in one step, with room for so many more tokens of each sequence."""
+        tokens = self.tokens + self.decodes
+        memory = self.chunk_context + self.decodes * self.decode_context + more_tokens * (self.chunks + self.decodes)
+        return (
+            0 < tokens <= limits.max_num_batched_tokens
+            and memory <= limits.kv_tokens
+            and self.chunks + self.decodes <= limits.max_num_seqs
+            and self.context + more_tokens <= limits.max_model_len
+        )
 
     def seconds(self, profile: StepProfile) -> float:
         context = self.chunk_context + self.decodes * self.decode_context

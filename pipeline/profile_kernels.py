@@ -87,27 +87,16 @@ def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tup
         linear=StepTime(),
         prefill=_prefill_terms(kernels, limits, start),
     )
-    works = [work for work in _held_out() if _fits(work, limits)]
+    works = [work for work in _held_out() if work.fits(limits)]
     seconds = np.array([kernels.step_s(work) for work in works])
     profile = dataclasses.replace(profile, linear=_linear(works, seconds))
     return with_residual(profile, _residual(profile, works, seconds)), works, seconds
 
 
-def _fits(work: Work, limits: EngineLimits) -> bool:
-    tokens = work.tokens + work.decodes
-    memory = work.chunk_context + work.decodes * work.decode_context
-    return (
-        0 < tokens <= limits.max_num_batched_tokens
-        and memory <= limits.kv_tokens
-        and work.decodes <= limits.max_num_seqs
-        and work.context <= limits.max_model_len
-    )
-
-
 def _decode_terms(kernels: Kernels, limits: EngineLimits) -> list[float]:
     """Constant, a sequence, a context token: of decode attention, errors relative to the whole step."""
     works = [Work(0, 0, 0, count, context) for count in DECODE_GRID for context in CONTEXT_GRID]
-    works = [work for work in works if _fits(work, limits)]
+    works = [work for work in works if work.fits(limits)]
     count, context = np.array([(work.decodes, work.decode_context) for work in works], float).T
     attention = np.array([kernels.decode_attention_s(work.decodes, work.decode_context) for work in works])
     others = np.array([kernels.others_s(work.decodes) for work in works])
@@ -117,7 +106,7 @@ def _decode_terms(kernels: Kernels, limits: EngineLimits) -> list[float]:
 def _prefill_terms(kernels: Kernels, limits: EngineLimits, start: float) -> PrefillAttention:
     """Of prefill attention beyond `start`, which every step takes; errors relative to the whole step."""
     works = [Work(tokens, chunks, prefix, 0, 0) for tokens in CHUNK_GRID for prefix in PREFIX_GRID for chunks in (1, 4)]
-    works = [work for work in works if _fits(work, limits)]
+    works = [work for work in works if work.fits(limits)]
     count, context, pairs = np.array([(work.tokens, work.chunk_context, work.pairs) for work in works], float).T
     attention = np.array([kernels.prefill_attention_s(work.prefill_tokens, work.chunks, work.prefix) for work in works])
     others = np.array([kernels.others_s(int(tokens)) for tokens in count])

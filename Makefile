@@ -4,15 +4,17 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m augserve.pipeline
 MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 8000
+# Of an environment with vLLM's CUDA build, pyarrow and scipy: .venv holds the CPU build.
+GPU_PYTHON ?= $(BIN)/python
 
 export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench compare study search ui serve lock clean
+.PHONY: help env repro test check bench compare profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 env: .venv/.complete  ## make .venv from requirements.lock, after checking Python, processor and the build of torch
 
@@ -43,6 +45,9 @@ bench: env  ## measure prediction, scheduling, linking, recording, importing int
 
 compare: env  ## every rival on two workloads and two engines, into reports/compare/: hours; goes on where it was cut off
 	$(RUN).compare
+
+profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
+	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu
 
 study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model
 	$(RUN).study

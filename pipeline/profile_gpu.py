@@ -79,7 +79,10 @@ def engine_at_hand(wanted: str | None) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise StageError("profile-gpu: no CUDA GPU is found here; run it on a machine with one and vLLM's CUDA build")
+        raise StageError(
+            "profile-gpu: no CUDA GPU is found here, or torch's build has no CUDA; run it on a machine with a GPU "
+            "as `make profile-gpu GPU_PYTHON=…`, the Python that has vLLM's CUDA build"
+        )
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
     able = [name for name, engine in ENGINES.items() if _runs_on(engine, title, count)]
     if wanted in able or (wanted is None and able):

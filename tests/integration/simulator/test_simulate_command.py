@@ -1,0 +1,157 @@
+"""`augserve simulate` on vLLM's scheduler, from arguments to tables, timeline and metrics."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from augserve.data.traces import read_table, rows_to_table, write_table
+from augserve.pipeline import cli, imports
+from augserve.pipeline.commands import simulate
+from augserve.pipeline.past import read_traces
+from augserve.pipeline.simulator.metrics import Window
+from augserve.pipeline.simulator.profile import StepProfile
+
+SHORT = ("--warmup", "1", "--window", "4", "--drain", "1", "--rate", "2")
+
+
+@pytest.fixture
+def profile_file(profile: StepProfile, tmp_path: Path) -> str:
+    path = tmp_path / "small.json"
+    profile.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    def line(*arguments: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as error:
+            cli.main(["simulate", *arguments])
+        assert error.value.code == 1
+        text = capsys.readouterr().err
+        lines = [each for each in text.splitlines() if each.startswith("error: ")]
+        assert len(lines) == 1
+        assert "Traceback" not in text
+        return lines[0]
+
+    return line
+
+
+def test_a_run_prints_metrics_and_writes_tables_and_a_timeline(
+    profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, trace = tmp_path / "out", tmp_path / "trace.json"
+    cli.main(
+        ["simulate", "augmentation-mix", "--profile", profile_file, *SHORT, "--out", str(out), "--trace", str(trace)]
+    )
+    printed = capsys.readouterr().out
+    assert "effective_throughput" in printed
+    turns = read_table(out, "turns").to_pylist()
+    keys = [(row["session_id"], row["turn"]) for row in turns]
+    assert len(keys) == len(set(keys)) > 5
+    arrived = sum(Window(1.0, 5.0).holds(row["arrival_s"]) for row in turns)
+    assert f"{'turns':30} {arrived:>10}" in printed
+
+    steps = read_table(out, "steps").to_pylist()
+    assert [row["step"] for row in steps] == list(range(len(steps)))
+    computed = sum(row["prefill_tokens"] + row["decode_sequences"] for row in steps)
+    finished = [row for row in turns if row["finish_s"] is not None]
+    assert computed >= sum(row["prompt_tokens"] - row["cached_tokens"] + row["output_tokens"] - 1 for row in finished)
+    assert {row["timing"] for row in read_table(out, "tool_calls").to_pylist()} == {"modelled"}
+
+    events = json.loads(trace.read_text())["traceEvents"]
+    waiting = [event for event in events if event["name"] == "waiting" and event["ph"] == "X"]
+    assert len(waiting) == len(turns)
+
+    monkeypatch.chdir(Path(__file__).parents[3])
+    cli.main(["data", "show", str(out)])
+    assert f"{len(turns):,}" in capsys.readouterr().out
+    assert len(read_traces([out])) == len(turns)  # what prepare reads
+    again = imports.import_traces("augserve", [out], tmp_path / "again", strict=True)
+    assert (again.turns, again.steps) == (len(turns), len(steps))
+
+
+def test_policies_are_compared_on_one_load(
+    profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["augmentation-mix", "--profile", profile_file, *SHORT, "--out", str(tmp_path / "out")]
+    cli.main(["simulate", *arguments, "--policy", "vllm", "vllm@64x8", "vllm"])
+    head = capsys.readouterr().out.splitlines()[0].split()
+    assert head == ["metric", "vllm", "vllm@64x8"]
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == {"vllm", "vllm@64x8"}
+    budgets = {row["token_budget"] for row in read_table(tmp_path / "out" / "vllm@64x8", "steps").to_pylist()}
+    assert budgets == {64}
+
+
+def test_recorded_sessions_are_run_as_far_as_the_context_holds_them(
+    profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {
+            "source": "made",
+            "session_id": f"s{number}",
+            "turn": turn,
+            "arrival_s": number + 5.0 * turn,
+            "finish_s": number + 5.0 * turn + 1.0,
+            "prompt_tokens": 100 + 20_000 * turn,
+            "output_tokens": 20,
+        }
+        for number in range(10)
+        for turn in range(2)
+    ]
+    write_table(tmp_path / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
+    arguments = ["--profile", profile_file, *SHORT, "--seed", "3", "--out", str(tmp_path / "out")]
+    cli.main(["simulate", str(tmp_path / "made"), *arguments])
+    assert "10 sessions cut before the turn" in capsys.readouterr().out
+    assert set(read_table(tmp_path / "out", "turns")["turn"].to_pylist()) == {0}
+
+
+def test_recording_a_run_changes_nothing_of_it(profile_file: str, tmp_path: Path) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    simulate.configure(parser)
+    scene = simulate.read_scene(parser.parse_args(["augmentation-mix", "--profile", profile_file, *SHORT]))
+    assert simulate.simulate("vllm", scene, None) == simulate.simulate("vllm", scene, simulate.Recording())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "0"), "--rate is 0.0; it must be a positive number"),
+        (("--rate", "-2"), "--rate is -2.0"),
+        (("--rate", "nan"), "--rate is nan"),
+        (("--load", "-1"), "--load is -1.0"),
+        (("--window", "0"), "--window is 0.0"),
+        (("--drain", "-1"), "--drain is -1.0"),
+        (("--seed", "-1"), "--seed is -1"),
+        (("--policy", "fifo"), "'fifo' is unknown; known are vllm"),
+        (("--policy", "augserve"), "give --bundle"),
+        (("--bundle", "none-here"), "bundle none-here: no such folder"),
+        (("--load", "1"), "tells no capacity of vllm for augmentation-mix on small"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_one_line(refused, profile_file, tmp_path, monkeypatch, arguments, said) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    assert said in refused("augmentation-mix", "--profile", profile_file, *arguments)
+
+
+def test_a_workload_that_is_not_there_or_an_output_that_is_is_one_line(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert "neither augmentation-mix nor a folder" in refused("none", "--profile", profile_file)
+    assert "not a new or empty folder" in refused("augmentation-mix", "--profile", profile_file, "--out", str(tmp_path))
+
+
+def test_a_profile_that_is_missing_or_has_gaps_is_one_line(refused, profile_file, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    assert "run `dvc repro profile` or give --profile PATH" in refused("augmentation-mix")
+    value = json.loads(Path(profile_file).read_text())
+    Path(profile_file).write_text(json.dumps(value | {"tokens": [1, 512]}))
+    assert "before the budget of 1024" in refused("augmentation-mix", "--profile", profile_file)
+
+
+def test_a_workload_longer_than_the_models_context_is_one_line(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    value = json.loads(Path(profile_file).read_text())
+    value["limits"]["max_model_len"] = 1100
+    Path(profile_file).write_text(json.dumps(value))
+    assert "takes 1100; leave the session out" in refused("augmentation-mix", "--profile", profile_file, *SHORT)

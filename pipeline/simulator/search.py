@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import optuna
 
-from ...models.settings import BudgetGains, SchedulerSettings, ValueWeights
+from ...models.settings import BudgetGains, Retention, SchedulerSettings, ValueWeights
 
 WEIGHT_RANGES = {
     "stage_one": (1e-3, 10.0),
@@ -15,6 +15,9 @@ WEIGHT_RANGES = {
     "waiting": (1e-4, 1.0),
     "slack": (1e-4, 1.0),
 }
+
+
+RETENTION = ("max_share", "ttl_factor", "max_waste")
 
 
 def suggest(trial: optuna.Trial) -> dict[str, float]:
@@ -30,6 +33,10 @@ def suggest(trial: optuna.Trial) -> dict[str, float]:
     values["budget.proportional"] = trial.suggest_float("budget.proportional", 0.05, 4.0, log=True)
     values["budget.integral"] = trial.suggest_float("budget.integral", 0.005, 0.5, log=True)
     values["budget.target"] = trial.suggest_float("budget.target", 0.4, 2.5, log=True)
+    if trial.suggest_categorical("use.retention", [True, False]):
+        values["retention.max_share"] = trial.suggest_float("retention.max_share", 0.1, 0.8)
+        values["retention.ttl_factor"] = trial.suggest_float("retention.ttl_factor", 1.0, 8.0, log=True)
+        values["retention.max_waste"] = trial.suggest_float("retention.max_waste", 0.3, 300.0, log=True)
     return values
 
 
@@ -39,12 +46,15 @@ def starting_points(defaults: SchedulerSettings) -> list[dict[str, float | bool]
     points = []
     plain = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
     steered = BudgetGains(min_tokens=512, proportional=0.4, integral=0.15, target=0.6)
-    for weights, gains in (
-        (defaults.weights, defaults.budget),
-        (plain, dataclasses.replace(defaults.budget, target=2.5)),
-        (dataclasses.replace(plain, stage_one=0.01), steered),
+    keeping = Retention(max_share=0.6, ttl_factor=2.0, max_waste=100.0)
+    for weights, gains, retention in (
+        (defaults.weights, defaults.budget, defaults.retention),
+        (plain, dataclasses.replace(defaults.budget, target=2.5), Retention()),
+        (dataclasses.replace(plain, stage_one=0.01), steered, keeping),
     ):
-        point: dict[str, float | bool] = {}
+        point: dict[str, float | bool] = {"use.retention": retention.max_share > 0}
+        if retention.max_share > 0:
+            point |= {f"retention.{name}": getattr(retention, name) for name in RETENTION}
         for name in WEIGHT_RANGES:
             weight = getattr(weights, name)
             if name != "uncached":
@@ -69,4 +79,16 @@ def trial_settings(defaults: SchedulerSettings, values: Mapping[str, float]) -> 
             integral=float(values["budget.integral"]),
             target=float(values["budget.target"]),
         ),
+        retention=_retention(values),
+    )
+
+
+def _retention(values: Mapping[str, float]) -> Retention:
+    """Off where the trial keeps nothing."""
+    if "retention.max_share" not in values:
+        return Retention(max_share=0.0)
+    return Retention(
+        max_share=float(values["retention.max_share"]),
+        ttl_factor=float(values["retention.ttl_factor"]),
+        max_waste=float(values["retention.max_waste"]),
     )

@@ -136,6 +136,7 @@ def test_starting_points_lie_in_the_search_space(point):
     settings = trial_settings(SchedulerSettings(), suggest(optuna.trial.FixedTrial(point)))
     for field in dataclasses.fields(settings.weights):
         assert getattr(settings.weights, field.name) == point.get(f"weights.{field.name}", 0.0)
+    assert settings.retention.max_share == point.get("retention.max_share", 0.0)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from .oracle import Oracle
 from .profile import EngineLimits
 from .rivals.continuum import Continuum
 from .rivals.forecasting import ForecastingScheduler
-from .rivals.infercept import InferCept
-from .rivals.mars import Mars
+from .rivals.infercept import FirmInferCept, InferCept
+from .rivals.mars import FirmMars, Mars
 from .rivals.prefill_cap import PrefillCap
 from .rivals.ranked import RankedScheduler
 from .rivals.shortest import ShortestJobFirst, ShortestPromptFirst
@@ -85,13 +85,17 @@ POLICIES: dict[str, Policy] = {
     "p-pas": _p_pas,
     "infercept": _forecasting(InferCept),
     "infercept-oracle": _knowing(InferCept),
+    "infercept-firm": _forecasting(FirmInferCept),
+    "infercept-firm-oracle": _knowing(FirmInferCept),
     "mars": _forecasting(Mars),
     "mars-oracle": _knowing(Mars),
+    "mars-firm": _forecasting(FirmMars),
+    "mars-firm-oracle": _knowing(FirmMars),
     "continuum": _ranked(Continuum),
     "augserve": _augserve,
     "augserve-oracle": _augserve_oracle,
 }
-PREDICTING = frozenset({"sjf", "infercept", "mars", "augserve"})
+PREDICTING = frozenset({"sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"})
 
 TUNED_NAME = re.compile(r"vllm@([1-9]\d*)x([1-9]\d*)")
 """Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""

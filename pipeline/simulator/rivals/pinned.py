@@ -156,11 +156,7 @@ class PinningScheduler(RankedScheduler):
         most = self.kv_cache_manager.block_pool.get_num_free_blocks() + self._pins.blocks
         kept_out = self.FIRM and bool(self.running) and request.status != RequestStatus.RUNNING
         # A lower bound of what is asked for: where not even all pins would yield it, none is given up for nothing.
-        if (
-            slots is None
-            and not kept_out
-            and num_new_tokens // self.block_size <= pool.get_num_free_blocks() + self._pins.blocks
-        ):
+        if slots is None and not kept_out and num_new_tokens // self.block_size <= most:
             while slots is None and self._pins.give_up(self.burden):
                 slots = self._allocate(request, num_new_tokens, *args, **kwargs)
         if slots is not None and request.session_id:

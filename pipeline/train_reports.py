@@ -15,7 +15,7 @@ from ..models.fitting import FitSettings
 from ..models.target import QUANTILES
 from .trained import REPORTS, Trained
 
-PLOTTED_ROWS = 500  # of each set and target
+PLOTTED_ROWS = 100  # of each set and target
 MODEL = "augserve"
 DECILES = 10
 MIN_TOOL_ROWS = 5

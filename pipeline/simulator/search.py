@@ -35,7 +35,7 @@ def suggest(trial: optuna.Trial) -> dict[str, float]:
     values["budget.target"] = trial.suggest_float("budget.target", 0.4, 2.5, log=True)
     if trial.suggest_categorical("use.retention", [True, False]):
         values["retention.max_share"] = trial.suggest_float("retention.max_share", 0.1, 0.8)
-        values["retention.ttl_factor"] = trial.suggest_float("retention.ttl_factor", 1.0, 8.0, log=True)
+        values["retention.ttl_factor"] = trial.suggest_float("retention.ttl_factor", 1.0, 16.0, log=True)
         values["retention.max_waste"] = trial.suggest_float("retention.max_waste", 0.3, 300.0, log=True)
     return values
 
@@ -46,7 +46,7 @@ def starting_points(defaults: SchedulerSettings) -> list[dict[str, float | bool]
     points = []
     plain = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
     steered = BudgetGains(min_tokens=512, proportional=0.4, integral=0.15, target=0.6)
-    keeping = Retention(max_share=0.6, ttl_factor=2.0, max_waste=100.0)
+    keeping = Retention(max_share=0.6, ttl_factor=8.0, max_waste=100.0)
     for weights, gains, retention in (
         (defaults.weights, defaults.budget, defaults.retention),
         (plain, dataclasses.replace(defaults.budget, target=2.5), Retention()),

@@ -43,7 +43,8 @@ class TrainingError(ValueError):
 class TrainingSet:
     """`rows` of shape (n, features of the target) float32 with NaN for what is not known, `values` of shape (n,) in
     the target's unit; `censored` (the value is only a lower bound), `sources`, `sessions`, `parts` and `groups` (the
-    tool, for baselines) of shape (n,)."""
+    tool, for baselines) of shape (n,). Pieces of one session are one in `sessions`: their split group, so that neither
+    parts nor folds divide them."""
 
     target: Target
     rows: Rows

@@ -158,16 +158,21 @@ def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, 
             )
     keys = {(row.source, row.session_id) for rows in examples.values() for row in rows}
     parts = split_sessions(keys, params.validation_share, params.test_share, groups)
-    return [_table(target, examples[target.name], parts) for target in TARGETS]
+    return [_table(target, examples[target.name], parts, groups) for target in TARGETS]
 
 
-def _table(target: Target, rows: Sequence[Example], parts: Mapping[tuple[str, str], str]) -> TrainingSet:
+def _table(
+    target: Target,
+    rows: Sequence[Example],
+    parts: Mapping[tuple[str, str], str],
+    groups: Mapping[tuple[str, str], str],
+) -> TrainingSet:
     return TrainingSet(
         target=target,
         rows=np.stack([row.features for row in rows]),
         values=np.array([row.value for row in rows]),
         sources=np.array([row.source for row in rows]),
-        sessions=np.array([row.session_id for row in rows]),
+        sessions=np.array([groups.get((row.source, row.session_id), row.session_id) for row in rows]),
         parts=np.array([parts[row.source, row.session_id] for row in rows]),
         groups=np.array([row.group for row in rows]),
         censored=np.array([row.censored for row in rows], np.bool_),

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
+from ..models.residual import residual_quantiles
 from ..models.settings import SchedulerSettings
 from .guard import Guard
 from .prediction import FALLBACK
 from .queue import WaitingQueue
-from .turns import LiveTurn
+from .turns import Forecast, LiveTurn
 from .value import Column, Load, decode_step_s, keys
 from .vllm_compat import KvCache, Request
 
@@ -80,14 +83,13 @@ class Ordering:
         forecast = FALLBACK if live is None or live.forecast is None else live.forecast
         tokens = request.num_tokens
         deadline_s = request.arrival_time + self._settings.slo.ttft_s
-        output = min(forecast.output_tokens, request.max_tokens) - request.num_output_tokens
         return (
             request.arrival_time if live is None else live.waiting_since_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
             self._kv_cache.cached_tokens(request),
             tokens if live is None else live.new_tokens,
-            max(output, 1.0),
+            remaining_output(forecast, request.num_output_tokens, request.max_tokens),
             max(forecast.remaining_turns - 1.0, 0.0),
             forecast.pause_s,
         )
@@ -106,6 +108,19 @@ class Ordering:
         for slot in range(self._next_probe, end):
             cached[slot] = self._kv_cache.cached_tokens(queue.requests[slot], int(cached[slot]))
         self._next_probe = end
+
+
+def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> float:
+    """Output tokens still to come, in the median, at least 1: given what is generated, by the forecast's interval.
+
+    Asked once a request that is queued, and of a distribution only for those that were preempted.
+    """
+    left = forecast.output_tokens - generated
+    if generated and forecast.output_interval is not None:
+        low, high = forecast.output_interval
+        predicted = np.array([[low, forecast.output_tokens, high]], np.float32)
+        left = float(residual_quantiles(predicted, np.array([float(generated)]))[0, 1])
+    return max(min(left, max_tokens - generated), 1.0)
 
 
 _UNKNOWN = tuple(float("nan") for _ in Column)

@@ -165,10 +165,10 @@ def test_sessions_of_one_split_group_are_in_one_part(root: Path, make_rows: Make
     prepare.main()
     data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
     gathered = data.select(data.sources == "gathered")
-    parts: dict[int, set[str]] = {}
-    for session, part in zip(gathered.sessions.tolist(), gathered.parts.tolist(), strict=True):
-        parts.setdefault(int(session.removeprefix("session-")) // 4, set()).add(part)
-    assert len(parts) == 5
+    parts: dict[str, set[str]] = {}
+    for group, part in zip(gathered.sessions.tolist(), gathered.parts.tolist(), strict=True):
+        parts.setdefault(group, set()).add(part)
+    assert set(parts) == {f"group {number}" for number in range(5)}
     assert {len(found) for found in parts.values()} == {1}
 
 

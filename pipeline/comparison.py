@@ -1,8 +1,8 @@
 """Policies compared: every cell of workloads x profiles x loads x policies, and each policy's capacity@90."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,8 @@ MODELS = Path("models/onnx")
 PROFILES = Path("data/profiles")
 CELLS = Path("data/cells")
 """Results of cells by what they depend on; see simulator/cell_cache.py."""
+VLLM_TUNED = "vllm-tuned"
+"""Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
 
 STOCK_BOUNDS = (0.5, 1.5)
 """Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
@@ -53,7 +55,7 @@ class ComparisonParams:
 
     def __post_init__(self) -> None:
         self._require_known("workloads", workload_names())
-        self._require_known("policies", POLICIES)
+        self._require_known("policies", (*POLICIES, VLLM_TUNED))
         self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
         self._require_known("capacity_policies", POLICIES)
         rule = "a list with vllm, whose capacity is load 1x"
@@ -85,6 +87,7 @@ class Evaluation:
     settings: SchedulerSettings
     guess_per_s: float  # about where stock vLLM's capacity@90 lies, sessions/s
     split: Split | None = None  # the sessions of traces that may serve; needed where a workload is traces
+    static: Mapping[tuple[str, str], str] = field(default_factory=dict)  # VLLM_TUNED by workload and profile
 
     def cell(self, workload: str, profile: str, policy: str, rate_per_s: float) -> Cell:
         params = self.params
@@ -93,6 +96,8 @@ class Evaluation:
         else:  # recorded sessions are few, long, and begin with a cold cache
             schedule = Schedule(params.trace_warmup_s, params.trace_window_s, params.drain_s)
         path = PROFILES / f"{profile}.json"
+        if policy == VLLM_TUNED:
+            policy = self.static[workload, profile]
         return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS, self.split)
 
 
@@ -168,9 +173,11 @@ def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
     return found
 
 
-def write_report(folder: Path, results: Results, capacity90: Capacities) -> str:
-    """Metrics, table and plot rows into `folder`; gives the table."""
+def write_report(folder: Path, results: Results, capacity90: Capacities, static: Mapping[tuple[str, str], str]) -> str:
+    """Metrics, table and plot rows into `folder`, and what `vllm-tuned` was; gives the table."""
     text = table(results, capacity90)
+    for (workload, profile), name in static.items():
+        text += f"\n{VLLM_TUNED} on {workload} and {profile} is {name} (budget x sequences).\n"
     write_text(folder / "goodput.csv", plot_rows(results))
     write_text(folder / "table.md", text)
     write_json(folder / "metrics.json", {**results, "capacity90": capacity90, "summary": summarize(results)})

@@ -14,6 +14,7 @@ from .prepare import PrepareParams
 from .simulator.cell_cache import cached
 from .simulator.parallel import workers
 from .stage import StageError, run_stage
+from .static_search import search_static
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
@@ -51,8 +52,9 @@ def report(params: ComparisonParams, folder: Path) -> None:
     with workers(params.processes) as submit:
         kept = cached(submit, CELLS)
         capacity90 = capacities(evaluation, kept)
+        evaluation = search_static(evaluation, capacity90, kept)
         results = compare(evaluation, capacity90, kept)
-    print(write_report(folder, results, capacity90))
+    print(write_report(folder, results, capacity90, evaluation.static))
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def table(results: Results, capacity90: Capacities) -> str:
                 "|---|---|" + "---:|" * len(COLUMNS),
             ]
             for load in sorted(by_load, key=float):
-                for policy, cell in sorted(by_load[load].items(), key=lambda item: list(POLICIES).index(item[0])):
+                for policy, cell in sorted(by_load[load].items(), key=_place):
                     values = " | ".join(form.format(cell[metric]) for metric, form in COLUMNS.values())
                     lines.append(f"| {load}x | {policy} | {values} |")
             parts.append("\n".join(lines) + "\n")
@@ -72,6 +72,12 @@ def plot_rows(results: Results) -> str:
                     figures = [cell["effective_throughput"], cell["attainment"], cell["ttft_p99_s"]]
                     rows.append(",".join([workload, profile, policy, load, *(f"{figure:.6g}" for figure in figures)]))
     return "\n".join(rows) + "\n"
+
+
+def _place(item: tuple[str, Metrics]) -> tuple[int, str]:
+    """Stock vLLM and its configurations first, then as the policies are listed."""
+    policy = item[0]
+    return (list(POLICIES).index(policy) if policy in POLICIES else 0, policy)
 
 
 def _capacity_text(item: tuple[str, float | None]) -> str:

@@ -1,0 +1,71 @@
+"""`vllm-tuned`: stock vLLM with the static token budget and sequence limit that serve best, a fair rival."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data.tokens import SPLIT_SEEDS
+from .comparison import VLLM_TUNED, Evaluation
+from .simulator.parallel import Submit
+from .simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
+from .simulator.report import Capacities
+
+SEARCH_LOADS = (1.0, 1.5)
+"""Multiples of stock vLLM's capacity@90. At 2x first come first served is late with any setting."""
+
+
+def best_static(scores: Callable[[Sequence[str]], Sequence[float]]) -> str:
+    """The best configuration's name, `vllm@<budget>x<sequences>`: the budget first, then the sequences at that budget.
+
+    Of equals the larger goes: it is nearer to vLLM's default. `scores` gives one figure a name, the larger the better.
+    """
+    most = STATIC_SEQUENCES[-1]
+    budget = _best([(budget, min(most, budget)) for budget in reversed(STATIC_BUDGETS)], scores)[0]
+    chosen = _best([(budget, sequences) for sequences in reversed(STATIC_SEQUENCES) if sequences <= budget], scores)
+    return _name(chosen)
+
+
+def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
+    """The evaluation with `vllm-tuned` resolved for each workload and profile, on the sessions kept for tuning."""
+    params = evaluation.params
+    if VLLM_TUNED not in params.policies:
+        return evaluation
+    seed = evaluation.seed + SPLIT_SEEDS["tune"] - SPLIT_SEEDS["report"]
+    split = None if evaluation.split is None else dataclasses.replace(evaluation.split, use="tune")
+    tuning = dataclasses.replace(evaluation, seed=seed, split=split)
+    found = {}
+    for workload in params.workloads:
+        for profile in params.profiles:
+            unit = capacity90[workload][profile]["vllm"] or 0.0
+            with tqdm(desc=f"{params.SECTION}: {VLLM_TUNED}, {workload}, {profile}", unit="run") as bar:  # type: tqdm[Any]
+                found[workload, profile] = best_static(_scores(tuning, (workload, profile), unit, submit, bar))
+    return dataclasses.replace(evaluation, static=found)
+
+
+def _scores(
+    tuning: Evaluation, job: tuple[str, str], unit_per_s: float, submit: Submit, bar: "tqdm[Any]"
+) -> Callable[[Sequence[str]], list[float]]:
+    def scores(names: Sequence[str]) -> list[float]:
+        futures = [[submit(tuning.cell(*job, name, load * unit_per_s)) for load in SEARCH_LOADS] for name in names]
+        means = []
+        for of_name in futures:
+            served = [
+                future.result()["effective_throughput"] / load
+                for future, load in zip(of_name, SEARCH_LOADS, strict=True)
+            ]
+            means.append(sum(served) / len(served))
+            bar.update(len(served))
+        return means
+
+    return scores
+
+
+def _best(candidates: Sequence[tuple[int, int]], scores: Callable[[Sequence[str]], Sequence[float]]) -> tuple[int, int]:
+    figures = scores([_name(candidate) for candidate in candidates])
+    return candidates[max(range(len(candidates)), key=lambda index: (figures[index], -index))]
+
+
+def _name(candidate: tuple[int, int]) -> str:
+    return f"vllm@{candidate[0]}x{candidate[1]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .arrivals import Arrivals, Poisson, Recorded, Times, require_positive, session_count
+from .arrivals import Arrivals, Poisson, Recorded, Times, covering_count, require_positive, session_count
 from .changes import Changes
 from .mix import augmentation_sessions, steady_sessions
 from .steady import LEAD_S, under_way
@@ -31,8 +31,8 @@ def mix_load(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int
         session_count(LEAD_S + duration_s, rate_per_s)
         return Load(steady_sessions(duration_s, rate_per_s, seed))
     times = _generated_times(arrivals, rate_per_s, duration_s, seed)
-    sessions = augmentation_sessions(len(times), rate_per_s, seed)
-    placed = (dataclasses.replace(session, arrival_s=at) for session, at in zip(sessions, times.tolist(), strict=True))
+    sessions = augmentation_sessions(covering_count(LEAD_S + duration_s, rate_per_s), rate_per_s, seed)
+    placed = (dataclasses.replace(session, arrival_s=at) for session, at in zip(sessions, times.tolist(), strict=False))
     return Load(under_way(placed, LEAD_S))
 
 
@@ -67,9 +67,11 @@ def trace_load(
 
 
 def _generated_times(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Times:
+    """Arrivals from LEAD_S before the start to the end of the duration."""
     require_positive("workload: duration, s,", duration_s)
-    count = session_count(LEAD_S + duration_s, rate_per_s)
-    return arrivals.times(count, rate_per_s, np.random.default_rng(seed))
+    end_s = LEAD_S + duration_s
+    times = arrivals.times(covering_count(end_s, rate_per_s), rate_per_s, np.random.default_rng(seed))
+    return times[times < end_s]
 
 
 def _place(chosen: Iterable[tuple[RecordedSession, float]], repeats: set[str]) -> Iterator[Session]:

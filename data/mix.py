@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .arrivals import covering_count
 from .augmentations import Augmentation, load_augmentations, lognormal
 from .steady import LEAD_S, under_way
 from .workload import MAX_TOKENS, Session, ToolCall, Turn, WorkloadError
@@ -62,5 +63,6 @@ def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Se
     """
     if not (math.isfinite(duration_s) and duration_s > 0):
         raise WorkloadError(f"workload: duration is {duration_s} s; it must be a positive number")
-    count = max(1, round(rate_per_s * (LEAD_S + duration_s))) if math.isfinite(rate_per_s) else 1
-    return under_way(augmentation_sessions(count, rate_per_s, seed), LEAD_S)
+    end_s = LEAD_S + duration_s
+    sessions = augmentation_sessions(covering_count(end_s, rate_per_s), rate_per_s, seed)
+    return under_way((session for session in sessions if session.arrival_s < end_s), LEAD_S)

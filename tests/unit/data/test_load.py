@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from augserve.data.arrivals import ArrivalError, Burst, Gamma, Poisson
+from augserve.data.arrivals import ArrivalError, Burst, Gamma, Poisson, covering_count
 from augserve.data.load import mix_load, trace_load
 from augserve.data.mix import augmentation_sessions, steady_sessions
 from augserve.data.steady import LEAD_S
@@ -21,7 +21,7 @@ def test_the_mix_at_poisson_arrivals_is_what_it_always_was():
 @pytest.mark.parametrize("process", [Gamma(2.0), Burst()], ids=repr)
 def test_another_process_gives_the_mix_s_sessions_at_other_times(process):
     load = mix_load(process, 4.0, 30.0, seed=9).sessions
-    same = {s.session_id: s for s in augmentation_sessions(round(4.0 * (LEAD_S + 30.0)), 4.0, 9)}
+    same = {s.session_id: s for s in augmentation_sessions(covering_count(LEAD_S + 30.0, 4.0), 4.0, 9)}
     assert len(load) > 100
     for session in load:
         turns = same[session.session_id].turns
@@ -50,3 +50,11 @@ def test_a_duration_that_is_not_positive_is_one_line(duration):
 def test_nothing_to_run_is_one_line():
     with pytest.raises(WorkloadError, match="no session is left to run"):
         trace_load([], Poisson(), 1.0, 10.0, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sessions_arrive_up_to_the_end(seed):
+    begun = [s.arrival_s for s in mix_load(Poisson(), 20.0, 6.0, seed).sessions if s.prompt_tokens(0) and s.turns]
+    assert max(begun) > 5.0
+    times = [s.arrival_s for s in trace_load([recorded()], Poisson(), 20.0, 6.0, seed).sessions]
+    assert 5.0 < max(times) < 6.0

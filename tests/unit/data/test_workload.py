@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augserve.data.arrivals import covering_count
 from augserve.data.augmentations import AugmentationError, load_augmentations, lognormal
 from augserve.data.mix import augmentation_sessions, steady_sessions
 from augserve.data.tokens import END_ID, SPLIT_SEEDS, prompt_token_ids, session_token_ids
@@ -62,7 +63,9 @@ def test_steady_sessions_begin_with_those_under_way():
     sessions = steady_sessions(50.0, 5.0, seed=4)
     assert all(session.arrival_s >= 0 for session in sessions)
     under_way = [s for s in sessions if s.turns[0].new_tokens > 0 and int(s.session_id.rsplit("-", 1)[1]) < 1500]
-    original = {session.session_id: session for session in augmentation_sessions(1750, 5.0, seed=4)}
+    original = {
+        session.session_id: session for session in augmentation_sessions(covering_count(350.0, 5.0), 5.0, seed=4)
+    }
     assert len(under_way) > 50
     for session in under_way:
         before = original[session.session_id]

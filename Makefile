@@ -35,10 +35,11 @@ check: env  ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: env  ## measure prediction, scheduling, linking, recording, importing into reports/bench/ (after `make repro`; idle machine)
+bench: env  ## measure prediction, scheduling, simulating, linking, recording, importing into reports/bench/ (after `make repro`; idle machine)
 	$(RUN).bench.features
 	$(RUN).bench.predict
 	$(RUN).bench.schedule
+	$(RUN).bench.simulator
 	$(RUN).bench.linking
 	$(RUN).bench.recorder
 	$(RUN).bench.imports

@@ -1,0 +1,106 @@
+"""Benchmark `simulator`: simulated seconds a second, what of it is vLLM's own code, memory, and growth with turns."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...data.arrivals import Poisson
+from ...data.atomic import write_json
+from ...data.load import mix_load
+from ...models.settings import SchedulerSettings
+from ..params import BaseParams, load_params
+from ..simulator.clock import VirtualClock
+from ..simulator.loop import Simulation
+from ..simulator.policies import Bench, build_policy
+from ..simulator.profile import StepProfile
+from ..stage import run_stage
+
+REPORT = Path("reports/bench/simulator.json")
+PROFILE = Path("data/profiles/llama-3.1-8b-h100.json")
+RATE_PER_S = 11.6  # about stock vLLM's capacity@90 there
+SHORT_S, LONG_S = 30.0, 90.0
+OWN = ("add_request", "schedule", "update_from_output")
+
+
+def main() -> None:
+    seed = load_params("base", BaseParams).seed
+    runs: dict[str, dict[str, float]] = {}
+    for name, policy, length_s in (
+        ("stock", "vllm", SHORT_S),
+        ("stock_long", "vllm", LONG_S),
+        ("uncached_first", "uncached-first", SHORT_S),
+    ):
+        # A process each: the peak of memory is the process's.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            runs[name] = pool.submit(measured, policy, length_s, seed).result()
+    figures = {f"{name}_{figure}": value for name, run in runs.items() for figure, value in run.items()}
+    turn_ms = [runs[name]["wall_ms_a_turn"] for name in ("stock", "stock_long")]
+    figures["stock_wall_a_turn_long_over_short_ratio"] = round(turn_ms[1] / turn_ms[0], 3)
+    write_json(REPORT, figures)
+    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+
+
+def measured(policy: str, length_s: float, seed: int) -> dict[str, float]:
+    """Figures of one run of the mix at 1x on the H100 profile.
+
+    `vllm_ceiling`: simulated seconds a second if all but vLLM's own methods took no time.
+    """
+    profile = StepProfile.load(PROFILE)
+    sessions = mix_load(Poisson(), RATE_PER_S, length_s, seed).sessions
+    clock = VirtualClock()
+    scheduler = build_policy(policy, Bench(profile.limits, SchedulerSettings(), None, sessions, clock))
+    spent = Spent()
+    for name in OWN:
+        setattr(scheduler, name, spent.timed(getattr(scheduler, name)))
+    simulation = Simulation(scheduler, profile, clock, sessions)
+    before_mb = _peak_mb()
+    with tqdm(total=1, desc=f"simulator: {policy}, {length_s:g} s") as progress:
+        began = time.perf_counter()
+        result = simulation.run(length_s)
+        wall_s = time.perf_counter() - began
+        progress.update()
+    scheduler.shutdown()
+    scheduled = result.totals.tokens_scheduled
+    return {
+        "simulated_s_a_second": round(length_s / wall_s, 2),
+        "vllm_ceiling_simulated_s_a_second": round(length_s / spent.seconds, 2),
+        "outside_vllm_share": round(1 - spent.seconds / wall_s, 4),
+        "wall_ms_a_turn": round(wall_s / len(result.turns) * 1e3, 3),
+        "steps_a_simulated_second": round(result.totals.steps / length_s, 1),
+        "tokens_a_simulated_second": round(scheduled / length_s, 1),
+        "turns": float(len(result.turns)),
+        "peak_memory_mb": round(_peak_mb(), 1),
+        "peak_memory_before_mb": round(before_mb, 1),
+    }
+
+
+class Spent:
+    """Seconds spent in the methods that it has wrapped."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(self._call, method)
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return method(*arguments, **options)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    run_stage(main)

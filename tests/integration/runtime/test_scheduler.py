@@ -211,7 +211,9 @@ def test_a_preempted_turn_waits_from_then_on_and_has_no_deadline_left(make_engin
     assert arrival_s < queue.columns[Column.WAITING_SINCE_S, slot] <= engine.clock.now_s
     assert np.isinf(queue.columns[Column.DEADLINE_S, slot])
     assert queue.columns[Column.TOKENS, slot] > 200
-    assert queue.columns[Column.OUTPUT_TOKENS, slot] == max(50 - preempted[0].num_output_tokens, 1)
+    generated = preempted[0].num_output_tokens
+    assert generated > 50, "it has outlived its forecast, so it is expected to go on, not to end at once"
+    assert 1 < queue.columns[Column.OUTPUT_TOKENS, slot] <= 300 - generated
     engine.drain()
     engine.assert_nothing_is_left()
 

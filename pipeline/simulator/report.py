@@ -82,4 +82,4 @@ def _place(item: tuple[str, Metrics]) -> tuple[int, str]:
 
 def _capacity_text(item: tuple[str, float | None]) -> str:
     policy, rate = item
-    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.1f')}"
+    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.3g')}"

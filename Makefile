@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench compare profile-gpu study search ui serve lock clean
+.PHONY: help env repro test check bench compare fidelity profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -46,6 +46,9 @@ bench: env  ## measure prediction, scheduling, simulating, linking, recording, i
 
 compare: env  ## every rival on two workloads and two engines, into reports/compare/: hours; goes on where it was cut off
 	$(RUN).compare
+
+fidelity: env  ## the simulator against the real server on this CPU, into reports/fidelity/: 15 minutes (after `make repro`; idle machine)
+	$(RUN).fidelity
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu

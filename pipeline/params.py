@@ -23,6 +23,7 @@ SECTIONS = (
     "tune",
     "evaluate",
     "compare",
+    "fidelity",
     "package",
 )
 

@@ -31,13 +31,17 @@ class Replayed:
     changes: Changes
     slo: Slo
 
+    def records(self) -> tuple[TurnRecord, ...]:
+        """The turns as the simulator would tell them; a turn arrives when it is due."""
+        return tuple(_record(turn) for turn in self.turns)
+
     def metrics(self) -> dict[str, float]:
         """Metrics of design.md over the turns that arrived in the window, from when each was due.
 
         Preemptions and the prefix-cache hit rate are the server's own, over the whole run; left out where it tells
         neither.
         """
-        records = tuple(_record(turn) for turn in self.turns)
+        records = self.records()
         found = run_metrics(SimulationResult(records, EngineTotals(), self.end_s), self.window, self.slo)
         found |= pace_metrics([record for record in records if self.window.holds(record.arrival_s)])
         del found["preemptions"]

@@ -60,14 +60,17 @@ def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
     return Load(load.sessions, dataclasses.replace(changes, repeated_sessions=load.changes.repeated_sessions))
 
 
-async def replay(settings: ReplaySettings) -> Replayed:
-    """Run the workload against the server. Raises ReplayError where it does not answer or no turn succeeds."""
+async def replay(settings: ReplaySettings, given: Load | None = None) -> Replayed:
+    """Run the workload against the server; with `given` its sessions as they are, whatever the settings name.
+
+    Raises ReplayError where the server does not answer or no turn succeeds.
+    """
     _raise_file_limit()
     loop = asyncio.get_running_loop()
     endpoint = settings.endpoint
     async with endpoint.client() as client:
         model = await served_model(client, endpoint, settings.model)
-        load = build_load(settings, model.context_tokens)
+        load = given or build_load(settings, model.context_tokens)
         if not load.sessions:
             raise ReplayError("replay: no session begins within the duration; lengthen it or raise the rate")
         before = await read_counters(client, endpoint)

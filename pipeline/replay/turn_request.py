@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from ...data.tokens import END_ID
 from ...data.workload import Session
 from ...runtime.hints import LAST_TOOL, TOOLS_OFFERED
 from .endpoint import ServedModel
 
 SESSION_HEADER = "X-Session-ID"
+_CERTAIN = 100.0  # the largest bias that the API takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Identity:
 
     session_ids: bool = False  # the session's id, as a header
     hints: bool = False  # the tools, as AugServe's middleware tells them of a chat request
+    client_limit: bool = False  # the session's own max_tokens, so that vLLM does not know the output's length before
 
 
 def turn_body(model: ServedModel, prompt_ids: Sequence[int], session: Session, turn: int, identity: Identity) -> bytes:
@@ -34,9 +37,22 @@ def turn_body(model: ServedModel, prompt_ids: Sequence[int], session: Session, t
     }
     if model.is_vllm:
         body |= {"min_tokens": facts.output_tokens, "ignore_eos": True, "return_token_ids": True}
+        if identity.client_limit:
+            body |= _ended_by_a_token(session, facts.output_tokens)
     if identity.hints:
         body["vllm_xargs"] = _hints(session, turn)
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _ended_by_a_token(session: Session, output_tokens: int) -> dict[str, Any]:
+    """The output ends with END_ID: impossible before its last token (vLLM masks stop tokens until `min_tokens`), and
+    then nearly certain."""
+    return {
+        "max_tokens": session.max_tokens,
+        "min_tokens": output_tokens - 1,
+        "stop_token_ids": [END_ID],
+        "logit_bias": {str(END_ID): _CERTAIN},
+    }
 
 
 def turn_headers(session: Session, identity: Identity) -> dict[str, str]:

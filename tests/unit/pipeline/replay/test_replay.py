@@ -208,3 +208,13 @@ def test_the_mix_has_no_recorded_arrivals(fake, capsys):
     with pytest.raises(SystemExit):
         main(["replay", MIX, "--url", fake.url, "--arrivals", "recorded"])
     assert "has no recorded arrivals" in capsys.readouterr().err
+
+
+def test_with_the_client_s_own_limit_a_token_ends_the_output_and_its_length_stays_unknown(traces, fake):
+    run_replay(traces, fake, identity=Identity(client_limit=True))
+    lengths = sorted(body["min_tokens"] + 1 for body in fake.bodies)
+    assert lengths == sorted([output for _, output in TURNS] * 4)
+    limits = {body["max_tokens"] for body in fake.bodies}
+    assert len(limits) == 1  # the session's, the same for all its turns
+    assert {str(body["stop_token_ids"]) for body in fake.bodies} == {"[2]"}
+    assert {str(body["logit_bias"]) for body in fake.bodies} == {"{'2': 100.0}"}

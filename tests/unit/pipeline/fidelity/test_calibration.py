@@ -1,0 +1,41 @@
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from augserve.pipeline.fidelity_calibration import overheads
+from augserve.pipeline.stage import StageError
+
+START_S = 1_000.0
+
+
+def made(turns=8, busy_steps=6):
+    """Turns 1 s apart, each of which an idle engine begins 3 ms after its arrival and steps 2 ms apart."""
+    seen, rows, steps = [], [], []
+    for number in range(turns):
+        due_s = float(number)
+        arrival_s = START_S + due_s + 0.005
+        at_s = arrival_s + 0.003
+        first_s = at_s + 0.010
+        for _ in range(busy_steps):
+            steps.append({"start_s": at_s, "step_s": 0.010})
+            at_s += 0.012
+        rows.append({"session_id": "s", "turn": number, "arrival_s": arrival_s, "first_token_s": first_s})
+        first = first_s + 0.004 - START_S
+        seen.append(SimpleNamespace(session_id="s", turn=number, due_s=due_s, first_token_s=first))
+    replayed = SimpleNamespace(turns=seen, started_at_s=START_S)
+    return pa.Table.from_pylist(steps), pa.Table.from_pylist(rows), replayed
+
+
+def test_each_overhead_is_the_median_of_what_was_measured():
+    found = overheads(*made())
+    assert found.request_s == pytest.approx(0.005, abs=1e-6)
+    assert found.handover_s == pytest.approx(0.003, abs=1e-6)
+    assert found.loop_s == pytest.approx(0.002, abs=1e-6)
+    assert found.response_s == pytest.approx(0.004, abs=1e-6)
+    assert found.arrival_s == pytest.approx(0.008, abs=1e-6)
+
+
+def test_too_short_a_calibration_says_what_to_raise():
+    with pytest.raises(StageError, match=r"holds 3 turns.*raise fidelity\.calibration_s"):
+        overheads(*made(turns=3))

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+
+from augserve.models.settings import Slo
+from augserve.pipeline.fidelity_report import (
+    METRICS,
+    measured,
+    order,
+    paired,
+    plot_rows,
+    relative_error,
+    summarize,
+    table,
+    write_report,
+)
+from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.metrics import Window
+from augserve.pipeline.simulator.records import EngineTotals, SimulationResult, TurnRecord
+from augserve.pipeline.stage import StageError
+
+
+def cell(real=1.0, simulated=1.0, **other):
+    return paired(dict.fromkeys(METRICS, real), dict.fromkeys(METRICS, simulated)) | other
+
+
+def goodput(real, simulated):
+    return {"effective_throughput": {"real": real, "simulated": simulated}}
+
+
+def result(*turns, end_s=30.0):
+    return SimulationResult(turns, EngineTotals(), end_s)
+
+
+def turn(arrival_s, first_s, finish_s, output=11):
+    return TurnRecord("s", "qa", 0, True, arrival_s, 10, first_s, finish_s, output)
+
+
+def test_both_sides_are_measured_over_the_turns_of_the_window():
+    turns = [turn(float(at), at + 0.1 * (at + 1), at + 0.1 * (at + 1) + 1.0) for at in range(10)]
+    found = measured(result(*turns, turn(12.0, 13.0, 14.0)), Window(0.0, 10.0), Slo(0.5, 0.1))
+    assert found["turns"] == 10
+    assert found["ttft_p50_s"] == pytest.approx(0.55)
+    assert found["ttft_p90_s"] == pytest.approx(0.91)
+    assert found["tpot_mean_s"] == pytest.approx(0.1)
+    assert set(found) == set(METRICS)
+
+
+def test_a_turn_without_a_token_waits_until_the_end():
+    found = measured(result(turn(0.0, 0.1, 1.0), turn(1.0, None, None, 0)), Window(0.0, 10.0), Slo())
+    assert found["ttft_p90_s"] == pytest.approx(0.1 + 0.9 * 28.9)
+
+
+def test_a_run_in_which_nothing_finishes_is_an_error():
+    with pytest.raises(StageError, match=r"no turn of a load finished; lower fidelity\.loads"):
+        measured(result(turn(0.0, 1.0, None)), Window(0.0, 10.0), Slo())
+    with pytest.raises(SimulationError, match="no turn arrived"):
+        measured(result(turn(20.0, 21.0, 22.0)), Window(0.0, 10.0), Slo())
+
+
+@pytest.mark.parametrize(("real", "simulated", "error"), [(2.0, 1.8, -0.1), (0.0, 0.0, 0.0), (0.0, 1.0, float("inf"))])
+def test_errors_are_relative_to_the_real_run(real, simulated, error):
+    assert relative_error({"real": real, "simulated": simulated}) == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        ((12.0, 11.0), "same"),
+        ((8.0, 9.0), "same"),
+        ((12.0, 9.0), "reversed"),
+        ((12.0, 10.2), "tied"),
+        ((10.2, 12.0), "tied"),
+    ],
+)
+def test_the_order_of_policies_is_compared_beyond_a_tie(ours, verdict):
+    assert order({"augserve": goodput(*ours), "vllm": goodput(10.0, 10.0)}) == verdict
+
+
+def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attainment_error():
+    attained = {"attainment": {"real": 0.9, "simulated": 0.82}}
+    light = {"vllm": cell(2.0, 2.2, **attained), "augserve": cell(4.0, 2.0, **attained)}
+    found = summarize({"1": light, "2": {"vllm": cell(1.0, 1.0)}})
+    assert found["median_relative_error"]["ttft_p50_s"] == pytest.approx(0.1)  # of 0.1, 0.5 and 0
+    assert found["attainment_largest_difference"] == pytest.approx(0.08)
+    assert found["order"] == {"1": "reversed", "2": "same"}
+
+
+def test_the_report_is_written_in_the_agreed_form(tmp_path):
+    results = {"2": {"vllm": cell(), "augserve": cell()}, "0.5": {"vllm": cell(), "augserve": cell(1.0, 1.1)}}
+    text = write_report(tmp_path, results, {"capacity90_per_s": 1.5})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["0.5"]["augserve"]["ttft_p50_s"] == {"real": 1.0, "simulated": 1.1}
+    assert json.loads((tmp_path / "summary.json").read_text())["conditions"] == {"capacity90_per_s": 1.5}
+    assert text == table(results)
+    assert text.index("| 0.5x |") < text.index("| 2x |")
+    assert "<svg" in (tmp_path / "fidelity.svg").read_text()
+    assert plot_rows(results).splitlines()[1].startswith("0.5,vllm,ttft_p50_s,1,1")

@@ -1,6 +1,7 @@
 """What the simulator is told of this machine, all of it measured in one calibration run: step times and overheads."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from .stage import StageError
 GAP_LIMIT_S = 0.05
 """A longer time between two steps is an idle engine's, not overhead."""
 LEAST_SAMPLES = 5
-TurnKey = tuple[str, int]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +72,26 @@ def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads
         response_s.append(replayed.started_at_s + seen.first_token_s - row["first_token_s"])
     return Overheads(
         request_s=_median("turns that client and recorder tell", request_s),
-        handover_s=_median("turns that reach an idle engine", _handovers(arrivals_s, start_s, end_s)),
+        handover_s=_handover(_handovers(arrivals_s, start_s, end_s)),
         loop_s=_median("steps one after another", gaps_s[gaps_s < GAP_LIMIT_S].tolist()),
         response_s=_median("turns that client and recorder tell", response_s),
     )
 
 
 def _handovers(arrivals_s: Sequence[float], start_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> list[float]:
-    """Waits for the next step of the turns that found no step under way, and none that began at once after it."""
+    """Waits for the next step of the turns that found no step under way."""
     found = []
     for arrival_s, at in zip(arrivals_s, np.searchsorted(start_s, arrivals_s), strict=True):
-        if at < len(start_s) and (at == 0 or end_s[at - 1] < arrival_s) and start_s[at] - arrival_s < GAP_LIMIT_S:
+        if at < len(start_s) and (at == 0 or end_s[at - 1] < arrival_s):
             found.append(float(start_s[at] - arrival_s))
     return found
+
+
+def _handover(waits_s: Sequence[float]) -> float:
+    if len(waits_s) < LEAST_SAMPLES:
+        logger.warning("calibration: %d turns reached an idle engine; their handover is taken to be 0", len(waits_s))
+        return 0.0
+    return float(np.median(waits_s))
 
 
 def _median(what: str, values: Sequence[float]) -> float:

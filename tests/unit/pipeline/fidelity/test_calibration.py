@@ -39,3 +39,10 @@ def test_each_overhead_is_the_median_of_what_was_measured():
 def test_too_short_a_calibration_says_what_to_raise():
     with pytest.raises(StageError, match=r"holds 3 turns.*raise fidelity\.calibration_s"):
         overheads(*made(turns=3))
+
+
+def test_where_no_turn_found_an_idle_engine_the_handover_is_none(caplog):
+    _, turns, replayed = made()
+    busy = pa.Table.from_pylist([{"start_s": START_S - 1 + 0.02 * n, "step_s": 0.021} for n in range(600)])
+    assert overheads(busy, turns, replayed).handover_s == 0.0
+    assert "0 turns reached an idle engine" in caplog.text

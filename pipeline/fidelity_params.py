@@ -74,7 +74,8 @@ class FidelityParams:
             "--block-size": BLOCK_TOKENS,
             "--num-gpu-blocks-override": self.kv_tokens // BLOCK_TOKENS,
         }
-        return [text for flag, value in facts.items() for text in (flag, str(value))]
+        flags = [text for flag, value in facts.items() for text in (flag, str(value))]
+        return ["--enable-prompt-tokens-details", *flags]  # tells the client how much the prefix cache held
 
     def load(self, rate_per_s: float, duration_s: float, seed: int) -> Load:
         """The shortened mix, steady from its start. The same seed gives the same sessions at every rate."""

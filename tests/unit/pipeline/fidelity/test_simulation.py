@@ -59,7 +59,7 @@ def test_params_that_cannot_be_are_named(params, change, message):
 
 
 def test_the_server_gets_the_simulator_s_limits(params):
-    flags = params.server_arguments()
+    _, *flags = params.server_arguments()
     found = dict(zip(flags[::2], flags[1::2], strict=True))
     assert int(found["--num-gpu-blocks-override"]) * int(found["--block-size"]) == params.limits.kv_tokens
     assert int(found["--max-num-seqs"]) == params.limits.max_num_seqs

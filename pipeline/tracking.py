@@ -1,17 +1,18 @@
 """MLflow runs: a store in the project's root (`mlflow.db`, `mlartifacts/`), no network, safe for several processes.
 
 A run costs about 60 ms; the first ever creates the database in about 5 s, and importing MLflow takes about 2 s, so it
-is imported with the first run.
+is imported with the first run. Experiments are `gather`, `predictors`, `tuning` and `evaluation`.
 """
 
 import fcntl
 import functools
+import json
 import logging
 import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ ARTIFACTS = "mlartifacts"
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes
 _BATCH = 100  # MLflow takes no more parameters in one call
 _NO_TAGS: Mapping[str, str] = {}
+_SYSTEM_METRICS_S = 5  # between samples of processor, memory, disk and network
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,41 @@ class Run:
         """Copy a folder's files into the run's artifacts, under `name`."""
         self.client.log_artifacts(self.id, str(folder), name)
 
+    def log_inputs(self, hashes: Mapping[str, str]) -> None:
+        """Name the data that the run was made from, as path → hash (36 characters at most): the column "Dataset"."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        found = [Dataset(path, digest, "local", json.dumps({"uri": path})) for path, digest in sorted(hashes.items())]
+        if found:
+            self.client.log_inputs(self.id, [DatasetInput(dataset, []) for dataset in found])
+
 
 @contextmanager
 def experiment_run(
-    experiment: str, run_name: str, params: Mapping[str, object], tags: Mapping[str, str] = _NO_TAGS
+    experiment: str,
+    run_name: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str] = _NO_TAGS,
+    parent_id: str | None = None,
+    system_metrics: bool = False,
 ) -> Iterator[Run]:
-    """Open a run of `experiment`; it ends FINISHED, or FAILED where the body raises (KILLED on an interrupt)."""
+    """Open a run of `experiment`; it ends FINISHED, or FAILED where the body raises (KILLED on an interrupt).
+
+    With the `parent_id` of another run of the experiment, whichever process opened that, MLflow shows it nested there.
+    `system_metrics`: processor, memory, disk and network are logged every few seconds while the body runs.
+    """
     client = tracking_client()
-    commit = {"mlflow.source.git.commit": git_revision(), "mlflow.source.type": "LOCAL"}
+    own = {"mlflow.source.git.commit": git_revision(), "mlflow.source.type": "LOCAL"}
+    if parent_id is not None:
+        own["mlflow.parentRunId"] = parent_id
     run_id = client.create_run(
-        _experiment_id(experiment, Path.cwd(), os.getpid()), tags=commit | dict(tags), run_name=run_name
+        _experiment_id(experiment, Path.cwd(), os.getpid()), tags=own | dict(tags), run_name=run_name
     ).info.run_id
     status = "KILLED"
     try:
         _log_params(client, run_id, params)
-        yield Run(client, run_id)
+        with _system_metrics(run_id) if system_metrics else nullcontext():
+            yield Run(client, run_id)
         status = "FINISHED"
     except Exception:
         status = "FAILED"
@@ -93,11 +115,28 @@ def _client(root: Path, process: int) -> Any:  # noqa: ARG001 - a part of the ca
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient
 
-    store = f"sqlite:///{root / DATABASE}?timeout={BUSY_TIMEOUT_S}"
+    store = _store_uri(root)
     with _lock(root):  # the first client creates the tables
         client = MlflowClient(tracking_uri=store, registry_uri=store)
         client.search_experiments(max_results=1)
     return client
+
+
+def _store_uri(root: Path) -> str:
+    return f"sqlite:///{root / DATABASE}?timeout={BUSY_TIMEOUT_S}"
+
+
+@contextmanager
+def _system_metrics(run_id: str) -> Iterator[None]:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+    monitor = SystemMetricsMonitor(run_id, _SYSTEM_METRICS_S, tracking_uri=_store_uri(Path.cwd()))
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,36 @@ def test_without_git_the_revision_is_unknown(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", "")
     assert tracking.git_revision() == "unknown"
     tracking.git_revision.cache_clear()
+
+
+def test_a_run_opened_under_another_is_nested_there(client: Any) -> None:
+    with tracking.experiment_run("nesting", "study", {}) as study:
+        pass
+    with tracking.experiment_run("nesting", "trial", {"a": 1}, parent_id=study.id) as trial:
+        trial.log_metrics({"score": 1.0})
+    (found,) = client.search_runs(
+        [client.get_experiment_by_name("nesting").experiment_id], f"tags.`mlflow.parentRunId` = '{study.id}'"
+    )
+    assert found.info.run_id == trial.id
+
+
+def test_a_run_names_the_data_it_was_made_from(client: Any) -> None:
+    hashes = {"data/training": "0123456789abcdef0123456789abcdef.dir", "models/onnx": "ab"}
+    with tracking.experiment_run("inputs", "one", {}) as run:
+        run.log_inputs(hashes)
+        run.log_inputs({})
+    found = client.get_run(run.id).inputs.dataset_inputs
+    assert {entry.dataset.name: entry.dataset.digest for entry in found} == hashes
+
+
+def test_system_metrics_are_sampled_while_a_run_lasts(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_SYSTEM_METRICS_S", 0.05)
+    with tracking.experiment_run("system", "one", {}, system_metrics=True) as run:
+        deadline_s = time.monotonic() + 60
+        while not _sampled(client, run.id) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+    assert "system/cpu_utilization_percentage" in client.get_run(run.id).data.metrics
+
+
+def _sampled(client: Any, run_id: str) -> bool:
+    return any(name.startswith("system/") for name in client.get_run(run_id).data.metrics)

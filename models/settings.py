@@ -52,6 +52,8 @@ class ValueWeights:
     remaining: float = 0.05  # decode and prefill time of the session's turns still to come
     waiting: float = 0.0  # time waited, subtracted
     slack: float = 0.0  # time left to the TTFT deadline
+    attained: float = 0.0  # engine time that the session has had: fairness between sessions
+    tenant: float = 0.0  # engine time that the tenant has had beyond the least of those waiting: between tenants
 
     def __post_init__(self) -> None:
         for weight in dataclasses.fields(self):
@@ -91,13 +93,26 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """How far the order of value gives way to those that it would keep waiting."""
+
+    pass_over_s: float = 2.0  # smaller turns may go before one that the free KV cache cannot hold; 0: never
+    overdue_share: float = 0.1  # of a step's tokens, for those beyond max_wait_s; one of them goes in any case
+
+    def __post_init__(self) -> None:
+        _check("admission.pass_over_s", self.pass_over_s, 0, 3600)
+        _check("admission.overdue_share", self.overdue_share, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     slo: Slo = field(default_factory=Slo)
     weights: ValueWeights = field(default_factory=ValueWeights)
     budget: BudgetGains = field(default_factory=BudgetGains)
     step_time: StepTime = field(default_factory=StepTime)
     retention: Retention = field(default_factory=Retention)
-    max_wait_s: float = 60.0  # of those who wait longer, the longest goes first
+    admission: Admission = field(default_factory=Admission)
+    max_wait_s: float = 60.0  # who waits longer goes first, as far as admission.overdue_share reaches
     profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on
 
     def __post_init__(self) -> None:
@@ -108,17 +123,20 @@ class SchedulerSettings:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Raises SettingsError for an unknown or missing key and for any value out of range. Only `retention` may be
-        missing, as in bundles that are older than it: nothing is kept then."""
+        """Raises SettingsError for an unknown or missing key and for any value out of range. Only what is newer than
+        the oldest bundles may be missing: `retention` and some weights, which are off then, and `admission`."""
         parts: dict[str, type[Any]] = {
             "slo": Slo,
             "weights": ValueWeights,
             "budget": BudgetGains,
             "step_time": StepTime,
             "retention": Retention,
+            "admission": Admission,
         }
-        value = {"retention": dataclasses.asdict(Retention(max_share=0.0)), **value}
+        value = {**_newer(), **value}
         fields = _exactly(cls, value, "")
+        if isinstance(value["weights"], Mapping):
+            value = {**value, "weights": {**dict.fromkeys(_NEWER_WEIGHTS, 0.0), **value["weights"]}}
         for name, part in parts.items():
             if not isinstance(value[name], Mapping):
                 raise SettingsError(f"scheduler.json: {name} must be an object; retrain or correct it")
@@ -126,6 +144,14 @@ class SchedulerSettings:
         if not isinstance(fields["profile"], str):
             raise SettingsError("scheduler.json: profile must be a string; retrain or correct it")
         return cls(**fields)
+
+
+_NEWER_WEIGHTS = ("attained", "tenant")
+
+
+def _newer() -> dict[str, Any]:
+    """What bundles that do not know these parts stand for."""
+    return {"retention": dataclasses.asdict(Retention(max_share=0.0)), "admission": dataclasses.asdict(Admission())}
 
 
 def _exactly(cls: type[Any], value: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import Retention, SchedulerSettings, SettingsError, Slo, ValueWeights
+from augserve.models.settings import Admission, Retention, SchedulerSettings, SettingsError, Slo, ValueWeights
 
 NUMBER = st.floats(0.01, 1.0)
 
@@ -33,6 +33,8 @@ def test_settings_survive_a_round_trip(ttft_s: float, uncached: float, max_wait_
         ("weights", "uncached", -1, r"weights\.uncached is -1"),
         ("retention", "max_share", 1.0, r"retention\.max_share is 1.0: it must lie in"),
         ("retention", "ttl_factor", -1, r"retention\.ttl_factor is -1"),
+        ("admission", "overdue_share", 1.5, r"admission\.overdue_share is 1.5: it must lie in"),
+        ("admission", "pass_over_s", -1, r"admission\.pass_over_s is -1"),
         ("weights", "color", 1, r"weights\.color is unknown"),
     ],
 )
@@ -43,7 +45,7 @@ def test_a_wrong_value_is_named(part: str, key: str, value: object, message: str
         SchedulerSettings.from_json(document)
 
 
-@pytest.mark.parametrize("key", sorted(SchedulerSettings().to_json().keys() - {"retention"}))
+@pytest.mark.parametrize("key", sorted(SchedulerSettings().to_json().keys() - {"retention", "admission"}))
 def test_a_missing_key_is_named(key: str) -> None:
     document = SchedulerSettings().to_json()
     del document[key]
@@ -56,6 +58,20 @@ def test_settings_older_than_retention_keep_nothing() -> None:
     assert SchedulerSettings.from_json(document).retention.max_share == 0.5
     del document["retention"]
     assert SchedulerSettings.from_json(document).retention.max_share == 0.0
+
+
+def test_settings_older_than_admission_take_its_defaults() -> None:
+    document = dataclasses.replace(SchedulerSettings(), admission=Admission(pass_over_s=7.0)).to_json()
+    assert SchedulerSettings.from_json(document).admission.pass_over_s == 7.0
+    del document["admission"]
+    assert SchedulerSettings.from_json(document).admission == Admission()
+
+
+def test_settings_older_than_the_weights_of_fairness_weigh_none() -> None:
+    document = dataclasses.replace(SchedulerSettings(), weights=ValueWeights(attained=1.0, tenant=2.0)).to_json()
+    assert SchedulerSettings.from_json(document).weights.tenant == 2.0
+    del document["weights"]["attained"], document["weights"]["tenant"]
+    assert SchedulerSettings.from_json(document).weights == ValueWeights()
 
 
 @pytest.mark.parametrize(("key", "value"), [("slo", []), ("weights", None), ("profile", 3)])

@@ -17,7 +17,7 @@ from .simulator.profile import EngineLimits, StepProfile
 from .stage import StageError
 
 GAP_LIMIT_S = 0.05
-"""A longer time between two steps is an idle engine's, not overhead."""
+"""A longer time between two steps is an idle engine's."""
 LEAST_SAMPLES = 5
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ class Overheads:
 
     request_s: float  # from when a turn is due at the client to its arrival in the API server: client, HTTP, tokens
     handover_s: float  # from there to the first step of an engine that was idle
-    loop_s: float  # between two steps of a busy engine: its queues, the next requests taken in
     response_s: float  # from the engine's first token to the client's
 
     @property
@@ -39,7 +38,7 @@ class Overheads:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    profile: StepProfile  # with loop_s in each step
+    profile: StepProfile  # of a busy engine's cycles, from one step's start to the next one's
     overheads: Overheads
 
 
@@ -50,17 +49,33 @@ def calibrate(recorded: Path, replayed: Replayed, limits: EngineLimits) -> Calib
     """
     steps = _steps_since(recorded, replayed.started_at_s)
     path = recorded / "calibration.parquet"
-    write_table(path, "steps", steps)
+    write_table(path, "steps", cycles(steps))
     profile, _, _ = cpu_profile(path)
     found = overheads(steps, read_table(recorded, "turns"), replayed)
-    return Calibration(_with_loop(dataclasses.replace(profile, limits=limits), found.loop_s), found)
+    return Calibration(dataclasses.replace(profile, limits=limits), found)
+
+
+def cycles(steps: pa.Table) -> pa.Table:
+    """The steps with all that one keeps a busy engine: to the next one's start, its queues and outputs included.
+
+    Steps that idleness follows take what lies between steps, in the median, in its place.
+
+    Raises StageError where no step follows another at once.
+    """
+    start_s = steps.column("start_s").to_numpy()
+    step_s = steps.column("step_s").to_numpy().astype(float)
+    gaps_s = np.append(np.maximum(start_s[1:] - start_s[:-1] - step_s[:-1], 0.0), np.inf)
+    busy = gaps_s < GAP_LIMIT_S
+    loop_s = _median("steps one after another", gaps_s[busy].tolist())
+    whole_s = step_s + np.where(busy, gaps_s, loop_s)
+    at = steps.schema.get_field_index("step_s")
+    return steps.set_column(at, steps.schema.field(at), pa.array(whole_s, steps.schema.field(at).type))
 
 
 def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads:
     """Raises StageError where too few turns are known to client and recorder."""
     start_s = steps.column("start_s").to_numpy()
     end_s = start_s + steps.column("step_s").to_numpy().astype(float)
-    gaps_s = np.maximum(start_s[1:] - end_s[:-1], 0.0)
     rows = {(row["session_id"], row["turn"]): row for row in turns.to_pylist()}
     request_s, response_s, arrivals_s = list[float](), list[float](), list[float]()
     for seen in replayed.turns:
@@ -73,7 +88,6 @@ def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads
     return Overheads(
         request_s=_median("turns that client and recorder tell", request_s),
         handover_s=_handover(_handovers(arrivals_s, start_s, end_s)),
-        loop_s=_median("steps one after another", gaps_s[gaps_s < GAP_LIMIT_S].tolist()),
         response_s=_median("turns that client and recorder tell", response_s),
     )
 
@@ -107,8 +121,3 @@ def _steps_since(recorded: Path, started_at_s: float) -> pa.Table:
     """The run's steps in order, without those that ran the server in."""
     steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
     return steps.filter(pa.array(steps.column("start_s").to_numpy() >= started_at_s))
-
-
-def _with_loop(profile: StepProfile, loop_s: float) -> StepProfile:
-    linear = dataclasses.replace(profile.linear, base_s=profile.linear.base_s + loop_s)
-    return dataclasses.replace(profile, table_s=tuple(time + loop_s for time in profile.table_s), linear=linear)

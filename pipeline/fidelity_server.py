@@ -15,6 +15,7 @@ from ..data.load import Load
 from ..models.bundle import Bundle, Origin, write_bundle
 from ..models.settings import SchedulerSettings
 from .fidelity_calibration import Calibration, calibrate
+from .fidelity_cores import ENVIRONMENT, client_aside, separate
 from .fidelity_params import FidelityParams
 from .model import MODEL_FOLDER
 from .replay.endpoint import Endpoint
@@ -78,7 +79,8 @@ def run_load(params: FidelityParams, server: Server, load: Load, duration_s: flo
         identity=IDENTITY,
         slo=params.slo,
     )
-    found = asyncio.run(replay(settings, load))
+    with client_aside():
+        found = asyncio.run(replay(settings, load))
     server.check_alive()
     return found
 
@@ -86,7 +88,9 @@ def run_load(params: FidelityParams, server: Server, load: Load, duration_s: flo
 @contextmanager
 def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -> Iterator[Server]:
     log = LOGS / f"fidelity-{name}.log"
-    with vllm_server(MODEL_FOLDER, log=log, extra_args=[*params.server_arguments(), *hook]) as server:
+    arguments = [*params.server_arguments(), *hook]
+    with vllm_server(MODEL_FOLDER, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:
+        separate(server.process.pid)
         # The first steps load code: other sessions than those measured, at a rate that gives some in any case.
         run_in = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)
         run_load(params, server, run_in, params.warmup_s)

@@ -27,6 +27,7 @@ LIMITS = EngineLimits(CPU_KV_SPACE // SMOLLM2_TOKEN, 8192, 128, 2048)
 TOP_TOKENS = 8192
 LEAST_STEPS = 50
 ROUNDS = 6
+REWEIGHTINGS = 5
 WINDOW_STEPS = 21  # a stretch; the first steps, which also load code, fall out as one where they are slow
 BUSY_FACTOR = 1.3  # a stretch is busy if its median step is so much slower than a quiet one's
 LIKE_STEPS = 5  # so many alike steps tell a spread
@@ -82,8 +83,13 @@ def _design(steps: Array) -> Array:
 
 
 def _fit(steps: Array, seconds: Array) -> list[float]:
-    """Relative weights: a decode step of 20 ms counts as much as a prefill step of a second."""
-    return relative_fit(_design(steps), seconds, seconds)
+    """Errors relative to the fitted time: a decode step of 20 ms counts as much as a prefill step of a second, and the
+    fit is of the mean. (Relative to the measured time it would lie below it, and a queue be served too fast.)"""
+    design, scale = _design(steps), seconds
+    for _ in range(REWEIGHTINGS):
+        terms = relative_fit(design, seconds, scale)
+        scale = np.maximum(design @ terms, 1e-9)
+    return terms
 
 
 def _quiet(slowness: Array) -> Flags:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tqdm import tqdm
 
@@ -95,9 +96,16 @@ def server_environment() -> dict[str, str]:
 
 @contextmanager
 def vllm_server(
-    model: Path, *, log: Path, extra_args: Sequence[str] = (), start_timeout_s: float = START_TIMEOUT_S
+    model: Path,
+    *,
+    log: Path,
+    extra_args: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    start_timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[Server]:
     """Run a server on a free loopback port until the block ends; its output goes to `log`.
+
+    `environment` goes before `server_environment`.
 
     Raises ServerError if it dies or is not healthy in time. At the end the whole process group is gone.
     """
@@ -109,7 +117,7 @@ def vllm_server(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=server_environment(),
+            env=server_environment() | dict(environment),
             start_new_session=True,
             preexec_fn=end_with_parent,
         )

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from augserve.pipeline.fidelity_calibration import overheads
+from augserve.pipeline.fidelity_calibration import cycles, overheads
 from augserve.pipeline.stage import StageError
 
 START_S = 1_000.0
@@ -31,7 +31,6 @@ def test_each_overhead_is_the_median_of_what_was_measured():
     found = overheads(*made())
     assert found.request_s == pytest.approx(0.005, abs=1e-6)
     assert found.handover_s == pytest.approx(0.003, abs=1e-6)
-    assert found.loop_s == pytest.approx(0.002, abs=1e-6)
     assert found.response_s == pytest.approx(0.004, abs=1e-6)
     assert found.arrival_s == pytest.approx(0.008, abs=1e-6)
 
@@ -46,3 +45,15 @@ def test_where_no_turn_found_an_idle_engine_the_handover_is_none(caplog):
     busy = pa.Table.from_pylist([{"start_s": START_S - 1 + 0.02 * n, "step_s": 0.021} for n in range(600)])
     assert overheads(busy, turns, replayed).handover_s == 0.0
     assert "0 turns reached an idle engine" in caplog.text
+
+
+def test_a_busy_engines_step_lasts_to_the_next_ones_start_and_an_idle_ones_has_the_usual_rest():
+    steps, _, _ = made(turns=2, busy_steps=6)
+    assert cycles(steps).column("step_s").to_pylist() == pytest.approx([0.012] * 12, abs=1e-6)
+    assert cycles(steps).column("start_s") == steps.column("start_s")
+
+
+def test_steps_that_never_follow_each_other_are_refused():
+    lonely = pa.Table.from_pylist([{"start_s": float(number), "step_s": 0.01} for number in range(9)])
+    with pytest.raises(StageError, match="0 steps one after another"):
+        cycles(lonely)

@@ -10,8 +10,8 @@ from augserve.pipeline.params import ParamsError, load_params
 from augserve.pipeline.simulator import engine
 from augserve.pipeline.simulator.profile import StepProfile
 
-NONE = Overheads(0.0, 0.0, 0.0, 0.0)
-SOME = Overheads(request_s=0.02, handover_s=0.01, loop_s=0.0, response_s=0.04)
+NONE = Overheads(0.0, 0.0, 0.0)
+SOME = Overheads(request_s=0.02, handover_s=0.01, response_s=0.04)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which sessions are learned from and which are served when tuning and reporting: one rule on a hash, for all who ask.
+"""Which sessions are learned from and which are served when tuning, selecting and reporting: one rule on a hash.
 
 What is hashed is a session's split group, or its id where it has none: sessions that hold the same records (the same
 conversation, the same repository) are of one group and so never on two sides.
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 Part = Literal["train", "validation", "test"]
-Use = Literal["train", "tune", "report"]
+Use = Literal["train", "tune", "select", "report"]
 MIN_GROUPS = 3  # one a part
 
 
@@ -43,14 +43,16 @@ def assign_parts(groups: Iterable[str], validation_share: float, test_share: flo
 
 
 def assign_uses(groups: Iterable[str], validation_share: float, test_share: float) -> dict[str, Use]:
-    """What each group may serve for: what has trained or stopped a predictor for `train` alone, half of the test part
-    for tuning and half for reporting. A use may be left without a group. Raises SplitError as `assign_parts`."""
+    """What each group may serve for: what has trained or stopped a predictor for `train` alone; of the test
+    part half for reporting, the rest for tuning and for selecting among what was tuned. A use may be left without a
+    group. Raises SplitError as `assign_parts`."""
     parts = assign_parts(groups, validation_share, test_share)
     return {group: "train" if part != "test" else held_out_use(group) for group, part in parts.items()}
 
 
 def held_out_use(group: str) -> Use:
-    return "tune" if position(group, "tune or report: ") < 0.5 else "report"
+    at = position(group, "tune or report: ")
+    return "tune" if at < 0.3 else "select" if at < 0.5 else "report"
 
 
 def _within(value: int, low: int, high: int) -> int:

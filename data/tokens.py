@@ -10,8 +10,8 @@ LOWEST_ID = 100
 HIGHEST_ID = 32_000
 END_ID = 2  # the last token of each turn's output, by which the model ends it
 
-SPLIT_SEEDS = {"train": 1_000_000, "tune": 2_000_000, "report": 3_000_000}
-"""What is added to `base.seed`, so that training, tuning and reporting see disjoint sessions."""
+SPLIT_SEEDS = {"train": 1_000_000, "tune": 2_000_000, "report": 3_000_000, "select": 4_000_000}
+"""What is added to `base.seed`, so that training, tuning, selecting and reporting see disjoint sessions."""
 
 
 def session_token_ids(session: Session) -> list[int]:

@@ -27,27 +27,28 @@ def folder(tmp_path):
             "arrival_s": float(number),
             "prompt_tokens": 10 * (number + 1),
             "output_tokens": 10,
-            "split_group": f"conversation {number % 20}",
+            "split_group": f"conversation {number % 60}",
         }
-        for number in range(40)
+        for number in range(120)
     ]
     write_table(tmp_path / "turns.parquet", "turns", rows_to_table("turns", rows))
     return tmp_path
 
 
 def test_uses_share_no_session_and_no_conversation_and_lose_none(folder):
-    found = {use: read_trace_set(folder, Split(use, 0.15, 0.4), None, Changes()) for use in ("train", "tune", "report")}
+    uses = ("train", "tune", "select", "report")
+    found = {use: read_trace_set(folder, Split(use, 0.15, 0.4), None, Changes()) for use in uses}
     ids = [session.session_id for sessions in found.values() for session in sessions]
-    assert sorted(ids) == sorted(f"s{number}" for number in range(40))
+    assert sorted(ids) == sorted(f"s{number}" for number in range(120))
     groups = [{session.group for session in sessions} for sessions in found.values()]
-    assert sum(map(len, groups)) == len(set().union(*groups)) == 20
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 60
 
 
 def test_a_session_that_trained_a_predictor_never_serves(folder):
     every = read_trace_set(folder, None, None, Changes())
     groups = {(session.source, session.session_id): session.group for session in every}
     trained = {key[1] for key, part in split_sessions(groups, 0.15, 0.4, groups).items() if part != "test"}
-    for use in ("tune", "report"):
+    for use in ("tune", "select", "report"):
         served = {session.session_id for session in read_trace_set(folder, Split(use, 0.15, 0.4), None, Changes())}
         assert served
         assert not served & trained

@@ -14,6 +14,7 @@ from ...models.settings import SchedulerSettings
 from ...runtime.deployment import Deployment
 from ...runtime.prediction import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler
+from .ablations import ABLATIONS, NO_PREDICTORS, NoForecasts, Settings
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
@@ -74,6 +75,14 @@ def _augserve_oracle(bench: Bench) -> AsyncScheduler:
     return deployed_scheduler(bench, Oracle(bench.sessions))
 
 
+def _augserve_unpredicted(bench: Bench) -> AsyncScheduler:
+    return deployed_scheduler(bench, NoForecasts())
+
+
+def _augserve_ablated(settings: Settings) -> "Policy":
+    return lambda bench: _augserve(dataclasses.replace(bench, settings=settings(bench.settings)))
+
+
 Policy = Callable[[Bench], AsyncScheduler]
 
 POLICIES: dict[str, Policy] = {
@@ -94,8 +103,10 @@ POLICIES: dict[str, Policy] = {
     "continuum": _ranked(Continuum),
     "augserve": _augserve,
     "augserve-oracle": _augserve_oracle,
+    NO_PREDICTORS: _augserve_unpredicted,
+    **{name: _augserve_ablated(settings) for name, settings in ABLATIONS.items()},
 }
-PREDICTING = frozenset({"sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"})
+PREDICTING = frozenset({*ABLATIONS, "sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"})
 
 TUNED_NAME = re.compile(r"vllm@([1-9]\d*)x([1-9]\d*)")
 """Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""

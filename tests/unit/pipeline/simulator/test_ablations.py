@@ -1,0 +1,63 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from augserve.models.settings import BudgetGains, Retention, SchedulerSettings, Slo, ValueWeights
+from augserve.pipeline.simulator.ablations import ABLATIONS
+from augserve.pipeline.simulator.clock import VirtualClock
+from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.profile import EngineLimits
+from augserve.runtime.budget import TokenBudget
+from augserve.runtime.value import Column, Load, keys, stage_one_s
+
+TUNED = SchedulerSettings(
+    slo=Slo(ttft_s=2.0),
+    weights=ValueWeights(stage_one=3.0, uncached=5.0, output=0.5),
+    budget=BudgetGains(target=0.4),
+    retention=Retention(max_share=0.7),
+    profile="another",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("augserve-no-stage-one", {"weights"}),
+        ("augserve-no-stage-two", {"weights", "slo"}),
+        ("augserve-static-budget", {"budget"}),
+        ("augserve-no-context", {"retention"}),
+        ("augserve-default", {"weights", "budget", "retention"}),
+    ],
+)
+def test_an_ablation_touches_only_its_part(name: str, parts: set[str]) -> None:
+    ablated = ABLATIONS[name](TUNED)
+    changed = {
+        field.name
+        for field in dataclasses.fields(SchedulerSettings)
+        if getattr(ablated, field.name) != getattr(TUNED, field.name)
+    }
+    assert changed == parts
+
+
+def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
+    gains = ABLATIONS["augserve-static-budget"](TUNED).budget
+    budget = TokenBudget(gains, target_s=0.04, configured=8192)
+    for step in range(50):
+        budget.measured(1.0, decodes=8, now_s=float(step))
+    assert budget.tokens(8, 50.0) == 8192
+
+
+def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> None:
+    columns = np.random.default_rng(1).uniform(1, 500, (len(Column), 20))
+    columns[Column.DEADLINE_S] = 3600.0 + np.arange(20)  # as `Ordering` sets it from the far deadline
+    load = Load(now_s=100.0, token_s=0.02, running_tokens=1e4, capacity_tokens=1e5)
+    settings = dataclasses.replace(ABLATIONS["augserve-no-stage-two"](TUNED), max_wait_s=86_400.0)
+    columns[Column.WAITING_SINCE_S] = 0.0
+    order = np.argsort(keys(columns, load, settings))
+    assert order.tolist() == np.argsort(stage_one_s(columns, load, settings.step_time)).tolist()
+
+
+def test_without_predictors_none_is_needed() -> None:
+    bench = Bench(EngineLimits(16_384, 8192, 256, 8192), TUNED, None, (), VirtualClock())
+    build_policy("augserve-no-predictors", bench).shutdown()

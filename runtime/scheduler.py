@@ -13,20 +13,17 @@ from ..models.predictor import Predictor
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
 from .budget import TokenBudget
-from .correction import Correction
 from .deployment import Deployment, parse_deployment
 from .drift import DriftMonitor
+from .forecasting import Forecasting
 from .guard import Guard
 from .keeping import ContextKeeper
-from .linking import Link
+from .lifecycle import Lifecycle
 from .metrics import Metrics
 from .ordering import Ordering
 from .prediction import Forecaster, PredictorForecaster
-from .prefix import Prefix
-from .sessions import Pause, SessionTable
 from .steps import StepFacts
 from .tracing import Tracer, measure_tokens
-from .turns import FINISHED, LiveTurn, arrived, ended, link
 from .vllm_compat import (
     AsyncScheduler,
     EngineCoreOutputs,
@@ -38,8 +35,6 @@ from .vllm_compat import (
 )
 
 logger = logging.getLogger(f"vllm.{__name__}")  # vLLM's handlers show what is below its own logger
-
-MAX_LOST_TURNS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +64,19 @@ class AugServeScheduler(AsyncScheduler):
         self._clock = self.make_clock()
         self._metrics = Metrics(vllm_compat.engine_number(self), version, deployment.mode)
         self._guard = Guard(self._clock, self._metrics.fallback)
-        self._sessions = SessionTable(closed=self._metrics.sessions_closed.inc)
-        self._turns: dict[str, LiveTurn] = {}
-        self._new_turns: list[LiveTurn] = []  # arrived since the last step, not predicted yet
+        model = vllm_compat.served_model(self)
+        self._tracer = Tracer.of(deployment, version, model, self._metrics.recorder_dropped.inc)
+        self._lifecycle = Lifecycle(self._guard, self._metrics, self._tracer, self._clock, self.hash_block_size)
+        self._turns = self._lifecycle.turns
         self._kv_cache = vllm_compat.KvCache(self.kv_cache_manager)
         self._configured_budget = vllm_compat.token_budget(self)
         self._active = deployment.mode == "active"
-        self._forecaster: Forecaster | None = None
+        self._forecasting: Forecasting | None = None
         self._ordering: Ordering | None = None
         self._budget: TokenBudget | None = None
         self._keeper: ContextKeeper | None = None
         if artifacts is not None:
             self._decide_by(artifacts)
-        model = vllm_compat.served_model(self)
-        self._tracer = Tracer.of(deployment, version, model, self._metrics.recorder_dropped.inc)
         bundle = "no bundle" if artifacts is None else f"bundle {artifacts.version}"
         logger.info("AugServe %s: mode %s, %s", __version__, deployment.mode, bundle)
 
@@ -106,7 +100,7 @@ class AugServeScheduler(AsyncScheduler):
 
     def _decide_by(self, artifacts: Artifacts) -> None:
         settings = artifacts.settings
-        self._forecaster = self.make_forecaster(artifacts)
+        forecaster = self._lifecycle.forecaster = self.make_forecaster(artifacts)
         self._ordering = Ordering(
             settings,
             self._kv_cache,
@@ -116,24 +110,27 @@ class AugServeScheduler(AsyncScheduler):
             by_priority=self.policy == vllm_compat.SchedulingPolicy.PRIORITY,
             shadow=not self._active,
         )
-        self.waiting = self._ordering.queue
+        queue = self.waiting = self._ordering.queue
+        self._forecasting = Forecasting(
+            forecaster, self._metrics, self._clock, lambda live: queue.refresh(live.request)
+        )
         if self._active and settings.retention.max_share > 0:
             self._keeper = ContextKeeper(self, settings, self._ordering, self._guard, self._metrics, self._clock)
+            self._lifecycle.listeners.append(self._keeper)
         if vllm_compat.steers_budget(self):
             target_s = settings.budget.target * settings.slo.tpot_s
             self._budget = TokenBudget(settings.budget, target_s, self._configured_budget)
 
     def add_request(self, request: Request) -> None:
         if request.request_id not in self.requests:  # else the next input of a streaming session
-            self._guard.call("arrival", lambda: self._arrive(request), None)
+            self._guard.call("arrival", lambda: self._lifecycle.arrive(request), None)
         super().add_request(request)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         start_s = self._clock()
         began = time.perf_counter()
-        if self._new_turns:
-            turns, self._new_turns = self._new_turns, []
-            self._guard.call("prediction", lambda: self._predict(turns), None)
+        if (forecasting := self._forecasting) is not None and (turns := self._lifecycle.take_new()):
+            self._guard.call("prediction", lambda: forecasting.predict(turns), None)
         if self._ordering is not None and not self._guard.call("order", lambda: self._rank(start_s), False):
             self._ordering.queue.unrank()
         if self._budget is not None and not self._guard.call("budget", lambda: self._steer(start_s), False):
@@ -156,7 +153,7 @@ class AugServeScheduler(AsyncScheduler):
 
     def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus) -> list[Request]:
         finished = super().finish_requests(request_ids, finished_status)
-        self._guard.call("finish", lambda: self._note_finished(finished), None)
+        self._guard.call("finish", lambda: self._lifecycle.note_finished(finished), None)
         return finished
 
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
@@ -182,41 +179,6 @@ class AugServeScheduler(AsyncScheduler):
             self._keeper.turn_finishes(self._turns.get(request.request_id))
         super()._free_blocks(request)
 
-    def _arrive(self, request: Request) -> None:
-        linked = self._guard.call("linking", lambda: self._link(request), (None, None))
-        live, pause = arrived(request, self._sessions, request.arrival_time, *linked)
-        self._turns[request.request_id] = live
-        self._metrics.sessions.set(len(self._sessions))
-        if self._keeper is not None:
-            self._keeper.turn_arrived(live)
-        if self._forecaster is not None:
-            self._new_turns.append(live)
-        if pause is not None:
-            if isinstance(forecaster := self._forecaster, PredictorForecaster):
-                self._guard.call("correction", lambda: self._learn_pause(forecaster, live, pause), None)
-            self._tracer.pause_ended(live, pause)
-
-    def _link(self, request: Request) -> tuple[Link | None, Prefix | None]:
-        if request.session_id:
-            return None, None
-        prefix = vllm_compat.prompt_prefix(request, self.hash_block_size)
-        found = link(request, self._sessions, prefix, request.arrival_time)
-        self._metrics.linked("nothing" if found is None else found.by)
-        return found, prefix
-
-    def _predict(self, turns: list[LiveTurn]) -> None:
-        """Predict all that has arrived since the last step, in one batch."""
-        if self._forecaster is None or self._ordering is None:
-            return
-        forecasts = self._forecaster.forecast(turns)
-        for live, forecast in zip(turns, forecasts, strict=True):
-            if forecast is None:
-                self._metrics.fallback("prediction")
-            else:
-                live.forecast = forecast
-                self._metrics.predictions.inc()
-                self._ordering.queue.refresh(live.request)
-
     def _rank(self, now_s: float) -> bool:
         if self._ordering is not None and self._ordering.rank(now_s, len(self.running)):
             self._metrics.reorders.inc()
@@ -234,8 +196,7 @@ class AugServeScheduler(AsyncScheduler):
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
         if not output.num_scheduled_tokens:
             return
-        if len(self._turns) > len(self.requests) + MAX_LOST_TURNS:
-            self._forget_lost_turns()
+        self._lifecycle.forget_lost(self.requests)
         running, waiting = self.get_request_counts()
         facts = StepFacts(
             self.current_step,
@@ -255,55 +216,7 @@ class AugServeScheduler(AsyncScheduler):
         if step is not None and self._budget is not None:
             facts, step_s = step
             self._budget.measured(step_s, facts.decode_sequences, now_s)
-        turns = self._turns
-        for of_client in outputs.values():
-            for output in of_client.outputs:
-                live = turns.get(output.request_id)
-                if live is None:
-                    continue
-                if live.first_token_s is None and output.new_token_ids:
-                    live.first_token_s = now_s
-                    if output.prefill_stats is not None:
-                        live.cached_tokens = output.prefill_stats.num_cached_tokens
-                if output.finish_reason is not None and live.request.is_finished():
-                    self._finish(live, now_s, str(output.finish_reason))
-
-    def _note_finished(self, requests: list[Request]) -> None:
-        now_s = self._clock()
-        for request in requests:
-            live = self._turns.get(request.request_id)
-            if live is not None:
-                self._finish(live, now_s, str(request.get_finished_reason()))
-
-    def _finish(self, live: LiveTurn, now_s: float, reason: str) -> None:
-        request = live.request
-        del self._turns[request.request_id]
-        if self._keeper is not None:
-            self._keeper.turn_ended(live)
-        if reason in FINISHED:
-            self._sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
-        if isinstance(forecaster := self._forecaster, PredictorForecaster):
-            self._guard.call("correction", lambda: self._learn_output(forecaster, live, reason), None)
-        if (prompt := live.prefix) is not None:
-            whole = vllm_compat.whole_prefix
-            self._guard.call("linking", lambda: ended(live, self._sessions, whole(request, prompt), reason), None)
-        self._tracer.turn_ended(live, now_s, reason)
-
-    def _learn_pause(self, forecaster: PredictorForecaster, live: LiveTurn, pause: Pause) -> None:
-        forecaster.pause_ended(live.session_id, pause.turn, pause.duration_s)
-        self._note_correction(forecaster.pause)
-
-    def _learn_output(self, forecaster: PredictorForecaster, live: LiveTurn, reason: str) -> None:
-        forecaster.turn_finished(live, reason)
-        self._note_correction(forecaster.output)
-
-    def _note_correction(self, correction: Correction) -> None:
-        self._metrics.corrected(correction.quantity, correction.overall, correction.coverage, correction.width)
-
-    def _forget_lost_turns(self) -> None:
-        """Drop turns whose end was missed, as happens while `output` or `finish` is suspended."""
-        for request_id in self._turns.keys() - self.requests.keys():
-            del self._turns[request_id]
+        self._lifecycle.note_outputs(outputs, now_s)
 
     def _close(self) -> None:
         self._tracer.close()

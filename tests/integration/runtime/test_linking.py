@@ -75,7 +75,7 @@ def test_a_caller_that_names_its_session_is_believed(make_engine: EngineMaker) -
     engine.add(1, 200, 10, session="mine")
     engine.drain()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert len(engine.scheduler._sessions.linker) == 0
+    assert len(engine.scheduler._lifecycle.sessions.linker) == 0
 
 
 def test_linking_that_fails_leaves_every_turn_a_session_of_its_own(
@@ -84,8 +84,8 @@ def test_linking_that_fails_leaves_every_turn_a_session_of_its_own(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("augserve.runtime.scheduler.link", broken)
-    monkeypatch.setattr("augserve.runtime.scheduler.ended", broken)
+    monkeypatch.setattr("augserve.runtime.lifecycle.link", broken)
+    monkeypatch.setattr("augserve.runtime.lifecycle.ended", broken)
     engine = make_engine(mode="observe")
     assert send(engine, "a", SYSTEM).session_id == "a"
     engine.drain()

@@ -111,7 +111,7 @@ class Guessing:
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
 def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
     engine, pins = keeping(make_engine, kv_tokens=kv_tokens)
-    engine.scheduler._forecaster._predictor = Guessing()  # type: ignore[attr-defined]
+    engine.scheduler._lifecycle.forecaster._predictor = Guessing()  # type: ignore[attr-defined]
     rnd = random.Random(kv_tokens)
     requests: list[Request] = []
     for number in range(150):

@@ -9,10 +9,13 @@ import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
+from augserve.models.predictor import Rows, TurnPredictions
 from augserve.models.settings import BudgetGains, SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.forecasting import DEADLINE_S
+from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.value import Column
 
 from .conftest import Engine, EngineMaker, TestedScheduler
@@ -137,7 +140,16 @@ def test_long_steps_lower_the_token_budget_and_it_returns(make_engine: EngineMak
 
 
 @pytest.mark.parametrize(
-    "part", ["_arrive", "_predict", "_rank", "_steer", "_note_step", "_note_output", "_note_finished"]
+    "part",
+    [
+        "_lifecycle.arrive",
+        "_forecasting.predict",
+        "_rank",
+        "_steer",
+        "_note_step",
+        "_lifecycle.note_outputs",
+        "_lifecycle.note_finished",
+    ],
 )
 def test_an_error_in_any_part_loses_no_request(
     make_engine: EngineMaker, part: str, monkeypatch: pytest.MonkeyPatch
@@ -147,7 +159,8 @@ def test_an_error_in_any_part_loses_no_request(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(engine.scheduler, part, broken)
+    owner, _, name = part.rpartition(".")
+    monkeypatch.setattr(getattr(engine.scheduler, owner) if owner else engine.scheduler, name, broken)
     expected = load(engine)
     for _ in range(3):
         engine.step()
@@ -156,7 +169,7 @@ def test_an_error_in_any_part_loses_no_request(
     assert {**engine.finished(), "r59": 0} == {**expected, "r59": 0}
     monkeypatch.undo()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    engine.scheduler._forget_lost_turns()
+    engine.scheduler._lifecycle.forget_lost(engine.scheduler.requests, most=0)
     engine.assert_nothing_is_left()
 
 
@@ -215,6 +228,33 @@ def test_a_preempted_turn_waits_from_then_on_and_has_no_deadline_left(make_engin
     assert generated > 50, "it has outlived its forecast, so it is expected to go on, not to end at once"
     assert 1 < queue.columns[Column.OUTPUT_TOKENS, slot] <= 300 - generated
     engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_a_predictor_that_is_too_slow_is_not_asked_for_a_while(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine()
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    answer, asked = scheduler.predictor.turns, []
+
+    def slow(rows: Rows) -> TurnPredictions:
+        asked.append(len(rows))
+        engine.clock.now_s += 2 * DEADLINE_S
+        return answer(rows)
+
+    monkeypatch.setattr(scheduler.predictor, "turns", slow)
+    for number in range(6):
+        engine.add(number, 100, 3)
+        engine.step()
+    assert asked == [1, 1, 1]
+    assert scheduler._metrics._fallbacks.labels("prediction", "0")._value.get() == 6
+    engine.clock.now_s += SUSPENSION_S
+    engine.add(6, 100, 3)
+    engine.drain()
+    assert asked == [1, 1, 1, 1]
+    assert len(engine.finished()) == 7
     engine.assert_nothing_is_left()
 
 

@@ -42,6 +42,8 @@ __all__ = [
     "extra_args",
     "is_decode",
     "prompt_prefix",
+    "reserves_whole_prompts",
+    "running_demand",
     "sampling",
     "served_model",
     "set_token_budget",
@@ -223,6 +225,24 @@ MAX_HOLDING = 16
 """Waiting requests with blocks of their own (streaming sessions, remote loads) that a step's demand counts."""
 
 
+def reserves_whole_prompts(scheduler: AsyncScheduler) -> bool:
+    """Whether a waiting request is admitted only where its whole prompt finds room."""
+    return bool(scheduler.scheduler_reserve_full_isl)
+
+
+def running_demand(scheduler: AsyncScheduler) -> int:
+    """Free blocks that the running requests take in the next step, if their token budget allows."""
+    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
+    ahead = scheduler.num_lookahead_tokens
+    blocks = 0
+    for manager in managers:
+        block_tokens, allocated = manager.block_size, manager.req_to_blocks
+        for request in scheduler.running:
+            tokens = request.num_tokens_with_spec + request.num_output_placeholders + ahead
+            blocks += max(-(-tokens // block_tokens) - len(allocated.get(request.request_id, ())), 0)
+    return int(blocks)
+
+
 class BlockReferences:
     """References on cached blocks beyond those of requests: what they hold cannot be evicted."""
 
@@ -265,6 +285,8 @@ class KvCache:
             and not coordinator.eagle_group_ids
         )
         self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self._block_tokens
+        self.block_tokens = self._block_tokens
+        self.watermark_blocks = int(manager.watermark_blocks)
 
     @property
     def usage(self) -> float:
@@ -275,6 +297,31 @@ class KvCache:
     def free_tokens(self) -> int:
         """Tokens for which there are free blocks, cached ones that may be evicted included."""
         return int(self._pool.get_num_free_blocks()) * self._block_tokens
+
+    @property
+    def free_blocks(self) -> int:
+        return int(self._pool.get_num_free_blocks())
+
+    @property
+    def tells_held(self) -> bool:
+        """Whether `held_blocks` can tell: with a single group of full attention."""
+        return self._chained
+
+    def held_blocks(self, request: Request, cached_tokens: int) -> int:
+        """Of the first `cached_tokens` of the request, blocks that others reference: it needs no free ones for them.
+
+        Binary search: who references a block references those before it.
+        """
+        low, high = 0, min(cached_tokens // self._block_tokens, len(request.block_hashes))
+        block_of = self._pool.cached_block_hash_to_block.get_one_block
+        while low < high:
+            middle = (low + high) // 2
+            block = block_of(make_block_hash_with_group_id(request.block_hashes[middle], 0))
+            if block is not None and block.ref_cnt > 0:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def cached_tokens(self, request: Request, last_known: int = 0) -> int:
         """Prompt tokens that the prefix cache holds for the request now; cheapest where that is `last_known` still.

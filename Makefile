@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench compare fidelity profile-gpu study search ui serve lock clean
+.PHONY: help env repro test check bench compare tune-long fidelity profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -52,6 +52,10 @@ fidelity: env  ## the simulator against the real server on this CPU, into report
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu
+
+tune-long: env  ## search the scheduler's settings for a night (params.yaml: tune_long); goes on where it was cut off, then `make repro`
+	$(RUN).tune --long
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc commit --force tune
 
 study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model
 	$(RUN).study

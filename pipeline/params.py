@@ -21,6 +21,7 @@ SECTIONS = (
     "export",
     "profile",
     "tune",
+    "tune_long",
     "evaluate",
     "compare",
     "fidelity",
@@ -48,8 +49,9 @@ def require(holds: bool, key: str, value: object, rule: str) -> None:
         raise ParamsError(f"{PARAMS_FILE}: {key} is {value!r}: it must be {rule}; correct it there")
 
 
-def load_params(section: str, cls: type[Section], path: Path = PARAMS_FILE) -> Section:
-    """Read one section into `cls`, a dataclass whose fields are scalars or lists (given as tuples).
+def load_params(section: str, cls: type[Section], path: Path = PARAMS_FILE, overrides: str | None = None) -> Section:
+    """Read one section into `cls`, a dataclass whose fields are scalars, lists (given as tuples) or mappings; keys of
+    the section `overrides` stand in for its own.
 
     Raises ParamsError for a missing file, an unknown section, an unknown, missing or ill-typed key, or a value
     that `cls` refuses.
@@ -60,6 +62,11 @@ def load_params(section: str, cls: type[Section], path: Path = PARAMS_FILE) -> S
     values = document.get(section)
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: section {section!r} is missing; restore it from git")
+    if overrides is not None:
+        over = document.get(overrides)
+        if not isinstance(over, dict):
+            raise ParamsError(f"{path}: section {overrides!r} is missing; restore it from git")
+        values = values | over
     hints = typing.get_type_hints(cls)
     fields = {field.name for field in dataclasses.fields(typing.cast(Any, cls))}
     if unknown := sorted(set(map(str, values)) - fields):
@@ -86,13 +93,14 @@ def _typed(key: str, value: object, hint: Any, path: Path) -> Any:
         if value is None:
             return None
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if typing.get_origin(hint) is tuple:
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
         item = typing.get_args(hint)[0]
         if isinstance(value, list):
             return tuple(_typed(f"{key}[{index}]", element, item, path) for index, element in enumerate(value))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    elif isinstance(value, origin) and not (hint is int and isinstance(value, bool)):
         return value
-    kind = "a list" if typing.get_origin(hint) is tuple else f"of type {hint.__name__}"
+    kind = {tuple: "a list", dict: "a mapping"}.get(origin, f"of type {origin.__name__}")
     raise ParamsError(f"{path}: {key} is {value!r}: it must be {kind}; correct it there")

@@ -55,6 +55,18 @@ def test_a_wrong_file_gives_one_line_that_names_the_key(load, text: str, names: 
     assert "\n" not in str(caught.value)
 
 
+def test_keys_of_another_section_stand_in_for_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(GOOD + "tune_long: {count: 9}\n")
+    assert load_params("gather", Section, path, overrides="tune_long") == Section(2.0, 9, ("a", "b"), None)
+    path.write_text(GOOD + "tune_long: {cuont: 9}\n")
+    with pytest.raises(ParamsError, match="unknown key .*cuont"):
+        load_params("gather", Section, path, overrides="tune_long")
+    path.write_text(GOOD)
+    with pytest.raises(ParamsError, match="section 'tune_long' is missing"):
+        load_params("gather", Section, path, overrides="tune_long")
+
+
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="run from the project's root"):
         load_params("gather", Section, tmp_path / "params.yaml")

@@ -1,0 +1,80 @@
+"""A study over simulations that are known beforehand; run as a program, a process that works on it.
+
+python searching.py STORAGE TRIALS PAUSE_S
+"""
+
+import dataclasses
+import sys
+import time
+
+import optuna
+
+from augserve.data.mix import MIX
+from augserve.models.settings import SchedulerSettings
+from augserve.pipeline import tune_study
+from augserve.pipeline.tune_params import TuneParams
+from augserve.pipeline.tune_score import Yardstick, stock_jobs
+from augserve.pipeline.tune_select import DEFAULTS
+from augserve.pipeline.tune_space import read_space
+
+NAME = "known"
+PARAMS = TuneParams(
+    profile="p",
+    workloads=(MIX,),
+    loads=(2.0, 1.0),
+    seeds=1,
+    trials=6,
+    timeout_s=60.0,
+    candidates=2,
+    reduction=2,
+    min_goodput_ratio=0.99,
+    min_throughput_ratio=0.98,
+    longest_wait_s=5.0,
+    capacity_low=6.0,
+    capacity_high=18.0,
+    capacity_rounds=1,
+    short_warmup_s=1.0,
+    short_window_s=1.0,
+    warmup_s=2.0,
+    window_s=4.0,
+    trace_warmup_s=9.0,
+    trace_window_s=9.0,
+    drain_s=1.0,
+    processes=1,
+    storage="sqlite:///optuna.db",
+    starts=(),
+    space={
+        "weights.uncached": {"low": 0.1, "high": 10.0, "log": True},
+        "weights.output": {"low": 0.01, "high": 1.0, "log": True, "zero": True},
+    },
+)
+SPACE = read_space(PARAMS.space, SchedulerSettings())
+STOCK = {"effective_throughput": 50.0, "throughput": 60.0, "longest_wait_s": 1.0}
+YARDSTICK = Yardstick(PARAMS, 60.0, dict.fromkeys(stock_jobs(PARAMS), STOCK))
+STARTS = [(DEFAULTS, SPACE.defaults), ("other", dataclasses.replace(SPACE.defaults, max_wait_s=9.0))]
+
+
+def known(job, settings, short):
+    """The smaller the weight of `uncached`, the more is served; half as much when short."""
+    served = 100 / (1 + settings.weights.uncached) / (2 if short else 1)
+    return {"effective_throughput": served, "throughput": 60.0, "longest_wait_s": 1.0 + settings.weights.output}
+
+
+def search(params, simulate=known, starts=STARTS):
+    """The study, after the trials that it lacked."""
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    study = tune_study.open_study(NAME, params, 7)
+    tune_study.enqueue(study, SPACE, starts)
+    tune_study.Search(params, SPACE, YARDSTICK, simulate, "").run(study)
+    return study
+
+
+if __name__ == "__main__":
+    tune_study.HEARTBEAT_S = 1
+    storage, trials, pause_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+    def slow(job, settings, short):
+        time.sleep(pause_s)
+        return known(job, settings, short)
+
+    search(dataclasses.replace(PARAMS, storage=storage, trials=trials), slow)

@@ -24,6 +24,8 @@ __all__ = ["Bundle", "BundleError", "Origin", "load_bundle", "write_bundle"]
 MANIFEST = "manifest.json"
 SETTINGS = "scheduler.json"
 _LEARNED = (*model_files(), DRIFT_FILE)
+BUNDLE_FILES = (*_LEARNED, SETTINGS)
+"""All files beside the manifest."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(onnx|json)")
 
 
@@ -114,7 +116,7 @@ def _check_names(path: Path, files: Mapping[str, str]) -> None:
     for name in files:
         if not _SAFE_NAME.fullmatch(name):
             raise BundleError(f"{MANIFEST} lists {name!r}, which is no plain .onnx or .json file name; {remedy}")
-    expected = {*_LEARNED, SETTINGS}
+    expected = set(BUNDLE_FILES)
     if wrong := sorted(expected ^ set(files)):
         raise BundleError(
             f"{MANIFEST} {'does not list' if wrong[0] in expected else 'lists the unknown'} {wrong[0]}; {remedy}"

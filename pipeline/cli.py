@@ -12,6 +12,9 @@ COMMANDS = {
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
     "data": ("data", "show what a set of traces holds"),
+    "versions": ("versions", "list the scheduler versions of a registry"),
+    "pull": ("pull", "fetch a version's bundle from a registry, verified"),
+    "rollback": ("rollback", "make an earlier version the champion again"),
 }
 """Command → its module in commands/, with `configure(parser)` and `run(arguments)`, and what it does."""
 
@@ -22,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="augserve", description="AugServe: traces, workloads and replays.")
+    parser = argparse.ArgumentParser(prog="augserve", description="AugServe: traces, workloads, replays, versions.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = argv[0] if argv else None
     for name, (module_name, meaning) in COMMANDS.items():

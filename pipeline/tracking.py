@@ -112,6 +112,7 @@ def _client(root: Path, process: int) -> Any:  # noqa: ARG001 - a part of the ca
     """One client a process: a forked child must not use its parent's database connections."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient
 
@@ -128,10 +129,11 @@ def _store_uri(root: Path) -> str:
 
 @contextmanager
 def _system_metrics(run_id: str) -> Iterator[None]:
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    from mlflow.system_metrics import system_metrics_monitor as untyped
 
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    monitor = SystemMetricsMonitor(run_id, _SYSTEM_METRICS_S, tracking_uri=_store_uri(Path.cwd()))
+    monitor_class: Any = untyped.SystemMetricsMonitor
+    monitor = monitor_class(run_id, _SYSTEM_METRICS_S, tracking_uri=_store_uri(Path.cwd()))
     monitor.start()
     try:
         yield

@@ -12,7 +12,7 @@ from augserve.models.bundle import load_bundle
 from augserve.models.drift import DRIFT_FILE
 from augserve.models.onnx_export import ExportError
 from augserve.models.onnx_predictor import OnnxPredictor, model_files
-from augserve.models.registry import REGISTERED_MODEL
+from augserve.models.registry import CHAMPION, registered_versions
 from augserve.models.settings import SettingsError
 from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS
 from augserve.models.training_set import TrainingError, read_training_set
@@ -102,10 +102,11 @@ def test_the_bundle_is_whole_and_registered_once(finished: Path, monkeypatch: py
     assert bundle.manifest.evaluation == {"gain at 2x": 1.4}
     assert bundle.manifest.training == json.loads(train.METRICS.read_text())
     package.main()
-    (version,) = tracking_client().search_model_versions(f"name = '{REGISTERED_MODEL}'")
-    assert version.tags["augserve.bundle"] == load_bundle(package.BUNDLE, None).version
+    (version,) = registered_versions(tracking_client())
+    assert (version.bundle, version.aliases) == (load_bundle(package.BUNDLE, None).version, (CHAMPION,))
     run = tracking_client().get_run(version.run_id)
     assert run.data.metrics["evaluate/gain at 2x"] == 1.4
+    assert run.data.metrics["effective_throughput/augmentation-mix/h100/2x"] == 70.0
     stored = {path.name for path in Path(version.source.removeprefix("file://")).iterdir()}
     assert stored == {path.name for path in package.BUNDLE.iterdir()}
 

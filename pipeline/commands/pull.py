@@ -1,0 +1,27 @@
+"""`augserve pull [VERSION] DIR`: a bundle from a registry, verified and whole. It is what a GPU server runs."""
+
+import argparse
+from pathlib import Path
+
+from ...models.pull import pull
+from ...models.registry import CHAMPION
+from ...models.registry_source import open_source
+from .versions import add_registry
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "version",
+        nargs="?",
+        default=CHAMPION,
+        metavar="VERSION",
+        help="a version's number, alias or bundle (default: champion)",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the bundle goes; an older bundle is replaced")
+    add_registry(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    version, bundle = pull(open_source(arguments.registry), arguments.version, arguments.folder)
+    aliases = "".join(f", {alias}" for alias in version.aliases)
+    print(f"{arguments.folder}: bundle {bundle.version} (version {version.number}{aliases}), verified")

@@ -38,13 +38,17 @@ def export_models(models: Sequence[FittedModels], folder: Path, training: Mappin
 
 
 def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str, Any]) -> bytes:
-    """All models of a graph as one tree ensemble: input (n, features) float32, output (n, models) float32."""
-    outputs = [pair for one in models for pair in zip(one.boosters, one.calibrations, strict=True)]
-    node = helper.make_node("TreeEnsembleRegressor", [INPUT], [_OUTPUT], domain="ai.onnx.ml", **ensemble(outputs))
+    """A tree ensemble a model, side by side: input (n, features) float32, output (n, models) float32."""
+    pairs = [pair for one in models for pair in zip(one.boosters, one.calibrations, strict=True)]
+    nodes = [
+        helper.make_node("TreeEnsembleRegressor", [INPUT], [name], name, domain="ai.onnx.ml", **ensemble(pair))
+        for name, pair in zip(graph.model_names, pairs, strict=True)
+    ]
+    nodes.append(helper.make_node("Concat", graph.model_names, [_OUTPUT], axis=1))
     given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, len(graph.features)])
-    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(outputs)])
+    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(pairs)])
     model = helper.make_model(
-        helper.make_graph([node], graph.file.removesuffix(".onnx"), [given], [made]),
+        helper.make_graph(nodes, graph.file.removesuffix(".onnx"), [given], [made]),
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _OPSETS],
         ir_version=_IR_VERSION,
         producer_name="augserve",

@@ -1,7 +1,8 @@
-"""Boosters as the attributes of one ONNX tree ensemble with several outputs.
+"""Boosters as the attributes of an ONNX tree ensemble with one output.
 
-Written from XGBoost's own JSON, booster by booster, each with its own output: converters translate a booster that has
-several outputs into a graph that is silently wrong. Operator: ai.onnx.ml TreeEnsembleRegressor, version 3.
+Written from XGBoost's own JSON, booster by booster: converters translate a booster that has several outputs into a
+graph that is silently wrong. Operator: ai.onnx.ml TreeEnsembleRegressor, version 3. One output each, because ONNX
+Runtime walks an ensemble of one output a fifth to a quarter faster than the same trees with several outputs.
 """
 
 import json
@@ -19,21 +20,18 @@ _NODE = (
 _LEAF = -1  # a leaf's child in XGBoost's JSON
 
 
-def ensemble(outputs: Sequence[Sequence[xgb.Booster]]) -> dict[str, Any]:
-    """Attributes of the node. `outputs`: for each output the boosters whose raw outputs it is the sum of."""
+def ensemble(boosters: Sequence[xgb.Booster]) -> dict[str, Any]:
+    """Attributes of the node whose output, (n, 1), is the sum of the boosters' raw outputs."""
     nodes: dict[str, list[Any]] = {f"nodes_{name}": [] for name in _NODE}
     leaves: dict[str, list[Any]] = {f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
-    number = 0
-    for output, boosters in enumerate(outputs):
-        for booster in boosters:
-            for tree in _trees(booster):
-                _add(nodes, leaves, number, output, tree)
-                number += 1
+    trees = [tree for booster in boosters for tree in _trees(booster)]
+    for number, tree in enumerate(trees):
+        _add(nodes, leaves, number, tree)
     return {
         **nodes,
         **leaves,
-        "n_targets": len(outputs),
-        "base_values": [sum(intercept(booster) for booster in boosters) for boosters in outputs],
+        "n_targets": 1,
+        "base_values": [sum(intercept(booster) for booster in boosters)],
         "aggregate_function": "SUM",
         "post_transform": "NONE",
     }
@@ -45,7 +43,7 @@ def _trees(booster: xgb.Booster) -> list[dict[str, Any]]:
     return trees
 
 
-def _add(nodes: dict[str, list[Any]], leaves: dict[str, list[Any]], number: int, output: int, tree: Any) -> None:
+def _add(nodes: dict[str, list[Any]], leaves: dict[str, list[Any]], number: int, tree: Any) -> None:
     for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
         leaf = left == _LEAF
         value = tree["split_conditions"][node]
@@ -60,5 +58,5 @@ def _add(nodes: dict[str, list[Any]], leaves: dict[str, list[Any]], number: int,
         if leaf:
             leaves["target_treeids"].append(number)
             leaves["target_nodeids"].append(node)
-            leaves["target_ids"].append(output)
+            leaves["target_ids"].append(0)
             leaves["target_weights"].append(value)

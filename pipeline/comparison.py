@@ -1,23 +1,23 @@
-"""Policies compared: every cell of workloads x profiles x loads x policies, and each policy's capacity@90."""
+"""Policies compared: every cell of workloads x profiles x loads x policies x seeds, and each policy's capacity@90."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from tqdm import tqdm
-
-from ..data.atomic import write_json, write_text
 from ..data.mix import MIX
 from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
+from .evaluation.intervals import cells_of
+from .evaluation.results import Capacities, Results
 from .params import require
-from .simulator.capacity import bracket, capacity
+from .simulator.ablations import ABLATIONS, NO_PREDICTORS
+from .simulator.capacity import bisect, bracket, capacity
 from .simulator.cell import Cell, Schedule, workload_names
-from .simulator.parallel import Submit
+from .simulator.cell_cache import Submit
+from .simulator.evidence import Evidence
 from .simulator.policies import POLICIES
-from .simulator.report import Capacities, Metrics, Results, plot_rows, summarize, table
 from .stage import StageError
 from .tracking import experiment_run
 
@@ -27,11 +27,16 @@ CELLS = Path("data/cells")
 """Results of cells by what they depend on; see simulator/cell_cache.py."""
 VLLM_TUNED = "vllm-tuned"
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
+SEED_STEP = 1000
+"""Between the seeds of the runs of a cell."""
 
 STOCK_BOUNDS = (0.5, 1.5)
 """Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
-OTHER_BOUNDS = (0.8, 2.0)
+OTHER_BOUNDS = (0.8, 2.4)
 """Where the other policies' is, multiples of stock vLLM's."""
+
+Evidences = dict[tuple[str, str, str], dict[str, list[Evidence]]]
+"""(workload, profile, load) → policy → its runs, one a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,12 @@ class ComparisonParams:
     workloads: tuple[str, ...]
     profiles: tuple[str, ...]
     policies: tuple[str, ...]
+    ablations: tuple[str, ...]
     loads: tuple[float, ...]
+    seeds: int
     capacity_policies: tuple[str, ...]
     capacity_rounds: int
+    static_loads: tuple[float, ...]
     warmup_s: float
     window_s: float
     drain_s: float
@@ -57,11 +65,16 @@ class ComparisonParams:
         self._require_known("workloads", workload_names())
         self._require_known("policies", (*POLICIES, VLLM_TUNED))
         self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
-        self._require_known("capacity_policies", POLICIES)
+        if self.ablations:
+            self._require_known("ablations", (*ABLATIONS, NO_PREDICTORS))
+        self._require_known("capacity_policies", (*POLICIES, VLLM_TUNED))
         rule = "a list with vllm, whose capacity is load 1x"
         self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
         self._require(bool(self.profiles), "profiles", "a list of profiles")
-        self._require(bool(self.loads) and min(self.loads) > 0, "loads", "a list of positive numbers")
+        for key in ("loads", "static_loads"):
+            values = getattr(self, key)
+            self._require(bool(values) and min(values) > 0, key, "a list of positive numbers")
+        self._require(1 <= self.seeds <= 100, "seeds", "from 1 to 100")
         self._require(1 <= self.capacity_rounds <= 12, "capacity_rounds", "from 1 to 12")
         self._require(self.warmup_s >= 0, "warmup_s", "0 or more")
         self._require(self.window_s > 0, "window_s", "positive")
@@ -75,7 +88,9 @@ class ComparisonParams:
 
     def _require_known(self, key: str, known: Collection[str]) -> None:
         values = getattr(self, key)
-        self._require(bool(values) and set(values) <= set(known), key, f"a list of some of {', '.join(known)}")
+        if unknown := sorted(set(values) - set(known)):
+            self._require(False, key, f"a list without {unknown[0]!r}, which is unknown; known are {', '.join(known)}")
+        self._require(bool(values), key, f"a list of some of {', '.join(known)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,8 @@ class Evaluation:
     split: Split | None = None  # the sessions of traces that may serve; needed where a workload is traces
     static: Mapping[tuple[str, str], str] = field(default_factory=dict)  # VLLM_TUNED by workload and profile
 
-    def cell(self, workload: str, profile: str, policy: str, rate_per_s: float) -> Cell:
+    def cell(self, workload: str, profile: str, policy: str, rate_per_s: float, seed: int = 0) -> Cell:
+        """The run number `seed` of a cell: the same sessions for every policy."""
         params = self.params
         if workload == MIX:
             schedule = Schedule(params.warmup_s, params.window_s, params.drain_s)
@@ -98,87 +114,104 @@ class Evaluation:
         path = PROFILES / f"{profile}.json"
         if policy == VLLM_TUNED:
             policy = self.static[workload, profile]
-        return Cell(workload, policy, path, rate_per_s, self.seed, schedule, self.settings, MODELS, self.split)
+        at = self.seed + seed * SEED_STEP
+        return Cell(workload, policy, path, rate_per_s, at, schedule, self.settings, MODELS, self.split)
+
+    @property
+    def jobs(self) -> list[tuple[str, str]]:
+        return [(workload, profile) for workload in self.params.workloads for profile in self.params.profiles]
+
+    def policies_at(self, load: float) -> tuple[str, ...]:
+        """Ablations run at the highest load alone, where there is most to lose."""
+        params = self.params
+        more = params.ablations if load == max(params.loads) else ()
+        return tuple(dict.fromkeys((*params.policies, *more)))
+
+    def attainment(self, submit: Submit, job: tuple[str, str], policy: str) -> Callable[[Sequence[float]], list[float]]:
+        """What gives the share of turns in time at rates, over all seeds; the runs of one call go side by side."""
+
+        def at(rates: Sequence[float]) -> list[float]:
+            seeds = range(self.params.seeds)
+            futures = [[submit(self.cell(*job, policy, rate, seed)) for seed in seeds] for rate in rates]
+            return [sum(f.result().metrics["attainment"] for f in of_rate) / len(of_rate) for of_rate in futures]
+
+        return at
 
 
-def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Results:
-    """Run every cell, each an MLflow run; the heaviest loads start first, so that none is left for the end."""
-    params = evaluation.params
-    names = [
-        (workload, profile, load, policy)
-        for load in sorted(params.loads, reverse=True)
-        for workload in params.workloads
-        for profile in params.profiles
-        for policy in params.policies
-    ]
+def planned_runs(params: ComparisonParams, static_runs: int) -> int:
+    """How many simulations a comparison asks for, about: what a search on traces takes to begin is not known."""
+    searched = [policy for policy in params.capacity_policies if policy != "vllm"]
+    cells = len(params.policies) * len(params.loads) + len(set(params.ablations) - set(params.policies))
+    capacities = (2 * params.capacity_rounds + (params.capacity_rounds + 1) * len(searched)) * params.seeds
+    static = static_runs if VLLM_TUNED in (*params.policies, *params.capacity_policies) else 0
+    return len(params.workloads) * len(params.profiles) * (cells * params.seeds + capacities + static)
+
+
+def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evidences:
+    """Run every cell; the heaviest loads start first, so that none is left for the end."""
     futures = {}
-    for name in names:
-        workload, profile, load, policy = name
-        rate_per_s = load * (capacity90[workload][profile]["vllm"] or 0.0)
-        futures[submit(evaluation.cell(workload, profile, policy, rate_per_s))] = name
-    found: dict[tuple[str, str, float, str], Metrics] = {}
-    for future in tqdm(as_completed(futures), total=len(futures), desc=params.SECTION, unit="cell"):
-        name = futures[future]
-        found[name] = future.result()
-        facts = dict(zip(("workload", "profile", "load", "policy"), name, strict=True))
-        with experiment_run("evaluation", f"{name[3]}-{name[2]:g}x", facts, {"policy": name[3]}) as run:
-            run.log_metrics(found[name])
-    results: Results = {}
-    for workload, profile, load, policy in sorted(names):
-        at = results.setdefault(workload, {}).setdefault(profile, {}).setdefault(f"{load:g}", {})
-        at[policy] = found[workload, profile, load, policy]
-    return results
-
-
-def capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
-    """Capacity@90 of the policies asked for, stock vLLM's first: about it the others are searched.
-
-    Raises StageError where stock vLLM's is not found.
-    """
-    params = evaluation.params
-    jobs = [(workload, profile) for workload in params.workloads for profile in params.profiles]
-    found: Capacities = {}
-    total = 2 * params.capacity_rounds * len(jobs) * len(params.capacity_policies)
-    with tqdm(total=total, desc=f"{params.SECTION}: capacity", unit="run") as bar:
-
-        def attainments(job: tuple[str, str], policy: str) -> Callable[[Sequence[float]], list[float]]:
-            def at(rates: Sequence[float]) -> list[float]:
-                futures = [submit(evaluation.cell(*job, policy, rate)) for rate in rates]
-                shares = [future.result()["attainment"] for future in futures]
-                bar.update(len(rates))
-                return shares
-
-            return at
-
-        def search(job: tuple[str, str], policy: str, low: float, high: float) -> float | None:
-            return capacity(attainments(job, policy), low, high, params.capacity_rounds)
-
-        for job in jobs:
-            guess = evaluation.guess_per_s
-            if job[0] == MIX:
-                unit = search(job, "vllm", STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess)
-            else:  # what tuning found says little of other sessions
-                low, high = bracket(attainments(job, "vllm"), guess)
-                unit = search(job, "vllm", low, high) or low
-            if unit is None:
-                raise StageError(
-                    f"{params.SECTION}: stock vLLM misses the SLO from {STOCK_BOUNDS[0] * guess:.1f} sessions/s on; "
-                    "run `dvc repro tune` anew"
-                )
-            here: dict[str, float | None] = {"vllm": unit}
-            for policy in params.capacity_policies:
-                if policy != "vllm":
-                    here[policy] = search(job, policy, OTHER_BOUNDS[0] * unit, OTHER_BOUNDS[1] * unit)
-            found.setdefault(job[0], {})[job[1]] = here
+    for load in sorted(evaluation.params.loads, reverse=True):
+        for job in evaluation.jobs:
+            rate_per_s = load * (capacity90[job[0]][job[1]]["vllm"] or 0.0)
+            for policy in evaluation.policies_at(load):
+                runs = [submit(evaluation.cell(*job, policy, rate_per_s, n)) for n in range(evaluation.params.seeds)]
+                futures[(*job, f"{load:g}"), policy] = runs
+    found: Evidences = {}
+    for (name, policy), runs in futures.items():
+        found.setdefault(name, {})[policy] = [run.result() for run in runs]
     return found
 
 
-def write_report(folder: Path, results: Results, capacity90: Capacities, static: Mapping[tuple[str, str], str]) -> str:
-    """Metrics, table and plot rows into `folder`, and what `vllm-tuned` was; gives the table."""
-    text = table(results, capacity90)
-    for (workload, profile), name in static.items():
-        text += f"\n{VLLM_TUNED} on {workload} and {profile} is {name} (budget x sequences).\n"
-    write_text(folder / "goodput.csv", plot_rows(results))
-    write_text(folder / "table.md", text)
-    write_json(folder / "metrics.json", {**results, "capacity90": capacity90, "summary": summarize(results)})
-    return text
+def results_of(evidences: Evidences, seed: int) -> Results:
+    """The cells with their intervals, each an MLflow run."""
+    results: Results = {}
+    for (workload, profile, load), runs in sorted(evidences.items()):
+        cells = cells_of(runs, seed)
+        results.setdefault(workload, {}).setdefault(profile, {})[load] = cells
+        for policy, cell in cells.items():
+            facts = {"workload": workload, "profile": profile, "load": load, "policy": policy}
+            with experiment_run("evaluation", f"{policy}-{load}x", facts, {"policy": policy}) as run:
+                run.log_metrics(cell)
+    return results
+
+
+def stock_capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
+    """Capacity@90 of stock vLLM for each workload and profile: load 1x. Raises StageError where it is not found."""
+    params, guess = evaluation.params, evaluation.guess_per_s
+    found: Capacities = {}
+    for job in evaluation.jobs:
+        attainments = evaluation.attainment(submit, job, "vllm")
+        if job[0] == MIX:
+            low, high = STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess
+            unit = capacity(attainments, low, high, params.capacity_rounds)
+        else:  # what tuning found says little of other sessions
+            low, high = bracket(attainments, guess)
+            unit = capacity(attainments, low, high, params.capacity_rounds) or low
+        if unit is None:
+            raise StageError(
+                f"{params.SECTION}: stock vLLM misses the SLO from {STOCK_BOUNDS[0] * guess:.1f} sessions/s on; "
+                "run `dvc repro tune` anew"
+            )
+        found.setdefault(job[0], {})[job[1]] = {"vllm": unit}
+    return found
+
+
+def capacities(evaluation: Evaluation, stock: Capacities, submit: Submit) -> Capacities:
+    """Capacity@90 of the policies asked for, by bisection about stock vLLM's, all policies side by side."""
+    params = evaluation.params
+    names = [(job, policy) for job in evaluation.jobs for policy in params.capacity_policies if policy != "vllm"]
+
+    def search(name: tuple[tuple[str, str], str]) -> float | None:
+        job, policy = name
+        attainments = evaluation.attainment(submit, job, policy)
+        unit = stock[job[0]][job[1]]["vllm"] or 0.0
+        low, high = (bound * unit for bound in OTHER_BOUNDS)
+        return bisect(lambda rate: attainments((rate,))[0], low, high, params.capacity_rounds + 1)
+
+    found: Capacities = {
+        workload: {at: dict(of) for at, of in profiles.items()} for workload, profiles in stock.items()
+    }
+    with ThreadPoolExecutor(max(len(names), 1)) as threads:  # they only wait for the processes
+        for (job, policy), rate in zip(names, threads.map(search, names), strict=True):
+            found[job[0]][job[1]][policy] = rate
+    return found

@@ -1,20 +1,42 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import ClassVar
 
+from tqdm import tqdm
+
+from ..data.atomic import write_text
 from ..data.tokens import SPLIT_SEEDS
 from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
-from .comparison import CELLS, ComparisonParams, Evaluation, capacities, compare, write_report
+from .comparison import (
+    CELLS,
+    ComparisonParams,
+    Evaluation,
+    capacities,
+    compare,
+    planned_runs,
+    results_of,
+    stock_capacities,
+)
+from .evaluation.distributions import distributions
+from .evaluation.figures import write_figures
+from .evaluation.results import Evaluated, write_results
+from .evaluation.tables import table
 from .params import BaseParams, load_params
 from .prepare import PrepareParams
-from .simulator.cell_cache import cached
-from .simulator.parallel import workers
+from .simulator.cell import Cell
+from .simulator.cell_cache import Submit, cached
+from .simulator.evidence import Evidence, run_evidence
+from .simulator.parallel import pool
 from .stage import StageError, run_stage
-from .static_search import search_static
+from .static_search import RUNS, search_static
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
@@ -49,12 +71,39 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
 def report(params: ComparisonParams, folder: Path) -> None:
     """Run all of a comparison, and write and print what it found."""
     evaluation = evaluation_of(params)
-    with workers(params.processes) as submit:
-        kept = cached(submit, CELLS)
-        capacity90 = capacities(evaluation, kept)
-        evaluation = search_static(evaluation, capacity90, kept)
-        results = compare(evaluation, capacity90, kept)
-    print(write_report(folder, results, capacity90, evaluation.static))
+    with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
+        stock = stock_capacities(evaluation, submit)
+        evaluation = search_static(evaluation, stock, submit)
+        evidences = compare(evaluation, stock, submit)
+        capacity90 = capacities(evaluation, stock, submit)
+    static: dict[str, dict[str, str]] = {}
+    for (workload, profile), name in evaluation.static.items():
+        static.setdefault(workload, {})[profile] = name
+    found = Evaluated(results_of(evidences, evaluation.seed), capacity90, static)
+    write_figures(folder, found, distributions(evidences))
+    write_text(folder / "table.md", text := table(found))
+    write_results(folder / "metrics.json", found)
+    print(text)
+
+
+@contextmanager
+def counted(submit: Submit, params: ComparisonParams) -> Iterator[Submit]:
+    """`submit`, with the one progress bar of a comparison over all its simulations."""
+    planned = planned_runs(params, RUNS * len(params.static_loads))
+    lock = Lock()  # futures end in several threads
+    with tqdm(total=planned, desc=params.SECTION, unit="run") as bar:
+
+        def done(_: "Future[Evidence]") -> None:
+            with lock:
+                bar.update()
+
+        def submit_counted(cell: Cell) -> "Future[Evidence]":
+            future = submit(cell)
+            future.add_done_callback(done)
+            return future
+
+        yield submit_counted
+        bar.total = bar.n
 
 
 def main() -> None:

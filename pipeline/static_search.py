@@ -2,18 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from tqdm import tqdm
 
 from ..data.tokens import SPLIT_SEEDS
 from .comparison import VLLM_TUNED, Evaluation
-from .simulator.parallel import Submit
+from .evaluation.results import Capacities
+from .simulator.cell_cache import Submit
 from .simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
-from .simulator.report import Capacities
 
-SEARCH_LOADS = (1.0, 1.5)
-"""Multiples of stock vLLM's capacity@90. At 2x first come first served is late with any setting."""
+RUNS = len(STATIC_BUDGETS) + len(STATIC_SEQUENCES)
+"""Configurations that are tried at most."""
 
 
 def best_static(scores: Callable[[Sequence[str]], Sequence[float]]) -> str:
@@ -30,34 +27,32 @@ def best_static(scores: Callable[[Sequence[str]], Sequence[float]]) -> str:
 def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
     """The evaluation with `vllm-tuned` resolved for each workload and profile, on the sessions kept for tuning."""
     params = evaluation.params
-    if VLLM_TUNED not in params.policies:
+    if VLLM_TUNED not in (*params.policies, *params.capacity_policies):
         return evaluation
     seed = evaluation.seed + SPLIT_SEEDS["tune"] - SPLIT_SEEDS["report"]
     split = None if evaluation.split is None else dataclasses.replace(evaluation.split, use="tune")
     tuning = dataclasses.replace(evaluation, seed=seed, split=split)
     found = {}
-    for workload in params.workloads:
-        for profile in params.profiles:
-            unit = capacity90[workload][profile]["vllm"] or 0.0
-            with tqdm(desc=f"{params.SECTION}: {VLLM_TUNED}, {workload}, {profile}", unit="run") as bar:  # type: tqdm[Any]
-                found[workload, profile] = best_static(_scores(tuning, (workload, profile), unit, submit, bar))
+    for job in evaluation.jobs:
+        unit = capacity90[job[0]][job[1]]["vllm"] or 0.0
+        found[job] = best_static(_scores(tuning, job, unit, submit))
     return dataclasses.replace(evaluation, static=found)
 
 
 def _scores(
-    tuning: Evaluation, job: tuple[str, str], unit_per_s: float, submit: Submit, bar: "tqdm[Any]"
+    tuning: Evaluation, job: tuple[str, str], unit_per_s: float, submit: Submit
 ) -> Callable[[Sequence[str]], list[float]]:
+    """Turns in time, relative to the load, mean over `static_loads`. At 2x first come first served is late with any
+    setting: nothing is to be learned there."""
+    loads = tuning.params.static_loads
+
     def scores(names: Sequence[str]) -> list[float]:
-        futures = [[submit(tuning.cell(*job, name, load * unit_per_s)) for load in SEARCH_LOADS] for name in names]
-        means = []
-        for of_name in futures:
-            served = [
-                future.result()["effective_throughput"] / load
-                for future, load in zip(of_name, SEARCH_LOADS, strict=True)
-            ]
-            means.append(sum(served) / len(served))
-            bar.update(len(served))
-        return means
+        futures = [[submit(tuning.cell(*job, name, load * unit_per_s)) for load in loads] for name in names]
+        return [
+            sum(f.result().metrics["effective_throughput"] / load for f, load in zip(of_name, loads, strict=True))
+            / len(loads)
+            for of_name in futures
+        ]
 
     return scores
 

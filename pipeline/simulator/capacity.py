@@ -18,8 +18,7 @@ def capacity(
     taken to fall with the rate. None: it was reached at no rate that was tried. Raises SimulationError for bounds out
     of order.
     """
-    if not 0 < low < high:
-        raise SimulationError(f"capacity: bounds {low} to {high} sessions/s must be positive and rise; correct them")
+    _require_order(low, high)
     best: float | None = None
     left, right = low, high
     for _ in range(rounds):
@@ -33,6 +32,27 @@ def capacity(
         else:
             right = rates[0]
     return best
+
+
+def bisect(attainment: Callable[[float], float], low: float, high: float, rounds: int) -> float | None:
+    """Halve [low, high] sessions/s, `rounds` times, after trying neither bound; else as `capacity`.
+
+    For searches that run side by side: it needs fewer simulations than `capacity`, one after the other.
+    """
+    _require_order(low, high)
+    best: float | None = None
+    for _ in range(rounds):
+        middle = (low + high) / 2
+        if attainment(middle) >= ATTAINMENT:
+            low = best = middle
+        else:
+            high = middle
+    return best
+
+
+def _require_order(low: float, high: float) -> None:
+    if not 0 < low < high:
+        raise SimulationError(f"capacity: bounds {low} to {high} sessions/s must be positive and rise; correct them")
 
 
 def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per_s: float) -> tuple[float, float]:

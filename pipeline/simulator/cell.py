@@ -20,8 +20,10 @@ from .clock import VirtualClock
 from .errors import SimulationError
 from .loop import Simulation
 from .metrics import Window, run_metrics
+from .observer import Observer
 from .policies import PREDICTING, Bench, build_policy
 from .profile import StepProfile
+from .records import SimulationResult
 
 TRACES = Path("data/traces")
 
@@ -66,16 +68,20 @@ class Cell:
 def run_cell(cell: Cell) -> dict[str, float]:
     """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ that
     says why the workload cannot be made."""
+    return run_metrics(simulate_cell(cell), cell.schedule.window, cell.settings.slo)
+
+
+def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationResult:
+    """One simulation, whole. Raises as `run_cell`."""
     profile = load_profile(cell.profile)
     sessions = cell_sessions(cell, profile.limits.max_model_len)
     clock = VirtualClock()
     predictor = load_predictor(cell.models) if cell.policy in PREDICTING and cell.models is not None else None
     scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
     try:
-        result = Simulation(scheduler, profile, clock, sessions).run(cell.schedule.end_s)
+        return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)
     finally:
         scheduler.shutdown()
-    return run_metrics(result, cell.schedule.window, cell.settings.slo)
 
 
 def cell_sessions(cell: Cell, context_tokens: int) -> tuple[Session, ...]:

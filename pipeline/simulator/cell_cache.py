@@ -4,17 +4,17 @@ runs only the cells that are missing."""
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from ...data.atomic import write_json
+from ...data.atomic import write_text
 from ...models.onnx_predictor import model_files
 from .cell import TRACES, Cell
 from .errors import SimulationError
-from .parallel import Submit
+from .evidence import Evidence
 
 ROOT = Path(__file__).parents[2]
 COMMON = ("pipeline/simulator/*.py", "data/*.py", "data/augmentations.csv", "models/settings.py")
@@ -23,15 +23,18 @@ OURS = ("runtime/*.py", "features/*.py", "models/onnx_predictor.py")
 """Sources by what runs them, relative to the package: a rival asks the runtime for its queue and session table."""
 
 
+Submit = Callable[[Cell], "Future[Evidence]"]
+
+
 def cached(submit: Submit, folder: Path) -> Submit:
     """`submit`, but for cells whose result lies in `folder`; a new result is written there, atomically, when it is
     there. A result that cannot be read is computed anew."""
 
-    def submit_cached(cell: Cell) -> "Future[dict[str, float]]":
+    def submit_cached(cell: Cell) -> "Future[Evidence]":
         path = folder / f"{cell_key(cell)}.json"
         known = _read(path)
         if known is not None:
-            done: Future[dict[str, float]] = Future()
+            done: Future[Evidence] = Future()
             done.set_result(known)
             return done
         future = submit(cell)
@@ -62,17 +65,16 @@ def _deciding(policy: str) -> tuple[str, ...]:
     return () if policy.startswith("vllm") else RIVALS + OURS
 
 
-def _keep(ended: "Future[dict[str, float]]", path: Path) -> None:
+def _keep(ended: "Future[Evidence]", path: Path) -> None:
     if not ended.cancelled() and ended.exception() is None:
-        write_json(path, ended.result())
+        write_text(path, json.dumps(ended.result().to_json(), allow_nan=False))
 
 
-def _read(path: Path) -> dict[str, float] | None:
+def _read(path: Path) -> Evidence | None:
     try:
-        value: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Evidence.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 @cache

@@ -55,7 +55,7 @@ def run_metrics(result: SimulationResult, window: Window, slo: Slo) -> dict[str,
     if not turns:
         raise SimulationError(f"window: no turn arrived from {window.start_s} to {window.end_s} s; lengthen it")
     met = sum(meets_slo(turn, slo) for turn in turns)
-    waits = np.array([_wait_s(turn, result.end_s) for turn in turns])
+    waits = np.array([wait_s(turn, result.end_s) for turn in turns])
     return {
         "effective_throughput": met / window.length_s,
         "session_effective_throughput": _sessions_met(result, window, slo) / window.length_s,
@@ -93,7 +93,8 @@ def _statistics(name: str, values: Sequence[float]) -> dict[str, float]:
     return {f"{name}_mean_s": float(np.mean(values)), f"{name}_p50_s": float(p50), f"{name}_p99_s": float(p99)}
 
 
-def _wait_s(turn: TurnRecord, end_s: float) -> float:
+def wait_s(turn: TurnRecord, end_s: float) -> float:
+    """TTFT; of a turn without a first token, its wait until the simulation's end."""
     return (end_s if turn.first_token_s is None else turn.first_token_s) - turn.arrival_s
 
 

@@ -5,24 +5,33 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ..lifetime import end_with_parent
 from .cell import Cell, run_cell
 
+Found = TypeVar("Found")
 Submit = Callable[[Cell], "Future[dict[str, float]]"]
 
 
 @contextmanager
 def workers(processes: int) -> Iterator[Submit]:
+    """`pool` for the metrics of cells."""
+    with pool(processes, run_cell) as submit:
+        yield submit
+
+
+@contextmanager
+def pool(processes: int, run: Callable[[Cell], Found]) -> Iterator[Callable[[Cell], "Future[Found]"]]:
     """Give `submit(cell) -> Future` over `processes` fresh processes; what is still queued at an exception is dropped.
 
-    Fresh (spawned), not forked: vLLM and MLflow start threads.
+    Fresh (spawned), not forked: vLLM and MLflow start threads. `run` is a module's function, so that they find it.
     """
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
+    executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
     try:
-        yield lambda cell: pool.submit(run_cell, cell)
+        yield lambda cell: executor.submit(run, cell)
     finally:
-        pool.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
 def _prepare() -> None:

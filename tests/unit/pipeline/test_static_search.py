@@ -7,15 +7,19 @@ from augserve.data.tokens import SPLIT_SEEDS
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.compare import CompareParams
 from augserve.pipeline.comparison import VLLM_TUNED, Evaluation
+from augserve.pipeline.simulator.evidence import Evidence
 from augserve.pipeline.static_search import best_static, search_static
 
 PARAMS = CompareParams(
     workloads=("augmentation-mix",),
     profiles=("p",),
     policies=("vllm", VLLM_TUNED),
+    ablations=(),
     loads=(1.0,),
+    seeds=1,
     capacity_policies=("vllm",),
     capacity_rounds=1,
+    static_loads=(1.0, 1.5),
     warmup_s=0.0,
     window_s=10.0,
     drain_s=0.0,
@@ -49,13 +53,9 @@ class Engine:
     def __call__(self, cell):
         self.cells.append(cell)
         future = Future()
-        future.set_result(
-            {
-                "effective_throughput": 5.0
-                if cell.policy == "vllm@2048x128"
-                else float("x1024" in cell.policy and "2048" in cell.policy)
-            }
-        )
+        best = cell.policy == "vllm@2048x128"
+        metrics = {"effective_throughput": 5.0 if best else float("x1024" in cell.policy and "2048" in cell.policy)}
+        future.set_result(Evidence(metrics, 10.0, [], [], [], [], [], [], [], [], []))
         return future
 
 

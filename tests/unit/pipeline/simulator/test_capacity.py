@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.pipeline.simulator.capacity import ATTAINMENT, bracket, capacity
+from augserve.pipeline.simulator.capacity import ATTAINMENT, bisect, bracket, capacity
 from augserve.pipeline.simulator.errors import SimulationError
 
 
@@ -12,6 +12,24 @@ def test_the_search_closes_in_on_the_rate_from_below(true_rate):
     assert found is not None
     assert found <= true_rate
     assert true_rate - found <= 17 / 3**8 * 2 + 1e-9 or found > 17.9
+
+
+@given(st.floats(2.5, 17.5))
+def test_bisection_closes_in_from_below_with_a_run_a_round(true_rate):
+    tried = []
+
+    def attainment(rate):
+        tried.append(rate)
+        return 1.0 if rate <= true_rate else 0.5
+
+    found = bisect(attainment, 1.0, 18.0, 8)
+    assert found is not None
+    assert 0 <= true_rate - found <= 17 / 2**8
+    assert len(tried) == 8
+
+
+def test_bisection_without_a_rate_good_enough_gives_none():
+    assert bisect(lambda rate: 0.0, 1.0, 18.0, 5) is None
 
 
 def test_no_rate_good_enough_gives_none():

@@ -10,6 +10,7 @@ from augserve.models.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.cell import Cell, Schedule
 from augserve.pipeline.simulator.cell_cache import cached, cell_key
 from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.evidence import Evidence
 
 
 @pytest.fixture
@@ -22,19 +23,25 @@ def cell(tmp_path: Path) -> Cell:
     return Cell("augmentation-mix", "augserve", profile, 8.0, 1, schedule, SchedulerSettings(), tmp_path)
 
 
+def evidence(attainment: float) -> Evidence:
+    return Evidence(
+        {"attainment": attainment}, 2.0, ["a"], ["qa"], [1], [0, 0], [0.1, 0.2], [1, 1], [0.0], [512.0], [0.5]
+    )
+
+
 class Submitted:
     """Counts what is run; each cell gives its policy's length."""
 
     def __init__(self) -> None:
         self.cells: list[Cell] = []
 
-    def __call__(self, cell: Cell) -> "Future[dict[str, float]]":
+    def __call__(self, cell: Cell) -> "Future[Evidence]":
         self.cells.append(cell)
-        future: Future[dict[str, float]] = Future()
+        future: Future[Evidence] = Future()
         if cell.rate_per_s < 0:
             future.set_exception(SimulationError("rate"))
         else:
-            future.set_result({"attainment": float(len(cell.policy))})
+            future.set_result(evidence(float(len(cell.policy))))
         return future
 
 
@@ -42,7 +49,7 @@ def test_a_cell_is_run_once(cell: Cell, tmp_path: Path) -> None:
     run = Submitted()
     first = cached(run, tmp_path / "cells")(cell).result()
     second = cached(run, tmp_path / "cells")(cell).result()
-    assert first == second == {"attainment": 8.0}
+    assert first == second == evidence(8.0)
     assert len(run.cells) == 1
 
 
@@ -54,13 +61,14 @@ def test_a_failed_cell_is_run_again(cell: Cell, tmp_path: Path) -> None:
     assert len(run.cells) == 2
 
 
-def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["{", "[]", '{"attainment": 1.0}'])  # the last: of an older version
+def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path, damage: str) -> None:
     run = Submitted()
     cached(run, tmp_path / "cells")(cell)
     (path,) = (tmp_path / "cells").iterdir()
-    path.write_text("{")
-    assert cached(run, tmp_path / "cells")(cell).result() == {"attainment": 8.0}
-    assert json.loads(path.read_text()) == {"attainment": 8.0}
+    path.write_text(damage)
+    assert cached(run, tmp_path / "cells")(cell).result() == evidence(8.0)
+    assert Evidence.from_json(json.loads(path.read_text())) == evidence(8.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""What single figures cannot say, at the highest load: how TTFT is distributed, who waits, what the engine did when."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..simulator.evidence import Evidence
+
+Rows = Sequence[Sequence[object]]
+JOB = ("workload", "profile", "policy")
+TTFT = (*JOB, "share", "ttft_s")
+STEPS = (*JOB, "time_s", "token_budget", "kv_usage")
+WAITING = (*JOB, "kind", "turns", "ttft_p50_s", "ttft_p90_s", "turns_in_time")
+SHARES = np.linspace(0, 1, 51)
+
+Evidences = Mapping[tuple[str, str, str], Mapping[str, Sequence[Evidence]]]
+"""(workload, profile, load) → policy → its runs."""
+
+
+def distributions(evidences: Evidences) -> dict[str, Rows]:
+    """Rows of `ttft`, `steps` and `waiting`, with the columns above; steps are those of the first run."""
+    highest: dict[tuple[str, str], str] = {}
+    for workload, profile, load in evidences:
+        highest[workload, profile] = max(load, highest.get((workload, profile), load), key=float)
+    found: dict[str, list[Sequence[object]]] = {"ttft": [], "steps": [], "waiting": []}
+    for (workload, profile), load in sorted(highest.items()):
+        for policy, runs in sorted(evidences[workload, profile, load].items()):
+            job = (workload, profile, policy)
+            found["ttft"] += [(*job, *row) for row in _ttft(runs)]
+            found["steps"] += [(*job, *row) for row in _steps(runs[0])]
+            found["waiting"] += [(*job, *row) for row in _waiting(runs)]
+    return dict(found)
+
+
+def _ttft(runs: Sequence[Evidence]) -> list[tuple[float, float]]:
+    waits = np.concatenate([np.array(run.ttft_s) for run in runs])
+    return list(zip(SHARES.tolist(), np.quantile(waits, SHARES).tolist(), strict=True))
+
+
+def _steps(run: Evidence) -> list[tuple[float, float, float]]:
+    return list(zip(run.bins_s, run.token_budget, run.kv_usage, strict=True))
+
+
+def _waiting(runs: Sequence[Evidence]) -> list[tuple[object, ...]]:
+    by_kind: dict[str, list[tuple[float, int]]] = {}
+    for run in runs:
+        for session, wait_s, in_time in zip(run.turn_sessions, run.ttft_s, run.in_time, strict=True):
+            by_kind.setdefault(run.kinds[session], []).append((wait_s, in_time))
+    rows: list[tuple[object, ...]] = []
+    for kind, turns in sorted(by_kind.items()):
+        waits, in_time = np.array(turns, np.float64).T
+        p50, p90 = np.percentile(waits, (50, 90))
+        rows.append((kind, len(turns), float(p50), float(p90), float(in_time.mean())))
+    return rows

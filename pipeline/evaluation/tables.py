@@ -1,0 +1,139 @@
+"""The results as Markdown tables, and as rows for `dvc plots`."""
+
+from collections.abc import Mapping, Sequence
+
+from .results import OURS, Capacities, Evaluated, Metrics
+
+COLUMNS = {
+    "turns in time /s": ("effective_throughput", "{:.1f}"),
+    "sessions in time /s": ("session_effective_throughput", "{:.2f}"),
+    "turns /s": ("throughput", "{:.1f}"),
+    "turns in time": ("attainment", "{:.1%}"),
+    "TTFT p50 s": ("ttft_p50_s", "{:.2f}"),
+    "TTFT p99 s": ("ttft_p99_s", "{:.2f}"),
+    "longest wait s": ("longest_wait_s", "{:.1f}"),
+    "preemptions": ("preemptions", "{:.0f}"),
+    "prefix hits": ("prefix_hit_rate", "{:.1%}"),
+}
+RIVALS = (
+    "vllm",
+    "vllm-tuned",
+    "sjf-prompt",
+    "sjf",
+    "uncached-first",
+    "p-pas",
+    "infercept",
+    "infercept-firm",
+    "mars",
+    "mars-firm",
+    "continuum",
+)
+"""In the order in which tables list them; ours follow. Without the simulator's own list, tables need no vLLM."""
+PLOTTED = ("effective_throughput", "session_effective_throughput", "throughput", "attainment", "ttft_p99_s")
+PARTS = {
+    OURS: "all of it, tuned",
+    "augserve-no-stage-one": "expected cost of the turn (stage I)",
+    "augserve-no-stage-two": "what is known by now, and the deadline (stage II)",
+    "augserve-static-budget": "steering of the token budget",
+    "augserve-no-context": "keeping of paused contexts",
+    "augserve-no-predictors": "predictions",
+    "augserve-default": "tuning: the settings as set by hand",
+    "augserve-oracle": "errors of prediction: it knows what comes",
+}
+"""What each variant of ours does without."""
+ORDER = (*RIVALS, *PARTS)
+
+
+def table(found: Evaluated) -> str:
+    """All cells, a table a workload and profile, then the ablations."""
+    parts = []
+    for workload, profile, by_load in found.tables():
+        known = ", ".join(map(_capacity_text, found.capacity90[workload][profile].items()))
+        lines = [
+            f"{workload} on {profile}. Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}.",
+            "",
+            "| load | policy | " + " | ".join(COLUMNS) + " |",
+            "|---|---|" + "---:|" * len(COLUMNS),
+        ]
+        for load in sorted(by_load, key=float):
+            for policy, cell in sorted(by_load[load].items(), key=place):
+                lines.append(f"| {load}x | {policy} | {' | '.join(_values(cell))} |")
+        if (static := found.static.get(workload, {}).get(profile)) is not None:
+            lines += ["", f"vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."]
+        lines += ablations(by_load)
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> list[str]:
+    """What each part is worth at the highest load: lines of Markdown, none where no ablation has run."""
+    cells = by_load[max(by_load, key=float)]
+    if OURS not in cells or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(cells):
+        return []
+    whole = cells[OURS]["effective_throughput"]
+    lines = ["", f"What each part is worth, at {max(by_load, key=float)}x:", ""]
+    lines += [
+        "| variant | without | turns in time /s [95 %] | to the whole | sessions in time /s |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for policy, without in PARTS.items():
+        if policy in cells:
+            cell = cells[policy]
+            part = f"{cell['effective_throughput'] / whole - 1:+.1%}" if whole > 0 else "–"
+            sessions = f"{cell['session_effective_throughput']:.2f}"
+            shown = "" if policy == OURS else part
+            lines.append(
+                f"| {policy} | {without} | {ranged(cell, 'effective_throughput', '.1f')} | {shown} | {sessions} |"
+            )
+    return lines
+
+
+def ranged(cell: Metrics, metric: str, form: str) -> str:
+    """A value with its interval, where it has one."""
+    text = format(cell[metric], form)
+    if f"{metric}_low" not in cell:
+        return text
+    return f"{text} [{format(cell[f'{metric}_low'], form)}–{format(cell[f'{metric}_high'], form)}]"
+
+
+def plot_rows(found: Evaluated) -> str:
+    """CSV, a row a cell: goodput and attainment against load, with the interval of the former."""
+    metrics = (*PLOTTED, "effective_throughput_low", "effective_throughput_high")
+    rows = [",".join(("workload", "profile", "policy", "load", *metrics))]
+    for workload, profile, by_load in found.tables():
+        for load in sorted(by_load, key=float):
+            for policy, cell in sorted(by_load[load].items()):
+                figures = [format(cell[metric], ".6g") if metric in cell else "" for metric in metrics]
+                rows.append(",".join([workload, profile, policy, load, *figures]))
+    return "\n".join(rows) + "\n"
+
+
+def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return "".join(
+        ",".join(f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in row) + "\n"
+        for row in (header, *rows)
+    )
+
+
+def place(item: tuple[str, Metrics]) -> tuple[int, str]:
+    """Sorts policies as ORDER lists them, others last."""
+    policy = item[0]
+    return (ORDER.index(policy) if policy in ORDER else len(ORDER), policy)
+
+
+def capacity_text(capacity90: Capacities, workload: str, profile: str, policy: str) -> str:
+    """Three digits, `–` where it was not searched or lies below the rates searched."""
+    rate = capacity90.get(workload, {}).get(profile, {}).get(policy)
+    return "–" if rate is None else format(rate, ".3g")
+
+
+def _values(cell: Metrics) -> list[str]:
+    return [
+        ranged(cell, metric, ".1f") if metric == "effective_throughput" else form.format(cell[metric])
+        for metric, form in COLUMNS.values()
+    ]
+
+
+def _capacity_text(item: tuple[str, float | None]) -> str:
+    policy, rate = item
+    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.3g')}"

@@ -64,14 +64,23 @@ def starts(space: Space, params: TuneParams, deployed: Path = DEPLOYED) -> list[
     """
     found = [(DEFAULTS, space.defaults)]
     try:
-        found.append(("deployed", SchedulerSettings.from_json(json.loads(deployed.read_text(encoding="utf-8")))))
+        found.append(("deployed", _completed(json.loads(deployed.read_text(encoding="utf-8")), space.defaults)))
     except FileNotFoundError:
         logger.info("tune: no bundle is deployed yet (%s): it starts from the hand-set defaults", deployed)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         logger.warning("tune: %s is not of this release (%s): it is no start", deployed, error)
     return found + [
         (f"start {index}", with_values(space.defaults, values)) for index, values in enumerate(params.starts, 1)
     ]
+
+
+def _completed(deployed: Mapping[str, Any], defaults: SchedulerSettings) -> SchedulerSettings:
+    """A bundle's settings; what a newer release has beside them is the default's."""
+    document = defaults.to_json()
+    for name, value in deployed.items():
+        part = document.get(name)
+        document[name] = part | value if isinstance(part, dict) and isinstance(value, dict) else value
+    return SchedulerSettings.from_json(document)
 
 
 def measured(study: optuna.Study, bench: Bench, defaults: SchedulerSettings) -> tuple[Capacities, Yardstick]:

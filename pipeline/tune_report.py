@@ -63,14 +63,15 @@ def trial_rows(study: optuna.Study, space: Space) -> pd.DataFrame:
     """One row a trial that ended; a pruned one has no score, and a parameter that is not in force no value."""
     rows = []
     for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED, State.FAIL)):
+        whole = trial.state == State.COMPLETE
         row: dict[str, Any] = {
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "start": trial.user_attrs.get("start", ""),
-            "score": trial.values[0] if trial.values else math.nan,
+            "score": trial.values[0] if whole else math.nan,
             "first_simulation": trial.intermediate_values.get(1, math.nan),
             "simulations": len(trial.intermediate_values),
-            "feasible": bool(trial.values) and all(value <= 0 for value in trial.constraints.values()),
+            "feasible": whole and all(value <= 0 for value in trial.constraints.values()),
             "longest_wait_s": trial.user_attrs.get("longest_wait_s", math.nan),
         }
         row |= {f"violation.{name}": value for name, value in sorted(trial.constraints.items())}

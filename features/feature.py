@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-VERSION = 2
+VERSION = 3
 """Changes with any change of a feature's name, order or meaning; a bundle made with another version is refused."""
 
 

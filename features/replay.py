@@ -107,6 +107,7 @@ def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
             yield replayed
         elif past.pause is not None:
             returned = [call.returned() for call in past.pause.calls]
+            shared.paused(session, past.pause.pause_s)
             shared.calls_returned(returned, past.pause.pause_s)
             session.calls_returned(returned, past.pause.pause_s)
 

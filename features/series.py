@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 
 NAN = math.nan
 RECENT = 0.1
+HIGH = 0.9
+HIGH_STEP = 0.2
+FEW = 10  # values whose 0.9 quantile is their greatest
 MAX_NAMES = 4096
 """Names come from callers; beyond so many, the one not seen for longest is forgotten."""
 
@@ -36,23 +39,32 @@ class Running:
 
 @dataclass(slots=True)
 class RecentLog:
-    """Recent mean of a positive series' logarithm, and its mean absolute deviation from that mean; NaN while empty."""
+    """Recent mean of a positive series' logarithm, its mean absolute deviation from that mean, and its upper end: the
+    running 0.9 quantile; NaN while empty.
+
+    The quantile is the greatest value while there are few, then a stochastic approximation (Robbins and Monro, 1951)
+    whose steps are in proportion to the spread: up by 0.9 of one where a value exceeds it, else down by 0.1."""
 
     count: int = 0
     mean: float = NAN
     spread: float = NAN  # NaN until there are two values
+    high: float = NAN
     recent: float = RECENT  # weight of a new value, once 1 / recent values have been seen; before, all weigh alike
 
     def add(self, value: float, floor: float = 1e-6) -> None:
         log = math.log(max(value, floor))
         self.count += 1
         if self.count == 1:
-            self.mean = log
+            self.mean = self.high = log
             return
         weight = max(1 / self.count, self.recent)
         distance = log - self.mean
         self.spread = abs(distance) if self.count == 2 else self.spread + weight * (abs(distance) - self.spread)
         self.mean += weight * distance
+        if log > self.high:
+            self.high = log if self.count <= FEW else self.high + HIGH_STEP * HIGH * self.spread
+        elif self.count > FEW:
+            self.high -= HIGH_STEP * (1 - HIGH) * self.spread
 
 
 UNSEEN = RecentLog()

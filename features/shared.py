@@ -22,11 +22,15 @@ class SharedHistory:
         self.after_call_output: RecentTable[tuple[str, str]] = RecentTable()
         self.after_pair_output: RecentTable[tuple[str | None, str]] = RecentTable()  # by the last two tools
         self.all_output = RecentLog()
+        self.pause_s: RecentTable[str | None] = RecentTable()  # of turns that read a result of the tool
+        self.all_pause_s = RecentLog()
+        self.all_turns = RecentLog(recent=0.02)  # how far in their sessions turns are: a long view
 
     def turn_finished(self, session: SessionHistory, output_tokens: int) -> None:
         """Note the output of a turn of `session`, whose history stands as at the turn's arrival, or after its end."""
         value = float(output_tokens)
         self.all_output.add(value)
+        self.all_turns.add(max(float(session.output_tokens.count), 1.0))
         self.after_tool_output.add(session.last_tool, value)
         if session.last_tool is not None:
             self.after_pair_output.add((session.tool_before_last, session.last_tool), value)
@@ -34,6 +38,11 @@ class SharedHistory:
             self.after_call_output.add((session.last_tool, session.last_head), value)
         if session.tenant is not None:
             self.tenant_output.add(session.tenant, value)
+
+    def paused(self, session: SessionHistory, pause_s: float) -> None:
+        """Note a pause of `session`, whose history stands as before its end: which tool's result led to it."""
+        self.all_pause_s.add(pause_s)
+        self.pause_s.add(session.last_tool, pause_s)
 
     def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
         """Note the calls of a pause."""
@@ -61,15 +70,20 @@ def tool_family(tool: str) -> str | None:
     return None
 
 
-def fall_back(*levels: RecentLog) -> tuple[float, float]:
-    """Mean and spread of log values by the most special level that knows, each drawn to the one above it the more,
-    the fewer values it has seen (shrinkage with a prior of PRIOR values). `levels` from general to special."""
-    mean = spread = float("nan")
+def fall_back(*levels: RecentLog) -> tuple[float, float, float]:
+    """Mean, spread and upper end of log values by the most special level that knows, each drawn to the one above it
+    the more, the fewer values it has seen (shrinkage with a prior of PRIOR values). `levels` from general to special.
+    """
+    mean = spread = high = float("nan")
     for level in levels:
         count = level.count
         if not count:
             continue
-        mean = level.mean if mean != mean else (count * level.mean + PRIOR * mean) / (count + PRIOR)
+        if mean != mean:
+            mean, high = level.mean, level.high
+        else:
+            mean = (count * level.mean + PRIOR * mean) / (count + PRIOR)
+            high = (count * level.high + PRIOR * high) / (count + PRIOR)
         if count > 1:
             spread = level.spread if spread != spread else (count * level.spread + PRIOR * spread) / (count + PRIOR)
-    return mean, spread
+    return mean, spread, high

@@ -63,6 +63,10 @@ _SCALARS = (
     Feature("all_log_s", "log s", "recent duration of all tools"),
     Feature("hierarchy_log_s", "log s", "all tools → family → tool → tool and head: the most special that is known"),
     Feature("hierarchy_spread", "log s", "mean deviation, from the same hierarchy"),
+    Feature("hierarchy_high", "log s", "running 0.9 quantile, from the same hierarchy"),
+    Feature("tool_high", "log s", "running 0.9 quantile of this tool's duration, over all sessions"),
+    Feature("after_tool_pause", "log s", "recent pause after turns that read a result of the session's last tool"),
+    Feature("after_tool_pause_high", "log s", "running 0.9 quantile of these pauses"),
 )
 TOOL_CALL_FEATURES = (
     *_SCALARS,
@@ -90,6 +94,7 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
             same_call = session.call_s.get((tool, head), _NEVER)
             by_call = shared.call_s.of((tool, head))
     pauses = session.pause_s
+    pause_mean, _, pause_high = fall_back(shared.all_pause_s, shared.pause_s.of(session.last_tool))
     row = [
         facts.expected,
         facts.turn,
@@ -117,6 +122,9 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
         by_family.mean,
         shared.all_s.mean,
         *fall_back(shared.all_s, by_family, by_tool, by_call),
+        by_tool.high,
+        pause_mean,
+        pause_high,
     ]
     row += _BUCKETS
     if tool is not None:

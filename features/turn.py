@@ -79,6 +79,12 @@ _SCALARS = (
     Feature("after_tool_spread", "log tokens", "mean deviation of these from their mean"),
     Feature("session_output_log", "log tokens", "recent output of the session's turns"),
     Feature("after_pair_output_log", "log tokens", "recent output of turns that the same two tools led to"),
+    Feature("after_tool_output_high", "log tokens", "running 0.9 quantile of outputs that read the same tool's result"),
+    Feature(
+        "recent_turn_log",
+        "log turns",
+        "how far in their sessions the turns of all sessions were lately: of long sessions, many turns are late ones",
+    ),
 )
 TURN_FEATURES = (
     *_SCALARS,
@@ -99,11 +105,11 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
     prompt_tokens, context_tokens = facts.prompt_tokens, session.context_tokens
     after = shared.after_tool_output.of(tool)
     if tool is not None and session.last_head is not None:
-        after_mean, after_spread = fall_back(
+        after_mean, after_spread, after_high = fall_back(
             shared.all_output, after, shared.after_call_output.of((tool, session.last_head))
         )
     else:
-        after_mean, after_spread = fall_back(shared.all_output, after)
+        after_mean, after_spread, after_high = fall_back(shared.all_output, after)
     recent = shared.all_output if session.tenant is None else shared.tenant_output.of(session.tenant)
     row = [
         prompt_tokens,
@@ -137,6 +143,8 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
         after_spread,
         session.recent_output.mean,
         NAN if tool is None else shared.after_pair_output.of((session.tool_before_last, tool)).mean,
+        after_high,
+        shared.all_turns.mean,
     ]
     row += _NO_TOOL if tool is None else _one(tool)
     count = outputs.count

@@ -31,6 +31,7 @@ class RecordedTurn:
     split_group: str  # sessions of one group are never in different parts of a split
     cut_off: bool  # the output ended at a limit, not by itself
     ends_in_tool: bool | None  # None: the set does not tell of tool calls
+    model: str | None = None  # that served it; None: not told
 
 
 def read_traces(folders: Sequence[Path]) -> list[RecordedTurn]:
@@ -69,6 +70,20 @@ def read_traces(folders: Sequence[Path]) -> list[RecordedTurn]:
 def multi_turn(turns: Sequence[RecordedTurn]) -> bool:
     """Whether a source tells of sessions at all: where each has one turn, their lengths say nothing."""
     return max(Counter(turn.past.session_id for turn in turns).values(), default=0) > 1
+
+
+def by_model(turns: Sequence[RecordedTurn]) -> list[list[RecordedTurn]]:
+    """The turns of each model's sessions. A session belongs to the model of its first turn: an engine serves one model,
+    and what it remembers over all sessions is of that model alone."""
+    first: dict[str, RecordedTurn] = {}
+    for turn in turns:
+        session = turn.past.session_id
+        if session not in first or turn.past.facts.turn < first[session].past.facts.turn:
+            first[session] = turn
+    found: dict[str, list[RecordedTurn]] = defaultdict(list)
+    for turn in turns:
+        found[first[turn.past.session_id].model or ""].append(turn)
+    return [found[name] for name in sorted(found)]
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
@@ -119,6 +134,7 @@ def _recorded(row: Row, calls: Sequence[Row], following: Row | None, ends_in_too
         split_group=row.get("split_group") or row["session_id"],
         cut_off=row["finish_reason"] == "length" or (row["finish_reason"] is None and row["output_tokens"] >= limit),
         ends_in_tool=ends_in_tool,
+        model=row.get("model"),
     )
 
 

@@ -1,5 +1,6 @@
 """Stage `prepare`: traces joined into one training table a target, through features/, split by session."""
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from ..models.training_set import (
 from .mix_turns import mix_turns
 from .outcomes import Remaining, remaining_work
 from .params import BaseParams, load_params, require
-from .past import RecordedTurn, multi_turn, read_traces
+from .past import RecordedTurn, by_model, multi_turn, read_traces
 from .sources import DataParams, present_sources
 from .stage import run_stage
 
@@ -108,15 +109,17 @@ def main() -> None:
 
 
 def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
-    """Rows of one source, replayed by itself. A turn's vector is the recorder's where it has this release's features.
+    """Rows of one source, replayed model by model, as engines serve them.
 
-    A source that never has a second turn in a session does not tell of sessions: of their remaining work it gives no
-    row. What is still to come of an open session, and an output cut at its limit, are marked as censored.
+    A turn's vector is the recorder's where it has this release's features. A source that never has a second turn in a
+    session does not tell of sessions: of their remaining work it gives no row. What is still to come of an open
+    session, and an output cut at its limit, are marked as censored.
     """
     of_turn = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
     remaining: Mapping[tuple[str, int], Remaining] = remaining_work(turns) if multi_turn(turns) else {}
-    progress = tqdm(replay(turn.past for turn in turns), total=len(turns), desc=f"prepare {source}", unit="turn")
-    for replayed in progress:
+    engines = (replay(turn.past for turn in served) for served in by_model(turns))
+    replays = itertools.chain.from_iterable(engines)
+    for replayed in tqdm(replays, total=len(turns), desc=f"prepare {source}", unit="turn"):
         key = replayed.past.session_id, replayed.past.facts.turn
         turn = of_turn[key]
         if turn.features is not None:

@@ -78,6 +78,7 @@ class SessionTable:
         if session.finish_s is not None:
             duration_s = max(now_s - session.finish_s, 0.0)
             pause = Pause(session.turns - 1, session.finish_s, duration_s, session.history.context_tokens)
+            self.shared.paused(session.history, duration_s)
             self.shared.calls_returned(calls, duration_s)
             session.history.calls_returned(calls, duration_s)
             session.finish_s = None

@@ -59,6 +59,7 @@ def main() -> None:
 
 def _remember(session: SessionHistory, shared: SharedHistory, tool: str) -> None:
     calls = [ReturnedCall(tool, None, 120, "5f8a7f73")]
+    shared.paused(session, 1.5)
     shared.calls_returned(calls, 1.5)
     session.calls_returned(calls, 1.5)
 

@@ -111,6 +111,7 @@ def test_replay_says_what_a_live_table_would() -> None:
     expected = tool_call_features(ToolCallFacts("sql", 0, 1, 20, "select", calls=1), session, shared)
     np.testing.assert_array_equal(one.call_features, [expected])
     returned = [ReturnedCall("sql", None, 20, "select")]
+    shared.paused(session, 1.5)
     shared.calls_returned(returned, 1.5)
     session.calls_returned(returned, 1.5)
     np.testing.assert_array_equal(two.turn_features, turn_features(second, session, shared))

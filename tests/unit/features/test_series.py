@@ -1,4 +1,5 @@
 import math
+import random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,21 @@ def test_a_recent_log_stays_between_least_and_greatest(values: list[float]) -> N
     logs = [math.log(max(value, 1e-6)) for value in values]
     assert min(logs) - 1e-9 <= series.mean <= max(logs) + 1e-9
     assert math.isnan(series.spread) == (len(values) == 1)
+    assert math.isfinite(series.high)
+
+
+def test_the_upper_end_is_the_greatest_of_few_and_about_nine_tenths_of_many_lie_below() -> None:
+    few, many, draw = RecentLog(), RecentLog(), random.Random(3)
+    for value in (2.0, 9.0, 4.0):
+        few.add(value)
+    assert math.isclose(few.high, math.log(9))
+    values = [draw.lognormvariate(1, 2) for _ in range(6000)]
+    below = 0
+    for number, value in enumerate(values):
+        if number > 1000:
+            below += math.log(value) <= many.high
+        many.add(value)
+    assert 0.87 < below / 4999 < 0.93
 
 
 def test_a_change_shows_after_many_values() -> None:

@@ -63,8 +63,9 @@ def test_an_output_teaches_its_tenant_and_what_it_followed() -> None:
 
 
 def test_falling_back_gives_the_general_where_nothing_special_is_known() -> None:
-    mean, spread = fall_back(log_of(1.0, math.e), UNSEEN, UNSEEN)
+    mean, spread, high = fall_back(log_of(1.0, math.e), UNSEEN, UNSEEN)
     assert math.isclose(mean, 0.5)
+    assert math.isclose(high, 1.0)
     assert math.isfinite(spread)
     assert all(math.isnan(value) for value in fall_back(UNSEEN, UNSEEN))
 
@@ -72,3 +73,25 @@ def test_falling_back_gives_the_general_where_nothing_special_is_known() -> None
 def test_the_more_a_special_level_has_seen_the_less_the_general_counts() -> None:
     general, few, many = log_of(*[1.0] * 50), log_of(math.e**4), log_of(*[math.e**4] * 60)
     assert 0 < fall_back(general, few)[0] < 2 < 3.5 < fall_back(general, many)[0] < 4
+
+
+def test_a_pause_teaches_the_tool_whose_result_led_to_it() -> None:
+    shared, session = SharedHistory(), SessionHistory()
+    shared.paused(session, 2.0)
+    session.calls_returned([ReturnedCall("bash")], 2.0)
+    shared.paused(session, 8.0)
+    assert math.isclose(shared.pause_s.of(None).mean, math.log(2))
+    assert math.isclose(shared.pause_s.of("bash").mean, math.log(8))
+    assert shared.all_pause_s.count == 2
+
+
+def test_late_turns_tell_of_long_sessions() -> None:
+    long, short = SharedHistory(), SharedHistory()
+    session = SessionHistory()
+    for _ in range(30):
+        session.turn_finished(10, 5)
+        long.turn_finished(session, 5)
+        once = SessionHistory()
+        once.turn_finished(10, 5)
+        short.turn_finished(once, 5)
+    assert short.all_turns.mean == 0 < 2 < long.all_turns.mean

@@ -251,3 +251,22 @@ def test_a_parameter_out_of_range_is_named(
     change_params(prepare={key: value})
     with pytest.raises(ParamsError, match=f"prepare.{key} is {value}"):
         prepare.main()
+
+
+def test_what_is_remembered_over_sessions_is_of_one_model_alone(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    odd = [row | {"model": f"model-{int(row['session_id'].removeprefix('session-')) % 2}"} for row in turns]
+    longer = [row | {"output_tokens": 5000} if row["model"] == "model-0" else row for row in odd]
+    change_params(prepare={"mix_sessions": 0})
+    at = NAMES.index("recent_output_log")
+
+    def of_model_one(rows: Rows) -> np.ndarray[Any, Any]:
+        save_traces(root / "data/traces/gathered", rows, calls)
+        prepare.main()
+        data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+        other = np.array([int(session.removeprefix("session-")) % 2 == 1 for session in data.sessions.tolist()])
+        return data.rows[other][:, at]
+
+    np.testing.assert_array_equal(of_model_one(odd), of_model_one(longer))

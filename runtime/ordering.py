@@ -6,13 +6,17 @@ import numpy as np
 
 from ..models.residual import residual_quantiles
 from ..models.settings import SchedulerSettings
+from .admission import Demand, PassingOver, block_demand
 from .guard import Guard
 from .prediction import FALLBACK
 from .queue import WaitingQueue
+from .tenants import TenantService, slot_of
 from .turns import Forecast, LiveTurn
-from .value import Column, Load, decode_step_s, keys
+from .value import CLASS_S, Column, Load, decode_step_s, keys
 from .vllm_compat import KvCache, Request
 
+RESERVED = -3 * CLASS_S
+"""Key of the turn that has a reservation: before all others."""
 PROBES = 16
 """Requests whose cached tokens are looked up in a step: so many of the foremost, and as many in rotation."""
 
@@ -29,7 +33,10 @@ class Ordering:
         clock: Callable[[], float],
         by_priority: bool,
         shadow: bool,
+        room: Callable[[], int] | None = None,
     ) -> None:
+        """`room`: free blocks of the KV cache for those that wait; None where it cannot be told: nobody is passed over
+        then."""
         self._settings = settings
         self._kv_cache = kv_cache
         self._turns = turns
@@ -37,9 +44,13 @@ class Ordering:
         self._clock = clock
         self._shadow = shadow
         self._next_probe = 0
+        self._room = room
+        admission = settings.admission
+        self._passing = PassingOver(admission.pass_over_s, settings.max_wait_s) if admission.pass_over_s else None
+        self.tenants = TenantService(settings.step_time, clock)
         self.queue = WaitingQueue(len(Column), self._describe, by_priority)
 
-    def rank(self, now_s: float, running: int) -> bool:
+    def rank(self, now_s: float, running: int, token_budget: int) -> bool:
         """Rank all that wait; gives whether another one goes first than in vLLM's own order."""
         if not self.queue:
             return False
@@ -50,12 +61,31 @@ class Ordering:
             token_s=decode_step_s(self._settings.step_time, running, used),
             running_tokens=used,
             capacity_tokens=self._kv_cache.capacity_tokens,
+            token_budget=token_budget,
+            tenants_s=self.tenants.accounts(now_s),
         )
         values = keys(self.queue.columns, load, self._settings)
+        if self._passing is not None and (reserved := self._passing.reserved(self.queue, now_s)) is not None:
+            values[self.queue.slot(reserved)] = RESERVED
         reorders = self.queue.reorders(values)
         if not self._shadow:
             self.queue.rank(values)
+            self._guard.call("admission", lambda: self._let_pass(now_s, token_budget), None)
         return reorders
+
+    def _let_pass(self, now_s: float, token_budget: int) -> None:
+        """Turns that the free KV cache cannot hold step behind smaller ones."""
+        if self._passing is None or self._room is None:
+            return
+        columns = self.queue.columns
+        if columns[Column.TOKENS].max() <= self._kv_cache.free_tokens / 2:
+            return  # plenty for any: not worth counting
+        free_blocks = self._room()
+        self._passing.arrange(self.queue, self._demand, free_blocks, token_budget, now_s)
+
+    def _demand(self, request: Request, free_blocks: int) -> Demand:
+        cached = int(self.queue.columns[Column.CACHED_TOKENS, self.queue.slot(request)])
+        return block_demand(self._kv_cache, request, cached, free_blocks)
 
     def admissible(self, count: int, token_budget: int) -> list[Request]:
         """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget."""
@@ -92,6 +122,9 @@ class Ordering:
             remaining_output(forecast, request.num_output_tokens, request.max_tokens),
             max(forecast.remaining_turns - 1.0, 0.0),
             forecast.pause_s,
+            0 if live is None else request.num_prompt_tokens - live.new_tokens,
+            0 if live is None else live.past_output_tokens,
+            slot_of(None if live is None else live.hints.tenant),
         )
 
     def _probe(self) -> None:

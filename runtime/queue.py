@@ -1,6 +1,6 @@
 """The waiting queue: vLLM's RequestQueue over dense columns, in vLLM's own order until it is ranked."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ Floats = NDArray[np.float64]
 
 HEAD = 128
 """As many are put in order at once: more than most steps admit."""
+DEFERRED = 1e12
+"""Added to a key: further than any key reaches."""
 
 
 class WaitingQueue(RequestQueue):
@@ -58,6 +60,19 @@ class WaitingQueue(RequestQueue):
     def head(self, count: int) -> list[Request]:
         """Up to `count` of the requests that are in order already, first to go first."""
         return [request for _, request in self._head[-count:][::-1] if request in self._slots]
+
+    def foremost(self, count: int) -> list[Request]:
+        """Up to `count` (HEAD at most, and of one priority) of the first to go, put in order if need be."""
+        if self._requests:
+            self.peek_request()
+        return self.head(count)
+
+    def defer(self, requests: Collection[Request]) -> None:
+        """Let all others of their priority go before them, until the next `rank`; they keep their order."""
+        slots = [self._slots[request] for request in requests]
+        self._order[_KEY, slots] += DEFERRED
+        gone = set(requests)
+        self._head = [entry for entry in self._head if entry[1] not in gone]
 
     def rank(self, keys: Floats) -> None:
         """Order by `keys`, shape (len,), lowest first. Raises ValueError, and changes nothing, for a NaN."""

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
-from ..features.turn import TURN_FEATURES
 from ..models.drift import DriftReference
 from ..models.predictor import Predictor
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
 from .budget import TokenBudget
 from .deployment import Deployment, parse_deployment
-from .drift import DriftMonitor
+from .drift import monitors
 from .forecasting import Forecasting
 from .guard import Guard
 from .keeping import ContextKeeper
@@ -89,10 +88,10 @@ class AugServeScheduler(AsyncScheduler):
 
     def make_forecaster(self, artifacts: Artifacts) -> Forecaster:
         """What predicts the turns that arrive."""
-        drift = None
-        if artifacts.drift is not None:
-            drift = DriftMonitor(TURN_FEATURES, artifacts.drift.histograms["turns"], self._metrics.drift)
-        return PredictorForecaster(artifacts.predictor, drift)
+        if artifacts.drift is None:
+            return PredictorForecaster(artifacts.predictor)
+        self._metrics.trained_coverage(artifacts.drift.coverage_80)
+        return PredictorForecaster(artifacts.predictor, *monitors(artifacts.drift, self._metrics.drift))
 
     def make_clock(self) -> Callable[[], float]:
         """AugServe's only notion of time, on the clock of `Request.arrival_time`."""
@@ -109,7 +108,10 @@ class AugServeScheduler(AsyncScheduler):
             self._clock,
             by_priority=self.policy == vllm_compat.SchedulingPolicy.PRIORITY,
             shadow=not self._active,
+            room=self._room if vllm_compat.reserves_whole_prompts(self) and self._kv_cache.tells_held else None,
         )
+        if settings.weights.tenant:
+            self._lifecycle.listeners.append(self._ordering.tenants)
         queue = self.waiting = self._ordering.queue
         self._forecasting = Forecasting(
             forecaster, self._metrics, self._clock, lambda live: queue.refresh(live.request)
@@ -131,10 +133,10 @@ class AugServeScheduler(AsyncScheduler):
         began = time.perf_counter()
         if (forecasting := self._forecasting) is not None and (turns := self._lifecycle.take_new()):
             self._guard.call("prediction", lambda: forecasting.predict(turns), None)
-        if self._ordering is not None and not self._guard.call("order", lambda: self._rank(start_s), False):
-            self._ordering.queue.unrank()
         if self._budget is not None and not self._guard.call("budget", lambda: self._steer(start_s), False):
             vllm_compat.set_token_budget(self, self._configured_budget, self._configured_budget)
+        if self._ordering is not None and not self._guard.call("order", lambda: self._rank(start_s), False):
+            self._ordering.queue.unrank()
         if self._keeper is not None:
             self._keeper.before_step()
         output = super().schedule(throttle_prefills)
@@ -159,6 +161,7 @@ class AugServeScheduler(AsyncScheduler):
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
         if self._keeper is not None:  # vLLM resets only what nobody references
             self._keeper.release_all()
+        self._guard.call("correction", self._lifecycle.forget_corrections, None)  # the model's weights may be others
         return bool(super().reset_prefix_cache(reset_running_requests, reset_connector))
 
     def set_pause_state(self, pause_state: PauseState) -> None:
@@ -180,9 +183,16 @@ class AugServeScheduler(AsyncScheduler):
         super()._free_blocks(request)
 
     def _rank(self, now_s: float) -> bool:
-        if self._ordering is not None and self._ordering.rank(now_s, len(self.running)):
+        budget = vllm_compat.token_budget(self)
+        if self._ordering is not None and self._ordering.rank(now_s, len(self.running), budget):
             self._metrics.reorders.inc()
         return True
+
+    def _room(self) -> int:
+        """Blocks that those who wait may take in the next step: pins would give way for them."""
+        kv_cache = self._kv_cache
+        kept = 0 if self._keeper is None else self._keeper.pins.blocks
+        return kv_cache.free_blocks + kept - vllm_compat.running_demand(self) - kv_cache.watermark_blocks
 
     def _steer(self, now_s: float) -> bool:
         if self._budget is not None:

@@ -26,6 +26,9 @@ class Column(IntEnum):
     OUTPUT_TOKENS = auto()  # expected, still to come
     FUTURE_TURNS = auto()  # of the session, expected after this one
     PAUSE_S = auto()  # expected length of the tool call after the turn
+    PAST_TOKENS = auto()  # context of the session before the turn
+    PAST_OUTPUT_TOKENS = auto()  # of these, generated
+    TENANT = auto()  # slot of the tenant's account, see tenants.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,15 @@ class Load:
     token_s: float  # time of one decode step
     running_tokens: float  # context of the running requests
     capacity_tokens: float  # KV cache
+    token_budget: int = 0  # of the step
+    tenants_s: Floats | None = None  # engine time that tenants have had of late, by slot; None: not told
 
 
 CLASS_S = 1e9
 """Distance between the classes' keys: further than any value reaches."""
 LIMIT_S = 4e8
+MAX_OVERDUE = 32
+"""So many go first in a step at most."""
 
 
 def decode_step_s(step: StepTime, running: int, context_tokens: float) -> float:
@@ -85,15 +92,19 @@ def slack_s(columns: Floats, load: Load, uncached_s: Floats) -> Floats:
     return np.where(np.isinf(due_s), 0.0, due_s - load.now_s - uncached_s)
 
 
+def attained_s(columns: Floats, load: Load, step: StepTime) -> Floats:
+    """Prefill and decode time of the session's turns before this one, shape (n,): its attained service."""
+    output = columns[Column.PAST_OUTPUT_TOKENS]
+    had: Floats = step.per_prefill_token_s * (columns[Column.PAST_TOKENS] - output) + load.token_s * output
+    return had
+
+
 def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     """Sort keys of shape (n,), lowest first: classes first, the weighed terms inside them.
 
-    The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: of those who have
-    waited longer than max_wait_s the one that waits longest; then who can still have its first token in time (or has
-    it); then who cannot. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
-
-    One a step, not all: under a lasting overload the overdue grow without bound, and all of them first would make
-    everybody late (simulated at twice the capacity: 11 turns/s in time instead of 46, with max_wait_s 20).
+    The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
+    longer than max_wait_s, see `_overdue`; then who can still have its first token in time (or has it); then who
+    cannot. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
@@ -109,9 +120,34 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
         value -= weights.waiting * waited_s
     if weights.slack:
         value += weights.slack * slack_s(columns, load, uncached_s)
+    if weights.attained:
+        value += weights.attained * attained_s(columns, load, step)
+    if weights.tenant and load.tenants_s is not None:
+        value += weights.tenant * load.tenants_s[columns[Column.TENANT].astype(np.intp)]
     np.minimum(value, LIMIT_S, out=value)
     np.maximum(value, -LIMIT_S, out=value)
     value[load.now_s + uncached_s > columns[Column.DEADLINE_S]] += CLASS_S
-    if waited_s.size and waited_s[longest := int(waited_s.argmax())] > settings.max_wait_s:
-        value[longest] = -CLASS_S - min(float(waited_s[longest]), LIMIT_S)
+    first = _overdue(columns, waited_s, load, settings)
+    value[first] = -CLASS_S - np.minimum(waited_s[first], LIMIT_S)
     return value
+
+
+def _overdue(columns: Floats, waited_s: Floats, load: Load, settings: SchedulerSettings) -> NDArray[np.intp]:
+    """Indices of those beyond max_wait_s who go first in this step: the longest wait, and the next ones as far as their
+    uncached tokens are within `admission.overdue_share` of its budget.
+
+    Not all: under a lasting overload the overdue grow without bound, and all of them first would make everybody late
+    (simulated at twice the capacity: 11 turns/s in time instead of 46, with max_wait_s 20).
+    """
+    if not waited_s.size or waited_s.max() <= settings.max_wait_s:
+        return np.zeros(0, np.intp)
+    if not settings.admission.overdue_share:
+        return np.array([waited_s.argmax()])
+    overdue = np.flatnonzero(waited_s > settings.max_wait_s)
+    if overdue.size > MAX_OVERDUE:
+        overdue = overdue[np.argpartition(-waited_s[overdue], MAX_OVERDUE)[:MAX_OVERDUE]]
+    overdue = overdue[np.argsort(-waited_s[overdue], kind="stable")]
+    uncached = columns[Column.TOKENS, overdue] - columns[Column.CACHED_TOKENS, overdue]
+    within = np.cumsum(uncached) <= settings.admission.overdue_share * load.token_budget
+    within[0] = True
+    return overdue[within]

@@ -125,6 +125,26 @@ def test_between_rankings_newcomers_go_last_and_the_prepended_first() -> None:
     assert list(queue) == [requests[1], requests[0], requests[2], new]
 
 
+def test_deferred_requests_go_after_the_others_until_the_next_ranking() -> None:
+    queue, requests = fill(2 * HEAD)
+    queue.rank(np.arange(2.0 * HEAD))
+    assert queue.foremost(3) == requests[:3]
+    queue.defer([requests[0], requests[2]])
+    new = request(9999)
+    queue.add_request(new)
+    assert queue.foremost(2) == [requests[1], requests[3]]
+    kept = [each for each in requests if each not in (requests[0], requests[2])]
+    assert list(queue) == [*kept, requests[0], requests[2], new]
+    queue.rank(np.arange(2.0 * HEAD + 1))
+    queue.defer([requests[0]])
+    assert [queue.pop_request() for _ in range(len(queue))] == [*requests[1:], new, requests[0]]
+
+
+def test_of_an_empty_queue_nobody_is_foremost() -> None:
+    queue, _ = fill(0)
+    assert queue.foremost(4) == []
+
+
 def test_the_callers_priority_orders_classes_and_keys_order_inside() -> None:
     queue = WaitingQueue(2, describe, by_priority=True)
     requests = [request(number, float(number), priority=number % 2) for number in range(4 * HEAD)]

@@ -1,12 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from augserve.models.settings import SchedulerSettings, Slo, StepTime, ValueWeights
+from augserve.models.settings import Admission, SchedulerSettings, Slo, StepTime, ValueWeights
 from augserve.runtime.value import (
     CLASS_S,
+    MAX_OVERDUE,
     Column,
     Load,
     decode_step_s,
@@ -32,6 +35,9 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
         "output_tokens": 10.0,
         "future_turns": 0.0,
         "pause_s": 2.0,
+        "past_tokens": 0.0,
+        "past_output_tokens": 0.0,
+        "tenant": 0.0,
     }
     return np.array([[{**plain, **row}[column.name.lower()] for row in rows] for column in Column])
 
@@ -78,13 +84,17 @@ def test_slack_is_the_time_left_to_start_the_prefill() -> None:
         ({"remaining": 2.0}, 2 * 4 * 0.21),
         ({"waiting": 2.0}, -2 * 0.3),
         ({"slack": 2.0}, 2 * (0.7 - 0.11)),
+        ({"attained": 2.0}, 2 * (500 * 1e-4 + 300 * 0.02)),
+        ({"tenant": 2.0}, 2 * 0.7),
         ({"stage_one": 2.0}, 2 * (0.11 * 500 + 0.2 * 1005.5 + 0.111 * 1510) / 10_000),
     ],
 )
 def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float) -> None:
-    columns = turns({"future_turns": 4, "waiting_since_s": 99.7, "deadline_s": 100.7})
+    facts = {"past_tokens": 800, "past_output_tokens": 300, "tenant": 2}
+    columns = turns({"future_turns": 4, "waiting_since_s": 99.7, "deadline_s": 100.7, **facts})
+    load = dataclasses.replace(LOAD, tenants_s=np.array([0.1, 0.3, 0.7]))
     zero = {"stage_one": 0.0, "uncached": 0.0, "output": 0.0, "remaining": 0.0, "waiting": 0.0, "slack": 0.0}
-    assert keys(columns, LOAD, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
+    assert keys(columns, load, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
 
 
 def test_the_longest_overdue_goes_first_then_those_in_time_then_the_late_ones() -> None:
@@ -98,6 +108,25 @@ def test_the_longest_overdue_goes_first_then_those_in_time_then_the_late_ones() 
     ranked = np.argsort(keys(columns, LOAD, settings(ValueWeights()))).tolist()
     assert ranked[:3] == [3, 4, 1]
     assert set(ranked[3:]) == {0, 2}
+
+
+def test_several_overdue_go_first_as_far_as_their_share_of_the_step_reaches() -> None:
+    columns = turns(*({"waiting_since_s": at, "cached_tokens": 500} for at in (30.0, 20.0, 99.0, 10.0, 25.0)))
+    overdue = dataclasses.replace(settings(ValueWeights()), admission=Admission(overdue_share=0.25))
+
+    def first(token_budget: int) -> list[int]:
+        ranked = keys(columns, dataclasses.replace(LOAD, token_budget=token_budget), overdue)
+        return [index for index in np.argsort(ranked).tolist() if ranked[index] <= -CLASS_S]
+
+    assert first(8000) == [3, 1, 4, 0]
+    assert first(4000) == [3, 1]
+    assert first(100) == [3]
+
+
+def test_the_overdue_of_one_step_are_bounded_in_number() -> None:
+    columns = turns(*({"waiting_since_s": float(number), "cached_tokens": 1000.0} for number in range(39)))
+    ranked = keys(columns, dataclasses.replace(LOAD, token_budget=10**6), settings(ValueWeights()))
+    assert np.flatnonzero(ranked <= -CLASS_S).tolist() == list(range(MAX_OVERDUE))
 
 
 row = st.fixed_dictionaries(

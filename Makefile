@@ -22,9 +22,9 @@ env: .venv/.complete  ## make .venv from requirements.lock, after checking Pytho
 	$(PYTHON) pipeline/environment.py
 	touch $@
 
-repro: env  ## the whole DVC pipeline on real input, then the table of scheduling policies; does only what is not done
+repro: env  ## the whole DVC pipeline on real input, then the headline table; does only what is not done
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
-	@echo; cat reports/evaluate/table.md
+	@echo; cat reports/headline.md
 
 test: env  ## all tests: unit, integration on vLLM's own scheduler, end to end on a real server
 	$(BIN)/pytest
@@ -46,9 +46,11 @@ bench: env  ## measure prediction, scheduling, simulating, linking, recording, i
 
 compare: env  ## every rival on two workloads and two engines, into reports/compare/: hours; goes on where it was cut off
 	$(RUN).compare
+	$(RUN).report
 
 fidelity: env  ## the simulator against the real server on this CPU, into reports/fidelity/: 15 minutes (after `make repro`; idle machine)
 	$(RUN).fidelity
+	$(RUN).report
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu

@@ -53,7 +53,7 @@ def _panels(path: Path, jobs: Sequence[tuple[str, str]], *draws: Draw) -> None:
     with mpl.rc_context(style):
         columns = min(len(jobs), 2)
         lines = -(-len(jobs) // columns) * len(draws)
-        figure = Figure(figsize=(6.4 * columns, 3.4 * lines), layout="constrained")
+        figure = Figure(figsize=(4.8 * columns, 3.0 * lines + 0.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(lines, columns, squeeze=False)
         for number, job in enumerate(jobs):
@@ -64,7 +64,8 @@ def _panels(path: Path, jobs: Sequence[tuple[str, str]], *draws: Draw) -> None:
         for axis in axes.flat:
             if not axis.has_data():
                 axis.set_visible(False)
-        axes[0][0].legend(frameon=False, fontsize=7, loc="best")
+        lines_of, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(lines_of, labels, frameon=False, fontsize=8, ncols=3 * columns, loc="outside lower center")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     with atomic_file(path) as temporary:

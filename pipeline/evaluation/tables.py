@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from .grid import Grid
 from .results import OURS, Capacities, Evaluated, Metrics
 
 COLUMNS = {
@@ -31,7 +32,7 @@ RIVALS = (
 """In the order in which tables list them; ours follow. Without the simulator's own list, tables need no vLLM."""
 PLOTTED = ("effective_throughput", "session_effective_throughput", "throughput", "attainment", "ttft_p99_s")
 PARTS = {
-    OURS: "all of it, tuned",
+    OURS: "nothing: all of it, tuned",
     "augserve-no-stage-one": "expected cost of the turn (stage I)",
     "augserve-no-stage-two": "what is known by now, and the deadline (stage II)",
     "augserve-static-budget": "steering of the token budget",
@@ -45,47 +46,50 @@ ORDER = (*RIVALS, *PARTS)
 
 
 def table(found: Evaluated) -> str:
-    """All cells, a table a workload and profile, then the ablations."""
+    """All cells, a table a workload and profile, then the ablations, as Markdown."""
     parts = []
     for workload, profile, by_load in found.tables():
         known = ", ".join(map(_capacity_text, found.capacity90[workload][profile].items()))
         lines = [
             f"{workload} on {profile}. Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}.",
             "",
-            "| load | policy | " + " | ".join(COLUMNS) + " |",
-            "|---|---|" + "---:|" * len(COLUMNS),
+            *cells(by_load).markdown(),
         ]
-        for load in sorted(by_load, key=float):
-            for policy, cell in sorted(by_load[load].items(), key=place):
-                lines.append(f"| {load}x | {policy} | {' | '.join(_values(cell))} |")
         if (static := found.static.get(workload, {}).get(profile)) is not None:
             lines += ["", f"vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."]
-        lines += ablations(by_load)
+        if (parts_of_ours := ablations(by_load)) is not None:
+            worth = f"What each part is worth, at {max(by_load, key=float)}x:"
+            lines += ["", worth, "", *parts_of_ours.markdown()]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
-def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> list[str]:
-    """What each part is worth at the highest load: lines of Markdown, none where no ablation has run."""
-    cells = by_load[max(by_load, key=float)]
-    if OURS not in cells or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(cells):
-        return []
-    whole = cells[OURS]["effective_throughput"]
-    lines = ["", f"What each part is worth, at {max(by_load, key=float)}x:", ""]
-    lines += [
-        "| variant | without | turns in time /s [95 %] | to the whole | sessions in time /s |",
-        "|---|---|---:|---:|---:|",
+def cells(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid:
+    """Every load and policy, a row each."""
+    rows = [
+        (f"{load}x", policy, *_values(cell))
+        for load in sorted(by_load, key=float)
+        for policy, cell in sorted(by_load[load].items(), key=place)
     ]
+    ours = frozenset(number for number, row in enumerate(rows) if row[1] == OURS)
+    return Grid(("load", "policy", *COLUMNS), rows, 2, ours)
+
+
+def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid | None:
+    """What each part is worth at the highest load; None where no ablation has run."""
+    of_policy = by_load[max(by_load, key=float)]
+    if OURS not in of_policy or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(of_policy):
+        return None
+    whole = of_policy[OURS]["effective_throughput"]
+    rows = []
     for policy, without in PARTS.items():
-        if policy in cells:
-            cell = cells[policy]
-            part = f"{cell['effective_throughput'] / whole - 1:+.1%}" if whole > 0 else "–"
+        if policy in of_policy:
+            cell = of_policy[policy]
+            change = f"{cell['effective_throughput'] / whole - 1:+.1%}" if whole > 0 and policy != OURS else ""
             sessions = f"{cell['session_effective_throughput']:.2f}"
-            shown = "" if policy == OURS else part
-            lines.append(
-                f"| {policy} | {without} | {ranged(cell, 'effective_throughput', '.1f')} | {shown} | {sessions} |"
-            )
-    return lines
+            rows.append((policy, without, ranged(cell, "effective_throughput", ".1f"), change, sessions))
+    header = ("variant", "does without", "turns in time /s [95 %]", "to the whole", "sessions in time /s")
+    return Grid(header, rows, 2, frozenset({0}))
 
 
 def ranged(cell: Metrics, metric: str, form: str) -> str:

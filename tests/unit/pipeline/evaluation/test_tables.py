@@ -29,13 +29,15 @@ def test_the_table_says_what_the_tuned_stock_was_and_which_capacity_was_not_foun
 
 
 def test_an_ablation_is_told_by_what_it_loses(evaluated):
-    (line,) = [line for line in ablations(evaluated.results["mix"]["p"]) if "no-context" in line]
-    assert "| keeping of paused contexts | 8.0 [7.2–8.8] | -20.0% |" in line
+    grid = ablations(evaluated.results["mix"]["p"])
+    assert grid is not None
+    assert grid.rows[0][:2] == ("augserve", "nothing: all of it, tuned")
+    assert grid.rows[1][:4] == ("augserve-no-context", "keeping of paused contexts", "8.0 [7.2–8.8]", "-20.0%")
 
 
 def test_without_ablations_nothing_is_told_of_them(evaluated):
     by_load = evaluated.results["mix"]["p"]
-    assert ablations({"1": by_load["1"]}) == []
+    assert ablations({"1": by_load["1"]}) is None
 
 
 def test_a_value_without_interval_stands_alone():

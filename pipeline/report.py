@@ -1,0 +1,30 @@
+"""Stage `report`: reports/index.html, one page to send to a colleague, and the headline table as Markdown.
+
+`make compare` and `make fidelity` call it again, since their results stand on the page too.
+"""
+
+import logging
+from pathlib import Path
+
+from ..data.atomic import write_text
+from .evaluation.headline import headline_markdown
+from .evaluation.page import Sources, page
+from .evaluation.results import read_results
+from .stage import run_stage
+
+REPORTS = Path("reports")
+PAGE = REPORTS / "index.html"
+HEADLINE = REPORTS / "headline.md"
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    sources = Sources(REPORTS / "evaluate", REPORTS / "train", REPORTS / "compare", REPORTS / "fidelity")
+    write_text(HEADLINE, headline_markdown(read_results(sources.evaluate / "metrics.json")))
+    write_text(PAGE, text := page(sources))
+    logger.info("%s: %d kB, of itself; open it in a browser", PAGE, len(text.encode()) // 1000)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -8,7 +8,8 @@ vLLM's way of stopping is its reservation: what becomes free stays free until it
 from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
-from .vllm_compat import KvCache, Request
+from . import vllm_compat
+from .vllm_compat import AsyncScheduler, KvCache, Request
 
 FRONT = 32
 """Of the foremost turns, so many at most are looked at in a step."""
@@ -81,3 +82,17 @@ def block_demand(kv_cache: KvCache, request: Request, cached_tokens: int, free_b
     if blocks > free_blocks >= -(-uncached // block_tokens):
         blocks -= kv_cache.held_blocks(request, cached_tokens)
     return Demand(blocks, uncached)
+
+
+def room_of(scheduler: AsyncScheduler, kv_cache: KvCache, kept_blocks: Callable[[], int]) -> Callable[[], int] | None:
+    """What tells the free blocks that waiting requests may take in the next step: those that running ones take come
+    off, and `kept_blocks` of paused sessions give way. None where vLLM admits by less than whole prompts, or where
+    nobody can tell what is held."""
+    if not (vllm_compat.reserves_whole_prompts(scheduler) and kv_cache.tells_held):
+        return None
+
+    def room() -> int:
+        taken = vllm_compat.running_demand(scheduler) + kv_cache.watermark_blocks
+        return kv_cache.free_blocks + kept_blocks() - taken
+
+    return room

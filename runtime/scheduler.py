@@ -11,6 +11,7 @@ from ..models.drift import DriftReference
 from ..models.predictor import Predictor
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
+from .admission import room_of
 from .budget import TokenBudget
 from .deployment import Deployment, parse_deployment
 from .drift import monitors
@@ -21,8 +22,8 @@ from .lifecycle import Lifecycle
 from .metrics import Metrics
 from .ordering import Ordering
 from .prediction import Forecaster, PredictorForecaster
-from .steps import StepFacts
-from .tracing import Tracer, measure_tokens
+from .preemption import LossJudge, PreemptionOrder
+from .tracing import Tracer, step_facts
 from .vllm_compat import (
     AsyncScheduler,
     EngineCoreOutputs,
@@ -74,6 +75,7 @@ class AugServeScheduler(AsyncScheduler):
         self._ordering: Ordering | None = None
         self._budget: TokenBudget | None = None
         self._keeper: ContextKeeper | None = None
+        self._preemption: PreemptionOrder | None = None
         if artifacts is not None:
             self._decide_by(artifacts)
         bundle = "no bundle" if artifacts is None else f"bundle {artifacts.version}"
@@ -108,7 +110,7 @@ class AugServeScheduler(AsyncScheduler):
             self._clock,
             by_priority=self.policy == vllm_compat.SchedulingPolicy.PRIORITY,
             shadow=not self._active,
-            room=self._room if vllm_compat.reserves_whole_prompts(self) and self._kv_cache.tells_held else None,
+            room=room_of(self, self._kv_cache, lambda: 0 if self._keeper is None else self._keeper.pins.blocks),
         )
         if settings.weights.tenant:
             self._lifecycle.listeners.append(self._ordering.tenants)
@@ -119,6 +121,9 @@ class AugServeScheduler(AsyncScheduler):
         if self._active and settings.retention.max_share > 0:
             self._keeper = ContextKeeper(self, settings, self._ordering, self._guard, self._metrics, self._clock)
             self._lifecycle.listeners.append(self._keeper)
+        if self._active and self.policy == vllm_compat.SchedulingPolicy.FCFS:  # else vLLM looks for its victim itself
+            judge = LossJudge(settings, self._turns)
+            self._preemption = PreemptionOrder(self, self._kv_cache, judge, self._clock)
         if vllm_compat.steers_budget(self):
             target_s = settings.budget.target * settings.slo.tpot_s
             self._budget = TokenBudget(settings.budget, target_s, self._configured_budget)
@@ -139,6 +144,8 @@ class AugServeScheduler(AsyncScheduler):
             self._ordering.queue.unrank()
         if self._keeper is not None:
             self._keeper.before_step()
+        if self._preemption is not None:
+            self._guard.call("preemption", self._preemption.before_step, None)
         output = super().schedule(throttle_prefills)
         if self._keeper is not None:
             self._keeper.after_step(output)
@@ -188,12 +195,6 @@ class AugServeScheduler(AsyncScheduler):
             self._metrics.reorders.inc()
         return True
 
-    def _room(self) -> int:
-        """Blocks that those who wait may take in the next step: pins would give way for them."""
-        kv_cache = self._kv_cache
-        kept = 0 if self._keeper is None else self._keeper.pins.blocks
-        return kv_cache.free_blocks + kept - vllm_compat.running_demand(self) - kv_cache.watermark_blocks
-
     def _steer(self, now_s: float) -> bool:
         if self._budget is not None:
             decodes = sum(not request.is_prefill_chunk for request in self.running)
@@ -207,17 +208,7 @@ class AugServeScheduler(AsyncScheduler):
         if not output.num_scheduled_tokens:
             return
         self._lifecycle.forget_lost(self.requests)
-        running, waiting = self.get_request_counts()
-        facts = StepFacts(
-            self.current_step,
-            start_s,
-            *measure_tokens(output, self.requests),
-            kv_usage=self._kv_cache.usage,
-            waiting=waiting,
-            running=running,
-            token_budget=vllm_compat.token_budget(self),
-            schedule_s=schedule_s,
-        )
+        facts = step_facts(self, output, self._kv_cache.usage, start_s, schedule_s)
         self._tracer.step_scheduled(output, facts)
 
     def _note_output(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:

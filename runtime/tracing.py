@@ -11,6 +11,7 @@ from .steps import StepFacts, StepLog, step_row
 from .turns import LiveTurn
 
 if TYPE_CHECKING:
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.output import SchedulerOutput
     from vllm.v1.request import Request
 
@@ -56,6 +57,23 @@ class Tracer:
     def close(self) -> None:
         if self._recorder is not None:
             self._recorder.close()
+
+
+def step_facts(
+    scheduler: "AsyncScheduler", output: "SchedulerOutput", kv_usage: float, start_s: float, schedule_s: float
+) -> StepFacts:
+    """A step that is just scheduled, `schedule_s` after `start_s`."""
+    running, waiting = scheduler.get_request_counts()
+    return StepFacts(
+        scheduler.current_step,
+        start_s,
+        *measure_tokens(output, scheduler.requests),
+        kv_usage=kv_usage,
+        waiting=waiting,
+        running=running,
+        token_budget=scheduler.max_num_scheduled_tokens,
+        schedule_s=schedule_s,
+    )
 
 
 def measure_tokens(output: "SchedulerOutput", requests: "Mapping[str, Request]") -> tuple[int, int, int]:

@@ -66,13 +66,13 @@ def test_room_and_demand_agree_with_what_vllm_admits(make_engine: EngineMaker, k
     assert isinstance(scheduler, TestedScheduler)
     ordering = scheduler._ordering
     assert ordering is not None
-    assert scheduler._room() == scheduler._kv_cache.free_blocks - scheduler._kv_cache.watermark_blocks
+    assert scheduler._ordering._room() == scheduler._kv_cache.free_blocks - scheduler._kv_cache.watermark_blocks
     rnd, refused, wrong = random.Random(kv_tokens), 0, 0
     for number in range(250):
         engine.add(number, rnd.randint(2, 3000), rnd.randint(1, 80), f"s{rnd.randrange(40)}")
         if number % 2:
             continue
-        room, before = scheduler._room(), list(scheduler.running)
+        room, before = scheduler._ordering._room(), list(scheduler.running)
         engine.step()
         all_tokens = sum(engine.scheduled[-1].values()) >= scheduler.max_num_scheduled_tokens
         if scheduler.waiting and scheduler.running == before and room > 0 and not all_tokens:

@@ -1,0 +1,73 @@
+"""Who is preempted when the KV cache is full, on vLLM's real scheduler."""
+
+import random
+
+import pytest
+from vllm.v1.request import RequestStatus
+
+from augserve.runtime.preemption import PreemptionOrder
+
+from .conftest import EngineMaker, TestedScheduler
+from .test_scheduler import PriorityScheduler
+
+
+def test_the_turn_that_is_late_is_preempted_and_not_the_latest(make_engine: EngineMaker) -> None:
+    engine = make_engine(kv_tokens=4_096)
+    late = engine.add(0, 200, 300)
+    late.arrival_time -= 30.0
+    engine.scheduler._turns["r0"].arrival_s -= 30.0  # type: ignore[attr-defined]
+    others = [engine.add(number, 200, 300) for number in range(1, 16)]
+    while not any(each.num_preemptions for each in (late, *others)):
+        engine.step()
+    assert late.num_preemptions == 1
+    assert others[-1].num_preemptions == 0, "stock vLLM would have taken the latest"
+    engine.drain()
+    assert set(engine.finished().values()) == {300}
+    engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_under_pressure_every_request_still_comes_to_its_end(make_engine: EngineMaker, seed: int) -> None:
+    """Random lengths, arrivals and aborts on a tiny cache; `running` and the queue hold each request exactly once."""
+    engine = make_engine(kv_tokens=4_096)
+    rnd, expected = random.Random(seed), {}
+    for number in range(120):
+        expected[f"r{number}"] = rnd.randint(1, 300)
+        engine.add(number, rnd.randint(2, 1500), expected[f"r{number}"], f"s{rnd.randrange(30)}")
+        for _ in range(rnd.randrange(12)):
+            engine.step()
+            scheduler = engine.scheduler
+            places = [*scheduler.running, *scheduler.waiting, *scheduler.kv_holding_waiting]
+            assert (
+                len(places) == len(set(places)) == len([r for r in scheduler.requests.values() if not r.is_finished()])
+            )
+            assert all(each.status == RequestStatus.RUNNING for each in scheduler.running)
+            assert sum(engine.scheduled[-1].values()) <= scheduler.max_num_scheduled_tokens
+        if number % 17 == 5:
+            victim = rnd.choice(list(engine.scheduler.requests))
+            engine.scheduler.finish_requests(victim, RequestStatus.FINISHED_ABORTED)
+            expected.pop(victim, None)
+    engine.drain()
+    assert engine.finished() == expected
+    engine.assert_nothing_is_left()
+
+
+def test_other_modes_and_the_callers_priority_leave_the_choice_to_vllm(make_engine: EngineMaker) -> None:
+    for engine in (make_engine(mode="shadow"), make_engine(mode="observe"), make_engine(PriorityScheduler)):
+        assert engine.scheduler._preemption is None  # type: ignore[attr-defined]
+
+
+def test_an_error_in_it_is_counted_and_the_latest_goes(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(PreemptionOrder, "before_step", broken)
+    engine = make_engine(kv_tokens=4_096)
+    requests = [engine.add(number, 200, 300) for number in range(16)]
+    engine.drain()
+    assert sum(each.num_preemptions for each in requests) > 0
+    assert isinstance(engine.scheduler, TestedScheduler)
+    assert engine.scheduler._metrics._fallbacks.labels("preemption", "0")._value.get() > 0
+    engine.assert_nothing_is_left()

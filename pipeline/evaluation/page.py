@@ -44,7 +44,7 @@ def page(sources: Sources) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"plain": lambda text: text.replace("*", ""), "is_figure": _is_figure}
+    environment.filters |= {"plain": lambda text: text.replace("*", ""), "width": _width}
     report = _evaluated(sources.evaluate, read_results(sources.evaluate / "metrics.json"))
     shown = [(name, title) for name, title in SECTIONS if name != "ablations" or report["ablations"]]
     return environment.get_template(TEMPLATE).render(
@@ -163,6 +163,6 @@ def _read(path: Path, command: str) -> dict[str, Any]:
     return value
 
 
-def _is_figure(text: str) -> bool:
-    """Not the words in a last column."""
-    return len(text) < 28
+def _width(text: str) -> str:
+    """What stands in one line on a phone, and what is words that may wrap."""
+    return "short" if len(text) < 25 else "long"

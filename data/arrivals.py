@@ -74,6 +74,35 @@ class Burst:
 
 
 @dataclass(frozen=True, slots=True)
+class Swing:
+    """Poisson at a rate that swings like a cosine, from its trough at 0: its peak is `ratio` times its trough, the mean
+    over a period the rate asked for. With ratio 10 a mean of 1.65 swings between 0.3 and 3. The period stays as it is
+    at every rate."""
+
+    period_s: float = 60.0
+    ratio: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_positive("arrivals: the period of a swing", self.period_s)
+        if not (math.isfinite(self.ratio) and self.ratio >= 1):
+            raise ArrivalError(f"arrivals: a swing whose peak is {self.ratio} times its trough; it must be 1 or more")
+
+    def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
+        # As for bursts: an arrival is where the expected count passes its unit-rate time. Within a period that count is
+        # t - A·sin(t) of the angle t, which has no inverse in closed form: it is read off a table.
+        expected = np.cumsum(random.exponential(size=count)) / rate_per_s  # in seconds of the mean rate
+        periods, within = np.divmod(expected, self.period_s)
+        angle = np.linspace(0, 2 * np.pi, SWING_POINTS)
+        counted = angle - (self.ratio - 1) / (self.ratio + 1) * np.sin(angle)
+        found = np.interp(within / self.period_s, counted / (2 * np.pi), angle / (2 * np.pi))
+        times: Times = (periods + found) * self.period_s
+        return times
+
+
+SWING_POINTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The recorded starts themselves. A rate stretches the time between them by one factor."""
 
@@ -94,13 +123,19 @@ class Recorded:
 
 
 def parse_arrivals(text: str) -> Arrivals | Recorded:
-    """`poisson`, `gamma:CV`, `burst` or `recorded`, as a user writes it. Raises ArrivalError for anything else."""
-    known: dict[str, Arrivals | Recorded] = {"poisson": Poisson(), "burst": Burst(), "recorded": Recorded()}
+    """`poisson`, `gamma:CV`, `burst`, `swing` or `recorded`, as a user writes it. Raises ArrivalError for any
+    other."""
+    known: dict[str, Arrivals | Recorded] = {
+        "poisson": Poisson(),
+        "burst": Burst(),
+        "swing": Swing(),
+        "recorded": Recorded(),
+    }
     if text in known:
         return known[text]
     name, _, cv = text.partition(":")
     if name != "gamma" or not cv:
-        raise ArrivalError(f"arrivals: {text!r} is unknown; known are poisson, gamma:CV, burst and recorded")
+        raise ArrivalError(f"arrivals: {text!r} is unknown; known are poisson, gamma:CV, burst, swing and recorded")
     try:
         number = float(cv)
     except ValueError as error:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.arrivals import Poisson, require_positive
+from ...data.arrivals import Arrivals, Recorded, parse_arrivals, require_positive
 from ...data.changes import Changes
 from ...data.load import Load, mix_load, trace_load
 from ...data.mix import MIX
@@ -60,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--rate", type=float, help=f"sessions a second (default {RATE_PER_S:g})")
     rates.add_argument("--load", type=float, help=f"the same, in multiples of stock vLLM's capacity of {EVALUATION}")
+    add("--arrivals", default="poisson", help="poisson, gamma:CV, burst or swing, 1:10 a minute (default %(default)s)")
     add("--seed", type=int, default=1, help="of arrivals and of the sessions drawn (default %(default)s)")
     add("--warmup", type=float, default=12.0, help="seconds before the measured window (default %(default)s)")
     add("--window", type=float, default=35.0, help="seconds measured (default %(default)s)")
@@ -104,7 +105,8 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
     rate_per_s = _rate_per_s(arguments, profile)
     bundle = None if arguments.bundle is None else load_bundle(arguments.bundle, None)
     settings = SchedulerSettings(step_time=profile.linear, profile=profile.name) if bundle is None else bundle.settings
-    load = _load(arguments.workload, rate_per_s, schedule.end_s, arguments.seed, profile.limits.max_model_len)
+    arrivals = _arrivals(arguments.arrivals)
+    load = _load(arguments.workload, arrivals, rate_per_s, schedule.end_s, arguments.seed, profile.limits.max_model_len)
     return Scene(profile, load, schedule, settings, None if bundle is None else bundle.predictor)
 
 
@@ -182,18 +184,29 @@ def _rate_per_s(arguments: argparse.Namespace, profile: StepProfile) -> float:
         ) from error
 
 
-def _load(workload: str, rate_per_s: float, duration_s: float, seed: int, context_tokens: int) -> Load:
-    """Sessions that arrive as a Poisson process; recorded ones as far as the model's context holds them."""
+def _arrivals(text: str) -> Arrivals:
+    arrivals = parse_arrivals(text)
+    if isinstance(arrivals, Recorded):
+        raise SimulationError(
+            "--arrivals recorded: what is simulated has a rate; choose poisson, gamma:CV, burst or swing"
+        )
+    return arrivals
+
+
+def _load(
+    workload: str, arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int, context_tokens: int
+) -> Load:
+    """Sessions that arrive by `arrivals`; recorded ones as far as the model's context holds them."""
     if seed < 0:
         raise SimulationError(f"--seed is {seed}; it must be 0 or more")
     if workload == MIX:
-        return mix_load(Poisson(), rate_per_s, duration_s, seed)
+        return mix_load(arrivals, rate_per_s, duration_s, seed)
     folder = Path(workload)
     if not folder.is_dir():
         raise SimulationError(f"workload {workload!r}: neither {MIX} nor a folder of traces; correct it")
     changes = Changes()
     recorded = read_trace_set(folder, None, context_tokens, changes)
-    load = trace_load(recorded, Poisson(), rate_per_s, duration_s, seed)
+    load = trace_load(recorded, arrivals, rate_per_s, duration_s, seed)
     changes.repeated_sessions = load.changes.repeated_sessions
     return Load(load.sessions, changes)
 

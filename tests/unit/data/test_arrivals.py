@@ -12,11 +12,12 @@ from augserve.data.arrivals import (
     Gamma,
     Poisson,
     Recorded,
+    Swing,
     parse_arrivals,
     session_count,
 )
 
-GENERATED = [Poisson(), Gamma(0.5), Gamma(3.0), Burst()]
+GENERATED = [Poisson(), Gamma(0.5), Gamma(3.0), Burst(), Swing()]
 
 
 def random(seed=1):
@@ -78,7 +79,13 @@ def test_recorded_starts_at_one_time_have_no_rate():
 
 @pytest.mark.parametrize(
     ("text", "process"),
-    [("poisson", Poisson()), ("gamma:2.5", Gamma(2.5)), ("burst", Burst()), ("recorded", Recorded())],
+    [
+        ("poisson", Poisson()),
+        ("gamma:2.5", Gamma(2.5)),
+        ("burst", Burst()),
+        ("swing", Swing()),
+        ("recorded", Recorded()),
+    ],
 )
 def test_a_process_is_read_from_its_name(text, process):
     assert parse_arrivals(text) == process
@@ -119,3 +126,22 @@ def test_a_duration_or_rate_that_is_not_positive_is_refused(duration, rate):
 def test_more_sessions_than_memory_holds_are_refused():
     with pytest.raises(ArrivalError, match=f"more than {MAX_SESSIONS}"):
         session_count(1e6, 1e6)
+
+
+def test_a_swing_goes_from_its_trough_to_its_peak_and_back() -> None:
+    times = Swing(period_s=10.0, ratio=10.0).times(100_000, 20.0, random())
+    within, periods = times % 10.0, times[-1] / 10.0
+    trough, peak = (np.sum(np.abs((within - at + 5) % 10 - 5) < 0.25) / periods / 0.5 / 20.0 for at in (0.0, 5.0))
+    assert trough == pytest.approx(2 / 11, rel=0.1)
+    assert peak == pytest.approx(20 / 11, rel=0.05)
+
+
+def test_a_swing_without_height_is_poisson() -> None:
+    even, plain = (process.times(500, 3.0, random()) for process in (Swing(ratio=1.0), Poisson()))
+    assert even == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("arguments", [(0.0, 10.0), (60.0, 0.5), (60.0, float("nan"))])
+def test_a_swing_that_cannot_be_is_refused(arguments: tuple[float, float]) -> None:
+    with pytest.raises(ArrivalError):
+        Swing(*arguments)

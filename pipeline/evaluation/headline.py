@@ -60,7 +60,7 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
         "sessions in time /s",
     )
     more = ("capacity@90, sessions/s", "TTFT p50 s", "TTFT p99 s", "its paper claims")
-    return Grid((*header, *more), rows, 1, frozenset(ours))
+    return Grid((*header, *more), rows, 1, frozenset(ours), notes=1)
 
 
 def sentence(found: Evaluated, workload: str, profile: str) -> str:

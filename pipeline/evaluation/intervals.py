@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulator.evidence import Evidence
-from .results import BASES, Metrics, ratio
+from .results import BASES, OURS, UNTUNED, Metrics, ratio
 
 RESAMPLES = 1000
 LEVEL = (2.5, 97.5)
@@ -30,7 +30,7 @@ def cells_of(runs: Mapping[str, Sequence[Evidence]], seed: int) -> dict[str, Met
             cell |= _interval(metric, cell[metric], values)
         cells[policy] = cell
     for policy, cell in cells.items():
-        for base in BASES:
+        for base in (*BASES, UNTUNED) if policy == OURS else BASES:
             if base in cells and base != policy:
                 cell |= _ratio(base, cell, cells[base], drawn[policy], drawn[base])
     return cells

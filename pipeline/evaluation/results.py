@@ -13,6 +13,8 @@ FORMAT = 2
 OURS = "augserve"
 BASES = ("vllm", "uncached-first")
 """Policies that every other one is related to, pairwise over the same sessions."""
+UNTUNED = "augserve-default"
+"""What ours is related to besides: what tuning is worth."""
 NOT_WORKLOADS = ("format", "capacity90", "summary", "static")
 
 Metrics = dict[str, float]
@@ -94,7 +96,7 @@ def summarize(found: Evaluated) -> dict[str, Any]:
         for policy, cell in cells.items():
             if policy != OURS:
                 ratios[f"over_{policy}"] = ratio(ours, cell["effective_throughput"])
-        for base in BASES:
+        for base in (*BASES, UNTUNED):
             names = (f"over_{base}_low", f"over_{base}_high")
             ratios |= {name: cells[OURS][name] for name in names if name in cells[OURS]}
         here = {"load": float(load), "effective_throughput": ours, **ratios}

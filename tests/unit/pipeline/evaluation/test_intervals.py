@@ -102,3 +102,13 @@ def test_more_runs_narrow_the_interval():
     runs = [run([[int(met)] for met in random.random(100) < 0.7], prefix=f"r{n}-") for n in range(4)]
     one, four = cells_of({"vllm": runs[:1]}, 1)["vllm"], cells_of({"vllm": runs}, 1)["vllm"]
     assert four["attainment_high"] - four["attainment_low"] < 0.7 * (one["attainment_high"] - one["attainment_low"])
+
+
+def test_ours_is_related_to_the_hand_set_settings_too():
+    runs = {
+        name: [run([[1], [0], [1, met], [1, 1]])]
+        for name, met in (("vllm", 0), ("augserve-default", 0), ("augserve", 1))
+    }
+    cells = cells_of(runs, 1)
+    assert cells["augserve"]["over_augserve-default"] == pytest.approx(5 / 4)
+    assert "over_augserve-default" not in cells["vllm"]

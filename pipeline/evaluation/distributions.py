@@ -12,6 +12,7 @@ TTFT = (*JOB, "share", "ttft_s")
 STEPS = (*JOB, "time_s", "token_budget", "kv_usage")
 WAITING = (*JOB, "kind", "turns", "ttft_p50_s", "ttft_p90_s", "turns_in_time")
 SHARES = np.linspace(0, 1, 51)
+MOMENTS = 120
 
 Evidences = Mapping[tuple[str, str, str], Mapping[str, Sequence[Evidence]]]
 """(workload, profile, load) → policy → its runs."""
@@ -38,7 +39,10 @@ def _ttft(runs: Sequence[Evidence]) -> list[tuple[float, float]]:
 
 
 def _steps(run: Evidence) -> list[tuple[float, float, float]]:
-    return list(zip(run.bins_s, run.token_budget, run.kv_usage, strict=True))
+    """MOMENTS rows at most, means of as many bins each."""
+    columns = np.array([run.bins_s, run.token_budget, run.kv_usage])
+    parts = np.array_split(columns, min(columns.shape[1], MOMENTS), axis=1)
+    return [(float(part[0, 0]), float(part[1].mean()), float(part[2].mean())) for part in parts]
 
 
 def _waiting(runs: Sequence[Evidence]) -> list[tuple[object, ...]]:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -37,6 +38,15 @@ def test_waiting_is_told_by_type_of_session_over_all_runs(rows):
     assert ours["ttft_p50_s"] == pytest.approx(0.15)
     assert ours["turns_in_time"] == 1.0
     assert told["vllm", "qa"]["turns_in_time"] == 0.0
+
+
+def test_a_long_run_is_told_in_few_moments():
+    long = dataclasses.replace(
+        evidence(1.0), bins_s=[float(n) for n in range(1000)], token_budget=[512.0] * 1000, kv_usage=[0.25] * 1000
+    )
+    told = [row[3:] for row in distributions({("mix", "p", "2"): {"vllm": [long]}})["steps"]]
+    assert len(told) == 120
+    assert told[0] == (0.0, 512.0, 0.25)
 
 
 def test_every_figure_is_whole_svg_and_stands_beside_its_rows(tmp_path, evaluated, rows):

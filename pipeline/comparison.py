@@ -32,10 +32,10 @@ SEED_STEP = 1000
 
 STOCK_BOUNDS = (0.5, 1.5)
 """Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
-OTHER_BOUNDS = (0.8, 2.0)
-"""Where the other policies' is, multiples of stock vLLM's."""
-EXTRA_ROUNDS = 2
-"""Bisection halves where stock vLLM's search leaves a third: so many rounds more for as narrow a bracket."""
+OTHER_BOUNDS = (0.9, 1.9)
+"""Where the other policies' is, multiples of stock vLLM's; what is beyond is given as about the upper one."""
+EXTRA_ROUNDS = 1
+"""Of bisection, which halves where stock vLLM's search leaves a third."""
 
 Evidences = dict[tuple[str, str, str], dict[str, list[Evidence]]]
 """(workload, profile, load) → policy → its runs, one a seed."""

@@ -12,7 +12,19 @@ from .tables import ORDER, PARTS, csv, place, plot_rows
 
 INK = "#767677"
 """Of text and axes: readable on light and dark; the page puts its own colour in its place."""
-COLOURS = ("#9aa0a6", "#5f6368", "#b07aa1", "#9c755f", "#f28e2b", "#bab0ac", "#59a14f", "#8cd17d", "#e15759", "#ff9d9a")
+COLOURS = (
+    "#9aa0a6",
+    "#5f6368",
+    "#b07aa1",
+    "#9c755f",
+    "#f28e2b",
+    "#bab0ac",
+    "#59a14f",
+    "#8cd17d",
+    "#e15759",
+    "#ff9d9a",
+    "#b6992d",
+)
 OUR_COLOUR = "#1a73e8"
 TITLES = {
     "goodput": "Turns in time a second against load",

@@ -111,7 +111,7 @@ def test_capacity_is_searched_about_stock_vllms():
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
     found = searched(evaluation, KnownEngine({"vllm": 10.0, "augserve": 15.0}))["augmentation-mix"]["p"]
     assert found["vllm"] == pytest.approx(10.0, abs=0.05)
-    assert found["augserve"] == pytest.approx(15.0, abs=0.05)
+    assert found["augserve"] == pytest.approx(15.0, abs=0.1)
     assert found["augserve"] <= 15.0
 
 
@@ -166,5 +166,5 @@ def test_the_runs_of_a_comparison_are_counted_beforehand():
         capacity_policies=("vllm", "augserve"),
         capacity_rounds=3,
     )
-    # 3 policies at 2 loads and 1 ablation, 6 rates of stock vLLM and 5 of ours, all twice; 11 for vllm-tuned
-    assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 5) + 11
+    # 3 policies at 2 loads and 1 ablation, 6 rates of stock vLLM and 4 of ours, all twice; 11 for vllm-tuned
+    assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 4) + 11

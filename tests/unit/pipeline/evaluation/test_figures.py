@@ -5,7 +5,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from augserve.pipeline.evaluation.distributions import STEPS, TTFT, WAITING, distributions
-from augserve.pipeline.evaluation.figures import TITLES, write_figures
+from augserve.pipeline.evaluation.figures import COLOURS, TITLES, write_figures
+from augserve.pipeline.evaluation.results import Evaluated
+from augserve.pipeline.evaluation.tables import RIVALS
 from augserve.pipeline.simulator.evidence import Evidence
 
 
@@ -64,3 +66,19 @@ def test_the_same_results_give_the_same_bytes(tmp_path, evaluated, rows):
         write_figures(tmp_path / folder, evaluated, rows)
     for name in TITLES:
         assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (tmp_path / "b" / f"{name}.svg").read_bytes()
+
+
+def test_every_workload_and_profile_has_its_panel(tmp_path, evaluated):
+    jobs = [("mix", "p"), ("mix", "q"), ("coding", "p")]
+    by_load = evaluated.results["mix"]["p"]
+    several = Evaluated({"mix": {"p": by_load, "q": by_load}, "coding": {"p": by_load}}, {}, {})
+    rows = distributions({(*job, "2"): {"vllm": [evidence(5.0)], "augserve": [evidence(0.5)]} for job in jobs})
+    write_figures(tmp_path, several, rows)
+    for name in TITLES:
+        text = (tmp_path / f"{name}.svg").read_text()
+        for job in jobs:
+            assert text.count(" on ".join(job)) >= 1 + (name == "steps"), name
+
+
+def test_rivals_differ_in_colour():
+    assert len(set(COLOURS)) == len(COLOURS) >= len(RIVALS)

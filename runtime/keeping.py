@@ -84,6 +84,10 @@ class ContextKeeper:
     def _make_room(self) -> None:
         now_s, running_tokens = self._clock(), self._running_tokens()
         self.pins.review(now_s, running_tokens)
+        a_head = 2 + self._ordering.longest_tokens // self._references.block_tokens
+        most = HEADS * a_head * self._references.groups
+        if self._references.free_blocks >= most + vllm_compat.step_demand(self._scheduler, (), lambda _: 0):
+            return  # plenty for any: not worth counting
         heads = self._ordering.admissible(HEADS, vllm_compat.token_budget(self._scheduler))
         blocks = vllm_compat.step_demand(self._scheduler, heads, self.pins.claimed_blocks)
         self.pins.make_room(blocks, now_s, running_tokens)

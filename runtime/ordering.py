@@ -18,7 +18,9 @@ from .vllm_compat import KvCache, Request
 RESERVED = -3 * CLASS_S
 """Key of the turn that has a reservation: before all others."""
 PROBES = 16
-"""Requests whose cached tokens are looked up in a step: so many of the foremost, and as many in rotation."""
+"""Of the foremost requests, so many have their cached tokens looked up in a step."""
+ROTATING = 8
+"""And so many of all, in rotation."""
 
 
 class Ordering:
@@ -62,7 +64,7 @@ class Ordering:
             running_tokens=used,
             capacity_tokens=self._kv_cache.capacity_tokens,
             token_budget=token_budget,
-            tenants_s=self.tenants.accounts(now_s),
+            tenants_s=self.tenants.accounts(now_s) if self._settings.weights.tenant else None,
         )
         values = keys(self.queue.columns, load, self._settings)
         if self._passing is not None and (reserved := self._passing.reserved(self.queue, now_s)) is not None:
@@ -77,8 +79,7 @@ class Ordering:
         """Turns that the free KV cache cannot hold step behind smaller ones."""
         if self._passing is None or self._room is None:
             return
-        columns = self.queue.columns
-        if columns[Column.TOKENS].max() <= self._kv_cache.free_tokens / 2:
+        if self.longest_tokens <= self._kv_cache.free_tokens / 2:
             return  # plenty for any: not worth counting
         free_blocks = self._room()
         self._passing.arrange(self.queue, self._demand, free_blocks, token_budget, now_s)
@@ -86,6 +87,11 @@ class Ordering:
     def _demand(self, request: Request, free_blocks: int) -> Demand:
         cached = int(self.queue.columns[Column.CACHED_TOKENS, self.queue.slot(request)])
         return block_demand(self._kv_cache, request, cached, free_blocks)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Of those that wait."""
+        return int(self.queue.columns[Column.TOKENS].max()) if self.queue else 0
 
     def admissible(self, count: int, token_budget: int) -> list[Request]:
         """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget."""
@@ -137,7 +143,7 @@ class Ordering:
         count = len(queue)
         if self._next_probe >= count:
             self._next_probe = 0
-        end = min(self._next_probe + PROBES, count)
+        end = min(self._next_probe + ROTATING, count)
         for slot in range(self._next_probe, end):
             cached[slot] = self._kv_cache.cached_tokens(queue.requests[slot], int(cached[slot]))
         self._next_probe = end

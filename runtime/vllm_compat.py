@@ -251,6 +251,7 @@ class BlockReferences:
         self._pool: BlockPool = manager.block_pool
         managers = manager.coordinator.single_type_managers
         self.block_tokens = min((int(each.block_size) for each in managers), default=1)
+        self.groups = max(len(managers), 1)  # of layers, each with blocks of its own
         self.capacity_blocks = max(int(self._pool.num_gpu_blocks) - 1, 1)
 
     @property

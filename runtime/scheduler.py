@@ -180,7 +180,8 @@ class AugServeScheduler(AsyncScheduler):
         if self._keeper is not None:
             self._keeper.release_all()
         try:
-            self._guard.call("shutdown", self._close, None)
+            for close in (self._tracer.close, self._metrics.close):
+                self._guard.call("shutdown", close, None)
         finally:
             super().shutdown()
 
@@ -205,11 +206,10 @@ class AugServeScheduler(AsyncScheduler):
         return True
 
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
-        if not output.num_scheduled_tokens:
-            return
-        self._lifecycle.forget_lost(self.requests)
-        facts = step_facts(self, output, self._kv_cache.usage, start_s, schedule_s)
-        self._tracer.step_scheduled(output, facts)
+        if output.num_scheduled_tokens:
+            self._lifecycle.forget_lost(self.requests)
+            facts = step_facts(self, output, self._kv_cache.usage, start_s, schedule_s)
+            self._tracer.step_scheduled(output, facts)
 
     def _note_output(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:
         now_s = self._clock()
@@ -218,7 +218,3 @@ class AugServeScheduler(AsyncScheduler):
             facts, step_s = step
             self._budget.measured(step_s, facts.decode_sequences, now_s)
         self._lifecycle.note_outputs(outputs, now_s)
-
-    def _close(self) -> None:
-        self._tracer.close()
-        self._metrics.close()

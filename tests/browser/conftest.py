@@ -1,0 +1,176 @@
+"""The pipeline on a tiny setting, with two results of tuning, MLflow's UI on what it left, and a real browser."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from augserve.data.atomic import write_json
+from augserve.models.registry import registered_versions
+from augserve.models.settings import SchedulerSettings, ValueWeights
+from augserve.pipeline import cli, evaluate, export, package, prepare, profile, report, train
+from augserve.pipeline.engines import ENGINES
+from augserve.pipeline.profile_kernels import gpu_profile
+from augserve.pipeline.tracking import tracking_client
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOTS = ROOT / "build" / "screenshots"
+ENGINE = "llama-3.1-8b-h100"
+START_TIMEOUT_S = 120
+PAGE_TIMEOUT_MS = 60_000
+LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
+TINY: dict[str, dict[str, Any]] = {
+    "data": {"sources": ["gathered"]},
+    "prepare": {"mix_sessions": 40},
+    "train": {"max_rounds": 5, "max_rounds_tool_duration": 5},
+    "export": {"rows": 200},
+    "evaluate": {
+        "policies": ["vllm", "augserve"],
+        "ablations": [],
+        "loads": [1.0, 3.0],
+        "capacity_policies": ["vllm"],
+        "capacity_rounds": 1,
+        "warmup_s": 2.0,
+        "window_s": 5.0,
+        "drain_s": 2.0,
+        "processes": 1,
+    },
+}
+"""What differs from params.yaml."""
+TUNED = (
+    SchedulerSettings(profile=ENGINE),
+    SchedulerSettings(profile=ENGINE, weights=ValueWeights(stage_one=0.0, uncached=0.0, waiting=1.0), max_wait_s=20.0),
+)
+"""What two studies might have found: searching takes longer than all else here, and its own tests hold it."""
+
+
+def write_params(root: Path) -> None:
+    sections = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, values in TINY.items():
+        sections[name] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(sections))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[Path]:
+    """A root in which the stages have made two versions, as `dvc repro` does after another tuning."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(mlflow_database, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        write_params(root)
+        found, _, _ = gpu_profile(ENGINE, ENGINES[ENGINE], 0.92)
+        found.save(profile.PROFILES / f"{ENGINE}.json")
+        cli.main(["simulate", "augmentation-mix", "--rate", "3", "--window", "10", "--out", "data/traces/gathered"])
+        run(prepare, train, export)
+        for settings in TUNED:
+            write_json(package.SETTINGS, settings.to_json())
+            write_json(evaluate.TUNED / "capacity.json", {"profile": ENGINE, "sessions_per_s": 4.0})
+            run(evaluate, report, package)
+        yield root
+
+
+def run(*stages: ModuleType) -> None:
+    for stage in stages:
+        stage.main()
+
+
+@pytest.fixture(scope="session")
+def ui(project: Path) -> Iterator[str]:
+    """The address of `mlflow ui` on the project's store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = project / "ui.log"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*command, "--workers", "1"], cwd=project, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        await_health(f"http://127.0.0.1:{port}/health", server, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def await_health(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"mlflow ui did not come up:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM}: `apt-get install --no-install-recommends chromium` (CI does)")
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Visit:
+    """A page of its own, and the addresses outside this machine that it asked for, in vain."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+
+    def keep(self, name: str) -> None:
+        """A screenshot, for who looks at the tests' artifacts."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[[int, int], Visit]]:
+    """Opens a page of a width and height in pixels."""
+    contexts = []
+
+    def open_page(width: int, height: int) -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        found = Visit(context.new_page())
+        found.page.set_default_timeout(PAGE_TIMEOUT_MS)
+        context.route(lambda url: not url.startswith(LOCAL), lambda route: refuse(found, route))
+        return found
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def refuse(visit: Visit, route: Route) -> None:
+    visit.outside.append(route.request.url)
+    route.abort()
+
+
+@pytest.fixture
+def metrics_of(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict[str, float]]:
+    """What MLflow holds of a version, by its number."""
+    monkeypatch.chdir(project)
+    client = tracking_client()
+    runs = {version.number: version.run_id for version in registered_versions(client)}
+    return lambda number: dict(client.get_run(runs[number]).data.metrics)

@@ -1,0 +1,27 @@
+"""reports/index.html as its reader opens it: from a file, on a phone and on a desk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from augserve.pipeline.report import PAGE
+
+
+@pytest.mark.parametrize(("name", "width", "height"), [("phone", 390, 844), ("desktop", 1280, 900)])
+def test_the_page_fits_shows_its_headline_and_needs_nothing_from_outside(
+    visit: Callable[..., Any], project: Path, name: str, width: int, height: int
+) -> None:
+    seen = visit(width, height)
+    errors: list[str] = []
+    seen.page.on("pageerror", lambda error: errors.append(str(error)))
+    seen.page.goto((project / PAGE).as_uri())
+    seen.keep(f"report-{name}")
+    headline = seen.page.get_by_role("heading", level=1)
+    expect(headline).to_be_visible()
+    expect(headline).to_be_in_viewport()
+    expect(seen.page.get_by_text("augmentation-mix").first).to_be_attached()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (seen.outside, errors) == ([], [])

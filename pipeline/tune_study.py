@@ -1,14 +1,15 @@
 """The study: its storage, which several processes or machines may share, and the trials that it still lacks."""
 
 import logging
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import optuna
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 from tqdm import tqdm
 
 from ..models.settings import SchedulerSettings
@@ -23,6 +24,7 @@ HEARTBEAT_S = 20
 """A trial whose process has been silent for three of these is taken for dead: it is recorded as failed and its values
 are tried again."""
 RETRIES = 2
+OPENING_TRIES = 4
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes to SQLite
 STARTUP_TRIALS = 8
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
@@ -42,31 +44,45 @@ def open_study(name: str, params: TuneParams, seed: int) -> optuna.Study:
             "or postgresql+psycopg://user@host/database; correct it there"
         ) from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = optuna.storages.RDBStorage(
-                params.storage,
-                engine_kwargs=_engine(url.get_backend_name()),
-                heartbeat_interval=HEARTBEAT_S,
-                grace_period=3 * HEARTBEAT_S,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-            )
-            return optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=params.processes > 1
-                ),
-                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=params.reduction),
-            )
+        return _create_patiently(name, params, seed, url)
     except Exception as error:  # each driver has exceptions of its own
         cause = " ".join(str(error).split())[:200]
         hidden = url.render_as_string(hide_password=True)
         raise StageError(
             f"{hidden}: cannot open the study ({cause}); start or mend the database, or correct tune.storage"
         ) from error
+
+
+def _create_patiently(name: str, params: TuneParams, seed: int, url: URL) -> optuna.Study:
+    """Try again where another process is making the tables at this moment."""
+    for attempt in range(1, OPENING_TRIES):
+        try:
+            return _create(name, params, seed, url)
+        except (IntegrityError, ProgrammingError):
+            time.sleep(attempt)
+    return _create(name, params, seed, url)
+
+
+def _create(name: str, params: TuneParams, seed: int, url: URL) -> optuna.Study:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = optuna.storages.RDBStorage(
+            params.storage,
+            engine_kwargs=_engine(url.get_backend_name()),
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=3 * HEARTBEAT_S,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=params.processes > 1
+            ),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=params.reduction),
+        )
 
 
 def _engine(backend: str) -> dict[str, Any]:
@@ -110,6 +126,7 @@ class Search:
         """
         params = self._params
         finished = len(study.get_trials(deepcopy=False, states=FINISHED))
+        enough = optuna.study.MaxTrialsCallback(params.trials, states=FINISHED)  # other processes run some too
         with tqdm(total=params.trials, initial=min(finished, params.trials), desc="tune", unit="trial") as bar:  # type: tqdm[Any]
             if finished < params.trials:
                 study.optimize(
@@ -118,7 +135,7 @@ class Search:
                     timeout=params.timeout_s,
                     n_jobs=params.processes,
                     catch=(Exception,),
-                    callbacks=[_counting(bar)],
+                    callbacks=[enough, _counting(bar)],
                 )
         if self._broken:
             raise StageError(

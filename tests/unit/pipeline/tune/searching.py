@@ -1,6 +1,8 @@
 """A study over simulations that are known beforehand; run as a program, a process that works on it.
 
 python searching.py STORAGE TRIALS PAUSE_S
+
+It says that it is ready, and begins when it is sent a line.
 """
 
 import dataclasses
@@ -72,6 +74,10 @@ def search(params, simulate=known, starts=STARTS):
 if __name__ == "__main__":
     tune_study.HEARTBEAT_S = 1
     storage, trials, pause_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
 
     def slow(job, settings, short):
         time.sleep(pause_s)

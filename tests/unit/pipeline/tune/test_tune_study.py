@@ -109,7 +109,7 @@ def test_trials_run_at_once(searching, params):
 
 
 def test_after_kill_9_no_finished_trial_is_lost_and_the_interrupted_one_is_tried_again(searching, params, monkeypatch):
-    process = subprocess.Popen([sys.executable, str(PROGRAM), params.storage, "50", "0.4"])
+    process = subprocess.Popen([sys.executable, str(PROGRAM), params.storage, "50", "0.4"], stdin=subprocess.DEVNULL)
     monkeypatch.setattr(tune_study, "HEARTBEAT_S", 1)
     try:
         finished = _wait_for_finished(params, process, least=3)

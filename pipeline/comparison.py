@@ -165,15 +165,16 @@ def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> E
 
 
 def results_of(evidences: Evidences, seed: int) -> Results:
-    """The cells with their intervals, each an MLflow run."""
+    """The cells with their intervals, each an MLflow run, nested in one of the evaluation."""
     results: Results = {}
-    for (workload, profile, load), runs in sorted(evidences.items()):
-        cells = cells_of(runs, seed)
-        results.setdefault(workload, {}).setdefault(profile, {})[load] = cells
-        for policy, cell in cells.items():
-            facts = {"workload": workload, "profile": profile, "load": load, "policy": policy}
-            with experiment_run("evaluation", f"{policy}-{load}x", facts, {"policy": policy}) as run:
-                run.log_metrics(cell)
+    with experiment_run("evaluation", "cells", {"seed": seed}, {"kind": "evaluation"}) as parent:
+        for (workload, profile, load), runs in sorted(evidences.items()):
+            cells = cells_of(runs, seed)
+            results.setdefault(workload, {}).setdefault(profile, {})[load] = cells
+            for policy, cell in cells.items():
+                facts = {"workload": workload, "profile": profile, "load": load, "policy": policy}
+                with experiment_run("evaluation", f"{policy}-{load}x", facts, {"policy": policy}, parent.id) as run:
+                    run.log_metrics(cell)
     return results
 
 

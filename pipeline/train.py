@@ -58,7 +58,7 @@ class TrainParams:
 def main() -> None:
     settings = fit_settings()
     sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
-    with experiment_run("predictors", "train", dataclasses.asdict(settings)) as run:
+    with experiment_run("predictors", "train", dataclasses.asdict(settings), system_metrics=True) as run:
         trained = train(sets, settings)
         metrics = held_out_metrics(trained)
         write_json(METRICS, metrics)

@@ -119,7 +119,8 @@ def tune(params: TuneParams, seed: int, submit: Submit) -> None:
     study = open_study(study_name(bench, space), params, seed)
     enqueue(study, space, starts(space, params))
     facts = {key: value for key, value in dataclasses.asdict(params).items() if key != "storage"}
-    with experiment_run("tuning", study.study_name, facts, {"study": study.study_name}) as run:
+    tags = {"study": study.study_name, "profile": params.profile}
+    with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         units, yardstick = measured(study, bench, space.defaults)
         Search(params, space, yardstick, simulate_on(bench, units), run.id).run(study)
         found = candidates(study, params.candidates)

@@ -44,6 +44,7 @@ def test_two_versions_are_ticked_and_compared(
         name = f"{metric}/augmentation-mix/llama-3.1-8b-h100/3x"
         shown = [float(text) for text in row(page, name).get_by_role("cell").all_inner_texts()[-2:]]
         assert shown == pytest.approx([first[name], second[name]], rel=0.01, abs=0.01), name
+    row(page, name).scroll_into_view_if_needed()
     seen.keep("mlflow-comparison")
 
 

@@ -72,6 +72,26 @@ def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_s
         assert inside[judged.rows[:, 1] == mark].mean() == pytest.approx(0.8, abs=0.05)
 
 
+def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> None:
+    """One set in twenty rows, and its errors only somewhat wider: all sets weigh alike in the second tree."""
+    large, small = make_set(OUTPUT_LENGTH, count=6000, noise=0.5), make_set(OUTPUT_LENGTH, count=300, noise=1.0, seed=1)
+    for data, mark in ((large, 0.0), (small, 1.0)):
+        data.rows[:, 1] = mark
+        data.values[:] *= 1e4
+    held_out = dataclasses.replace(
+        large,
+        **{name: np.concatenate((getattr(large, name), getattr(small, name))) for name in ("rows", "values")},
+        **{name: np.concatenate((getattr(large, name), getattr(small, name))) for name in ("sessions", "parts")},
+        **{name: np.concatenate((getattr(large, name), getattr(small, name))) for name in ("groups", "censored")},
+        sources=np.repeat(["large", "small"], [6000, 300]),
+    )
+    margins = np.full(len(held_out), np.quantile(held_out.log_values, 0.9), np.float32)
+    high = margins + predict_margin(fit_calibration(held_out, margins, 0.9, 0), held_out.rows)
+    below = held_out.log_values <= high
+    assert below[:6000].mean() == pytest.approx(0.9, abs=0.03)
+    assert below[6000:].mean() == pytest.approx(0.9, abs=0.03)
+
+
 def test_too_few_rows_share_one_offset(make_set: MakeSet) -> None:
     data = make_set(TOOL_DURATION, count=MIN_LEAF_ROWS)
     margins = np.zeros(len(data), np.float32)

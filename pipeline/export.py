@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.atomic import replace_folder, write_json
-from ..models.drift import DRIFT_FILE, reference
+from ..models.drift import DRIFT_FILE, DriftReference, reference
 from ..models.fitted import FittedModels, load_models
 from ..models.onnx_export import check_parity, export_models, hard_rows
-from ..models.onnx_predictor import GRAPHS, OnnxPredictor
+from ..models.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
 from ..models.target import TARGETS
 from ..models.training_set import TrainingError, TrainingSet, read_training_set
 from .params import BaseParams, load_params, require
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 ONNX = Path("models/onnx")
 METRICS = Path("reports/export/metrics.json")
+_EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def main() -> None:
     def fill(folder: Path) -> None:
         export_models(models, folder, summary["targets"])
         parity.update(prove(models, folder, sets, params, seed))
-        (folder / DRIFT_FILE).write_bytes(_drift(sets, summary))
+        coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
+        (folder / DRIFT_FILE).write_bytes(drift_reference(sets, coverage).render())
 
     replace_folder(ONNX, fill)
     write_json(METRICS, parity)
@@ -83,12 +86,20 @@ def read_summary(path: Path) -> dict[str, Any]:
     return dict(summary)
 
 
-def _drift(sets: dict[str, TrainingSet], summary: dict[str, Any]) -> bytes:
-    """Histograms of the rows learned from, by graph (its first target's rows stand for all), and expected coverage."""
-    learned = {graph.file: sets[graph.targets[0].name] for graph in GRAPHS}
-    rows = {file: data.rows[data.parts != "test"] for file, data in learned.items()}
-    coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
-    return reference(rows, {name: value for name, value in coverage.items() if value is not None}).render()
+def drift_reference(sets: Mapping[str, TrainingSet], coverage_80: Mapping[str, float | None]) -> DriftReference:
+    """Histograms of the rows learned from, as serving computes them on arrival, by graph (its first target's rows stand
+    for all); and the share of held-out values in the 80 % intervals, by target where it has intervals.
+
+    Of tool calls these are the rows of calls that are only expected: the others know the call, which serving does not.
+    """
+    rows = {}
+    for graph in GRAPHS:
+        data = sets[graph.targets[0].name]
+        learned = data.rows[data.parts != "test"]
+        if graph is TOOL_CALLS:
+            learned = learned[learned[:, _EXPECTED] == 1]
+        rows[graph.file] = learned
+    return reference(rows, {name: value for name, value in coverage_80.items() if value is not None})
 
 
 if __name__ == "__main__":

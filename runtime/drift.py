@@ -1,4 +1,5 @@
-"""Whether live turns look like those that the models were trained on: the PSI of each feature, a few at a time."""
+"""Whether live turns, and the calls that may follow them, look like those that the models were trained on: the PSI of
+each feature, a few at a time."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.feature import Feature
-from ..models.drift import Histogram
+from ..models.drift import DriftReference, Histogram
+from ..models.onnx_predictor import TOOL_CALLS, TURNS
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
@@ -19,16 +21,20 @@ ALARM_SHARE = 0.5  # of the features beyond it
 DRIFTED_WIDTH = 1.25  # what intervals are then widened by at least
 
 
+CALL_PREFIX = "tool_call."
+"""Before the names of a tool call's features where drift is reported: some are a turn's, too."""
+Report = Callable[[str, float], None]
+
+
 class DriftMonitor:
     """Counts live rows into the bins of the training rows and compares.
 
     `report` is told a feature's name and its PSI. `drifted` holds while more than ALARM_SHARE of the features are
-    beyond ALARM_PSI; the first time it is said in the log.
+    beyond ALARM_PSI; the first time it is said in the log, of `what`.
     """
 
-    def __init__(
-        self, features: Sequence[Feature], histograms: Sequence[Histogram], report: Callable[[str, float], None]
-    ) -> None:
+    def __init__(self, what: str, features: Sequence[Feature], histograms: Sequence[Histogram], report: Report) -> None:
+        self._what = what
         self._names = [feature.name for feature in features]
         self._histograms = histograms
         self._report = report
@@ -71,8 +77,22 @@ class DriftMonitor:
         if self.drifted and not self._warned:
             self._warned = True
             logger.warning(
-                "AugServe: %.0f %% of the features have drifted from the training data (PSI above %.2f); intervals are "
-                "widened. Retrain on this server's traces: `dvc repro`",
+                "AugServe: %.0f %% of the features of %s have drifted from the training data (PSI above %.2f); their "
+                "intervals are widened. Retrain on this server's traces: `dvc repro`",
                 100 * float(np.mean(self._psi > ALARM_PSI)),
+                self._what,
                 ALARM_PSI,
             )
+
+
+def monitors(reference: DriftReference, report: Report) -> tuple[DriftMonitor, DriftMonitor]:
+    """Of the features of turns, and of the tool calls that may follow them, whose names `report` gets with
+    CALL_PREFIX."""
+
+    def report_call(name: str, psi: float) -> None:
+        report(CALL_PREFIX + name, psi)
+
+    return (
+        DriftMonitor("turns", TURNS.features, reference.histograms["turns"], report),
+        DriftMonitor("tool calls", TOOL_CALLS.features, reference.histograms["tool_calls"], report_call),
+    )

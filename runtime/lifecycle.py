@@ -99,6 +99,13 @@ class Lifecycle:
             for request_id in self.turns.keys() - set(known):
                 del self.turns[request_id]
 
+    def forget_corrections(self) -> None:
+        """Back to what the models say: what earlier predictions missed by holds no longer, as after new weights."""
+        if isinstance(forecaster := self.forecaster, PredictorForecaster):
+            forecaster.reset()
+            for correction in (forecaster.output, forecaster.pause):
+                self._note_correction(correction)
+
     def _link(self, request: "Request") -> tuple[Link | None, Prefix | None]:
         if request.session_id:
             return None, None

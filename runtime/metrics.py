@@ -4,11 +4,13 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
 
 from ..data.atomic import write_text
+from ..models.target import OUTPUT_LENGTH, TOOL_DURATION
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +75,18 @@ class Metrics:
         self._coverage = labelled_gauge(
             "augserve_coverage", "Recent share of actual values in their 80 % interval.", "quantity"
         )
+        self._trained_coverage = labelled_gauge(
+            "augserve_coverage_trained",
+            "The same share on the sessions held out of training: what augserve_coverage is to be held against.",
+            "quantity",
+        )
         self._widths = labelled_gauge(
             "augserve_interval_width", "What intervals are widened by, on log scale (1: as trained).", "quantity"
         )
         self._psi = labelled_gauge(
-            "augserve_psi", "Population stability index of a feature against the training data.", "feature"
+            "augserve_psi",
+            "Population stability index of a feature (tool_call.…: of an expected call) against the training data.",
+            "feature",
         )
         self._fallbacks = Counter(
             "augserve_fallbacks",
@@ -106,6 +115,12 @@ class Metrics:
         self._corrections.labels(quantity, self._engine).set(factor)
         self._coverage.labels(quantity, self._engine).set(coverage)
         self._widths.labels(quantity, self._engine).set(width)
+
+    def trained_coverage(self, coverage: Mapping[str, float]) -> None:
+        """`coverage` by the target's name."""
+        for target in (OUTPUT_LENGTH, TOOL_DURATION):
+            if target.name in coverage:
+                self._trained_coverage.labels(target.name.replace("_", " "), self._engine).set(coverage[target.name])
 
     def drift(self, feature: str, psi: float) -> None:
         self._psi.labels(feature, self._engine).set(psi)

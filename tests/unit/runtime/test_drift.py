@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from augserve.features.feature import Feature
-from augserve.models.drift import Histogram
-from augserve.runtime.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor
+from augserve.features.tool_call import TOOL_CALL_FEATURES
+from augserve.features.turn import TURN_FEATURES
+from augserve.models.drift import DriftReference, Histogram
+from augserve.runtime.drift import ALARM_PSI, BATCH_ROWS, CALL_PREFIX, DriftMonitor, monitors
 
 FEATURES = tuple(Feature(f"f{index}", "1", "a number") for index in range(20))
 EDGES = np.array([-1.0, 0.0, 1.0], np.float32)
@@ -12,7 +14,7 @@ NORMAL = Histogram(EDGES, np.array([0.0, 0.1587, 0.3413, 0.3413, 0.1587]))
 
 def monitor() -> tuple[DriftMonitor, dict[str, float]]:
     found: dict[str, float] = {}
-    return DriftMonitor(FEATURES, [NORMAL] * len(FEATURES), found.__setitem__), found
+    return DriftMonitor("turns", FEATURES, [NORMAL] * len(FEATURES), found.__setitem__), found
 
 
 def feed(watched: DriftMonitor, rows: np.ndarray) -> None:
@@ -71,3 +73,21 @@ def test_a_reset_forgets_the_live_rows() -> None:
     feed(watched, rows(3))
     watched.reset()
     assert not watched.drifted
+
+
+def test_features_of_turns_and_of_calls_are_told_apart(vllm_log: pytest.LogCaptureFixture) -> None:
+    found: dict[str, float] = {}
+    widths = {"turns": len(TURN_FEATURES), "tool_calls": len(TOOL_CALL_FEATURES)}
+    reference = DriftReference({name: (NORMAL,) * width for name, width in widths.items()}, {})
+    turns, calls = monitors(reference, found.__setitem__)
+    drawn = np.random.default_rng(1)
+    for watched, shift, width in ((turns, 0.0, len(TURN_FEATURES)), (calls, 3.0, len(TOOL_CALL_FEATURES))):
+        watched.add(list(drawn.normal(shift, 1, (BATCH_ROWS, width)).astype(np.float32)))
+        for _ in range(width):
+            watched.add([])
+    assert found["turn"] < ALARM_PSI < found[f"{CALL_PREFIX}turn"]
+    assert len(found) == len(TURN_FEATURES) + len(TOOL_CALL_FEATURES)
+    assert calls.drifted
+    assert not turns.drifted
+    (said,) = [record.getMessage() for record in vllm_log.records if "drifted" in record.message]
+    assert "features of tool calls have drifted" in said

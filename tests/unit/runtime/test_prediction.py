@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 from vllm.sampling_params import SamplingParams
 
+from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.drift import Histogram
 from augserve.models.predictor import Rows, TurnPredictions
@@ -51,9 +53,13 @@ def test_all_arrivals_are_predicted_in_one_batch() -> None:
     assert predictor.batches == [2]
 
 
-def test_an_answer_that_is_no_number_is_none() -> None:
-    forecasts = PredictorForecaster(Known(broken=0)).forecast([live(0), live(1)])
-    assert forecasts == [None, SECOND]
+def test_an_answer_that_is_no_number_is_none_and_said_once(vllm_log: pytest.LogCaptureFixture) -> None:
+    forecaster = PredictorForecaster(Known(broken=0))
+    for _ in range(3):
+        assert forecaster.forecast([live(0), live(1)]) == [None, SECOND]
+    (said,) = [record.getMessage() for record in vllm_log.records]
+    assert "no positive number for 1 of 2 turns" in said
+    assert "\n" not in said
 
 
 def test_nothing_to_predict_asks_nobody() -> None:
@@ -102,11 +108,26 @@ def test_the_outcome_of_a_turn_that_was_not_predicted_is_passed_over() -> None:
 
 def test_features_that_drifted_widen_the_intervals() -> None:
     elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
-    drift = DriftMonitor(TURN_FEATURES, [elsewhere] * len(TURN_FEATURES), lambda name, psi: None)
-    forecaster = PredictorForecaster(Known(), drift)
+    watched = DriftMonitor("turns", TURN_FEATURES, [elsewhere] * len(TURN_FEATURES), lambda name, psi: None)
+    forecaster = PredictorForecaster(Known(), watched)
     turn = live(1)
     for _ in range(BATCH_ROWS + len(TURN_FEATURES)):
         (forecast,) = forecaster.forecast([turn])
     assert forecast is not None
     assert forecast.output_interval == (10 * 0.5**DRIFTED_WIDTH, 10 * 2**DRIFTED_WIDTH)
     assert forecast.output_tokens == 10.0
+    assert forecast.pause_interval == FIRST.pause_interval  # predicted from other features
+
+
+def test_features_of_calls_that_drifted_widen_the_intervals_of_pauses() -> None:
+    elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
+    width = len(TOOL_CALL_FEATURES)
+    watched = DriftMonitor("tool calls", TOOL_CALL_FEATURES, [elsewhere] * width, lambda name, psi: None)
+    forecaster = PredictorForecaster(Known(), None, watched)
+    for _ in range(BATCH_ROWS + width):
+        (forecast,) = forecaster.forecast([live(1)])
+    assert forecast is not None
+    assert forecast.pause_interval == (0.5 * 0.5**DRIFTED_WIDTH, 0.5 * 2**DRIFTED_WIDTH)
+    assert forecast.output_interval == FIRST.output_interval
+    forecaster.reset()
+    assert forecaster.forecast([live(1)]) == [FIRST]

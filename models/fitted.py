@@ -19,7 +19,7 @@ LOG_CEILING = 20.0  # no prediction above e^20, as in serving
 
 @dataclass(frozen=True, slots=True)
 class FittedModels:
-    """Boosters in the order of the target's model names, and the trees that calibrate each."""
+    """Boosters in the order of the target's model names, and the tree that calibrates each."""
 
     target: Target
     boosters: tuple[xgb.Booster, ...]
@@ -43,10 +43,10 @@ class FittedModels:
             calibration.save_model(folder / f"{name}.calibration.ubj")
 
     def offsets(self) -> dict[str, Any]:
-        """The calibration of each model as data: trees of rules on features; the offset is the sum of their leaves."""
+        """The calibration of each model as data: a tree of rules on features, its leaves the offsets."""
         names = [part.name for part in self.target.features]
         return {
-            name: [_rules(json.loads(tree), names) for tree in calibration.get_dump(dump_format="json")]
+            name: _rules(json.loads(calibration.get_dump(dump_format="json")[0]), names)
             for name, calibration in zip(self.target.model_names, self.calibrations, strict=True)
         }
 

@@ -73,7 +73,7 @@ def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_s
 
 
 def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> None:
-    """One set in twenty rows, and its errors only somewhat wider: all sets weigh alike in the second tree."""
+    """One set in twenty rows, and its errors only somewhat wider: all sets weigh alike."""
     large, small = make_set(OUTPUT_LENGTH, count=6000, noise=0.5), make_set(OUTPUT_LENGTH, count=300, noise=1.0, seed=1)
     for data, mark in ((large, 0.0), (small, 1.0)):
         data.rows[:, 1] = mark
@@ -90,6 +90,12 @@ def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> Non
     below = held_out.log_values <= high
     assert below[:6000].mean() == pytest.approx(0.9, abs=0.03)
     assert below[6000:].mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_median_is_not_moved(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH, count=2000)
+    offsets = predict_margin(fit_calibration(data, np.zeros(len(data), np.float32), 0.5, 0), data.rows)
+    assert not offsets.any()
 
 
 def test_too_few_rows_share_one_offset(make_set: MakeSet) -> None:

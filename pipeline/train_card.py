@@ -14,6 +14,7 @@ from ..models.fitted import importance
 from ..models.fitting import FitSettings
 from ..models.target import QUANTILES
 from ..models.training_set import group_counts
+from .train_left import left_on_the_table
 from .train_reports import known_rows, markdown
 from .trained import REPORTS, Trained
 
@@ -60,6 +61,7 @@ def write_card(trained: Sequence[Trained], metrics: Mapping[str, Mapping[str, Me
         "## What the models look at\n\n![Share of the median model's gain](importance.svg)\n",
         "## Known weak spots\n",
         "\n".join(f"- {line}" for line in weak_spots(trained, metrics)) + "\n",
+        left_on_the_table(trained, metrics),
         _LEARNED.format(settings=", ".join(f"{name} {value}" for name, value in _settings(settings))),
     ]
     write_text(CARD, "\n".join(sections))

@@ -133,7 +133,8 @@ def test_the_models_stand_beside_every_baseline_in_one_table(finished: Path) -> 
 
 def test_the_card_tells_data_quality_and_weak_spots(finished: Path) -> None:
     card = (finished / train.REPORTS / "card.md").read_text()
-    for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", "How it was learned"):
+    left = "What was tried, and what is left on the table"
+    for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", left, "How it was learned"):
         assert f"## {title}" in card
     assert "gathered, " in card.split("## Known weak spots")[1]  # 20 sessions are too few to be good at all of it
     for name in ("importance.svg", "calibration.svg"):
@@ -153,3 +154,19 @@ def test_the_search_and_the_study_write_their_tables(project: Path, monkeypatch:
     assert set(curve.share) == {0.5, 1.0}
     moved = pd.read_csv(train.REPORTS / "transfer.csv")
     assert {("gathered", prepare.MIX), (prepare.MIX, "gathered")} <= set(zip(moved.trained_on, moved.set, strict=True))
+    train.main()
+    card = (train.REPORTS / "card.md").read_text()
+    assert "| 0.5 of the sessions | 1 of the sessions | far larger model |" in card
+    assert "Trained on one set, judged on another" in card
+
+
+def test_every_baseline_that_is_better_is_listed_with_a_reason(finished: Path) -> None:
+    card = (finished / train.REPORTS / "card.md").read_text()
+    listed = card.split("### Where a baseline is better, and why")[1].split("\n#")[0]
+    rows = [line.split("|") for line in listed.splitlines() if line.startswith("| gathered") or "mix |" in line]
+    found = {(row[1].strip(), row[2].strip()) for row in rows if row[3].strip() == "MAE"}
+    rivals = pd.read_csv(finished / train.REPORTS / "baselines.csv")
+    ours = rivals[rivals.model == "augserve"].set_index(["set", "target"]).mae
+    best = rivals[rivals.model != "augserve"].groupby(["set", "target"]).mae.min()
+    assert found == {key for key in ours.index if best[key] < ours[key]}
+    assert all(row[-2].strip() for row in rows)

@@ -60,7 +60,7 @@ def test_keys_of_another_section_stand_in_for_its_own(tmp_path: Path) -> None:
     path.write_text(GOOD + "tune_long: {count: 9}\n")
     assert load_params("gather", Section, path, overrides="tune_long") == Section(2.0, 9, ("a", "b"), None)
     path.write_text(GOOD + "tune_long: {cuont: 9}\n")
-    with pytest.raises(ParamsError, match="unknown key .*cuont"):
+    with pytest.raises(ParamsError, match=r"unknown key .*cuont"):
         load_params("gather", Section, path, overrides="tune_long")
     path.write_text(GOOD)
     with pytest.raises(ParamsError, match="section 'tune_long' is missing"):

@@ -121,8 +121,9 @@ def await_health(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None
     pytest.fail(f"mlflow ui did not come up:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
+    """One a test: while it is open its event loop runs in this thread, and no other test could run its own."""
     if not CHROMIUM.exists():
         pytest.skip(f"no {CHROMIUM}: `apt-get install --no-install-recommends chromium` (CI does)")
     with sync_playwright() as driver:

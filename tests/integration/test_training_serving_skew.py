@@ -54,7 +54,8 @@ def over_all_sessions(name: str) -> bool:
 
 
 OVER_ALL = {"recent_output_log", "recent_turn_log", "after_pair_output_log"} | {
-    *("after_tool_output_log", "after_tool_output_high", "after_tool_spread", "after_tool_pause", "after_tool_pause_high"),
+    *("after_tool_output_log", "after_tool_output_high", "after_tool_spread"),
+    *("after_tool_pause", "after_tool_pause_high"),
     *("tool_log_s", "tool_spread", "tool_high", "tool_count", "call_log_s", "call_spread", "call_count"),
     *("family_log_s", "all_log_s", "hierarchy_log_s", "hierarchy_spread", "hierarchy_high"),
 }

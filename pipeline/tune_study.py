@@ -8,6 +8,7 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import optuna
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 from tqdm import tqdm
@@ -73,6 +74,8 @@ def _create(name: str, params: TuneParams, seed: int, url: URL) -> optuna.Study:
             grace_period=3 * HEARTBEAT_S,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )
+        if url.get_backend_name() == "sqlite":
+            event.listen(storage.engine, "begin", _lock_at_once)
         return optuna.create_study(
             storage=storage,
             study_name=name,
@@ -87,10 +90,15 @@ def _create(name: str, params: TuneParams, seed: int, url: URL) -> optuna.Study:
 
 def _engine(backend: str) -> dict[str, Any]:
     if backend == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}}
     if backend == "postgresql":
         return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
     return {"pool_pre_ping": True}
+
+
+def _lock_at_once(connection: Connection) -> None:
+    """SQLite has no SELECT FOR UPDATE: without this, two processes may read that a trial waits, and both run it."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def enqueue(study: optuna.Study, space: Space, starts: Sequence[tuple[str, SchedulerSettings]]) -> None:

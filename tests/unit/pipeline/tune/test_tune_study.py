@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_trials_run_at_once(searching, params):
     study = searching.search(dataclasses.replace(params, processes=3, trials=9))
     assert len(study.trials) == 9
     assert len({trial.params["weights.uncached"] for trial in study.trials}) == 9  # each thread samples on its own
+
+
+def test_a_waiting_trial_is_taken_by_one_worker_only(params):
+    study = tune_study.open_study("known", params, 7)
+    for value in range(40):
+        study.enqueue_trial({"x": value})
+    with ThreadPoolExecutor(8) as workers:
+        taken = list(workers.map(lambda _: study.ask().number, range(40)))
+    assert sorted(taken) == list(range(40))
 
 
 def test_after_kill_9_no_finished_trial_is_lost_and_the_interrupted_one_is_tried_again(searching, params, monkeypatch):

@@ -8,15 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from augserve.data.mix import augmentation_sessions
+from augserve.features.replay import replay
 from augserve.models.bundle import load_bundle
 from augserve.models.drift import DRIFT_FILE
-from augserve.models.onnx_export import ExportError
+from augserve.models.evaluation import evaluate
+from augserve.models.fitted import load_models
+from augserve.models.onnx_export import ExportError, check_parity, hard_rows
 from augserve.models.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.registry import CHAMPION, registered_versions
 from augserve.models.settings import SettingsError
-from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS
+from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS, TOOL_DURATION
 from augserve.models.training_set import TrainingError, read_training_set
 from augserve.pipeline import export, package, prepare, search, study, train
+from augserve.pipeline.mix_turns import mix_turns
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tracking import tracking_client
 
@@ -72,6 +77,53 @@ def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) ->
         assert values["relative_error"] <= 1e-4
         assert values["rows"] > 200
     assert sorted(path.name for path in (finished / export.ONNX).iterdir()) == sorted((DRIFT_FILE, *model_files()))
+
+
+def test_a_thousand_real_rows_and_hard_ones_are_the_same_in_onnx(finished: Path) -> None:
+    exported = OnnxPredictor.load(finished / export.ONNX)
+    turns = [turn.past for session in augmentation_sessions(250, 1.0, 12345) for turn in mix_turns(session)]
+    replayed = list(replay(turns))
+    rows = {
+        export.TOOL_CALLS.features: np.stack([row for one in replayed for row in one.call_features]),
+        OUTPUT_LENGTH.features: np.stack([one.turn_features for one in replayed]),
+    }
+    for target in TARGETS:
+        real = rows[target.features]
+        assert len(real) >= 1000
+        unseen = real.copy()
+        buckets = [index for index, part in enumerate(target.features) if part.name[-1:].isdigit()]
+        unseen[:, buckets] = 0.0  # a category that no bucket knows
+        hard = np.concatenate((hard_rows(real, 1), unseen))
+        assert np.isnan(hard).any()
+        assert (np.abs(hard) > 1e30).any()
+        assert check_parity(load_models(finished / train.TRAINED, target), exported, hard, 1e-4) <= 1e-4
+
+
+def test_drift_of_calls_is_told_from_what_serving_knows_on_arrival(finished: Path) -> None:
+    sets = {
+        target.name: read_training_set(finished / prepare.TRAINING / f"{target.name}.parquet", target)
+        for target in TARGETS
+    }
+    durations = sets[TOOL_DURATION.name]
+    at = [part.name for part in TOOL_DURATION.features].index("expected")
+    assert set(durations.rows[:, at].tolist()) == {0.0, 1.0}
+    found = export.drift_reference(sets, {"output_length": 0.8, "ends_in_tool": None})
+    expected = found.histograms["tool_calls"][at]
+    assert (expected.edges.tolist(), expected.shares.tolist()) == ([1.0], [0.0, 1.0, 0.0])
+    assert found.coverage_80 == {"output_length": 0.8}
+
+
+def test_calls_that_are_known_are_judged_apart(finished: Path) -> None:
+    metrics = json.loads((finished / train.METRICS).read_text())
+    path = finished / prepare.TRAINING / f"{TOOL_DURATION.name}.parquet"
+    test = read_training_set(path, TOOL_DURATION).part("test")
+    at = [part.name for part in TOOL_DURATION.features].index("expected")
+    models = load_models(finished / train.TRAINED, TOOL_DURATION)
+    for source, of_target in metrics.items():
+        known = test.select((test.sources == source) & (test.rows[:, at] == 0))
+        found = evaluate(models.predict(known.rows), known, known)
+        for name in ("mae", "pinball_p90", "coverage_80"):
+            assert of_target[TOOL_DURATION.name][f"{name}_at_call"] == pytest.approx(found[name], rel=1e-3)
 
 
 def test_a_failed_parity_leaves_the_old_models(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Benchmark `predict`: µs from requests to forecasts for 1 and for 256 at once, and what the models weigh.
 
-The first figures are of the models alone (all of them), the next of what the scheduler does on arrival: features of the
-turn and of the call that may follow it, and the forecast.
+The first figures are of the models alone (all of them), on rows of held-out turns where `dvc repro prepare` has made
+them: trees take longer to walk for rows that differ than for the made-up ones. The next are of what the scheduler does
+on arrival of made-up requests: features of the turn and of the call that may follow it, and the forecast.
 """
 
 import random
@@ -16,16 +17,21 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request
 
 from ...data.atomic import write_json
-from ...models.onnx_predictor import OnnxPredictor
+from ...models.onnx_predictor import TOOL_CALLS, OnnxPredictor
+from ...models.predictor import Rows
+from ...models.target import OUTPUT_LENGTH, TOOL_DURATION, Target
+from ...models.training_set import read_training_set
 from ...runtime.prediction import PredictorForecaster
 from ...runtime.sessions import SessionTable
 from ...runtime.turns import LiveTurn, arrived
 from ..params import BaseParams, load_params
+from ..prepare import TRAINING
 from ..stage import run_stage
 from .bundle import BUNDLE, packaged_bundle, times_s
 
 REPORT = Path("reports/bench/predict.json")
 COUNTS = (1, 256)
+EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
 REPEATS = 4000  # predictions of a turn, whatever their number at once
 _RESIDENT = """
 import sys
@@ -50,6 +56,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for count in tqdm(COUNTS, desc="predict"):
         figures |= _timings(predictor, count, seed)
+    figures["models_on_held_out_rows"] = float((TRAINING / f"{TOOL_DURATION.name}.parquet").is_file())
     figures["artifacts_mb"] = round(sum(path.stat().st_size for path in BUNDLE.iterdir()) / 1e6, 2)
     figures["resident_memory_added_mib"] = round(_resident_mib(BUNDLE), 1)
     write_json(REPORT, figures)
@@ -60,8 +67,11 @@ def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float
     """Median and 99th percentile, µs, for `count` requests at once."""
     requests, sessions = _requests(count, seed), SessionTable()
     turns = _arrivals(requests, sessions)
-    rows = np.stack([turn.features for turn in turns if turn.features is not None])
-    calls = np.stack([turn.pause_features for turn in turns if turn.pause_features is not None])
+    rows = _held_out(OUTPUT_LENGTH, count, seed)
+    calls = _held_out(TOOL_DURATION, count, seed)
+    if rows is None or calls is None:
+        rows = np.stack([turn.features for turn in turns if turn.features is not None])
+        calls = np.stack([turn.pause_features for turn in turns if turn.pause_features is not None])
     forecaster = PredictorForecaster(predictor)
     what: dict[str, Callable[[], object]] = {
         "models": lambda: (predictor.turns(rows), predictor.tool_duration(calls)),
@@ -74,6 +84,17 @@ def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float
         figures[f"{name}_{count}_requests_us"] = round(float(np.median(times)), 1)
         figures[f"{name}_{count}_requests_p99_us"] = round(float(np.quantile(times, 0.99)), 1)
     return figures
+
+
+def _held_out(target: Target, count: int, seed: int) -> Rows | None:
+    """`count` rows of the test part as serving has them on arrival, drawn from all sets; None: no such table."""
+    path = TRAINING / f"{target.name}.parquet"
+    if not path.is_file():
+        return None
+    rows = read_training_set(path, target).part("test").rows
+    if target is TOOL_DURATION:
+        rows = rows[rows[:, EXPECTED] == 1]
+    return rows[np.random.default_rng(seed).choice(len(rows), count)]
 
 
 def _resident_mib(models: Path) -> float:

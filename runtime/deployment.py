@@ -26,6 +26,7 @@ class Deployment:
     source: str = "live"  # the `source` column of the traces
     traces_max_gb: float = MAX_GB  # limit on the folder's recorded files; the oldest go first
     traces_text: bool = False  # whether the token ids of prompts and outputs are recorded
+    allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with
 
     @property
     def traces_max_bytes(self) -> int:
@@ -79,6 +80,7 @@ def parse_deployment(additional_config: object) -> Deployment:
         source=section.get("source", "live"),
         traces_max_gb=float(section.get("traces_max_gb", MAX_GB)),
         traces_text=section.get("traces_text", False),
+        allow_unknown_vllm=section.get("allow_unknown_vllm", False),
     )
 
 
@@ -88,9 +90,11 @@ def _is_size(value: object) -> bool:
 
 _Kind = tuple[Callable[[object], bool], str]
 _TEXT: _Kind = (lambda value: isinstance(value, str) and value != "", "a non-empty string")
+_FLAG: _Kind = (lambda value: isinstance(value, bool), "true or false")
 _KINDS: Mapping[str, _Kind] = {
     "traces_max_gb": (_is_size, f"a number of gigabytes, {MIN_GB} or more"),
-    "traces_text": (lambda value: isinstance(value, bool), "true or false"),
+    "traces_text": _FLAG,
+    "allow_unknown_vllm": _FLAG,
 }
 
 

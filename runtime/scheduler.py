@@ -25,8 +25,8 @@ from .prediction import Forecaster, PredictorForecaster
 from .preemption import LossJudge, PreemptionOrder
 from .tracing import Tracer, step_facts
 from .vllm_compat import (
-    AsyncScheduler,
     EngineCoreOutputs,
+    HookedScheduler,
     ModelRunnerOutput,
     PauseState,
     Request,
@@ -47,7 +47,7 @@ class Artifacts:
     drift: DriftReference | None = None  # None: drift is not watched
 
 
-class AugServeScheduler(AsyncScheduler):
+class AugServeScheduler(HookedScheduler):
     """vLLM's asynchronous scheduler, ordered and steered by what AugServe predicts; see deployment.py for its modes.
 
     Raises DeploymentError, BundleError or UnsupportedVllmError (all ValueError) at construction: a server with a
@@ -55,10 +55,10 @@ class AugServeScheduler(AsyncScheduler):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        vllm_compat.check_vllm()
         super().__init__(*args, **kwargs)
-        vllm_compat.check_scheduler(self)
         deployment = parse_deployment(self.vllm_config.additional_config)
+        vllm_compat.check_vllm(allow_unknown=deployment.allow_unknown_vllm)
+        vllm_compat.check_scheduler(self)
         artifacts = None if deployment.mode == "observe" else self.load_artifacts(deployment)
         version = __version__ if artifacts is None else artifacts.version
         self._clock = self.make_clock()
@@ -85,7 +85,8 @@ class AugServeScheduler(AsyncScheduler):
         """Settings and predictor of the deployment's bundle. Raises DeploymentError or BundleError."""
         from ..models.bundle import load_bundle
 
-        bundle = load_bundle(deployment.bundle_folder(), vllm_compat.vllm_version)
+        version = None if deployment.allow_unknown_vllm else vllm_compat.vllm_version
+        bundle = load_bundle(deployment.bundle_folder(), version)
         return Artifacts(bundle.settings, bundle.predictor, bundle.version, bundle.drift)
 
     def make_forecaster(self, artifacts: Artifacts) -> Forecaster:
@@ -185,10 +186,9 @@ class AugServeScheduler(AsyncScheduler):
         finally:
             super().shutdown()
 
-    def _free_blocks(self, request: Request) -> None:
+    def before_free(self, request: Request) -> None:
         if self._keeper is not None:
             self._keeper.turn_finishes(self._turns.get(request.request_id))
-        super()._free_blocks(request)
 
     def _rank(self, now_s: float) -> bool:
         budget = vllm_compat.token_budget(self)

@@ -45,6 +45,7 @@ def test_the_wheel_holds_every_part_and_no_data_of_a_run(wheel: Path) -> None:
         "features/turn.py",
         "models/bundle.py",
         "data/augmentations.csv",
+        "runtime/vllm_compat/fingerprints.json",
         "py.typed",
     ):
         assert f"augserve/{member}" in names

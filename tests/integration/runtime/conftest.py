@@ -18,6 +18,7 @@ from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.deployment import Deployment
 from augserve.runtime.scheduler import Artifacts, AugServeScheduler
+from augserve.runtime.vllm_compat import holding_queue
 
 
 class Clock:
@@ -127,8 +128,8 @@ class Engine:
         assert not scheduler.requests
         assert not scheduler.running
         assert not scheduler.waiting
-        assert not scheduler.kv_holding_waiting
-        assert not scheduler.deferred_waiting
+        assert not holding_queue(scheduler)
+        assert not getattr(scheduler, "deferred_waiting", ())
         if isinstance(scheduler, AugServeScheduler):
             assert not scheduler._turns
 
@@ -155,9 +156,10 @@ def make_engine(tmp_path: Path) -> Iterator[EngineMaker]:
         max_num_seqs: int = 32,
         traces: bool = False,
         settings: SchedulerSettings | None = None,
+        deployment: dict[str, Any] | None = None,
     ) -> Engine:
         clock = Clock()
-        section = {"mode": mode, **({"traces": str(tmp_path / "traces")} if traces else {})}
+        section = {"mode": mode, **({"traces": str(tmp_path / "traces")} if traces else {}), **(deployment or {})}
         limits = EngineLimits(
             kv_tokens=kv_tokens, max_model_len=4096, max_num_seqs=max_num_seqs, max_num_batched_tokens=2048
         )

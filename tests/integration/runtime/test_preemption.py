@@ -6,6 +6,7 @@ import pytest
 from vllm.v1.request import RequestStatus
 
 from augserve.runtime.preemption import PreemptionOrder
+from augserve.runtime.vllm_compat import holding_queue
 
 from .conftest import EngineMaker, TestedScheduler
 from .test_scheduler import PriorityScheduler
@@ -37,7 +38,7 @@ def test_under_pressure_every_request_still_comes_to_its_end(make_engine: Engine
         for _ in range(rnd.randrange(12)):
             engine.step()
             scheduler = engine.scheduler
-            places = [*scheduler.running, *scheduler.waiting, *scheduler.kv_holding_waiting]
+            places = [*scheduler.running, *scheduler.waiting, *holding_queue(scheduler)]
             assert (
                 len(places) == len(set(places)) == len([r for r in scheduler.requests.values() if not r.is_finished()])
             )

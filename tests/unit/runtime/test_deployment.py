@@ -13,9 +13,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "source": "s",
         "traces_max_gb": 2,
         "traces_text": True,
+        "allow_unknown_vllm": True,
     }
     deployment = parse_deployment({"augserve": section})
-    assert deployment == Deployment("shadow", Path("b"), tmp_path / "t", "s", 2.0, True)
+    assert deployment == Deployment("shadow", Path("b"), tmp_path / "t", "s", 2.0, True, True)
     assert deployment.traces_max_bytes == 2_000_000_000
     assert (tmp_path / "t").is_dir()
 
@@ -45,6 +46,7 @@ def test_the_mode_is_active_unless_said() -> None:
         ({"augserve": {"traces": "/tmp", "traces_max_gb": True}}, "traces_max_gb is True"),
         ({"augserve": {"traces": "/tmp", "traces_max_gb": float("nan")}}, "traces_max_gb is nan"),
         ({"augserve": {"traces": "/tmp", "traces_text": "yes"}}, "traces_text is 'yes': it must be true or false"),
+        ({"augserve": {"allow_unknown_vllm": 1}}, "allow_unknown_vllm is 1: it must be true or false"),
         ({"augserve": {"traces_text": True}}, "augserve.traces_text is given, augserve.traces is not"),
     ],
 )

@@ -1,0 +1,34 @@
+"""Requests of vLLM, read: whether one decodes, and its tokens as prefixes."""
+
+from ..prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
+from .names import Request
+
+
+def is_decode(request: Request, scheduled_tokens: int) -> bool:
+    """Whether a request that schedule() has just given so many tokens decodes, rather than computes its prompt."""
+    before = request.num_computed_tokens - scheduled_tokens
+    return before >= request.num_prompt_tokens and scheduled_tokens <= 1 + len(request.spec_token_ids)
+
+
+def prompt_prefix(request: Request, block_tokens: int) -> Prefix | None:
+    """The prompt, by vLLM's block hashes, or by hashes of its own where prefix caching is off.
+
+    None where token ids do not say what the prompt is: embeddings, and images that vLLM has not hashed.
+    """
+    if request.prompt_token_ids is None:
+        return None
+    salt = f"{request.lora_request.lora_name if request.lora_request else ''}\0{request.cache_salt or ''}"
+    if len(request.block_hashes) >= request.num_tokens // block_tokens:
+        return Prefix(request.all_token_ids, request.block_hashes, block_tokens, request.num_tokens, salt)
+    if request.mm_features or request.prompt_is_token_ids is not None:
+        return None
+    hashes = own_hashes(request.all_token_ids, salt)
+    return Prefix(request.all_token_ids, hashes, OWN_BLOCK_TOKENS, request.num_tokens, salt)
+
+
+def whole_prefix(request: Request, prompt: Prefix) -> Prefix:
+    """Prompt and output of a request that has ended, hashed as its prompt was."""
+    hashes = prompt.hashes
+    if hashes is not request.block_hashes:
+        hashes = own_hashes(request.all_token_ids, prompt.salt, known=hashes)
+    return Prefix(request.all_token_ids, hashes, prompt.block_tokens, request.num_tokens, prompt.salt)

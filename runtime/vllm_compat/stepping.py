@@ -1,0 +1,74 @@
+"""A step of vLLM's scheduler: its token budget, and what it may take of the KV cache."""
+
+import itertools
+from collections.abc import Callable, Iterable
+
+from .names import AsyncScheduler, Request, RequestQueue
+from .relied import HOLDING_QUEUES
+
+
+def engine_number(scheduler: AsyncScheduler) -> int:
+    return int(scheduler.parallel_config.data_parallel_index)
+
+
+def served_model(scheduler: AsyncScheduler) -> str | None:
+    """The model's name to clients; its first one where it has several."""
+    names = scheduler.vllm_config.model_config.served_model_name
+    return names if isinstance(names, str | None) else names[0]
+
+
+def steers_budget(scheduler: AsyncScheduler) -> bool:
+    """Whether a smaller budget is safe: without chunked prefill it would keep long prompts out for ever."""
+    return bool(scheduler.scheduler_config.enable_chunked_prefill) and not scheduler.need_mamba_block_aligned_split
+
+
+def token_budget(scheduler: AsyncScheduler) -> int:
+    """Tokens that the next step may schedule."""
+    return int(scheduler.max_num_scheduled_tokens)
+
+
+def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) -> None:
+    """Set it for the next step, between 1 and the configured budget."""
+    scheduler.max_num_scheduled_tokens = max(1, min(tokens, configured))
+
+
+def step_demand(scheduler: AsyncScheduler, heads: Iterable[Request], kept: Callable[[str], int]) -> int:
+    """Blocks that the next step may take at most, if it admits `heads`. `kept` tells how many a request needs no free
+    ones for. Reserves, as vLLM does, for whole prompts, and for every running request as much as one step can add."""
+    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
+    block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
+    ahead = 1 + scheduler.num_spec_tokens + scheduler.num_lookahead_tokens
+    blocks = len(scheduler.running) * (1 + ahead // block_tokens)
+    blocks += 1 + scheduler.max_num_scheduled_tokens // block_tokens
+    blocks += scheduler.kv_cache_manager.watermark_blocks
+    for request in itertools.chain(heads, itertools.islice(holding_queue(scheduler), MAX_HOLDING)):
+        blocks += max(2 + (request.num_tokens + ahead) // block_tokens - kept(request.request_id), 0)
+    return blocks * max(len(managers), 1)
+
+
+def holding_queue(scheduler: AsyncScheduler) -> RequestQueue:
+    """The waiting requests that may hold blocks; before 0.31 all that vLLM has skipped."""
+    queue: RequestQueue = getattr(scheduler, next(name for name in HOLDING_QUEUES if hasattr(scheduler, name)))
+    return queue
+
+
+MAX_HOLDING = 16
+"""Waiting requests with blocks of their own (streaming sessions, remote loads) that a step's demand counts."""
+
+
+def reserves_whole_prompts(scheduler: AsyncScheduler) -> bool:
+    """Whether a waiting request is admitted only where its whole prompt finds room."""
+    return bool(scheduler.scheduler_reserve_full_isl)
+
+
+def running_demand(scheduler: AsyncScheduler) -> int:
+    """Free blocks that the running requests take in the next step, if their token budget allows."""
+    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
+    ahead = scheduler.num_lookahead_tokens
+    blocks = 0
+    for manager in managers:
+        block_tokens, allocated = manager.block_size, manager.req_to_blocks
+        for request in scheduler.running:
+            tokens = request.num_tokens_with_spec + request.num_output_placeholders + ahead
+            blocks += max(-(-tokens // block_tokens) - len(allocated.get(request.request_id, ())), 0)
+    return int(blocks)

@@ -19,6 +19,7 @@ import optuna
 
 from ..data.atomic import write_json
 from ..models.settings import SchedulerSettings
+from .code_graph import CodeGraph
 from .params import BaseParams, load_params
 from .prepare import PrepareParams
 from .simulator.cell import load_profile
@@ -46,14 +47,15 @@ logger = logging.getLogger(__name__)
 def study_name(bench: Bench, space: Space) -> str:
     """Carries a hash of all that a trial's value depends on: a study made with other inputs is never resumed."""
     params = {key: value for key, value in dataclasses.asdict(bench.params).items() if key not in RUN_ALONE}
-    sources = [Path(__file__).with_name(f"tune_{part}.py").read_bytes().hex() for part in ("score", "space", "study")]
+    graph = CodeGraph()
+    code = [graph.plain(f"pipeline.tune_{part}") for part in ("score", "space", "study")]
     try:
         cells = [
             cell_key(bench.cell(Job(name, 1.0, 0), 1.0, "augserve", space.defaults)) for name in params["workloads"]
         ]
     except ValueError as error:
         raise StageError(f"tune: {error}") from error
-    digest = hashlib.sha256(json.dumps([params, sources, cells], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([params, code, cells], sort_keys=True).encode())
     return f"tune-{digest.hexdigest()[:12]}"
 
 

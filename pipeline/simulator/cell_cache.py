@@ -12,15 +12,20 @@ from pathlib import Path
 
 from ...data.atomic import write_text
 from ...models.onnx_predictor import model_files
+from ..code_graph import ROOT, CodeGraph
+from ..code_syntax import Name
 from .cell import TRACES, Cell
 from .errors import SimulationError
 from .evidence import Evidence
+from .policies import PREDICTING, TUNED_NAME
 
-ROOT = Path(__file__).parents[2]
-COMMON = ("pipeline/simulator/*.py", "data/*.py", "data/augmentations.csv", "models/settings.py")
-RIVALS = ("pipeline/simulator/rivals/*.py", "runtime/*.py")
-OURS = ("runtime/*.py", "features/*.py", "models/onnx_predictor.py")
-"""Sources by what runs them, relative to the package: a rival asks the runtime for its queue and session table."""
+REGISTRY = "pipeline.simulator.policies"
+STARTS: tuple[Name, ...] = (
+    ("pipeline.simulator.evidence", "run_evidence"),
+    ("pipeline.simulator.evidence", "Evidence"),
+)
+"""What runs a cell and what it gives."""
+FIGURES = Path("data/augmentations.csv")  # of the mix, relative to the package
 
 
 Submit = Callable[[Cell], "Future[Evidence]"]
@@ -45,24 +50,35 @@ def cached(submit: Submit, folder: Path) -> Submit:
 
 
 def cell_key(cell: Cell) -> str:
-    """Hash of the cell, of the files that it reads and of the sources that decide in it.
+    """Hash of the cell, of the files that it reads and of the code that decides in it.
 
     Raises SimulationError for a file that cannot be read.
     """
+    predicts = cell.policy in PREDICTING
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
-    facts["sources"] = _sources(COMMON) + _sources(_deciding(cell.policy))
+    facts |= {"code": _code(cell.policy), "figures": _digest(ROOT / FIGURES), "predicts": predicts}
     if not cell.policy.startswith("augserve"):  # the tuned weights and gains are ours alone
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
-    if cell.models is not None and not cell.policy.startswith("vllm"):
+    if cell.models is not None and predicts:
         facts["models"] = [_digest(cell.models / name) for name in model_files()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _deciding(policy: str) -> tuple[str, ...]:
-    if policy.startswith("augserve"):
-        return OURS
-    return () if policy.startswith("vllm") else RIVALS + OURS
+def code_of(policy: str, graph: CodeGraph) -> str:
+    """The code that a cell of a policy runs: of the other policies nothing."""
+    keys = () if TUNED_NAME.fullmatch(policy) else (policy,)
+    return graph.narrowed((REGISTRY, "POLICIES"), keys).text(STARTS, without=[(REGISTRY, "PREDICTING")])
+
+
+@cache
+def _code(policy: str) -> str:
+    return hashlib.sha256(code_of(policy, _graph()).encode()).hexdigest()
+
+
+@cache
+def _graph() -> CodeGraph:
+    return CodeGraph()
 
 
 def _keep(ended: "Future[Evidence]", path: Path) -> None:
@@ -75,11 +91,6 @@ def _read(path: Path) -> Evidence | None:
         return Evidence.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-
-
-@cache
-def _sources(patterns: tuple[str, ...]) -> list[str]:
-    return [_digest(path) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 def _digest(path: Path) -> str:

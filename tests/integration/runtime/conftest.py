@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm.sampling_params import SamplingParams
+from vllm.config import LoRAConfig, SpeculativeConfig, VllmConfig
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
+from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
 
 from augserve.models.predictor import Rows, TurnPredictions
 from augserve.models.settings import SchedulerSettings
@@ -62,8 +64,79 @@ class TestedScheduler(AugServeScheduler):
         return self.clock
 
 
+def started_with(change: Callable[[VllmConfig], None], base: type[AsyncScheduler]) -> type[AsyncScheduler]:
+    """The scheduler as vLLM would start it with a changed configuration."""
+
+    class Changed(base):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            change(kwargs["vllm_config"])
+            super().__init__(*args, **kwargs)
+
+    return Changed
+
+
+def by_priority(config: VllmConfig) -> None:
+    """`--scheduling-policy priority`"""
+    config.scheduler_config.policy = "priority"
+
+
+def one_lora(config: VllmConfig) -> None:
+    """`--enable-lora --max-loras 1`"""
+    config.lora_config = LoRAConfig(max_loras=1)
+
+
+def speculating(config: VllmConfig) -> None:
+    """`--speculative-config`, three drafts a step."""
+    config.speculative_config = SpeculativeConfig(
+        method="ngram",
+        num_speculative_tokens=3,
+        prompt_lookup_min=1,
+        prompt_lookup_max=3,
+        target_model_config=config.model_config,
+        target_parallel_config=config.parallel_config,
+    )
+
+
+def whole_prompts(config: VllmConfig) -> None:
+    """`--no-enable-chunked-prefill`"""
+    config.scheduler_config.enable_chunked_prefill = False
+    config.scheduler_config.max_num_batched_tokens = 4096
+
+
+def no_prefix_caching(config: VllmConfig) -> None:
+    """`--no-enable-prefix-caching`"""
+    config.cache_config.enable_prefix_caching = False
+
+
+def second_of_two(config: VllmConfig) -> None:
+    """`--data-parallel-size 2`, its second engine."""
+    config.parallel_config.data_parallel_size = 2
+    config.parallel_config.data_parallel_index = 1
+    config.parallel_config.data_parallel_rank = 1
+
+
+class Grammar(StructuredOutputGrammar):
+    """A compiled grammar that takes any token."""
+
+    def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
+        return True
+
+    def validate_tokens(self, tokens: list[int]) -> list[int]:
+        return tokens
+
+    def rollback(self, num_tokens: int) -> None: ...
+
+    def fill_bitmask(self, bitmask: object, batch_index: int) -> None: ...
+
+    def is_terminated(self) -> bool:
+        return False
+
+    def reset(self) -> None: ...
+
+
 class Engine:
-    """A scheduler, and a forward pass that samples a constant token, one step in flight at a time or two."""
+    """A scheduler, and a forward pass that samples a constant token (and takes some of the drafts, where there are
+    any), one step in flight at a time or two."""
 
     def __init__(self, scheduler: AsyncScheduler, clock: Clock) -> None:
         self.scheduler = scheduler
@@ -71,11 +144,18 @@ class Engine:
         self.in_flight: list[tuple[SchedulerOutput, list[list[int]]]] = []
         self.outputs: list[EngineCoreOutput] = []
         self.scheduled: list[dict[str, int]] = []
+        self.told_finished: set[str] = set()  # as an engine of several tells its front end
+        self.drafts = random.Random(1)
 
     def add(self, number: int, prompt: int, output: int, session: str | None = None, **facts: Any) -> Request:
         shared = list(range(100, 100 + prompt // 2))
         own = random.Random(number).choices(range(100, 30_000), k=prompt - len(shared))
-        params = SamplingParams(max_tokens=output, ignore_eos=True, extra_args=facts.pop("extra_args", None))
+        params = SamplingParams(
+            max_tokens=output,
+            ignore_eos=True,
+            extra_args=facts.pop("extra_args", None),
+            structured_outputs=StructuredOutputsParams(json="{}") if facts.pop("structured", False) else None,
+        )
         request = Request(
             f"r{number}",
             shared + own,
@@ -89,10 +169,14 @@ class Engine:
         self.scheduler.add_request(request)
         return request
 
-    def schedule(self) -> SchedulerOutput:
-        scheduled = self.scheduler.schedule()
+    def schedule(self, *throttle_prefills: bool) -> SchedulerOutput:
+        scheduled = self.scheduler.schedule(*throttle_prefills)
         requests = self.scheduler.requests
-        tokens = [[] if requests[each].is_prefill_chunk else [7] for each in scheduled.num_scheduled_tokens]
+        drafts = scheduled.scheduled_spec_decode_tokens
+        tokens = [
+            [] if requests[each].is_prefill_chunk else [7] * (1 + self.drafts.randint(0, len(drafts.get(each, ()))))
+            for each in scheduled.num_scheduled_tokens
+        ]
         self.in_flight.append((scheduled, tokens))
         self.scheduled.append(dict(scheduled.num_scheduled_tokens))
         return scheduled
@@ -103,6 +187,7 @@ class Engine:
         result = ModelRunnerOutput(ids, {each: index for index, each in enumerate(ids)}, tokens)
         for outputs in self.scheduler.update_from_output(scheduled, result).values():
             self.outputs.extend(outputs.outputs)
+            self.told_finished |= outputs.finished_requests or set()
 
     def step(self) -> None:
         """Schedule one ahead, as vLLM does, and answer the step before."""
@@ -157,6 +242,8 @@ def make_engine(tmp_path: Path) -> Iterator[EngineMaker]:
         traces: bool = False,
         settings: SchedulerSettings | None = None,
         deployment: dict[str, Any] | None = None,
+        change: Callable[[VllmConfig], None] | None = None,
+        **arguments: Any,
     ) -> Engine:
         clock = Clock()
         section = {"mode": mode, **({"traces": str(tmp_path / "traces")} if traces else {}), **(deployment or {})}
@@ -166,7 +253,9 @@ def make_engine(tmp_path: Path) -> Iterator[EngineMaker]:
         if issubclass(scheduler, TestedScheduler):
             facts = {"clock": clock, "settings": settings or SchedulerSettings()}
             scheduler = type(scheduler.__name__, (scheduler,), facts)
-        built = build_scheduler(scheduler, limits, {"augserve": section})
+        if change is not None:
+            scheduler = started_with(change, scheduler)
+        built = build_scheduler(scheduler, limits, {"augserve": section}, **arguments)
         made.append(built)
         return Engine(built, clock)
 

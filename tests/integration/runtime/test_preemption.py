@@ -8,8 +8,7 @@ from vllm.v1.request import RequestStatus
 from augserve.runtime.preemption import PreemptionOrder
 from augserve.runtime.vllm_compat import holding_queue
 
-from .conftest import EngineMaker, TestedScheduler
-from .test_scheduler import PriorityScheduler
+from .conftest import EngineMaker, TestedScheduler, by_priority
 
 
 def test_the_turn_that_is_late_is_preempted_and_not_the_latest(make_engine: EngineMaker) -> None:
@@ -54,7 +53,7 @@ def test_under_pressure_every_request_still_comes_to_its_end(make_engine: Engine
 
 
 def test_other_modes_and_the_callers_priority_leave_the_choice_to_vllm(make_engine: EngineMaker) -> None:
-    for engine in (make_engine(mode="shadow"), make_engine(mode="observe"), make_engine(PriorityScheduler)):
+    for engine in (make_engine(mode="shadow"), make_engine(mode="observe"), make_engine(change=by_priority)):
         assert engine.scheduler._preemption is None  # type: ignore[attr-defined]
 
 

@@ -18,7 +18,7 @@ from augserve.runtime.forecasting import DEADLINE_S
 from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.value import Column
 
-from .conftest import Engine, EngineMaker, TestedScheduler
+from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
 
 
 def load(engine: Engine, count: int = 60, seed: int = 1) -> dict[str, int]:
@@ -276,7 +276,7 @@ def test_a_prediction_that_is_no_number_falls_back_and_is_counted(
 
 
 def test_the_callers_priority_goes_before_the_value(make_engine: EngineMaker) -> None:
-    engine = make_engine(PriorityScheduler, max_num_seqs=1)
+    engine = make_engine(change=by_priority, max_num_seqs=1)
     engine.add(0, 50, 20)
     engine.step()
     engine.add(1, 20, 2, priority=2)
@@ -286,14 +286,6 @@ def test_the_callers_priority_goes_before_the_value(make_engine: EngineMaker) ->
     first = {output.request_id: None for output in engine.outputs if output.new_token_ids}
     assert list(first) == ["r0", "r3", "r2", "r1"]
     engine.assert_nothing_is_left()
-
-
-class PriorityScheduler(TestedScheduler):
-    """As `--scheduling-policy priority` would start it."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        kwargs["vllm_config"].scheduler_config.policy = "priority"  # type: ignore[attr-defined]
-        super().__init__(*args, **kwargs)
 
 
 def test_a_streaming_session_goes_on_with_each_input(make_engine: EngineMaker) -> None:

@@ -1,0 +1,232 @@
+"""What vLLM's scheduler can do holds with AugServe's class: each feature on the real scheduler, in every mode."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from vllm.config import VllmConfig
+from vllm.lora.request import LoRARequest
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.engine import FinishReason
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.runtime import AugServeScheduler
+
+from .conftest import (
+    Engine,
+    EngineMaker,
+    Grammar,
+    by_priority,
+    no_prefix_caching,
+    one_lora,
+    second_of_two,
+    speculating,
+    whole_prompts,
+)
+from .test_scheduler import load
+
+GRAMMAR = RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
+STREAMING = RequestStatus.WAITING_FOR_STREAMING_REQ
+
+
+def adapter(number: int) -> LoRARequest:
+    return LoRARequest(f"lora-{number}", number, "/nowhere")
+
+
+def structured(engine: Engine, number: int, **facts: Any) -> tuple[Request, "Future[Any]"]:
+    """A request that waits for its grammar, which is compiled elsewhere."""
+    request = engine.add(number, 100, 5, structured=True, **facts)
+    assert request.status == GRAMMAR
+    assert request.structured_output_request is not None
+    compiled: Future[Any] = Future()
+    request.structured_output_request.grammar = compiled
+    return request, compiled
+
+
+@pytest.mark.parametrize("mode", ["active", "shadow", "observe"])
+@pytest.mark.parametrize(
+    "change", [by_priority, one_lora, speculating, whole_prompts, no_prefix_caching, second_of_two]
+)
+def test_every_request_comes_to_its_end(
+    make_engine: EngineMaker, change: Callable[[VllmConfig], None], mode: str
+) -> None:
+    engine = make_engine(mode=mode, change=change, kv_tokens=6_000)
+    expected = load(engine, 40)
+    for number in range(40, 50):
+        facts: dict[str, Any] = {"lora_request": adapter(1 + number % 3)} if change is one_lora else {}
+        engine.add(number, 60, 9, priority=number % 3, **facts)
+    engine.drain()
+    assert engine.finished() == {**expected, **{f"r{number}": 9 for number in range(40, 50)}}
+    engine.assert_nothing_is_left()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert not engine.scheduler._metrics._fallbacks._metrics, "no decision fell back"
+
+
+def test_an_adapter_that_has_no_place_steps_aside_and_gets_it_later(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=one_lora)
+    first = engine.add(0, 100, 30, lora_request=adapter(1))
+    engine.step()
+    other = engine.add(1, 100, 5, lora_request=adapter(2))
+    base = engine.add(2, 100, 5)
+    engine.step()
+    assert (first.status, other.status, base.status) == (
+        RequestStatus.RUNNING,
+        RequestStatus.WAITING,
+        RequestStatus.RUNNING,
+    )
+    engine.drain()
+    assert engine.finished() == {"r0": 30, "r1": 5, "r2": 5}
+    engine.assert_nothing_is_left()
+
+
+def test_a_request_waits_for_its_grammar_and_lets_others_pass(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    request, compiled = structured(engine, 0)
+    engine.add(1, 100, 5)
+    for _ in range(10):
+        engine.step()
+    assert engine.finished() == {"r1": 5}
+    assert request.status == GRAMMAR
+    compiled.set_result(Grammar())
+    engine.drain()
+    assert engine.finished() == {"r0": 5, "r1": 5}
+    engine.assert_nothing_is_left()
+
+
+def test_a_grammar_that_does_not_compile_ends_its_request_alone(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    _, compiled = structured(engine, 0)
+    engine.add(1, 100, 5)
+    engine.step()
+    compiled.set_exception(ValueError("no such grammar"))
+    engine.drain()
+    reasons = {output.request_id: output.finish_reason for output in engine.outputs if output.finish_reason}
+    assert reasons == {"r0": FinishReason.ERROR, "r1": FinishReason.LENGTH}
+    engine.assert_nothing_is_left()
+
+
+def test_what_neither_runs_nor_is_ready_can_be_aborted(make_engine: EngineMaker) -> None:
+    """Skipped for want of an adapter's place or a grammar; a streaming session that pauses, or has more to read."""
+    engine = make_engine(change=one_lora)
+    engine.add(0, 100, 60, lora_request=adapter(1))
+    paused = engine.add(1, 100, 3, resumable=True)
+    for _ in range(8):
+        engine.step()
+    busy = engine.add(2, 100, 60, resumable=True)
+    engine.step()
+    engine.add(2, 50, 60, resumable=True)  # its next input, while it runs
+    skipped = engine.add(3, 100, 5, lora_request=adapter(2))
+    without_grammar, _ = structured(engine, 4)
+    for _ in range(3):
+        engine.step()
+    states = [each.status for each in (paused, busy, skipped, without_grammar)]
+    assert states == [STREAMING, RequestStatus.RUNNING, RequestStatus.WAITING, GRAMMAR]
+    ended = engine.scheduler.finish_requests(["r1", "r2", "r3", "r4"], RequestStatus.FINISHED_ABORTED)
+    assert {each.request_id for each in ended} == {"r1", "r2", "r3", "r4"}
+    engine.drain()
+    assert engine.finished() == {"r0": 60, "r1": 3}, "what the paused session had said by then counts"
+    engine.assert_nothing_is_left()
+
+
+def test_a_streaming_session_reads_what_came_while_it_spoke_and_ends_when_told(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    session = engine.add(0, 100, 4, resumable=True)
+    engine.step()
+    engine.add(0, 50, 6, resumable=True)
+    for _ in range(20):
+        engine.step()
+    assert session.status == STREAMING
+    assert session.num_tokens > 100 + 4 + 50
+    engine.add(0, 1, 1)  # no more to come
+    engine.drain()
+    assert session.is_finished()
+    engine.assert_nothing_is_left()
+
+
+def test_drafts_count_as_decodes_and_have_their_share_of_the_budget(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=speculating)
+    for number in range(20):
+        engine.add(number, 50, 60)
+    for _ in range(30):
+        engine.clock.now_s += 1.0  # far too slow: the budget goes down to its least
+        engine.step()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler.max_num_scheduled_tokens == 512
+    assert max(engine.scheduled[-1].values()) == 4
+    assert engine.scheduler._budget is not None
+    assert engine.scheduler._budget.tokens(32 * 40, engine.clock.now_s) == 32 * 40
+    engine.drain()
+    assert set(engine.finished().values()) == {60}
+    engine.assert_nothing_is_left()
+
+
+def test_without_chunked_prefill_the_budget_is_left_alone(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=whole_prompts)
+    engine.add(0, 100, 100)
+    engine.step()
+    for _ in range(20):
+        engine.clock.now_s += 1.0
+        engine.step()
+    engine.add(1, 3000, 5)
+    engine.step()
+    assert engine.scheduled[-1]["r1"] > 2900
+    engine.drain()
+    assert engine.finished() == {"r0": 100, "r1": 5}
+    engine.assert_nothing_is_left()
+
+
+def test_a_paused_engine_does_nothing_or_admits_nobody_and_goes_on(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    engine.add(0, 100, 20)
+    engine.step()
+    engine.scheduler.set_pause_state(PauseState.PAUSED_ALL)
+    engine.add(1, 100, 5)
+    assert not engine.schedule().num_scheduled_tokens
+    engine.scheduler.set_pause_state(PauseState.PAUSED_NEW)
+    assert set(engine.schedule().num_scheduled_tokens) == {"r0"}
+    engine.scheduler.set_pause_state(PauseState.UNPAUSED)
+    engine.drain()
+    assert engine.finished() == {"r0": 20, "r1": 5}
+    engine.assert_nothing_is_left()
+
+
+def test_an_engine_of_several_is_told_apart_and_tells_who_has_finished(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=second_of_two, include_finished_set=True)
+    engine.add(0, 100, 20)
+    engine.step()
+    engine.add(1, 2000, 1)
+    engine.add(2, 100, 1)
+    assert set(engine.schedule(True).num_scheduled_tokens) == {"r0"}, "prompts wait for the engines' common step"
+    engine.drain()
+    assert engine.told_finished == {"r0", "r1", "r2"}
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._metrics._engine == "1"
+    engine.assert_nothing_is_left()
+
+
+def test_the_lowest_priority_is_preempted_and_still_ends(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=by_priority, kv_tokens=4_096)
+    requests = [engine.add(number, 200, 300, priority=number % 2) for number in range(16)]
+    engine.drain()
+    preempted = {each.priority for each in requests if each.num_preemptions}
+    assert preempted == {1}
+    assert set(engine.finished().values()) == {300}
+    engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("change", [no_prefix_caching, speculating])
+def test_a_reset_of_the_prefix_cache_is_answered_as_vllm_does(
+    make_engine: EngineMaker, change: Callable[[VllmConfig], None]
+) -> None:
+    engine = make_engine(change=change)
+    expected = load(engine, 12)
+    for _ in range(5):
+        engine.step()
+    assert not engine.scheduler.reset_prefix_cache()
+    while engine.in_flight:
+        engine.answer()
+    assert engine.scheduler.reset_prefix_cache(reset_running_requests=True)
+    engine.drain()
+    assert engine.finished() == expected
+    engine.assert_nothing_is_left()

@@ -68,7 +68,9 @@ def _binds(statement: ast.stmt) -> set[str]:
         return set()
     nodes = list(ast.walk(statement))
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return stored | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    aliases = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    return stored | defined | {alias.asname or alias.name for alias in aliases}  # imported in a `try`, say
 
 
 def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, Name | None]:

@@ -11,14 +11,16 @@ BEGIN = "<!-- headline: written by `python -m augserve.pipeline.readme` -->"
 END = "<!-- /headline -->"
 
 
-def inserted(readme: str, table: str) -> str:
-    """The README with the table between its two markers. Raises StageError where they do not stand there, once each
-    and in order."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in before + after:
-        raise StageError(f"{README}: the markers {BEGIN} and {END} must stand in it once, in this order; restore them")
-    return f"{before}{BEGIN}\n\n{table.strip()}\n\n{END}{after}"
+def inserted(document: str, text: str, path: Path = README, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """The document with a text between its two marks. Raises StageError where they do not stand there, once each and
+    in order."""
+    before, begin, rest = document.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (begin and end) or marks[0] in rest or marks[1] in before + after:
+        raise StageError(
+            f"{path}: the markers {' and '.join(marks)} must stand in it once, in this order; restore them"
+        )
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
 def main() -> None:

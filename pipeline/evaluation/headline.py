@@ -1,11 +1,14 @@
-"""The headline table: ours beside its rivals at the highest load, with what the rivals' papers claim."""
+"""The headline: ours beside its rivals at the highest load, in a table and in words, with what their papers claim."""
 
 from .grid import Grid
-from .results import OURS, Evaluated, Metrics
+from .papers import CLAIMS, DIFFERENCES
+from .results import OURS, UNTUNED, Evaluated, Metrics
 from .tables import capacity_text, ranged
+from .words import sentence, worth
 
 NAMES = {
     OURS: "**AugServe**",
+    UNTUNED: "AugServe, set by hand",
     "vllm": "stock vLLM",
     "vllm-tuned": "stock vLLM, best static setting",
     "uncached-first": "uncached-first, the best rule without learning",
@@ -13,30 +16,6 @@ NAMES = {
     "mars": "MARS/LAMPS",
     "continuum": "Continuum",
     "augserve-oracle": "AugServe, knowing what comes",
-}
-CLAIMS = {
-    OURS: "4.7× (arXiv v2) and 6.5× (ICML poster) vLLM's effective throughput, 3.3× and 4.7× InferCept's; "
-    "TTFT up to −96.3 % and −95.0 %; normalized latency −80.3 % and −62.7 % (vLLM, InferCept)",
-    "mars": "end-to-end latency −27 … −85 %, TTFT −4 … −96 % against InferCept",
-    "continuum": "1.1–3.7×",
-}
-"""What the papers report, on their own hardware, engines and workloads."""
-DIFFERENCES = {
-    "Hardware": "The papers measured real GPUs. Here vLLM's own scheduler, KV-cache manager and prefix cache run "
-    "under a virtual clock, and each step takes the time that NVIDIA's measured kernels give for the "
-    "engine named.",
-    "vLLM": "InferCept and MARS are forks of an old vLLM. Here every policy is rebuilt on the scheduler of vLLM "
-    "0.32, with chunked prefill, prefix caching and asynchronous scheduling; the stock vLLM that is "
-    "beaten has them too.",
-    "Workload": "The mix of six augmentations is drawn from InferCept's published figures, not its request file; "
-    "sessions arrive as a Poisson process, at multiples of what stock vLLM bears. The papers' models and "
-    "rates differ.",
-    "Measure": "A turn is in time with TTFT ≤ 1 s and TPOT ≤ 0.1 s; late, unfinished and rejected ones are misses. A "
-    "ratio to stock vLLM depends on the load: beyond its capacity stock vLLM's own figure falls to nearly "
-    "nothing, so that capacity@90 and the ratio to uncached-first say more.",
-    "AugServe": "The paper predicts with BERT and swaps contexts. Here quantile trees predict, learned from a "
-    "deployment's traces; contexts are kept or left to eviction, and moving them is left to vLLM's "
-    "offloading connector.",
 }
 
 
@@ -51,7 +30,7 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
                 ours.add(len(rows))
             cell = cells[policy]
             capacity = capacity_text(found.capacity90, workload, profile, policy)
-            rows.append((name, *_figures(cell, policy), capacity, *_waits(cell), CLAIMS.get(policy, "")))
+            rows.append((name, *_figures(cell, policy), capacity, *_waits(cell)))
     header = (
         "at the highest load",
         "turns in time /s [95 %]",
@@ -59,48 +38,30 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
         "× uncached-first",
         "sessions in time /s",
     )
-    more = ("capacity@90, sessions/s", "TTFT p50 s", "TTFT p99 s", "its paper claims")
-    return Grid((*header, *more), rows, 1, frozenset(ours), notes=1)
-
-
-def sentence(found: Evaluated, workload: str, profile: str) -> str:
-    """The headline in words; empty where ours or stock vLLM has not run."""
-    load = found.loads(workload, profile)[-1]
-    cells = found.results[workload][profile][load]
-    if OURS not in cells or "vllm" not in cells:
-        return ""
-    ours = ranged(cells[OURS], "effective_throughput", ".1f")
-    text = (
-        f"At {load}× the load that stock vLLM bears, AugServe serves {ours} turns in time a second, stock vLLM "
-        f"{cells['vllm']['effective_throughput']:.1f}"
-    )
-    if "uncached-first" in cells:
-        text += f", the best rule without learning {cells['uncached-first']['effective_throughput']:.1f}"
-    rates = found.capacity90.get(workload, {}).get(profile, {})
-    our_rate, stock_rate = rates.get(OURS), rates.get("vllm")
-    if our_rate and stock_rate:
-        text += (
-            f". It keeps 90 % of turns in time up to {our_rate:.3g} sessions/s, {our_rate / stock_rate:.2f}× stock "
-            f"vLLM's {stock_rate:.3g}"
-        )
-    return text + "."
+    more = ("capacity@90, sessions/s", "TTFT p50 s", "TTFT p99 s", "longest wait s")
+    return Grid((*header, *more), rows, 1, frozenset(ours))
 
 
 def headline_markdown(found: Evaluated) -> str:
-    """Sentence and table for the first workload and profile, then what differs from the papers."""
-    workload, profile, _ = next(found.tables())
-    loads = found.loads(workload, profile)
-    lines = [
-        sentence(found, workload, profile),
-        "",
-        f"{workload} on {profile}, at {loads[-1]}× stock vLLM's capacity@90; [–]: 95 %, bootstrap over sessions.",
-        "",
-        *headline(found, workload, profile).markdown(),
-        "",
-        "What differs from the papers:",
-        "",
-        *(f"- {name}: {text}" for name, text in DIFFERENCES.items()),
-    ]
+    """Sentences and table of each workload and profile, then what the papers claim, and what differs from them."""
+    lines: list[str] = []
+    for workload, profile, _ in found.tables():
+        load = found.loads(workload, profile)[-1]
+        where = f"{workload} on {profile}, at {load}× stock vLLM's capacity@90; [–]: 95 %, bootstrap over sessions."
+        lines += [
+            sentence(found, workload, profile),
+            "",
+            f"{where} Waits are cut off by the end of a run.",
+            "",
+            *headline(found, workload, profile).markdown(),
+            "",
+            *(f"- {text}" for text in worth(found, workload, profile)),
+            "",
+        ]
+    lines += ["What the papers claim, on their own hardware, engines and workloads:", ""]
+    lines += [f"- {name}: {text}" for name, text in CLAIMS.items()]
+    lines += ["", "What differs from them here:", ""]
+    lines += [f"- {name}: {text}" for name, text in DIFFERENCES.items()]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -120,5 +81,6 @@ def _sessions(cell: Metrics) -> str:
     return format(cell["session_effective_throughput"], ".2f")
 
 
-def _waits(cell: Metrics) -> tuple[str, str]:
-    return format(cell["ttft_p50_s"], ".2f"), format(cell["ttft_p99_s"], ".1f")
+def _waits(cell: Metrics) -> tuple[str, ...]:
+    forms = {"ttft_p50_s": ".2f", "ttft_p99_s": ".1f", "longest_wait_s": ".1f"}
+    return tuple(format(cell[metric], form) for metric, form in forms.items())

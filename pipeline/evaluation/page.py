@@ -9,9 +9,11 @@ from typing import Any
 
 from .figures import INK, TITLES
 from .grid import Grid
-from .headline import DIFFERENCES, headline, sentence
+from .headline import headline
+from .papers import CLAIMS, DIFFERENCES
 from .results import Evaluated, ResultsError, read_results
 from .tables import ablations, cells
+from .words import sentence, worth
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (
@@ -22,7 +24,7 @@ SECTIONS = (
     ("compare", "Long comparison"),
     ("model-card", "Predictors"),
     ("fidelity", "Fidelity"),
-    ("differences", "What differs from the papers"),
+    ("differences", "The papers"),
 )
 """The sections' ids, which links and tests hold on to, and their names."""
 _PREDICTED = ("kendall_tau", "mae", "mae_baseline", "coverage_80")
@@ -53,6 +55,7 @@ def page(sources: Sources) -> str:
         compare=_compare(sources.compare),
         predictors=predictors(_read(sources.train / "metrics.json", "dvc repro train")),
         fidelity=_fidelity(sources.fidelity),
+        claims=list(CLAIMS.items()),
         differences=list(DIFFERENCES.items()),
     )
 
@@ -79,6 +82,7 @@ def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
     workload, profile, _ = next(found.tables())
     return {
         "sentence": sentence(found, workload, profile),
+        "worth": worth(found, workload, profile),
         "where": f"{workload} on {profile}, at {found.loads(workload, profile)[-1]}× stock vLLM's capacity@90",
         "headline": headline(found, workload, profile),
         "parts": [

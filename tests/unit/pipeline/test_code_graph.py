@@ -50,6 +50,13 @@ def unused():
 """,
     "data/base.py": "BASE = 1\nUNREAD = 2\n",
     "data/words.py": "def all_of():\n    return ('a',)\n\ndef none_of():\n    return ()\n",
+    "data/careful.py": """
+try:
+    from numpy import array
+    from .base import BASE as FOUND
+except ImportError:
+    raise
+""",
     "data/table.py": """
 from .words import all_of, none_of
 from .base import UNREAD
@@ -123,6 +130,13 @@ def test_comments_layout_annotations_and_what_is_not_run_change_nothing(
 )
 def test_a_change_of_what_is_run_changes_the_text(project: Path, change: dict[str, tuple[str, str]]) -> None:
     assert text(project) != text(project, **change)
+
+
+def test_what_is_imported_in_a_try_is_found_there_and_followed(project: Path) -> None:
+    for name in ("array", "FOUND"):
+        code = CodeGraph(project).text([("data.careful", name)])
+        assert "from numpy import array" in code
+        assert "BASE = 1" in code
 
 
 def test_what_is_left_out_is_not_followed(project: Path) -> None:

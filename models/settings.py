@@ -48,8 +48,10 @@ class ValueWeights:
 
     stage_one: float = 0.1  # expected cost of the turn: share of the KV cache x time held
     uncached: float = 1.0  # time to compute the prompt tokens that are not cached
-    output: float = 0.0  # time to decode what is still to come
-    remaining: float = 0.05  # decode and prefill time of the session's turns still to come
+    output: float = 1.0  # engine time to decode what is still to come
+    future: float = 1.0  # turns that soon follow this one share the cost of its prompt: stage_one and uncached
+    soon_s: float = 5.0  # no weight: after a pause of so long, a turn that follows counts 1/e of one
+    remaining: float = 0.0  # decode and prefill time of the session's turns still to come
     waiting: float = 0.0  # time waited, subtracted
     slack: float = 0.0  # time left to the TTFT deadline
     attained: float = 0.0  # engine time that the session has had: fairness between sessions
@@ -58,6 +60,7 @@ class ValueWeights:
     def __post_init__(self) -> None:
         for weight in dataclasses.fields(self):
             _check(f"weights.{weight.name}", getattr(self, weight.name), 0, 1e6)
+        _check("weights.soon_s", self.soon_s, 1e-3, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class SchedulerSettings:
         value = {**_newer(), **value}
         fields = _exactly(cls, value, "")
         if isinstance(value["weights"], Mapping):
-            value = {**value, "weights": {**dict.fromkeys(_NEWER_WEIGHTS, 0.0), **value["weights"]}}
+            value = {**value, "weights": {**_NEWER_WEIGHTS, **value["weights"]}}
         for name, part in parts.items():
             if not isinstance(value[name], Mapping):
                 raise SettingsError(f"scheduler.json: {name} must be an object; retrain or correct it")
@@ -146,7 +149,7 @@ class SchedulerSettings:
         return cls(**fields)
 
 
-_NEWER_WEIGHTS = ("attained", "tenant")
+_NEWER_WEIGHTS = {"attained": 0.0, "tenant": 0.0, "future": 0.0, "soon_s": 5.0}
 
 
 def _newer() -> dict[str, Any]:

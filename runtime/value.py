@@ -1,7 +1,7 @@
 """What a waiting turn is worth: the lower the value, the sooner it goes. Pure numpy over columns, seconds throughout.
 
 Stage I, at arrival, is the memory that the turn is expected to hold, over the time that it holds it. Stage II, each
-step, weighs that with what is known by now.
+step, weighs that with what is known by now, as the cost of a turn: a prompt computed serves those that soon follow too.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import IntEnum, auto
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.settings import SchedulerSettings, StepTime
+from ..models.settings import SchedulerSettings, StepTime, ValueWeights
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +79,21 @@ def stage_one_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     return cost
 
 
+def decode_s(columns: Floats, step: StepTime) -> Floats:
+    """Engine time of the tokens still to be generated, shape (n,): what they add to the steps that they are part of."""
+    a_token_s = step.per_decode_s + step.per_context_token_s * columns[Column.TOKENS]
+    cost: Floats = a_token_s * columns[Column.OUTPUT_TOKENS]
+    return cost
+
+
+def turns_gained(columns: Floats, weights: ValueWeights) -> Floats:
+    """The turn itself, and those of its session that soon follow it, shape (n,). They find its context in the cache;
+    the longer the pause before them, the less likely: exp(-pause / soon_s)."""
+    soon = np.exp(columns[Column.PAUSE_S] / -weights.soon_s)
+    gained: Floats = 1.0 + weights.future * columns[Column.FUTURE_TURNS] * soon
+    return gained
+
+
 def remaining_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     """Decode and prefill time of the session's turns still to come, each as long as this one, shape (n,)."""
     a_turn = load.token_s * columns[Column.OUTPUT_TOKENS] + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
@@ -104,7 +119,8 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
 
     The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
     longer than max_wait_s, see `_overdue`; then who can still have its first token in time (or has it); then who
-    cannot. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
+    cannot. What the prompt costs (uncached, stage_one) is shared by the turns that it gains; each of these decodes for
+    itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
@@ -112,8 +128,10 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     value = weights.uncached * uncached_s
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, load, step)
+    if weights.future:
+        value /= turns_gained(columns, weights)
     if weights.output:
-        value += (weights.output * load.token_s) * columns[Column.OUTPUT_TOKENS]
+        value += weights.output * decode_s(columns, step)
     if weights.remaining:
         value += weights.remaining * remaining_s(columns, load, step)
     if weights.waiting:

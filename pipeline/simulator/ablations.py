@@ -22,7 +22,7 @@ def _without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
     idle = {weight.name: 0.0 for weight in dataclasses.fields(ValueWeights)}
     return dataclasses.replace(
         tuned,
-        weights=ValueWeights(**(idle | {"stage_one": 1.0})),
+        weights=ValueWeights(**(idle | {"stage_one": 1.0, "soon_s": tuned.weights.soon_s})),
         slo=dataclasses.replace(tuned.slo, ttft_s=FAR_S),
     )
 

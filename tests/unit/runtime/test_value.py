@@ -80,7 +80,7 @@ def test_slack_is_the_time_left_to_start_the_prefill() -> None:
     ("weights", "expected"),
     [
         ({"uncached": 2.0}, 2 * 0.11),
-        ({"output": 2.0}, 2 * 0.2),
+        ({"output": 2.0}, 2 * 10 * (1e-3 + 1000 * 1e-6)),
         ({"remaining": 2.0}, 2 * 4 * 0.21),
         ({"waiting": 2.0}, -2 * 0.3),
         ({"slack": 2.0}, 2 * (0.7 - 0.11)),
@@ -93,8 +93,22 @@ def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float)
     facts = {"past_tokens": 800, "past_output_tokens": 300, "tenant": 2}
     columns = turns({"future_turns": 4, "waiting_since_s": 99.7, "deadline_s": 100.7, **facts})
     load = dataclasses.replace(LOAD, tenants_s=np.array([0.1, 0.3, 0.7]))
-    zero = {"stage_one": 0.0, "uncached": 0.0, "output": 0.0, "remaining": 0.0, "waiting": 0.0, "slack": 0.0}
+    zero = dict.fromkeys(("stage_one", "uncached", "output", "future", "remaining", "waiting", "slack"), 0.0)
     assert keys(columns, load, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
+
+
+def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_themselves() -> None:
+    columns = turns({}, {"future_turns": 4, "pause_s": 0.0}, {"future_turns": 4, "pause_s": 2.0})
+    weights = ValueWeights(stage_one=0, uncached=1, output=1, future=0.5, soon_s=2.0)
+    decode = 10 * 0.002
+    expected = [0.11 + decode, 0.11 / 3 + decode, 0.11 / (1 + 2 / np.e) + decode]
+    assert keys(columns, LOAD, settings(weights)) == pytest.approx(expected)
+
+
+def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that_none_will() -> None:
+    columns = turns({"tokens": 500}, {"tokens": 2000, "future_turns": 6, "pause_s": 0.1})
+    assert np.argmin(keys(columns, LOAD, settings(ValueWeights()))) == 1
+    assert np.argmin(keys(columns, LOAD, settings(ValueWeights(future=0)))) == 0
 
 
 def test_the_longest_overdue_goes_first_then_those_in_time_then_the_late_ones() -> None:
@@ -139,7 +153,7 @@ def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str
     columns = turns(*rows)
     uncached = columns[Column.TOKENS] - columns[Column.CACHED_TOKENS]
     late = LOAD.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
-    weights = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
+    weights = ValueWeights(stage_one=0, uncached=1, output=0, future=0, remaining=0, waiting=0, slack=0)
     ranked = np.argsort(keys(columns, LOAD, settings(weights)), kind="stable")
     assert ranked.tolist() == np.lexsort((uncached, late)).tolist()
 

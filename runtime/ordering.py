@@ -94,8 +94,7 @@ class Ordering:
         return int(self.queue.columns[Column.TOKENS].max()) if self.queue else 0
 
     def admissible(self, count: int, token_budget: int) -> list[Request]:
-        """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget. Of a
-        ranked queue only those that can still be in time, or go first in any case."""
+        """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget."""
         if not self.queue:
             return []
         self.queue.peek_request()  # puts the foremost in order
@@ -104,8 +103,6 @@ class Ordering:
             slot = self.queue.slot(request)
             if token_budget <= 0 or slot is None:
                 break
-            if self.queue.ranked and self.queue.key(request) >= CLASS_S / 2:
-                continue
             admissible.append(request)
             token_budget -= max(int(columns[Column.TOKENS, slot] - columns[Column.CACHED_TOKENS, slot]), 1)
         return admissible

@@ -51,15 +51,6 @@ class WaitingQueue(RequestQueue):
     def slot(self, request: Request) -> int | None:
         return self._slots.get(request)
 
-    @property
-    def ranked(self) -> bool:
-        """Whether keys that `rank` has set order it, not vLLM's own."""
-        return self._ranked
-
-    def key(self, request: Request) -> float:
-        """Of a request that waits: the lowest goes first."""
-        return float(self._order[_KEY, self._slots[request]])
-
     def refresh(self, request: Request) -> None:
         """Describe a request anew, if it waits."""
         slot = self._slots.get(request)

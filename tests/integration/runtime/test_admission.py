@@ -127,7 +127,7 @@ def test_every_wait_is_bounded_even_where_many_are_overdue(make_engine: EngineMa
 
 def test_a_tenant_that_floods_does_not_starve_another(make_engine: EngineMaker) -> None:
     def run(weight: float) -> float:
-        weights = ValueWeights(0, 0, 0, 0, waiting=1e-3, slack=0, tenant=weight)
+        weights = ValueWeights(stage_one=0, uncached=0, output=0, waiting=1e-3, tenant=weight)
         engine = make_engine(max_num_seqs=4, settings=SchedulerSettings(weights=weights))
         for number in range(200):
             engine.add(number, 200, 10, extra_args={"augserve_tenant": "many"})
@@ -144,7 +144,7 @@ def test_a_tenant_that_floods_does_not_starve_another(make_engine: EngineMaker) 
 
 
 def test_a_session_that_has_had_much_goes_behind_one_that_had_little(make_engine: EngineMaker) -> None:
-    weights = ValueWeights(0, 0, 0, 0, 0, 0, attained=1.0)
+    weights = ValueWeights(stage_one=0, uncached=0, output=0, attained=1.0)
     engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(weights=weights))
     engine.add(0, 800, 60, "had much")
     engine.add(1, 40, 2, "had little")

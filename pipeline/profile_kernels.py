@@ -3,14 +3,16 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ..models.settings import StepTime
 from .engines import Engine
 from .profile_fit import Array, Work, errors, regions, relative_fit, with_residual
-from .simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from .simulator.profile import EngineLimits, KvTransfer, PrefillAttention, StepProfile
 from .stage import StageError
 
 TOKEN_GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384)
@@ -86,11 +88,21 @@ def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tup
         per_context_token_s=per_context,
         linear=StepTime(),
         prefill=_prefill_terms(kernels, limits, start),
+        transfer=kv_transfer(engine),
     )
     works = [work for work in _held_out() if work.fits(limits)]
     seconds = np.array([kernels.step_s(work) for work in works])
     profile = dataclasses.replace(profile, linear=_linear(works, seconds))
     return with_residual(profile, _residual(profile, works, seconds)), works, seconds
+
+
+def kv_transfer(engine: Engine) -> KvTransfer:
+    """Between the engine's GPUs and their host, at the peak of the PCIe link that each GPU has for itself."""
+    system = engine.gpu.system
+    file = resources.files("aiconfigurator_core") / "systems" / f"{system}.yaml"
+    link = float(yaml.safe_load(file.read_text(encoding="utf-8"))["node"]["pcie_bw"])
+    source = f"aiconfigurator-core, systems/{system}.yaml: pcie_bw, the link's peak, times {engine.tensor_parallel}"
+    return KvTransfer(engine.model.kv_token_bytes, link * engine.tensor_parallel, source)
 
 
 def _decode_terms(kernels: Kernels, limits: EngineLimits) -> list[float]:

@@ -21,6 +21,7 @@ if importlib.util.find_spec("vllm") is None:
 
 from ..simulator.cell import Schedule
 from ..simulator.clock import VirtualClock
+from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.loop import Simulation
 from ..simulator.metrics import pace_metrics, run_metrics
@@ -65,6 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--warmup", type=float, default=12.0, help="seconds before the measured window (default %(default)s)")
     add("--window", type=float, default=35.0, help="seconds measured (default %(default)s)")
     add("--drain", type=float, default=10.0, help="seconds after it, for the last turns (default %(default)s)")
+    offload = "host memory for vLLM's KV offloading, copies timed over PCIe (default: off)"
+    add("--kv-offload-gb", type=float, metavar="GIB", help=offload)
     add("--bundle", type=Path, metavar="DIR", help="whose settings and models are used (default: settings' defaults)")
     add("--out", type=Path, metavar="DIR", help="new folder for the tables of a trace; a folder a policy if several")
     add("--trace", type=Path, metavar="FILE", help="timeline as JSON, for ui.perfetto.dev")
@@ -97,6 +100,8 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
     """Raises ProfileError, BundleError, SimulationError, ArrivalError, WorkloadError or TraceError for an argument
     that cannot be."""
     profile = _profile(arguments.profile)
+    if arguments.kv_offload_gb is not None:
+        profile = profile.with_host_memory(arguments.kv_offload_gb)
     for name in ("warmup", "drain"):
         if not 0 <= getattr(arguments, name) < float("inf"):
             raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be 0 or a positive number")
@@ -106,7 +111,9 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
     bundle = None if arguments.bundle is None else load_bundle(arguments.bundle, None)
     settings = SchedulerSettings(step_time=profile.linear, profile=profile.name) if bundle is None else bundle.settings
     arrivals = _arrivals(arguments.arrivals)
-    load = _load(arguments.workload, arrivals, rate_per_s, schedule.end_s, arguments.seed, profile.limits.max_model_len)
+    load = _load(
+        arguments.workload, arrivals, rate_per_s, schedule.end_s, arguments.seed, context_tokens(profile.limits)
+    )
     return Scene(profile, load, schedule, settings, None if bundle is None else bundle.predictor)
 
 
@@ -123,7 +130,10 @@ def simulate(policy: str, scene: Scene, recording: Recording | None) -> tuple[Me
         scheduler.shutdown()
     window = scene.schedule.window
     metrics = run_metrics(result, window, scene.settings.slo)
-    return metrics | pace_metrics([turn for turn in result.turns if window.holds(turn.arrival_s)]), result.end_s
+    turns = [turn for turn in result.turns if window.holds(turn.arrival_s)]
+    if scene.profile.limits.host_kv_tokens:
+        metrics["loaded_tokens"] = float(sum(turn.loaded_tokens for turn in turns))
+    return metrics | pace_metrics(turns), result.end_s
 
 
 def table(found: dict[str, Metrics]) -> str:
@@ -194,7 +204,7 @@ def _arrivals(text: str) -> Arrivals:
 
 
 def _load(
-    workload: str, arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int, context_tokens: int
+    workload: str, arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int, longest_tokens: int
 ) -> Load:
     """Sessions that arrive by `arrivals`; recorded ones as far as the model's context holds them."""
     if seed < 0:
@@ -205,7 +215,7 @@ def _load(
     if not folder.is_dir():
         raise SimulationError(f"workload {workload!r}: neither {MIX} nor a folder of traces; correct it")
     changes = Changes()
-    recorded = read_trace_set(folder, None, context_tokens, changes)
+    recorded = read_trace_set(folder, None, longest_tokens, changes)
     load = trace_load(recorded, arrivals, rate_per_s, duration_s, seed)
     changes.repeated_sessions = load.changes.repeated_sessions
     return Load(load.sessions, changes)

@@ -17,6 +17,7 @@ from ...models.onnx_predictor import OnnxPredictor
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings
 from .clock import VirtualClock
+from .engine import context_tokens
 from .errors import SimulationError
 from .loop import Simulation
 from .metrics import Window, run_metrics
@@ -74,7 +75,7 @@ def run_cell(cell: Cell) -> dict[str, float]:
 def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationResult:
     """One simulation, whole. Raises as `run_cell`."""
     profile = load_profile(cell.profile)
-    sessions = cell_sessions(cell, profile.limits.max_model_len)
+    sessions = cell_sessions(cell, context_tokens(profile.limits))
     clock = VirtualClock()
     predictor = load_predictor(cell.models) if cell.policy in PREDICTING and cell.models is not None else None
     scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
@@ -84,7 +85,7 @@ def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationRes
         scheduler.shutdown()
 
 
-def cell_sessions(cell: Cell, context_tokens: int) -> tuple[Session, ...]:
+def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
     """The sessions of a cell, arriving as a Poisson process, steady from the start; those of traces as far as the
     model's context holds them."""
     if cell.workload == MIX:
@@ -93,15 +94,15 @@ def cell_sessions(cell: Cell, context_tokens: int) -> tuple[Session, ...]:
         raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(workload_names())}")
     if cell.split is None:
         raise SimulationError(f"workload {cell.workload!r}: which of its sessions may run is not said; give a split")
-    recorded = load_traces(TRACES / cell.workload, cell.split, context_tokens)
+    recorded = load_traces(TRACES / cell.workload, cell.split, longest_tokens)
     return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
 
 
 @cache
-def load_traces(folder: Path, split: Split, context_tokens: int) -> tuple[RecordedSession, ...]:
+def load_traces(folder: Path, split: Split, longest_tokens: int) -> tuple[RecordedSession, ...]:
     """Read once a process; what had to be changed is logged then."""
     changes = Changes()
-    recorded = read_trace_set(folder, split, context_tokens, changes)
+    recorded = read_trace_set(folder, split, longest_tokens, changes)
     logger.info("%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(changes.lines()) or "whole")
     return recorded
 

@@ -21,6 +21,9 @@ from .errors import SimulationError
 from .profile import EngineLimits
 
 BLOCK_TOKENS = 16  # vLLM's default on GPUs
+GIB = 1 << 30
+KV_HEADS, HEAD = 8, 128
+_TOKEN_BYTES = 2 * 2 * KV_HEADS * HEAD  # of the one layer that the scheduler is told of; it only counts blocks
 HASH: Literal["sha256"] = "sha256"  # the fastest of vLLM's that is always installed
 BlockHasher = Callable[[Request], list[Any]]
 
@@ -58,7 +61,10 @@ def build_scheduler(
     config = VllmConfig(
         model_config=_model_config(limits.max_model_len),
         cache_config=CacheConfig(
-            block_size=BLOCK_TOKENS, enable_prefix_caching=prefix_caching, prefix_caching_hash_algo=HASH
+            block_size=BLOCK_TOKENS,
+            enable_prefix_caching=prefix_caching,
+            prefix_caching_hash_algo=HASH,
+            kv_offloading_size=limits.host_kv_tokens * _TOKEN_BYTES / GIB if limits.host_kv_tokens else None,
         ),
         scheduler_config=SchedulerConfig.default_factory(  # type: ignore[no-untyped-call]
             max_num_seqs=limits.max_num_seqs,
@@ -71,7 +77,7 @@ def build_scheduler(
     )
     config.scheduler_config.async_scheduling = True  # the CPU platform, on which simulations run, turns it off
     config.cache_config.num_gpu_blocks = blocks
-    spec = FullAttentionSpec(block_size=BLOCK_TOKENS, num_kv_heads=8, head_size=128, dtype=torch.bfloat16)
+    spec = FullAttentionSpec(block_size=BLOCK_TOKENS, num_kv_heads=KV_HEADS, head_size=HEAD, dtype=torch.bfloat16)
     return scheduler(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(
@@ -81,6 +87,16 @@ def build_scheduler(
         block_size=BLOCK_TOKENS,
         **arguments,
     )
+
+
+def room_tokens(limits: EngineLimits) -> int:
+    """How many tokens of one request the KV cache holds: vLLM keeps one block, its null block, for itself."""
+    return (limits.kv_tokens // BLOCK_TOKENS - 1) * BLOCK_TOKENS
+
+
+def context_tokens(limits: EngineLimits) -> int:
+    """Prompt and output of the longest request that is served: recorded sessions are cut to it."""
+    return min(limits.max_model_len, room_tokens(limits))
 
 
 @cache

@@ -5,7 +5,7 @@ from itertools import chain, repeat
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import KVConnectorOutput, ModelRunnerOutput
 
 from ...data.tokens import END_ID
 from .profile import StepProfile
@@ -37,6 +37,7 @@ class Step:
     prefill_tokens: int
     decode_sequences: int
     context_tokens: int
+    transfers: KVConnectorOutput | None = None  # what the worker tells of KV copies, where there are any
 
 
 @dataclass(slots=True)
@@ -67,7 +68,8 @@ class ForwardPass:
             [outputs[request_id].next_id()] if samples and request_id in outputs else []
             for request_id, samples in zip(ids, step.samples, strict=True)
         ]
-        return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, sampled)
+        index = {request_id: index for index, request_id in enumerate(ids)}
+        return ModelRunnerOutput(ids, index, sampled, kv_connector_output=step.transfers)
 
 
 def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:

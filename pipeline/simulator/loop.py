@@ -4,6 +4,7 @@ The engine's part mirrors vLLM's `EngineCore.step_with_batch_queue`: up to two b
 scheduled while the one before it runs, and learns of its tokens only one step later.
 """
 
+import dataclasses
 import heapq
 from collections import deque
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from vllm.v1.request import Request
 from ...data.tokens import END_ID, session_token_ids
 from ...data.workload import Session
 from .clock import VirtualClock
-from .engine import block_hasher
+from .engine import block_hasher, room_tokens
 from .errors import SimulationError
 from .forward import ForwardPass, Output, Step
 from .observer import Observer
+from .offloading import Offloading
 from .profile import StepProfile
 from .records import EngineTotals, SimulationResult, TurnRecord
 
@@ -44,6 +46,7 @@ class Simulation:
         self._clock = clock
         self._observer = observer
         self._forward = ForwardPass(profile)
+        self._offloading = None if scheduler.connector is None else Offloading(scheduler, profile)
         self._under_way: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
         self._idle_s = 0.0
@@ -101,7 +104,11 @@ class Simulation:
         if self._scheduler.has_requests():
             scheduled = self._scheduler.schedule()
             step = self._forward.begin(self._scheduler, scheduled)
-            self._engine_free_s = max(self._engine_free_s, self._clock.now) + step.step_s
+            starts_s = max(self._engine_free_s, self._clock.now)
+            if self._offloading is not None:
+                starts_s, told = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
+                step = dataclasses.replace(step, transfers=told)
+            self._engine_free_s = starts_s + step.step_s
             self._under_way.append((self._engine_free_s, step))
             executed = scheduled.total_num_scheduled_tokens > 0
             if executed:
@@ -129,8 +136,9 @@ class Simulation:
     def _heed(self, output: EngineCoreOutput) -> None:
         index, record, request = self._open[output.request_id]
         now = self._clock.now
-        if output.prefill_stats is not None:
-            record.cached_tokens = output.prefill_stats.num_cached_tokens
+        if (prefill := output.prefill_stats) is not None:
+            record.cached_tokens = prefill.num_cached_tokens
+            record.loaded_tokens = prefill.num_external_cached_tokens
         if output.new_token_ids:
             if record.first_token_s is None:
                 record.first_token_s = now
@@ -149,30 +157,45 @@ class Simulation:
             heapq.heappush(self._events, (now + tool_call.duration_s, index, record.turn + 1))
 
     def _idle(self) -> None:
-        """Nothing was scheduled and nothing runs: let time pass, to the next event or by a tick."""
-        if not self._scheduler.get_num_unfinished_requests():
+        """Nothing was scheduled and nothing runs: let time pass, to the next event, the end of a copy, or by a tick."""
+        copied_s = None if self._offloading is None else self._offloading.next_end_s
+        if copied_s is None and not self._scheduler.get_num_unfinished_requests():
             return  # only the notice of finished requests was flushed
-        tick_s = IDLE_TICK_S
-        if self._events:
-            tick_s = max(min(self._events[0][0] - self._clock.now, IDLE_TICK_S), 1e-9)
-        self._idle_s += tick_s
+        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._under_way):
+            return  # the scheduler has yet to hear of copies that have ended
+        now = self._clock.now
+        until_s = min([now + IDLE_TICK_S, *([] if copied_s is None else [copied_s]), *(e[0] for e in self._events[:1])])
+        until_s = max(until_s, now + 1e-9)
+        self._idle_s += until_s - now
         if self._idle_s > IDLE_LIMIT_S:
             raise SimulationError(
                 f"simulation: {len(self._open)} requests wait; {type(self._scheduler).__name__} has scheduled none "
                 f"for {IDLE_LIMIT_S:.0f} s; it holds them back for good"
             )
-        self._clock.advance_to(self._clock.now + tick_s)
+        self._clock.advance_to(until_s)
 
 
 def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
-    """Raise SimulationError for a session that the engine's API would reject: longer than the model's context."""
-    longest = profile.limits.max_model_len
+    """Raise SimulationError for a session that cannot be served to its end.
+
+    vLLM's API rejects a request longer than the model's context. One within it may still never fit: vLLM starts where
+    the cache has as many blocks as the longest request, but keeps one of them for itself. It would preempt the request
+    at its last tokens and, since the whole of it must find room then, hold it and all behind it back for good.
+    """
+    longest, room = profile.limits.max_model_len, room_tokens(profile.limits)
     for session in sessions:
-        tokens = session.prompt_tokens(len(session.turns) - 1) + session.max_tokens
+        last = len(session.turns) - 1
+        tokens = session.prompt_tokens(last) + session.max_tokens
         if tokens > longest:
             raise SimulationError(
                 f"workload: session {session.session_id} needs {tokens} tokens, the model of profile {profile.name} "
                 f"takes {longest}; leave the session out"
+            )
+        computed = session.prompt_tokens(last) + session.turns[last].output_tokens - 1
+        if computed > room:
+            raise SimulationError(
+                f"workload: session {session.session_id} computes {computed} tokens, the KV cache of profile "
+                f"{profile.name} holds {room} of one request; leave the session out"
             )
         if any(turn.output_tokens > session.max_tokens for turn in session.turns):
             raise SimulationError(

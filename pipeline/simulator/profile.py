@@ -14,6 +14,7 @@ from ...data.atomic import write_json
 from ...models.settings import StepTime
 
 FORMAT = 1
+GIB = 1 << 30
 CHUNK_PAIRS = 256
 """Query-key pairs a prompt token where nothing else is known of it: the mean of a chunk of 512 with no context."""
 
@@ -30,6 +31,16 @@ class EngineLimits:
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
+    host_kv_tokens: int = 0  # what host memory keeps of evicted contexts, by vLLM's offloading connector; 0: off
+
+
+@dataclass(frozen=True, slots=True)
+class KvTransfer:
+    """How KV moves between the engine's GPUs and host memory, each direction for itself."""
+
+    token_bytes: int  # a token's KV, on all GPUs together
+    bytes_per_s: float  # over the links of all GPUs
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class StepProfile:
     linear: StepTime  # the same, as the scheduler knows it
     residual: Mapping[str, float] = field(default_factory=dict)  # of the fit, shares of the step time
     prefill: PrefillAttention | None = None
+    transfer: KvTransfer | None = None  # None: there is no bandwidth to tell, and no KV offloading
 
     def __post_init__(self) -> None:
         if cause := _flaw(self):
@@ -102,6 +114,18 @@ class StepProfile:
             context_tokens = max(0, context_tokens - chunks)
         return base + self.per_decode_s * decode_sequences + self.per_context_token_s * context_tokens
 
+    def with_host_memory(self, gib: float) -> "StepProfile":
+        """The engine with so much host memory for KV offloading, in all. Raises ProfileError where that cannot be."""
+        if not (math.isfinite(gib) and gib > 0):
+            raise ProfileError(f"KV offloading: {gib} GiB of host memory asked for; ask for a positive number")
+        if self.transfer is None:
+            raise ProfileError(
+                f"profile {self.name}: it tells no bandwidth to host memory, so that KV offloading cannot be timed; "
+                "choose a GPU's profile (`dvc repro profile` makes them) or leave offloading off"
+            )
+        tokens = int(gib * GIB // self.transfer.token_bytes)
+        return dataclasses.replace(self, limits=dataclasses.replace(self.limits, host_kv_tokens=max(tokens, 1)))
+
     def save(self, path: Path) -> None:
         write_json(path, {"format": FORMAT, **dataclasses.asdict(self)})
 
@@ -131,6 +155,8 @@ class StepProfile:
         value["table_s"] = tuple(value["table_s"])
         if value.get("prefill") is not None:
             value["prefill"] = PrefillAttention(**value["prefill"])
+        if value.get("transfer") is not None:
+            value["transfer"] = KvTransfer(**value["transfer"])
         return cls(**value)
 
 
@@ -138,8 +164,9 @@ def _flaw(profile: StepProfile) -> str | None:
     """What makes a profile unusable: gaps, a table that falls or ends before the token budget, impossible figures."""
     limits, tokens, table = profile.limits, profile.tokens, profile.table_s
     for name, value in dataclasses.asdict(limits).items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            return f"{name} is {value!r}: it must be a positive whole number"
+        least = 0 if name == "host_kv_tokens" else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            return f"{name} is {value!r}: it must be a whole number of {least} or more"
     if len(tokens) < 2 or len(tokens) != len(table):
         return f"the table has {len(tokens)} token counts and {len(table)} times: it needs two or more, one for one"
     if not all(isinstance(count, int) for count in tokens):
@@ -157,4 +184,9 @@ def _flaw(profile: StepProfile) -> str | None:
     for low, high, first, second in zip(tokens, tokens[1:], table, table[1:], strict=False):
         if second < first:
             return f"the table falls from {first} s at {low} tokens to {second} s at {high}"
+    transfer = profile.transfer
+    if transfer is None and limits.host_kv_tokens:
+        return "it tells no bandwidth to host memory, so that KV offloading cannot be timed"
+    if transfer is not None and not (transfer.token_bytes > 0 and 0 < transfer.bytes_per_s < math.inf):
+        return f"KV moves {transfer.token_bytes} bytes a token at {transfer.bytes_per_s}/s: both must be positive"
     return "the table's times are all 0" if table[-1] <= 0 else None

@@ -16,8 +16,9 @@ class TurnRecord:
     first_token_s: float | None = None
     finish_s: float | None = None
     output_tokens: int = 0
-    cached_tokens: int = 0  # prompt tokens that the prefix cache held when it was first scheduled
+    cached_tokens: int = 0  # prompt tokens that needed no computing when it was first scheduled
     preemptions: int = 0
+    loaded_tokens: int = 0  # of the cached ones, those that came back from host memory
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """`augserve simulate` on vLLM's scheduler, from arguments to tables, timeline and metrics."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from augserve.pipeline import cli, imports
 from augserve.pipeline.commands import simulate
 from augserve.pipeline.past import read_traces
 from augserve.pipeline.simulator.metrics import Window
-from augserve.pipeline.simulator.profile import StepProfile
+from augserve.pipeline.simulator.profile import KvTransfer, StepProfile
 
 SHORT = ("--warmup", "1", "--window", "4", "--drain", "1", "--rate", "2")
 
@@ -84,6 +85,18 @@ def test_policies_are_compared_on_one_load(
     assert budgets == {64}
 
 
+def test_host_memory_for_offloading_is_one_option(
+    profile: StepProfile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = dataclasses.replace(profile.limits, kv_tokens=4096, max_model_len=4096)
+    transfer = KvTransfer(131_072, 64e9, "by hand")
+    dataclasses.replace(profile, limits=limits, transfer=transfer).save(tmp_path / "scarce.json")
+    arguments = ["augmentation-mix", "--profile", str(tmp_path / "scarce.json"), "--window", "8", "--rate", "2"]
+    cli.main(["simulate", *arguments, "--kv-offload-gb", "8"])
+    loaded = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("loaded_tokens"))
+    assert float(loaded.split()[1]) > 0
+
+
 def test_recorded_sessions_are_run_as_far_as_the_context_holds_them(
     profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +139,7 @@ def test_recording_a_run_changes_nothing_of_it(profile_file: str, tmp_path: Path
         (("--window", "0"), "--window is 0.0"),
         (("--drain", "-1"), "--drain is -1.0"),
         (("--seed", "-1"), "--seed is -1"),
+        (("--kv-offload-gb", "1"), "tells no bandwidth to host memory"),
         (("--policy", "fifo"), "'fifo' is unknown; known are vllm"),
         (("--policy", "augserve"), "give --bundle"),
         (("--bundle", "none-here"), "bundle none-here: no such folder"),

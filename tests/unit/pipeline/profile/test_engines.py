@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from augserve.pipeline.engines import ENGINES, H100, LLAMA_8B, LLAMA_70B, QWEN3_32B
+from augserve.pipeline.profile_kernels import kv_transfer
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,11 @@ def test_a_model_length_that_the_cache_cannot_hold_is_cut_to_whole_blocks_of_it(
     assert limits.max_model_len < QWEN3_32B.max_model_len
     assert limits.kv_tokens - 16 < limits.max_model_len <= limits.kv_tokens
     assert limits.max_model_len % 16 == 0
+
+
+def test_kv_moves_over_the_link_that_each_gpu_has_for_itself():
+    one, four = (kv_transfer(ENGINES[name]) for name in ("llama-3.1-8b-h100", "llama-3.1-70b-4xh100"))
+    assert (one.token_bytes, one.bytes_per_s) == (131_072, 64e9)  # PCIe 5.0 x16
+    assert (four.token_bytes, four.bytes_per_s) == (327_680, 4 * 64e9)
+    assert kv_transfer(ENGINES["llama-3.1-8b-a100"]).bytes_per_s == 32e9  # PCIe 4.0 x16
+    assert "pcie_bw" in one.source

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.models.settings import StepTime
-from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, ProfileError, StepProfile
+from augserve.pipeline.simulator.profile import (
+    EngineLimits,
+    KvTransfer,
+    PrefillAttention,
+    ProfileError,
+    StepProfile,
+)
 
 PROFILE = StepProfile(
     name="test",
@@ -129,3 +135,31 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(ProfileError, match="not valid JSON"):
         StepProfile.load(tmp_path / "p.json")
+
+
+TRANSFER = KvTransfer(token_bytes=1 << 17, bytes_per_s=64e9, source="by hand")
+
+
+def test_host_memory_is_counted_in_tokens_and_survives_json(tmp_path):
+    profile = dataclasses.replace(PROFILE, transfer=TRANSFER).with_host_memory(2.0)
+    assert profile.limits == dataclasses.replace(PROFILE.limits, host_kv_tokens=1 << 14)
+    profile.save(tmp_path / "p.json")
+    assert StepProfile.load(tmp_path / "p.json") == profile
+
+
+@pytest.mark.parametrize("gib", [0.0, -1.0, float("nan"), float("inf")])
+def test_host_memory_that_is_no_positive_number_is_named(gib):
+    with pytest.raises(ProfileError, match="ask for a positive number"):
+        dataclasses.replace(PROFILE, transfer=TRANSFER).with_host_memory(gib)
+
+
+def test_host_memory_without_a_bandwidth_to_it_is_refused():
+    with pytest.raises(ProfileError, match="tells no bandwidth to host memory"):
+        PROFILE.with_host_memory(2.0)
+    with pytest.raises(ProfileError, match="tells no bandwidth to host memory"):
+        dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, host_kv_tokens=16))
+
+
+def test_a_bandwidth_of_nothing_is_refused():
+    with pytest.raises(ProfileError, match="must be positive"):
+        dataclasses.replace(PROFILE, transfer=dataclasses.replace(TRANSFER, bytes_per_s=0.0))

@@ -161,7 +161,7 @@ class Simulation:
         copied_s = None if self._offloading is None else self._offloading.next_end_s
         if copied_s is None and not self._scheduler.get_num_unfinished_requests():
             return  # only the notice of finished requests was flushed
-        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._under_way):
+        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._under_way):  # type: ignore[no-untyped-call]
             return  # the scheduler has yet to hear of copies that have ended
         now = self._clock.now
         until_s = min([now + IDLE_TICK_S, *([] if copied_s is None else [copied_s]), *(e[0] for e in self._events[:1])])

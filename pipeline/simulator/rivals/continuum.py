@@ -1,8 +1,8 @@
 """Continuum: contexts live on for a time over tool calls; first come first served, kept contexts first.
 
-"Continuum: Efficient and Robust Multi-Turn LLM Agent Scheduling with KV Cache Time-to-Live" (2025) and its plug-in for
-stock vLLM. The time-to-live of a context is the τ among the tool's observed durations that gains most:
-P(tool ≤ τ)·(queue delay saved + prefill(C)) − τ.
+Li et al., "Continuum: Efficient and Robust Multi-Turn LLM Agent Scheduling with KV Cache Time-to-Live" (2025, arXiv
+2511.02230, from version 4 on as CacheTTL; github.com/Hanchenli/vllm-continuum). The time-to-live of a context is the τ
+among the tool's observed durations that gains most: P(tool ≤ τ)·(queue delay saved + prefill(C)) − τ.
 """
 
 from collections import defaultdict, deque

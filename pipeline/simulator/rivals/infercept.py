@@ -1,8 +1,10 @@
 """InferCept: least waste at tool calls, first come first served by the session's original arrival.
 
-Abhyankar et al. (ICML 2024): a request that returns from a tool call keeps its original arrival time in the queue; its
-context is preserved or discarded, whichever wastes less memory, and the choice is made anew while the call lasts.
-There the engine sees the call; here it is predicted, with the call's duration, by the forecaster that is given.
+Abhyankar et al., "InferCept: Efficient Intercept Support for Augmented Large Language Model Inference" (ICML 2024, PMLR
+235:81-95, arXiv 2402.01869; github.com/WukLab/InferCept): a request that returns from a tool call keeps its original
+arrival time in the queue; its context is preserved or discarded, whichever wastes less memory, and the choice is made
+anew while the call lasts. There the engine sees the call; here it is predicted, with the call's duration, by the
+forecaster that is given.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,10 @@
 """MARS/LAMPS: least memory over time first, the tool call's under its best context policy included.
 
-"Fast Inference for Augmented Large Language Models" (LAMPS, later MARS; NeurIPS 2025): before a request runs, its
-output up to the next call and the call's duration are predicted, the handling of the call that needs least memory is
-chosen, and requests are ranked by the integral of memory over time that follows. A session of several calls is ranked
-call by call. Contexts are then kept by InferCept's equations, as there.
+Shahout et al., "Fast Inference for Augmented Large Language Models" (NeurIPS 2025, as MARS; arXiv 2410.18248, as LAMPS;
+github.com/mars-repository/mars-codebase): before a request runs, its output up to the next call and the call's duration
+are predicted, the handling of the call that needs least memory is chosen, and requests are ranked by the integral of
+memory over time that follows. A session of several calls is ranked call by call. Contexts are then kept by InferCept's
+equations, decided at the call and anew while it lasts, which is no weaker than the paper's choice in advance.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """P-PAS: a cap on the step's tokens while several prefills meet running decodes, else the full budget; FCFS.
 
-The rule as design.md §5 states it: 2,048 tokens when at least 2 prefills are active and decodes run.
+Saemann, "P-PAS: Prefill-Pressure Adaptive Scheduling for Long-Context LLM Serving" (arXiv 2608.15171, 2026;
+github.com/TimoSaemann/ppas-vllm; vLLM's RFC 52906): 2,048 tokens when at least 2 prefills are active and decodes run.
 """
 
 from typing import Any
@@ -20,8 +21,7 @@ def step_budget(full_tokens: int, prefills: int, decodes: int) -> int:
 
 
 class PrefillCap(AsyncScheduler):
-    """Active are the prefills in the batch and those that wait for a place in it and find one: both would share the
-    next step."""
+    """Active are the prefills in the batch and all that wait, as in the author's patch to vLLM."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -29,7 +29,6 @@ class PrefillCap(AsyncScheduler):
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         chunked = sum(request.is_prefill_chunk for request in self.running)
-        places = self.max_num_running_reqs - len(self.running)
-        prefills = chunked + min(len(self.waiting), places)
+        prefills = chunked + len(self.waiting)
         self.max_num_scheduled_tokens = step_budget(self._full_tokens, prefills, len(self.running) - chunked)
         return super().schedule(throttle_prefills)

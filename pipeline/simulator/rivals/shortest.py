@@ -1,7 +1,8 @@
 """Shortest job first: by the prompt's tokens, and by prompt and predicted output together.
 
-The classic rule; for LLM queues with predicted lengths see Zheng et al., "Response Length Perception and Sequence
-Scheduling" (NeurIPS 2023), and Fu et al., "Efficient LLM Scheduling by Learning to Rank" (NeurIPS 2024).
+The classic rule. For LLM queues with predicted lengths see Zheng et al., "Response Length Perception and Sequence
+Scheduling" (NeurIPS 2023, arXiv 2305.13144), and Fu et al., "Efficient LLM Scheduling by Learning to Rank" (NeurIPS
+2024, arXiv 2408.15792; github.com/hao-ai-lab/vllm-ltr).
 """
 
 from collections.abc import Sequence

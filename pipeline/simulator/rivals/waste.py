@@ -1,7 +1,7 @@
 """Memory wasted over a tool call, token·seconds, by what becomes of the context: InferCept's equations.
 
-Abhyankar et al., "InferCept: Efficient Intercept Support for Augmented Large Language Model Inference" (ICML 2024),
-section 4, as design.md §5 gives them. Swapping is left out: no policy here is given vLLM's offloading connector.
+Abhyankar et al. (ICML 2024, arXiv 2402.01869; see infercept.py), section 4. Swapping is left out: no policy here
+decides on it. Where the engine has host memory, vLLM's offloading connector moves contexts for all policies alike.
 """
 
 import math

@@ -112,6 +112,47 @@ def test_a_turn_that_returns_goes_before_sessions_that_came_later(
     assert waits[policy] < waits["vllm"] / 2
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("vllm", "abcd"),  # as they came
+        ("p-pas", "abcd"),
+        ("infercept-oracle", "abcd"),  # each is its session's first turn
+        ("continuum", "abcd"),
+        ("sjf-prompt", "bdca"),  # 100, 200, 300, 600
+        ("sjf-oracle", "dbca"),  # with outputs 250, 300, 302, 604
+        ("uncached-first", "bdca"),  # nothing is cached, and all can still be in time
+        # Token·seconds, 0.02 s a decode step: c 12 decoding + 7.5 in prefill, a 49 + 24, d 225 + 4, b 800 + 1.5
+        ("mars-oracle", "cadb"),
+    ],
+)
+def test_the_order_of_a_queue_is_as_computed_by_hand(
+    policy: str, expected: str, profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
+    patient = dataclasses.replace(settings, slo=dataclasses.replace(settings.slo, ttft_s=1000.0))
+    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 30, None),))
+    shapes = {"a": (600, 4), "b": (100, 200), "c": (300, 2), "d": (200, 50)}
+    queued = tuple(
+        Session(f"qa-1-{name}", "qa", 0.1 + 0.01 * at, (Turn(*shapes[name], None),)) for at, name in enumerate("abcd")
+    )
+    result = simulate(policy, engine, (busy, *queued), patient)
+    served = sorted(result.turns, key=lambda turn: turn.first_token_s or 0.0)
+    assert "".join(turn.session_id[-1] for turn in served[1:]) == expected
+
+
+def test_uncached_first_puts_those_that_are_late_behind_all_that_can_be_in_time(
+    profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
+    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 60, None),))  # until about 1.3 s
+    late = Session("qa-1-late", "qa", 0.1, (Turn(16, 4, None),))  # due at 1.1 s
+    timely = Session("qa-1-timely", "qa", 1.0, (Turn(400, 4, None),))  # due at 2 s
+    result = simulate("uncached-first", engine, (busy, late, timely), settings)
+    first = {turn.session_id: turn.first_token_s or 0.0 for turn in result.turns}
+    assert first["qa-1-busy"] < first["qa-1-timely"] < first["qa-1-late"]
+
+
 @given(
     seed=st.integers(0, 1000),
     count=st.integers(2, 10),

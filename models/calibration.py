@@ -11,9 +11,14 @@ are cross-fitted: each session is predicted by models that were fitted without i
 The median is left as it is: its errors are centred by the fit already, and moving it by group made rank and error
 worse in cross-fitting, above all of what is left of a session. A probability's log odds are moved as one set's are.
 
+Calls as if of tools never seen are sets of their own, one a set, those that are known and those only expected apart. An
+interval of theirs is stretched, beyond what the errors ask for, until `WIDER` of them are as wide as that of the same
+call with its tool known: what was never seen may be unlike all that was left out to calibrate.
+
 A calibration is one more tree on top of the model's: it travels inside the ONNX graph, and as rules in its metadata.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -21,28 +26,89 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from .fitting import Margins, labels, objective
-from .training_set import TrainingSet
+from .target import QUANTILES
+from .training_set import TrainingError, TrainingSet
 
 MIN_LEAF_ROWS = 150
 MAX_DEPTH = 3
 SET_DEPTH = 5
+UNKNOWN_DEPTH = 7  # where there are further sets of unknown tools
 MIN_SET_SHARE = 0.1  # of a set's rows, which all sets have alike by weight, that a leaf of their tree needs
+WIDER = 0.9  # share of the calls of unknown tools whose interval is no narrower than with their tool known
 _NO_SPLIT: dict[str, Any] = {"max_depth": 1, "min_split_loss": 1e30}
 
 
-def fit_calibration(held_out: TrainingSet, margins: Margins, quantile: float, seed: int) -> xgb.Booster:
-    """One tree of offsets to `margins`, shape (n,): what models fitted without these rows' sessions said of them."""
-    if held_out.target.kind == "quantiles":
+def calibrate(held_out: TrainingSet, margins: Margins, seed: int) -> tuple[xgb.Booster, ...]:
+    """A tree of offsets for each model. `margins`, shape (n, models): what models fitted without these rows' sessions
+    said of them."""
+    if held_out.target.kind == "probability":
+        return (_by_error(held_out, margins[:, 0], 0.5, seed),)
+    found = []
+    for number, quantile in enumerate(QUANTILES):
         if quantile == 0.5:
-            return _tree({"objective": "reg:squarederror"} | _NO_SPLIT, _matrix(held_out, np.zeros(len(margins))), seed)
-        if len(np.unique(held_out.sources)) > 1 and len(held_out) >= 2 * MIN_LEAF_ROWS:
-            return _by_set(held_out, margins, quantile, seed)
-    return _by_error(held_out, margins, quantile, seed)
+            found.append(_nothing(held_out, seed))
+        elif len(np.unique(held_out.sources)) > 1 and len(held_out) >= 2 * MIN_LEAF_ROWS:
+            lacking = _lacking(labels(held_out) - margins[:, number], held_out.sources, quantile)
+            found.append(_by_set(held_out, lacking, SET_DEPTH, seed))
+        else:
+            found.append(_by_error(held_out, margins[:, number], quantile, seed))
+    return tuple(found)
+
+
+def calibrate_with_unknown_tools(
+    known: TrainingSet, unknown: TrainingSet, margins: Margins, seed: int
+) -> tuple[xgb.Booster, ...]:
+    """The same where `unknown` holds some calls of `known` once more, as if of tools never seen; `margins`: of the rows
+    of `known`, then of `unknown`."""
+    every = known.joined(unknown)
+    if len(every) < 2 * MIN_LEAF_ROWS:
+        return calibrate(known, margins[: len(known)], seed)
+    sets = np.concatenate((known.sources, np.char.add(unknown.sources, _stratum(unknown))))
+    strata = dataclasses.replace(every, sources=sets)
+    errors = labels(every)[:, None] - margins
+    lacking = np.stack(
+        [_lacking(errors[:, number], sets, quantile) for number, quantile in enumerate(QUANTILES)], axis=1
+    )
+    moved = margins + lacking
+    width = moved[:, -1] - moved[:, 0]
+    narrower = width[: len(known)][_same_calls(known, unknown)] - width[len(known) :]
+    stretch = np.zeros(len(every))
+    stretch[len(known) :] = np.maximum(_lacking(narrower, sets[len(known) :], WIDER), 0.0)
+    return (
+        _by_set(strata, lacking[:, 0] - stretch / 2, UNKNOWN_DEPTH, seed),
+        _nothing(every, seed),
+        _by_set(strata, lacking[:, -1] + stretch / 2, UNKNOWN_DEPTH, seed),
+    )
+
+
+def _stratum(unknown: TrainingSet) -> NDArray[np.str_]:
+    expected = unknown.rows[:, [part.name for part in unknown.target.features].index("expected")] == 1
+    return np.where(expected, ", unknown tool expected", ", unknown tool called")
+
+
+def _same_calls(known: TrainingSet, unknown: TrainingSet) -> NDArray[np.int64]:
+    """The rows of `known` of which `unknown` are the copies: all those of its sessions, in the same order."""
+    sessions = set(zip(unknown.sources.tolist(), unknown.sessions.tolist(), strict=True))
+    pairs = zip(known.sources.tolist(), known.sessions.tolist(), strict=True)
+    found = np.flatnonzero([pair in sessions for pair in pairs])
+    if len(found) != len(unknown):
+        raise TrainingError(
+            f"{known.target.name}: {len(unknown)} calls of unknown tools, but {len(found)} calls of the same sessions; "
+            "run `dvc repro prepare`"
+        )
+    return found
+
+
+def _lacking(errors: NDArray[np.floating[Any]], sets: NDArray[np.str_], quantile: float) -> NDArray[np.float64]:
+    """For each row that quantile of its set's errors, shape (n,)."""
+    names, index = np.unique(sets, return_inverse=True)
+    found = np.array([np.quantile(errors[index == number], quantile) for number in range(len(names))])
+    return np.asarray(found[index], np.float64)
 
 
 def _by_error(held_out: TrainingSet, margins: Margins, quantile: float, seed: int) -> xgb.Booster:
     probability = held_out.target.kind == "probability"
-    parameters = objective(held_out.target, quantile) | {
+    parameters = objective(held_out.target, (quantile,)) | {
         "base_score": 0.5 if probability else 0.0,  # no intercept: 0.5 is 0 in log odds
         "max_depth": min(MAX_DEPTH, int(np.log2(max(len(held_out) / MIN_LEAF_ROWS, 1)))),
         "min_child_weight": MIN_LEAF_ROWS * (0.15 if probability else 1.0),  # a row's Hessian is p(1 - p), else 1
@@ -53,18 +119,21 @@ def _by_error(held_out: TrainingSet, margins: Margins, quantile: float, seed: in
     return _tree(parameters, matrix, seed)
 
 
-def _by_set(held_out: TrainingSet, margins: Margins, quantile: float, seed: int) -> xgb.Booster:
-    """Fitted to each set's quantile of the errors."""
-    errors = labels(held_out) - margins
+def _by_set(held_out: TrainingSet, lacking: NDArray[np.float64], depth: int, seed: int) -> xgb.Booster:
+    """Fitted to each set's offset, `lacking`."""
     names, index, counts = np.unique(held_out.sources, return_inverse=True, return_counts=True)
-    lacking = np.array([np.quantile(errors[index == number], quantile) for number in range(len(names))])
     parameters = {
         "objective": "reg:squarederror",
-        "max_depth": SET_DEPTH,
+        "max_depth": depth,
         "min_child_weight": max(MIN_SET_SHARE * len(held_out) / len(names), 1.0),
     }
     weights = len(held_out) / (len(names) * counts[index])
-    return _tree(parameters, _matrix(held_out, lacking[index], weights), seed)
+    return _tree(parameters, _matrix(held_out, lacking, weights), seed)
+
+
+def _nothing(held_out: TrainingSet, seed: int) -> xgb.Booster:
+    """A tree that moves nothing."""
+    return _tree({"objective": "reg:squarederror"} | _NO_SPLIT, _matrix(held_out, np.zeros(len(held_out))), seed)
 
 
 def _matrix(

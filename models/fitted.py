@@ -9,7 +9,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from .fitting import Margins, predict_margin
+from .fitting import Margins, predict_margins
 from .predictor import Rows
 from .target import QUANTILES, Target
 from .training_set import TrainingError
@@ -19,7 +19,7 @@ LOG_CEILING = 20.0  # no prediction above e^20, as in serving
 
 @dataclass(frozen=True, slots=True)
 class FittedModels:
-    """Boosters in the order of the target's model names, and the tree that calibrates each."""
+    """Boosters, one a forest of the target, and the tree that calibrates each model."""
 
     target: Target
     boosters: tuple[xgb.Booster, ...]
@@ -27,19 +27,18 @@ class FittedModels:
 
     def margins(self, rows: Rows) -> Margins:
         """Calibrated raw outputs, shape (n, models)."""
-        columns = [
-            predict_margin(booster, rows) + predict_margin(calibration, rows)
-            for booster, calibration in zip(self.boosters, self.calibrations, strict=True)
-        ]
-        return np.stack(columns, axis=1)
+        raw = np.concatenate([predict_margins(booster, rows) for booster in self.boosters], axis=1)
+        offsets = np.concatenate([predict_margins(tree, rows) for tree in self.calibrations], axis=1)
+        return np.asarray(raw + offsets, np.float32)
 
     def predict(self, rows: Rows) -> NDArray[np.float32]:
         """(n, quantiles) in the target's unit, floored and sorted along a row; or (n,) probabilities. As in serving."""
         return from_margins(self.target, self.margins(rows))
 
     def save(self, folder: Path) -> None:
-        for name, booster, calibration in zip(self.target.model_names, self.boosters, self.calibrations, strict=True):
+        for name, booster in zip(self.target.forest_names, self.boosters, strict=True):
             booster.save_model(folder / f"{name}.ubj")
+        for name, calibration in zip(self.target.model_names, self.calibrations, strict=True):
             calibration.save_model(folder / f"{name}.calibration.ubj")
 
     def offsets(self) -> dict[str, Any]:
@@ -61,16 +60,15 @@ def from_margins(target: Target, margins: Margins) -> NDArray[np.float32]:
 
 def load_models(folder: Path, target: Target) -> FittedModels:
     """Read a target's boosters. Raises TrainingError for a missing or unfit file."""
-    names = target.model_names
     return FittedModels(
         target,
-        tuple(_load(folder / f"{name}.ubj", target) for name in names),
-        tuple(_load(folder / f"{name}.calibration.ubj", target) for name in names),
+        tuple(_load(folder / f"{name}.ubj", target) for name in target.forest_names),
+        tuple(_load(folder / f"{name}.calibration.ubj", target) for name in target.model_names),
     )
 
 
 def importance(models: FittedModels) -> dict[str, float]:
-    """Share of the median (or only) model's total gain that each feature brings; features never split on are 0."""
+    """Share of the median's (or only) forest's total gain that each feature brings; features never split on are 0."""
     middle = models.boosters[QUANTILES.index(0.5) if len(models.boosters) > 1 else 0]
     score = middle.get_score(importance_type="total_gain")
     gains = {name: float(np.sum(gain)) for name, gain in score.items()}

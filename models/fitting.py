@@ -1,4 +1,4 @@
-"""One XGBoost model: a quantile of a target on log scale, or a probability's log odds.
+"""One XGBoost forest: quantiles of a target on log scale, or a probability's log odds.
 
 The same data and settings give the same model: one thread a fit, one seed.
 """
@@ -13,11 +13,11 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from .predictor import Rows
-from .target import TOOL_DURATION, Target
+from .target import Target
 from .training_set import TrainingSet
 
 Margins = NDArray[np.float32]
-NO_MARGIN = np.float32(0.0)
+Quantiles = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class FitSettings:
     """Hyper-parameters of a fit, named as in XGBoost's documentation where it has a name."""
 
     max_rounds: int
-    max_rounds_tool_duration: int
+    max_rounds_only_forest: int
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
@@ -36,8 +36,8 @@ class FitSettings:
     seed: int
 
     def rounds_of(self, target: Target) -> int:
-        """Trees that a model of the target may have: those of a call's duration, alone in their graph, may be more."""
-        return self.max_rounds_tool_duration if target is TOOL_DURATION else self.max_rounds
+        """Trees that a forest of the target may have: more where it is the target's only one."""
+        return self.max_rounds_only_forest if len(target.forests) == 1 else self.max_rounds
 
 
 def labels(data: TrainingSet) -> NDArray[np.float32]:
@@ -47,17 +47,23 @@ def labels(data: TrainingSet) -> NDArray[np.float32]:
     return data.log_values
 
 
-def objective(target: Target, quantile: float) -> dict[str, Any]:
-    """XGBoost's parameters for one model of a target; `quantile` counts only where the target has quantiles."""
+def objective(target: Target, quantiles: Quantiles) -> dict[str, Any]:
+    """XGBoost's parameters for one forest of a target; `quantiles` count only where the target has such."""
     if target.kind == "probability":
         return {"objective": "binary:logistic"}
-    return {"objective": "reg:quantileerror", "quantile_alpha": quantile}
+    if len(quantiles) == 1:
+        return {"objective": "reg:quantileerror", "quantile_alpha": quantiles[0]}
+    return {
+        "objective": "reg:quantileerror",
+        "quantile_alpha": list(quantiles),
+        "multi_strategy": "multi_output_tree",
+    }
 
 
-def best_rounds(train: TrainingSet, validation: TrainingSet, quantile: float, settings: FitSettings) -> int:
-    """Boosting rounds after which the loss on `validation` is least."""
+def best_rounds(train: TrainingSet, validation: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> int:
+    """Boosting rounds after which the loss on `validation` is least, over all quantiles."""
     booster = xgb.train(
-        _parameters(train, quantile, settings),
+        _parameters(train, quantiles, settings),
         _matrix(train),
         num_boost_round=settings.rounds_of(train.target),
         evals=[(_matrix(validation), "validation")],
@@ -67,35 +73,35 @@ def best_rounds(train: TrainingSet, validation: TrainingSet, quantile: float, se
     return int(booster.best_iteration) + 1
 
 
-def fit(data: TrainingSet, quantile: float, settings: FitSettings, rounds: int) -> xgb.Booster:
+def fit(data: TrainingSet, quantiles: Quantiles, settings: FitSettings, rounds: int) -> xgb.Booster:
     """Fit `rounds` trees. A constant target gives a constant model."""
-    return xgb.train(_parameters(data, quantile, settings), _matrix(data), num_boost_round=rounds, verbose_eval=False)
+    return xgb.train(_parameters(data, quantiles, settings), _matrix(data), num_boost_round=rounds, verbose_eval=False)
 
 
-def predict_margin(booster: xgb.Booster, rows: Rows) -> Margins:
-    """Raw output of a booster, log of the target's unit or log odds, shape (n,).
+def predict_margins(booster: xgb.Booster, rows: Rows) -> Margins:
+    """Raw outputs of a booster, log of the target's unit or log odds, shape (n, outputs).
 
     The intercept is added last: summing hundreds of small leaves onto it in float32 would lose 1e-4 of the result.
     """
-    margin = np.zeros(len(rows), np.float32)
-    matrix = xgb.DMatrix(rows, base_margin=margin, nthread=1)
+    base = np.array(intercepts(booster), np.float32)
+    matrix = xgb.DMatrix(rows, base_margin=np.zeros((len(rows), len(base)), np.float32), nthread=1)
     leaves = np.asarray(booster.predict(matrix, output_margin=True), np.float32)
-    return leaves.reshape(-1) + np.float32(intercept(booster))
+    return np.asarray(leaves.reshape(len(rows), len(base)) + base, np.float32)
 
 
-def intercept(booster: xgb.Booster) -> float:
-    """The constant that the trees' sum is added to, on the margin's scale."""
+def intercepts(booster: xgb.Booster) -> list[float]:
+    """The constants that the trees' sums are added to, one an output, on the margin's scale."""
     learner = json.loads(booster.save_config())["learner"]
     text: str = learner["learner_model_param"]["base_score"]
-    value = float(text.strip("[]"))
+    values = [float(part) for part in text.strip("[]").split(",")]
     if learner["objective"]["name"] == "binary:logistic":
-        return math.log(value / (1 - value))
-    return value
+        return [math.log(value / (1 - value)) for value in values]
+    return values
 
 
-def _parameters(data: TrainingSet, quantile: float, settings: FitSettings) -> dict[str, Any]:
-    return objective(data.target, quantile) | {
-        "base_score": _base_score(data, quantile),
+def _parameters(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> dict[str, Any]:
+    return objective(data.target, quantiles) | {
+        "base_score": _base_scores(data, quantiles),
         "tree_method": "hist",
         "learning_rate": settings.learning_rate,
         "max_depth": settings.max_depth,
@@ -109,11 +115,12 @@ def _parameters(data: TrainingSet, quantile: float, settings: FitSettings) -> di
     }
 
 
-def _base_score(data: TrainingSet, quantile: float) -> float:
-    """The quantile of all labels; for a probability their mean, kept off 0 and 1 (a constant target)."""
+def _base_scores(data: TrainingSet, quantiles: Quantiles) -> float | list[float]:
+    """The quantiles of all labels; for a probability their mean, kept off 0 and 1 (a constant target)."""
     if data.target.kind == "probability":
         return float(np.clip(np.average(labels(data), weights=data.weights), 1e-3, 1 - 1e-3))
-    return float(np.quantile(labels(data), quantile))
+    found: list[float] = np.quantile(labels(data), quantiles).tolist()
+    return found if len(found) > 1 else found[0]
 
 
 def _matrix(data: TrainingSet) -> xgb.DMatrix:

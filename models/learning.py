@@ -1,13 +1,16 @@
 """From a training table to calibrated models: rounds, cross-fitting, calibration, and a last fit on all that is known.
 
-For each model: (1) the number of trees is what a fit on the train part needs until the validation part no longer gains;
-(2) with that number the sessions of both parts are cross-fitted in folds, so that every row is predicted by a model
-that has not seen its session; (3) these held-out predictions calibrate (models/calibration.py); (4) the model that is
-kept is fitted on both parts. The test part takes no part in any of it.
+For each forest: (1) the number of trees is what a fit on the train part needs until the validation part no longer
+gains; (2) with that number the sessions of both parts are cross-fitted in folds, so that every row is predicted by a
+model that has not seen its session; (3) these held-out predictions calibrate (models/calibration.py); (4) the model
+that is kept is fitted on both parts. The test part takes no part in any of it.
+
+A table may have further rows of its sessions: the calls of some as if of tools never seen. They are learned from with
+the others, in the folds of their sessions, and calibrated as sets of their own (models/calibration.py).
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,15 +19,13 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from ..data.splits import position
-from .calibration import fit_calibration
+from .calibration import calibrate, calibrate_with_unknown_tools
 from .censoring import impute
 from .fitted import FittedModels
-from .fitting import FitSettings, Margins, best_rounds, fit, predict_margin
-from .target import QUANTILES, Target
+from .fitting import FitSettings, Margins, Quantiles, best_rounds, fit, predict_margins
 from .training_set import TrainingError, TrainingSet
 
 FOLDS = 4
-_HALF = 0.5  # stands in where a target has no quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +38,37 @@ class Learned:
 
 
 def learn(
-    sets: Iterable[TrainingSet], settings: FitSettings, done: Callable[[], object] = lambda: None
+    sets: Iterable[TrainingSet],
+    settings: FitSettings,
+    done: Callable[[], object] = lambda: None,
+    unknown: TrainingSet | None = None,
 ) -> list[Learned]:
-    """Learn every set's target; `done` is called after each model.
+    """Learn every set's target; `done` is called after each forest. `unknown`: further rows of its target, of tools
+    never seen.
 
-    One thread a model, as many models at once as there are processors: the result does not depend on their number.
+    One thread a forest, as many at once as there are processors: the result does not depend on their number.
     Raises TrainingError where a part of the split is empty.
     """
-    tables = [(data, impute(_parts(data), settings.seed)) for data in sets]
+    tables = [impute(_parts(data), settings.seed) for data in sets]
+    more = _learned_rows(unknown, settings)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = [
-            [pool.submit(_model, known, quantile, settings, done) for quantile in levels(known.target)]
-            for _, known in tables
+            [pool.submit(_forest, every, quantiles, settings, done) for quantiles in every.target.forests]
+            for every in (_with_more(known, more) for known in tables)
         ]
-        results = [[future.result() for future in futures] for futures in started]
+        found = [[future.result() for future in futures] for futures in started]
+        calibrated = [
+            pool.submit(_calibrations, known, more, _margins(forests), settings)
+            for known, forests in zip(tables, found, strict=True)
+        ]
     return [
         Learned(
-            FittedModels(known.target, tuple(one[0] for one in models), tuple(one[1] for one in models)),
+            FittedModels(known.target, tuple(booster for booster, _ in forests), calibrations.result()),
             known,
-            np.stack([one[2] for one in models], axis=1),
+            _margins(forests)[: len(known)],
         )
-        for (_, known), models in zip(tables, results, strict=True)
+        for known, forests, calibrations in zip(tables, found, calibrated, strict=True)
     ]
-
-
-def levels(target: Target) -> tuple[float, ...]:
-    """The quantile of each of the target's models."""
-    return QUANTILES if target.kind == "quantiles" else (_HALF,)
 
 
 def _parts(data: TrainingSet) -> TrainingSet:
@@ -72,29 +77,49 @@ def _parts(data: TrainingSet) -> TrainingSet:
     return data.select(data.parts != "test")
 
 
-def _model(
-    known: TrainingSet, quantile: float, settings: FitSettings, done: Callable[[], object]
-) -> tuple[xgb.Booster, xgb.Booster, Margins]:
-    rounds = best_rounds(known.part("train"), known.part("validation"), quantile, settings)
-    margins = cross_fit(known, quantile, settings, rounds)
-    calibration = fit_calibration(known, margins, quantile, settings.seed)
-    booster = fit(known, quantile, settings, rounds)
+def _learned_rows(unknown: TrainingSet | None, settings: FitSettings) -> TrainingSet | None:
+    if unknown is None or not (kept := unknown.parts != "test").any():
+        return None
+    return impute(unknown.select(kept), settings.seed)
+
+
+def _with_more(known: TrainingSet, more: TrainingSet | None) -> TrainingSet:
+    return known if more is None or more.target is not known.target else known.joined(more)
+
+
+def _forest(
+    every: TrainingSet, quantiles: Quantiles, settings: FitSettings, done: Callable[[], object]
+) -> tuple[xgb.Booster, Margins]:
+    rounds = best_rounds(every.part("train"), every.part("validation"), quantiles, settings)
+    margins = cross_fit(every, quantiles, settings, rounds)
+    booster = fit(every, quantiles, settings, rounds)
     done()
-    return booster, calibration, margins
+    return booster, margins
 
 
-def cross_fit(known: TrainingSet, quantile: float, settings: FitSettings, rounds: int) -> Margins:
-    """Raw outputs, shape (n,), each by a model that was fitted without the row's fold of sessions."""
+def _margins(forests: Sequence[tuple[xgb.Booster, Margins]]) -> Margins:
+    return np.concatenate([margins for _, margins in forests], axis=1)
+
+
+def _calibrations(
+    known: TrainingSet, more: TrainingSet | None, margins: Margins, settings: FitSettings
+) -> tuple[xgb.Booster, ...]:
+    if more is not None and more.target is known.target:
+        return calibrate_with_unknown_tools(known, more, margins, settings.seed)
+    return calibrate(known, margins, settings.seed)
+
+
+def cross_fit(known: TrainingSet, quantiles: Quantiles, settings: FitSettings, rounds: int) -> Margins:
+    """Raw outputs, shape (n, outputs), each by a forest that was fitted without the row's fold of sessions."""
     folds = session_folds(known)
-    margins = np.empty(len(known), np.float32)
+    margins = np.empty((len(known), len(quantiles)), np.float32)
     for fold in range(FOLDS):
         held_out = folds == fold
         if held_out.any():
             if held_out.all():
                 raise TrainingError(f"{known.target.name}: a single session to learn from; gather more")
-            margins[held_out] = predict_margin(
-                fit(known.select(~held_out), quantile, settings, rounds), known.rows[held_out]
-            )
+            forest = fit(known.select(~held_out), quantiles, settings, rounds)
+            margins[held_out] = predict_margins(forest, known.rows[held_out])
     return margins
 
 

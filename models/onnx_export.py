@@ -20,6 +20,8 @@ TRAINING_KEY = "augserve.training"
 CALIBRATION_KEY = "augserve.calibration"
 _OPSETS = (("", 15), ("ai.onnx.ml", 3))
 _IR_VERSION = 8
+_NEGATIVE = "negative rows"
+_BOTH = "rows and negative rows"
 _OUTPUT = "margins"
 _EXTREMES = (0.0, -1.0, 1.0, 1e9, -1e9, float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny))
 
@@ -38,15 +40,20 @@ def export_models(models: Sequence[FittedModels], folder: Path, training: Mappin
 
 
 def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str, Any]) -> bytes:
-    """A tree ensemble a model, side by side: input (n, features) float32, output (n, models) float32."""
-    pairs = [pair for one in models for pair in zip(one.boosters, one.calibrations, strict=True)]
+    """A tree ensemble a forest, side by side: input (n, features) float32, output (n, models) float32."""
+    width = len(graph.features)
+    forests = {name: attributes for one in models for name, attributes in _forests(one, width).items()}
     nodes = [
-        helper.make_node("TreeEnsembleRegressor", [INPUT], [name], name, domain="ai.onnx.ml", **ensemble(pair))
-        for name, pair in zip(graph.model_names, pairs, strict=True)
+        helper.make_node("Neg", [INPUT], [_NEGATIVE]),
+        helper.make_node("Concat", [INPUT, _NEGATIVE], [_BOTH], axis=1),
+        *(
+            helper.make_node("TreeEnsembleRegressor", [_BOTH], [name], name, domain="ai.onnx.ml", **attributes)
+            for name, attributes in forests.items()
+        ),
+        helper.make_node("Concat", list(forests), [_OUTPUT], axis=1),
     ]
-    nodes.append(helper.make_node("Concat", graph.model_names, [_OUTPUT], axis=1))
-    given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, len(graph.features)])
-    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(pairs)])
+    given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])
+    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(graph.model_names)])
     model = helper.make_model(
         helper.make_graph(nodes, graph.file.removesuffix(".onnx"), [given], [made]),
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _OPSETS],
@@ -63,6 +70,17 @@ def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str,
     }
     helper.set_model_props(model, metadata)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _forests(models: FittedModels, width: int) -> dict[str, dict[str, Any]]:
+    """Attributes of each forest's tree ensemble, by its name, the calibrations of its models in it."""
+    trees = iter(models.calibrations)
+    return {
+        name: ensemble(booster, [next(trees) for _ in quantiles], width)
+        for name, booster, quantiles in zip(
+            models.target.forest_names, models.boosters, models.target.forests, strict=True
+        )
+    }
 
 
 def check_parity(models: FittedModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:

@@ -102,6 +102,13 @@ class TrainingSet:
             censored=self.censored[mask],
         )
 
+    def joined(self, other: "TrainingSet") -> "TrainingSet":
+        """These rows, then those of `other`, of the same target."""
+        columns = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
+        return TrainingSet(
+            self.target, **{name: np.concatenate((getattr(self, name), getattr(other, name))) for name in columns}
+        )
+
     def part(self, part: Part) -> "TrainingSet":
         """The rows of one part of the split. Raises TrainingError where there are none."""
         mask = self.parts == part

@@ -38,6 +38,8 @@ from .params import BaseParams, load_params, require
 from .past import RecordedTurn, by_model, multi_turn, read_traces
 from .sources import DataParams, present_sources
 from .stage import run_stage
+from .unknown_tools import TABLE as UNKNOWN_TOOLS
+from .unknown_tools import renamed, with_unknown_tools
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class Example:
     features: NDArray[np.float32]
 
 
-Examples = dict[str, list[Example]]  # by the target's name
+Examples = dict[str, list[Example]]  # by the table's name: the target's, or UNKNOWN_TOOLS
 
 
 def main() -> None:
@@ -87,19 +89,21 @@ def main() -> None:
         turns += [turn for session in progress for turn in mix_turns(session)]
     examples: Examples = {target.name: [] for target in TARGETS}
     for source in sorted({turn.source for turn in turns}):
-        add_source(examples, source, [turn for turn in turns if turn.source == source])
-    sets = split(examples, params, {(turn.source, turn.past.session_id): turn.split_group for turn in turns})
+        of_source = [turn for turn in turns if turn.source == source]
+        add_source(examples, source, of_source)
+        add_unknown_tools(examples, source, of_source)
+    tables = split(examples, params, {(turn.source, turn.past.session_id): turn.split_group for turn in turns})
 
     def fill(folder: Path) -> None:
-        for data in sets:
-            write_training_set(folder / f"{data.target.name}.parquet", data)
+        for name, data in tables.items():
+            write_training_set(folder / f"{name}.parquet", data)
 
     replace_folder(TRAINING, fill)
     write_json(
         METRICS,
         {
-            "rows": {data.target.name: group_counts(data) for data in sets},
-            "censored_rows": {data.target.name: _censored_counts(data) for data in sets},
+            "rows": {name: group_counts(data) for name, data in tables.items()},
+            "censored_rows": {name: _censored_counts(data) for name, data in tables.items()},
             "recorded_turns": recorded,
             "turns_with_rebuilt_features": rebuilt,
             "unfinished_turns": sum(turn.past.finish_s is None for turn in turns),
@@ -130,6 +134,17 @@ def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -
             )
 
 
+def add_unknown_tools(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
+    """Rows of the source's renamed calls, among the other sessions' as they were (pipeline/unknown_tools.py)."""
+    sessions = {turn.past.session_id for turn in turns if renamed(turn)}
+    if not any(turn.past.session_id in sessions and turn.past.pause is not None for turn in turns):
+        return
+    found: Examples = {target.name: [] for target in TARGETS}
+    add_source(found, source, with_unknown_tools(turns))
+    rows = [row for row in found[TOOL_DURATION.name] if row.session_id in sessions]
+    examples.setdefault(UNKNOWN_TOOLS, []).extend(rows)
+
+
 def _rows(
     turn: RecordedTurn, replayed: Replayed, remaining: Remaining | None
 ) -> Iterable[tuple[Target, str | None, float, bool, NDArray[np.float32]]]:
@@ -152,8 +167,8 @@ def _rows(
         yield TOOL_DURATION, last_tool, past.pause.pause_s, not returned, replayed.expected_call_features
 
 
-def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, str], str]) -> list[TrainingSet]:
-    """One table a target; a session is in the same part in all of them. Raises TrainingError for an empty one."""
+def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, str], str]) -> dict[str, TrainingSet]:
+    """The tables by name; a session is in the same part in all of them. Raises TrainingError for an empty one."""
     for name, rows in examples.items():
         if not rows:
             raise TrainingError(
@@ -161,7 +176,8 @@ def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, 
             )
     keys = {(row.source, row.session_id) for rows in examples.values() for row in rows}
     parts = split_sessions(keys, params.validation_share, params.test_share, groups)
-    return [_table(target, examples[target.name], parts, groups) for target in TARGETS]
+    targets = {target.name: target for target in TARGETS} | {UNKNOWN_TOOLS: TOOL_DURATION}
+    return {name: _table(target, examples[name], parts, groups) for name, target in targets.items() if name in examples}
 
 
 def _table(

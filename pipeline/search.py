@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..models.censoring import impute
-from ..models.fitting import FitSettings, labels
-from ..models.learning import cross_fit, levels
+from ..models.fitting import FitSettings, Quantiles, labels
+from ..models.learning import cross_fit
 from ..models.target import TARGETS
 from ..models.training_set import TrainingSet, read_training_set
 from .prepare import TRAINING
@@ -62,12 +62,21 @@ def main() -> None:
 def score(sets: Sequence[TrainingSet], settings: FitSettings) -> float:
     """Cross-fitted loss as a share of a constant's, mean over models and sources; lower is better."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(_relative_loss, data, level, settings) for data in sets for level in levels(data.target)]
-        return float(np.mean([job.result() for job in jobs]))
+        jobs = [
+            pool.submit(_relative_losses, data, quantiles, settings)
+            for data in sets
+            for quantiles in data.target.forests
+        ]
+        return float(np.mean([loss for job in jobs for loss in job.result()]))
 
 
-def _relative_loss(data: TrainingSet, level: float, settings: FitSettings) -> float:
-    margins = cross_fit(data, level, settings, settings.rounds_of(data.target)).astype(np.float64)
+def _relative_losses(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> list[float]:
+    """One a quantile of the forest."""
+    margins = cross_fit(data, quantiles, settings, settings.rounds_of(data.target)).astype(np.float64)
+    return [_relative_loss(data, level, margins[:, number]) for number, level in enumerate(quantiles)]
+
+
+def _relative_loss(data: TrainingSet, level: float, margins: Values) -> float:
     actual = labels(data).astype(np.float64)
     shares = []
     for source in np.unique(data.sources).tolist():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..data.splits import position
 from ..models.evaluation import quantile_metrics
 from ..models.fitting import FitSettings
-from ..models.learning import Learned, learn, levels
+from ..models.learning import Learned, learn
 from ..models.target import QUANTILE_TARGETS
 from ..models.training_set import TrainingError, TrainingSet, read_training_set
 from .prepare import TRAINING
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the sessions learned from
 UPPER: dict[str, Any] = {
     "max_rounds": 400,
-    "max_rounds_tool_duration": 400,
+    "max_rounds_only_forest": 400,
     "early_stopping_rounds": 30,
     "learning_rate": 0.05,
     "max_depth": 8,
@@ -63,7 +63,7 @@ def transfer(sets: Sequence[TrainingSet], settings: FitSettings) -> Iterator[dic
 
 def upper_reference(sets: Sequence[TrainingSet], settings: FitSettings) -> Iterator[dict[str, Any]]:
     """Metrics of models many times larger than those that are deployed: what would they gain?"""
-    with tqdm(total=sum(len(levels(data.target)) for data in sets), desc="upper reference", unit="model") as progress:
+    with tqdm(total=sum(len(data.target.forests) for data in sets), desc="upper reference", unit="forest") as progress:
         learned = learn(sets, dataclasses.replace(settings, **UPPER), progress.update)
     yield from _judged(sets, learned, {"model": "upper reference"})
 

@@ -22,6 +22,7 @@ from .tracking import experiment_run
 from .train_card import write_card
 from .train_reports import write_reports
 from .trained import REPORTS, Trained, held_out_metrics, train
+from .unknown_tools import read_unknown_tools
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ METRICS = REPORTS / "metrics.json"
 @dataclass(frozen=True, slots=True)
 class TrainParams:
     max_rounds: int
-    max_rounds_tool_duration: int
+    max_rounds_only_forest: int
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
@@ -44,8 +45,8 @@ class TrainParams:
 
     def __post_init__(self) -> None:
         require(1 <= self.max_rounds <= 5000, "train.max_rounds", self.max_rounds, "in [1, 5000]")
-        more = self.max_rounds_tool_duration
-        require(1 <= more <= 5000, "train.max_rounds_tool_duration", more, "in [1, 5000]")
+        only = self.max_rounds_only_forest
+        require(1 <= only <= 5000, "train.max_rounds_only_forest", only, "in [1, 5000]")
         require(self.early_stopping_rounds >= 1, "train.early_stopping_rounds", self.early_stopping_rounds, "1 or more")
         require(0 < self.learning_rate <= 1, "train.learning_rate", self.learning_rate, "in (0, 1]")
         require(1 <= self.max_depth <= 12, "train.max_depth", self.max_depth, "in [1, 12]")
@@ -59,7 +60,7 @@ def main() -> None:
     settings = fit_settings()
     sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
     with experiment_run("predictors", "train", dataclasses.asdict(settings), system_metrics=True) as run:
-        trained = train(sets, settings)
+        trained = train(sets, settings, read_unknown_tools(TRAINING))
         metrics = held_out_metrics(trained)
         write_json(METRICS, metrics)
         write_reports(trained, settings)
@@ -113,7 +114,7 @@ def _target_summary(one: Trained) -> dict[str, Any]:
         "unit": target.unit,
         "rows": group_counts(one.data),
         "censored_rows": int(one.data.censored.sum()),
-        "trees": dict(zip(target.model_names, trees, strict=True)),
+        "trees": dict(zip(target.forest_names, trees, strict=True)),
         "coverage_80": float(np.mean(covered)) if covered else None,
     }
 

@@ -23,8 +23,9 @@ SHOWN_FEATURES = 10
 _HEAD = """# Model card: AugServe's predictors
 
 Quantiles (p10, p50, p90) of output length, tool duration and the session's remaining turns and tokens, and the
-probability that a turn ends in a tool call. XGBoost, one model a quantile on log scale; calibrated by cross-fitted
-conformal offsets; features of version {version} (names and meanings in `features/`).
+probability that a turn ends in a tool call. XGBoost on log scale; length and duration have one forest for all
+quantiles, the others one a quantile. Calibrated by cross-fitted conformal offsets; features of version {version}
+(names and meanings in `features/`).
 
 ## Data
 
@@ -41,7 +42,15 @@ Settings (params.yaml, section `train`): {settings}.
 
 Values that are only lower bounds (outputs cut at their limit, sessions still open) are moved beyond their bound by a
 Kaplan-Meier estimate for fitting, and left out of the metrics. An unknown tool falls back from the tool to its family
-to all tools by the features `hierarchy_log_s` and `hierarchy_spread`, whose spread widens the interval.
+to all tools by the features `hierarchy_log_s` and `hierarchy_spread`. That is learned and calibrated from calls of a
+quarter of the sessions, once more, each under a name of its own; their intervals are stretched until nine in ten are
+no narrower than with the tool known.
+"""
+_UNKNOWN = """
+## Calls of tools never seen
+
+The held-out calls of some sessions, each under a name that nobody had called before (calls that are known and calls
+that are only expected). Width: median of log(p90 / p10), beside that of all held-out calls as they are.
 """
 COVERAGE = (0.76, 0.84)  # what an 80 % interval may cover on a set and still count as calibrated
 
@@ -55,10 +64,12 @@ def write_card(trained: Sequence[Trained], metrics: Mapping[str, Mapping[str, Me
         markdown(_data(trained)),
         _HELD_OUT,
         markdown(_quality(metrics)),
+        _UNKNOWN,
+        markdown(_unknown_tools(metrics)),
         "\n## Probability that a turn ends in a tool call\n",
         markdown(_probabilities(metrics)),
         "\n## Calibration\n\n![Share of values at or below each predicted quantile](calibration.svg)\n",
-        "## What the models look at\n\n![Share of the median model's gain](importance.svg)\n",
+        "## What the models look at\n\n![Share of the gain of the median's forest](importance.svg)\n",
         "## Known weak spots\n",
         "\n".join(f"- {line}" for line in weak_spots(trained, metrics)) + "\n",
         left_on_the_table(trained, metrics),
@@ -126,6 +137,11 @@ def _quality(metrics: Mapping[str, Mapping[str, Metrics]]) -> pd.DataFrame:
 
 def _probabilities(metrics: Mapping[str, Mapping[str, Metrics]]) -> pd.DataFrame:
     return _table(metrics, ("auc", "brier", "brier_baseline", "calibration_error"), "brier")
+
+
+def _unknown_tools(metrics: Mapping[str, Mapping[str, Metrics]]) -> pd.DataFrame:
+    names = ("coverage_80_unknown_tool", "log_width_unknown_tool", "log_width")
+    return _table(metrics, names, names[0])
 
 
 def _table(metrics: Mapping[str, Mapping[str, Metrics]], names: Sequence[str], key: str) -> pd.DataFrame:

@@ -47,12 +47,12 @@ def test_the_offsets_of_the_calibration_are_told_as_data(trained: list[FittedMod
 
 
 def test_a_missing_damaged_or_foreign_model_is_refused(trained: list[FittedModels], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"output_length_p10\.ubj: no such file"):
+    with pytest.raises(TrainingError, match=r"output_length\.ubj: no such file"):
         load_models(tmp_path, OUTPUT_LENGTH)
     trained[0].save(tmp_path)
-    (tmp_path / "output_length_p50.ubj").write_bytes(b"no model")
-    with pytest.raises(TrainingError, match=r"output_length_p50\.ubj: not an XGBoost model"):
+    (tmp_path / "output_length.ubj").rename(tmp_path / "tool_duration.ubj")
+    (tmp_path / "output_length.ubj").write_bytes(b"no model")
+    with pytest.raises(TrainingError, match=r"output_length\.ubj: not an XGBoost model"):
         load_models(tmp_path, OUTPUT_LENGTH)
-    (tmp_path / "output_length_p10.ubj").rename(tmp_path / "tool_duration_p10.ubj")
     with pytest.raises(TrainingError, match="features, not"):
         load_models(tmp_path, TOOL_DURATION)

@@ -3,15 +3,21 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
-from augserve.models.calibration import MIN_LEAF_ROWS, fit_calibration
+from augserve.models.calibration import MIN_LEAF_ROWS, calibrate
 from augserve.models.fitted import FittedModels, from_margins
-from augserve.models.fitting import FitSettings, predict_margin
+from augserve.models.fitting import FitSettings, predict_margins
 from augserve.models.learning import FOLDS, Learned, cross_fit, learn, session_folds
 from augserve.models.target import OUTPUT_LENGTH, QUANTILES, TARGETS, TOOL_DURATION
 from augserve.models.training_set import TrainingError, TrainingSet
 
 MakeSet = Callable[..., TrainingSet]
+
+
+def moved(trees: tuple[xgb.Booster, ...], data: TrainingSet) -> np.ndarray:
+    """What calibration moves each model's raw output by, shape (n, models)."""
+    return np.concatenate([predict_margins(tree, data.rows) for tree in trees], axis=1)
 
 
 def test_learning_twice_gives_the_same_models(
@@ -40,8 +46,8 @@ def test_no_row_is_predicted_by_a_model_that_saw_its_session(make_set: MakeSet, 
     noise = np.random.default_rng(3).lognormal(0, 2, len(data) // 5).repeat(5)
     rows = np.arange(len(data) // 5, dtype=np.float32).repeat(5)[:, None] * np.ones((1, data.rows.shape[1]), np.float32)
     told = dataclasses.replace(data, values=noise + 1, rows=rows)
-    margins = cross_fit(told, 0.5, fit_settings, 40)
-    assert abs(np.corrcoef(margins, told.log_values)[0, 1]) < 0.3
+    margins = cross_fit(told, QUANTILES, fit_settings, 40)
+    assert abs(np.corrcoef(margins[:, 1], told.log_values)[0, 1]) < 0.3
 
 
 def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_settings: FitSettings) -> None:
@@ -60,12 +66,9 @@ def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_s
     )
     learning = held_out.select(np.arange(4000) % 2 == 0)
     judged = held_out.select(np.arange(4000) % 2 == 1)
-    margins = []
-    for quantile in QUANTILES:
-        plain = np.full(len(learning), np.quantile(learning.log_values, quantile), np.float32)
-        offsets = fit_calibration(learning, plain, quantile, 0)
-        margins.append(plain[: len(judged)] + predict_margin(offsets, judged.rows))
-    predicted = from_margins(OUTPUT_LENGTH, np.stack(margins, axis=1))
+    plain = np.quantile(learning.log_values, QUANTILES).astype(np.float32)
+    trees = calibrate(learning, np.tile(plain, (len(learning), 1)), 0)
+    predicted = from_margins(OUTPUT_LENGTH, plain + moved(trees, judged))
     actual = np.maximum(judged.values, OUTPUT_LENGTH.floor)
     inside = (predicted[:, 0] * 0.999 <= actual) & (actual <= predicted[:, 2] * 1.001)
     for mark in (0.0, 1.0):
@@ -85,8 +88,8 @@ def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> Non
         **{name: np.concatenate((getattr(large, name), getattr(small, name))) for name in ("groups", "censored")},
         sources=np.repeat(["large", "small"], [6000, 300]),
     )
-    margins = np.full(len(held_out), np.quantile(held_out.log_values, 0.9), np.float32)
-    high = margins + predict_margin(fit_calibration(held_out, margins, 0.9, 0), held_out.rows)
+    margins = np.full((len(held_out), 3), np.quantile(held_out.log_values, 0.9), np.float32)
+    high = margins[:, 2] + moved(calibrate(held_out, margins, 0), held_out)[:, 2]
     below = held_out.log_values <= high
     assert below[:6000].mean() == pytest.approx(0.9, abs=0.03)
     assert below[6000:].mean() == pytest.approx(0.9, abs=0.03)
@@ -94,14 +97,14 @@ def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> Non
 
 def test_a_median_is_not_moved(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH, count=2000)
-    offsets = predict_margin(fit_calibration(data, np.zeros(len(data), np.float32), 0.5, 0), data.rows)
-    assert not offsets.any()
+    offsets = moved(calibrate(data, np.zeros((len(data), 3), np.float32), 0), data)
+    assert not offsets[:, 1].any()
+    assert offsets[:, [0, 2]].any()
 
 
 def test_too_few_rows_share_one_offset(make_set: MakeSet) -> None:
     data = make_set(TOOL_DURATION, count=MIN_LEAF_ROWS)
-    margins = np.zeros(len(data), np.float32)
-    offsets = predict_margin(fit_calibration(data, margins, 0.9, 0), data.rows)
+    offsets = moved(calibrate(data, np.zeros((len(data), 3), np.float32), 0), data)[:, 2]
     assert np.ptp(offsets) == 0
     assert offsets[0] == pytest.approx(np.quantile(data.log_values, 0.9), rel=0.05)
 

@@ -25,7 +25,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "train": {
         "max_rounds": 20,
-        "max_rounds_tool_duration": 20,
+        "max_rounds_only_forest": 20,
         "early_stopping_rounds": 5,
         "learning_rate": 0.3,
         "max_depth": 3,

@@ -84,4 +84,6 @@ def just_below(threshold: float) -> float:
     """The greatest float32 below, so that x ≤ it is x < `threshold`. Never a subnormal one: a thread that takes these
     for 0 would let 0 pass below 0."""
     below = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
-    return -float(_TINY) if -_TINY < below < 0 else below
+    if -_TINY < below < 0:
+        return -float(_TINY)
+    return 0.0 if 0 < below < _TINY else below

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import xgboost as xgb
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -70,6 +70,9 @@ def test_a_row_at_the_thresholds_takes_xgboosts_way(
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False))
+@example(float(TINY))
+@example(-float(TINY))
+@example(0.0)
 def test_not_above_what_is_just_below_is_below(threshold: float) -> None:
     below = just_below(threshold)
     assert below < threshold

@@ -12,7 +12,7 @@ from .prediction import FALLBACK
 from .queue import WaitingQueue
 from .tenants import TenantService, slot_of
 from .turns import Forecast, LiveTurn
-from .value import CLASS_S, Column, Load, decode_step_s, keys
+from .value import CLASS_S, Column, Load, decode_step_s, keys, soon_turns
 from .vllm_compat import KvCache, Request
 
 RESERVED = -3 * CLASS_S
@@ -117,6 +117,7 @@ class Ordering:
             live.preemptions = request.num_preemptions
             live.waiting_since_s = self._clock()
         forecast = FALLBACK if live is None or live.forecast is None else live.forecast
+        future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens
         deadline_s = request.arrival_time + self._settings.slo.ttft_s
         return (
@@ -126,7 +127,8 @@ class Ordering:
             self._kv_cache.cached_tokens(request),
             tokens if live is None else live.new_tokens,
             remaining_output(forecast, request.num_output_tokens, request.max_tokens),
-            max(forecast.remaining_turns - 1.0, 0.0),
+            future_turns,
+            soon_turns(future_turns, forecast.pause_s, self._settings.weights.soon_s),
             forecast.pause_s,
             0 if live is None else request.num_prompt_tokens - live.new_tokens,
             0 if live is None else live.past_output_tokens,

@@ -4,13 +4,14 @@ Stage I, at arrival, is the memory that the turn is expected to hold, over the t
 step, weighs that with what is known by now, as the cost of a turn: a prompt computed serves those that soon follow too.
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.settings import SchedulerSettings, StepTime, ValueWeights
+from ..models.settings import SchedulerSettings, StepTime
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +26,7 @@ class Column(IntEnum):
     NEW_TOKENS = auto()  # prompt tokens beyond the session's last context
     OUTPUT_TOKENS = auto()  # expected, still to come
     FUTURE_TURNS = auto()  # of the session, expected after this one
+    SOON_TURNS = auto()  # of these, those that soon follow, see `soon_turns`
     PAUSE_S = auto()  # expected length of the tool call after the turn
     PAST_TOKENS = auto()  # context of the session before the turn
     PAST_OUTPUT_TOKENS = auto()  # of these, generated
@@ -86,12 +88,10 @@ def decode_s(columns: Floats, step: StepTime) -> Floats:
     return cost
 
 
-def turns_gained(columns: Floats, weights: ValueWeights) -> Floats:
-    """The turn itself, and those of its session that soon follow it, shape (n,). They find its context in the cache;
-    the longer the pause before them, the less likely: exp(-pause / soon_s)."""
-    soon = np.exp(columns[Column.PAUSE_S] / -weights.soon_s)
-    gained: Floats = 1.0 + weights.future * columns[Column.FUTURE_TURNS] * soon
-    return gained
+def soon_turns(future_turns: float, pause_s: float, soon_s: float) -> float:
+    """Of the session's turns to come those that soon follow and find its context in the cache: the longer the pause
+    before them, the less likely, exp(-pause / soon_s)."""
+    return future_turns * math.exp(-pause_s / soon_s)
 
 
 def remaining_s(columns: Floats, load: Load, step: StepTime) -> Floats:
@@ -119,8 +119,8 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
 
     The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
     longer than max_wait_s, see `_overdue`; then who can still have its first token in time (or has it); then who
-    cannot. What the prompt costs (uncached, stage_one) is shared by the turns that it gains; each of these decodes for
-    itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
+    cannot. What the prompt costs (uncached, stage_one) is shared by the turn and those that soon follow it; each of these
+    decodes for itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
@@ -129,7 +129,7 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, load, step)
     if weights.future:
-        value /= turns_gained(columns, weights)
+        value /= 1.0 + weights.future * columns[Column.SOON_TURNS]
     if weights.output:
         value += weights.output * decode_s(columns, step)
     if weights.remaining:

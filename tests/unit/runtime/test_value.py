@@ -17,6 +17,7 @@ from augserve.runtime.value import (
     prefill_s,
     remaining_s,
     slack_s,
+    soon_turns,
     stage_one_s,
 )
 
@@ -34,6 +35,7 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
         "new_tokens": 100.0,
         "output_tokens": 10.0,
         "future_turns": 0.0,
+        "soon_turns": 0.0,
         "pause_s": 2.0,
         "past_tokens": 0.0,
         "past_output_tokens": 0.0,
@@ -97,16 +99,21 @@ def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float)
     assert keys(columns, load, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
 
 
+@pytest.mark.parametrize(("pause_s", "expected"), [(0.0, 4.0), (2.0, 4 / np.e), (1e9, 0.0)])
+def test_fewer_turns_follow_soon_the_longer_the_pause(pause_s: float, expected: float) -> None:
+    assert soon_turns(4.0, pause_s, soon_s=2.0) == pytest.approx(expected)
+
+
 def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_themselves() -> None:
-    columns = turns({}, {"future_turns": 4, "pause_s": 0.0}, {"future_turns": 4, "pause_s": 2.0})
-    weights = ValueWeights(stage_one=0, uncached=1, output=1, future=0.5, soon_s=2.0)
+    columns = turns({}, {"soon_turns": 4})
+    weights = ValueWeights(stage_one=0, uncached=1, output=1, future=0.5)
     decode = 10 * 0.002
-    expected = [0.11 + decode, 0.11 / 3 + decode, 0.11 / (1 + 2 / np.e) + decode]
+    expected = [0.11 + decode, 0.11 / 3 + decode]
     assert keys(columns, LOAD, settings(weights)) == pytest.approx(expected)
 
 
 def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that_none_will() -> None:
-    columns = turns({"tokens": 500}, {"tokens": 2000, "future_turns": 6, "pause_s": 0.1})
+    columns = turns({"tokens": 500}, {"tokens": 2000, "soon_turns": 6})
     assert np.argmin(keys(columns, LOAD, settings(ValueWeights()))) == 1
     assert np.argmin(keys(columns, LOAD, settings(ValueWeights(future=0)))) == 0
 

@@ -119,8 +119,8 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
 
     The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
     longer than max_wait_s, see `_overdue`; then who can still have its first token in time (or has it); then who
-    cannot. What the prompt costs (uncached, stage_one) is shared by the turn and those that soon follow it; each of these
-    decodes for itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
+    cannot. What the prompt costs (uncached, stage_one) is shared by the turn and those that soon follow it; each of
+    these decodes for itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])

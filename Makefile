@@ -54,8 +54,9 @@ bench: env  ## measure prediction, scheduling, simulating, linking, recording, i
 	$(RUN).bench.recorder
 	$(RUN).bench.imports
 
-compare: env  ## every rival on two workloads and two engines, into reports/compare/: hours; goes on where it was cut off
+compare: env  ## every rival on two workloads and two engines, into reports/compare/: an hour, idle; goes on where it was cut off
 	$(RUN).compare
+	$(RUN).directions
 	$(RUN).report
 
 fidelity: env  ## the simulator against the real server on this CPU, into reports/fidelity/: 15 minutes (after `make repro`; idle machine)

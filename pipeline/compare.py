@@ -1,4 +1,4 @@
-"""The long comparison: every rival on the mix and on coding sessions, on two engines. Not a stage: an hour or two.
+"""The long comparison: every rival on the mix and on coding sessions, on two engines. Not a stage: most of an hour.
 
 Run by `make compare` after `dvc repro`; a run that was cut off goes on with the cells that it lacks.
 """
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ..data.atomic import write_text
 from .comparison import ComparisonParams
-from .evaluate import report
+from .evaluate import TUNED, read_tuned, report
 from .params import load_params
 from .stage import run_stage
+from .tracking import git_revision
 
 REPORTS = Path("reports/compare")
 
@@ -22,6 +24,16 @@ class CompareParams(ComparisonParams):
 
 def main() -> None:
     report(load_params("compare", CompareParams), REPORTS)
+    table = REPORTS / "table.md"
+    write_text(table, conditions(read_tuned(TUNED)[0].profile, git_revision()) + table.read_text(encoding="utf-8"))
+
+
+def conditions(tuned_on: str, revision: str) -> str:
+    """What the tables hold under, as Markdown."""
+    return (
+        f"Made at commit {revision[:12]}. AugServe runs everywhere with the settings tuned on {tuned_on} and the mix, "
+        "and with the step times of the engine at hand, as the rivals do. Traces begin with a cold cache.\n\n"
+    )
 
 
 if __name__ == "__main__":

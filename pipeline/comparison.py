@@ -1,5 +1,6 @@
 """Policies compared: every cell of workloads x profiles x loads x policies x seeds, and each policy's capacity@90."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import ClassVar
 
 from ..data.mix import MIX
 from ..data.trace_set import Split
-from ..models.settings import SchedulerSettings
+from ..models.settings import SchedulerSettings, StepTime
 from .evaluation.intervals import cells_of
 from .evaluation.results import Capacities, Results
 from .params import require
@@ -105,6 +106,8 @@ class Evaluation:
     guess_per_s: float  # about where stock vLLM's capacity@90 lies, sessions/s
     split: Split | None = None  # the sessions of traces that may serve; needed where a workload is traces
     static: Mapping[tuple[str, str], str] = field(default_factory=dict)  # VLLM_TUNED by workload and profile
+    guesses: Mapping[tuple[str, str], float] = field(default_factory=dict)  # as guess_per_s, of what tuning never ran
+    step_times: Mapping[str, StepTime] = field(default_factory=dict)  # of profiles, as a bundle for them would state
 
     def cell(self, workload: str, profile: str, policy: str, rate_per_s: float, seed: int = 0) -> Cell:
         """The run number `seed` of a cell: the same sessions for every policy."""
@@ -116,8 +119,11 @@ class Evaluation:
         path = PROFILES / f"{profile}.json"
         if policy == VLLM_TUNED:
             policy = self.static[workload, profile]
+        settings = self.settings
+        if profile in self.step_times:
+            settings = dataclasses.replace(settings, step_time=self.step_times[profile], profile=profile)
         at = self.seed + seed * SEED_STEP
-        return Cell(workload, policy, path, rate_per_s, at, schedule, self.settings, MODELS, self.split)
+        return Cell(workload, policy, path, rate_per_s, at, schedule, settings, MODELS, self.split)
 
     @property
     def jobs(self) -> list[tuple[str, str]]:
@@ -184,11 +190,11 @@ def stock_capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
     found: Capacities = {}
     for job in evaluation.jobs:
         attainments = evaluation.attainment(submit, job, "vllm")
-        if job[0] == MIX:
+        if job[0] == MIX and job not in evaluation.guesses:
             low, high = STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess
             unit = capacity(attainments, low, high, params.capacity_rounds)
-        else:  # what tuning found says little of other sessions
-            low, high = bracket(attainments, guess)
+        else:  # what tuning found says little of other sessions and engines
+            low, high = bracket(attainments, evaluation.guesses.get(job, guess))
             unit = capacity(attainments, low, high, params.capacity_rounds) or low
         if unit is None:
             raise StageError(

@@ -12,11 +12,14 @@ from typing import ClassVar
 from tqdm import tqdm
 
 from ..data.atomic import write_text
+from ..data.mix import MIX
 from ..data.tokens import SPLIT_SEEDS
 from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
+from .capacity_guess import capacity_guesses
 from .comparison import (
     CELLS,
+    PROFILES,
     ComparisonParams,
     Evaluation,
     capacities,
@@ -31,7 +34,7 @@ from .evaluation.results import Evaluated, write_results
 from .evaluation.tables import table
 from .params import BaseParams, load_params
 from .prepare import PrepareParams
-from .simulator.cell import Cell
+from .simulator.cell import Cell, load_profile
 from .simulator.cell_cache import Submit, cached
 from .simulator.evidence import Evidence, run_evidence
 from .simulator.parallel import pool
@@ -65,7 +68,12 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
     settings, guess_per_s = read_tuned(TUNED)
     shares = load_params("prepare", PrepareParams)
     split = Split("report", shares.validation_share, shares.test_share)
-    return Evaluation(params, seed, settings, guess_per_s, split)
+    engines = {name: load_profile(PROFILES / f"{name}.json") for name in params.profiles}
+    jobs = [(workload, profile) for workload in params.workloads for profile in params.profiles]
+    new = [job for job in jobs if job != (MIX, settings.profile)]
+    guesses = capacity_guesses(new, engines, split, seed)
+    step_times = {name: engine.linear for name, engine in engines.items()}
+    return Evaluation(params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times)
 
 
 def report(params: ComparisonParams, folder: Path) -> None:

@@ -24,6 +24,7 @@ SECTIONS = (
     "tune_long",
     "evaluate",
     "compare",
+    "directions",
     "fidelity",
     "package",
 )

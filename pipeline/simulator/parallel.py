@@ -10,6 +10,7 @@ from typing import TypeVar
 from ..lifetime import end_with_parent
 from .cell import Cell, run_cell
 
+Job = TypeVar("Job")
 Found = TypeVar("Found")
 Submit = Callable[[Cell], "Future[dict[str, float]]"]
 
@@ -22,14 +23,14 @@ def workers(processes: int) -> Iterator[Submit]:
 
 
 @contextmanager
-def pool(processes: int, run: Callable[[Cell], Found]) -> Iterator[Callable[[Cell], "Future[Found]"]]:
-    """Give `submit(cell) -> Future` over `processes` fresh processes; what is still queued at an exception is dropped.
+def pool(processes: int, run: Callable[[Job], Found]) -> Iterator[Callable[[Job], "Future[Found]"]]:
+    """Give `submit(job) -> Future` over `processes` fresh processes; what is still queued at an exception is dropped.
 
     Fresh (spawned), not forked: vLLM and MLflow start threads. `run` is a module's function, so that they find it.
     """
     executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
     try:
-        yield lambda cell: executor.submit(run, cell)
+        yield lambda job: executor.submit(run, job)
     finally:
         executor.shutdown(cancel_futures=True)
 

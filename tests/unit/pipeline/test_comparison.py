@@ -4,8 +4,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from augserve.models.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.compare import CompareParams
+from augserve.models.settings import SchedulerSettings, SettingsError, StepTime
+from augserve.pipeline.compare import CompareParams, conditions
 from augserve.pipeline.comparison import Evaluation, capacities, planned_runs, stock_capacities
 from augserve.pipeline.evaluate import EvaluateParams, read_tuned
 from augserve.pipeline.params import ParamsError
@@ -94,8 +94,10 @@ class KnownEngine:
 
     def __init__(self, rates):
         self.rates = rates
+        self.tried = []
 
     def __call__(self, cell):
+        self.tried.append(cell.rate_per_s)
         attainment = 1.0 if cell.rate_per_s <= self.rates[cell.policy] else 0.2
         future = Future()
         future.set_result(Evidence({"attainment": attainment}, 10.0, [], [], [], [], [], [], [], [], []))
@@ -137,6 +139,25 @@ def test_capacity_on_traces_is_found_however_far_from_the_mix_s(tmp_path, monkey
     assert found == pytest.approx(0.3, rel=0.01)
 
 
+def test_capacity_on_another_engine_is_searched_about_its_own_guess():
+    guesses = {("augmentation-mix", "p"): 0.5}
+    params = dataclasses.replace(PARAMS, capacity_rounds=6)
+    evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=500.0, guesses=guesses)
+    engine = KnownEngine({"vllm": 0.3})
+    assert searched(evaluation, engine)["augmentation-mix"]["p"]["vllm"] == pytest.approx(0.3, rel=0.01)
+    assert max(engine.tried) <= 1.0  # a rate far beyond it would simulate for hours
+
+
+def test_cells_state_the_step_times_of_their_own_engine():
+    own = StepTime(0.1, 0.2, 0.3, 0.4)
+    settings = SchedulerSettings(profile="tuned-on")
+    params = dataclasses.replace(PARAMS, profiles=("tuned-on", "p"))
+    evaluation = Evaluation(params, 1, settings, guess_per_s=1.0, step_times={"tuned-on": settings.step_time, "p": own})
+    cells = [evaluation.cell("augmentation-mix", profile, "augserve", 5.0) for profile in params.profiles]
+    assert cells[0].settings == settings  # what was tuned is not changed
+    assert cells[1].settings == dataclasses.replace(settings, step_time=own, profile="p")
+
+
 def test_stock_vllm_without_a_capacity_is_an_error():
     evaluation = Evaluation(PARAMS, 1, SchedulerSettings(), guess_per_s=12.0)
     with pytest.raises(StageError, match=r"from 6\.0 sessions/s on"):
@@ -168,3 +189,9 @@ def test_the_runs_of_a_comparison_are_counted_beforehand():
     )
     # 3 policies at 2 loads and 1 ablation, 6 rates of stock vLLM and 4 of ours, all twice; 11 for vllm-tuned
     assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 4) + 11
+
+
+def test_a_long_comparison_says_what_it_was_made_with():
+    text = conditions("some-engine", "0123456789abcdef")
+    assert "commit 0123456789ab." in text
+    assert "tuned on some-engine" in text

@@ -137,8 +137,15 @@ class Pins:
                 return
 
     def release_all(self) -> None:
-        for session_id in list(self._pins):
-            self._drop(session_id, "reset")
+        """Blocks first, all of them: what fails afterwards keeps none back."""
+        pins = list(self._pins.values())
+        self._pins.clear()
+        self._claims.clear()
+        self._blocks = 0
+        for pin in pins:
+            self._references.release(pin.blocks)
+        for _ in pins:
+            self._released("reset")
 
     def _yields(self, blocks: int, waste: float, now_s: float, running_tokens: float) -> bool:
         """Whether so many more blocks may be kept; pins of more waste give way for it."""

@@ -22,6 +22,8 @@ from augserve.runtime.deployment import Deployment
 from augserve.runtime.scheduler import Artifacts, AugServeScheduler
 from augserve.runtime.vllm_compat import holding_queue
 
+STEP_S = 0.02
+
 
 class Clock:
     now_s = 1000.0
@@ -144,6 +146,8 @@ class Engine:
         self.in_flight: list[tuple[SchedulerOutput, list[list[int]]]] = []
         self.outputs: list[EngineCoreOutput] = []
         self.scheduled: list[dict[str, int]] = []
+        self.budgets: list[int] = []
+        self.last: SchedulerOutput | None = None
         self.told_finished: set[str] = set()  # as an engine of several tells its front end
         self.drafts = random.Random(1)
 
@@ -177,8 +181,10 @@ class Engine:
             [] if requests[each].is_prefill_chunk else [7] * (1 + self.drafts.randint(0, len(drafts.get(each, ()))))
             for each in scheduled.num_scheduled_tokens
         ]
+        self.last = scheduled
         self.in_flight.append((scheduled, tokens))
         self.scheduled.append(dict(scheduled.num_scheduled_tokens))
+        self.budgets.append(self.scheduler.max_num_scheduled_tokens)
         return scheduled
 
     def answer(self) -> None:
@@ -191,16 +197,16 @@ class Engine:
 
     def step(self) -> None:
         """Schedule one ahead, as vLLM does, and answer the step before."""
-        self.clock.now_s += 0.02
+        self.clock.now_s += STEP_S
         self.schedule()
         if len(self.in_flight) > 1:
             self.answer()
 
-    def drain(self) -> None:
+    def drain(self, step: Callable[[], None] | None = None) -> None:
         for _ in range(20_000):
             if not self.scheduler.has_requests():
                 break
-            self.step()
+            (step or self.step)()
         while self.in_flight:
             self.answer()
         assert not self.scheduler.has_unfinished_requests()

@@ -78,19 +78,21 @@ def test_a_caller_that_names_its_session_is_believed(make_engine: EngineMaker) -
     assert len(engine.scheduler._lifecycle.sessions.linker) == 0
 
 
-def test_linking_that_fails_leaves_every_turn_a_session_of_its_own(
-    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["link", "ended"])
+def test_linking_that_fails_leaves_every_turn_a_session_of_its_own_and_is_counted(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("augserve.runtime.lifecycle.link", broken)
-    monkeypatch.setattr("augserve.runtime.lifecycle.ended", broken)
+    monkeypatch.setattr(f"augserve.runtime.lifecycle.{part}", broken)
     engine = make_engine(mode="observe")
     assert send(engine, "a", SYSTEM).session_id == "a"
     engine.drain()
     assert send(engine, "b", [*SYSTEM, *[7] * 20, 9]).session_id == "b"
     engine.drain()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._metrics._fallbacks.labels("linking", "0")._value.get() == 2
     engine.assert_nothing_is_left()
 
 

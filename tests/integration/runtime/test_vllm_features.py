@@ -11,6 +11,7 @@ from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine import FinishReason
 from vllm.v1.request import Request, RequestStatus
 
+from augserve.models.settings import BudgetGains, SchedulerSettings
 from augserve.runtime import AugServeScheduler
 
 from .conftest import (
@@ -145,19 +146,17 @@ def test_a_streaming_session_reads_what_came_while_it_spoke_and_ends_when_told(m
 
 
 def test_drafts_count_as_decodes_and_have_their_share_of_the_budget(make_engine: EngineMaker) -> None:
-    engine = make_engine(change=speculating)
+    """However low the budget, each running request is given its next token and its drafts."""
+    engine = make_engine(change=speculating, settings=SchedulerSettings(budget=BudgetGains(min_tokens=16)))
     for number in range(20):
-        engine.add(number, 50, 60)
+        engine.add(number, 50, 150)
     for _ in range(30):
         engine.clock.now_s += 1.0  # far too slow: the budget goes down to its least
         engine.step()
-    assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.max_num_scheduled_tokens == 512
-    assert max(engine.scheduled[-1].values()) == 4
-    assert engine.scheduler._budget is not None
-    assert engine.scheduler._budget.tokens(32 * 40, engine.clock.now_s) == 32 * 40
+    assert engine.scheduler.max_num_scheduled_tokens == 20 * (1 + 3)
+    assert set(engine.scheduled[-1].values()) == {1 + 3}
     engine.drain()
-    assert set(engine.finished().values()) == {60}
+    assert set(engine.finished().values()) == {150}
     engine.assert_nothing_is_left()
 
 

@@ -1,0 +1,167 @@
+"""Something raises inside AugServe: it is counted by its reason, vLLM's own way goes on, nothing is lost or left."""
+
+import pytest
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.request import RequestStatus
+
+from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.runtime import AugServeScheduler
+from augserve.runtime.guard import SUSPENSION_S
+from augserve.runtime.pins import Pins
+
+from .conftest import Engine, EngineMaker, TestedScheduler
+from .test_scheduler import load
+
+KEEPING = SchedulerSettings(
+    step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # so that every context is worth keeping
+    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+)
+PARTS = {
+    "_lifecycle.arrive": "arrival",
+    "_lifecycle._link": "linking",
+    "_lifecycle._learn_pause": "correction",
+    "_lifecycle._learn_output": "correction",
+    "_lifecycle.forget_corrections": "correction",
+    "_lifecycle.note_outputs": "output",
+    "_lifecycle.note_finished": "finish",
+    "_forecasting.predict": "prediction",
+    "_ordering._let_pass": "admission",
+    "_rank": "order",
+    "_steer": "budget",
+    "_preemption.before_step": "preemption",
+    "_keeper.pins.keep": "context",
+    "_keeper.pins.turn_arrived": "context",
+    "_keeper.pins.turns_scheduled": "context",
+    "_keeper.pins.review": "context",
+    "_keeper.pins.release_all": "context release",
+    "_note_step": "step",
+}
+"""What breaks, and the reason that it is counted by."""
+
+
+class Broken:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *_: object, **__: object) -> None:
+        self.calls += 1
+        raise RuntimeError("broken")
+
+
+def fallbacks(engine: Engine, reason: str) -> float:
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    return float(engine.scheduler._metrics._fallbacks.labels(reason, "0")._value.get())
+
+
+@pytest.mark.parametrize(("part", "reason"), PARTS.items())
+def test_what_breaks_is_counted_by_its_reason_and_loses_no_request(
+    make_engine: EngineMaker, part: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(kv_tokens=6_000, settings=KEEPING)
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    scheduler.predictor.answer = (1.0, 5.0, 20.0)  # sessions go on: their contexts are kept
+    *owners, name = part.split(".")
+    owner: object = scheduler
+    for each in owners:
+        owner = getattr(owner, each)
+    monkeypatch.setattr(owner, name, broken := Broken())
+    expected = load(engine)
+    for _ in range(3):
+        engine.step()
+    engine.scheduler.finish_requests("r59", RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    engine.clock.now_s += 5.0
+    engine.add(60, 2500, 9, "s1")  # after a pause
+    expected["r60"] = 9
+    engine.drain()
+    engine.scheduler.reset_prefix_cache()
+    assert {**engine.finished(), "r59": 0} == {**expected, "r59": 0}
+    assert broken.calls
+    assert fallbacks(engine, reason) >= broken.calls
+    monkeypatch.undo()
+    engine.clock.now_s += 2 * SUSPENSION_S
+    assert scheduler.reset_prefix_cache(), "what was kept is let go as soon as that works again"
+    scheduler._lifecycle.forget_lost(scheduler.requests, most=0)
+    engine.assert_nothing_is_left()
+
+
+def test_contexts_are_let_go_though_nobody_can_be_told(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of all of them come first: what then fails keeps none of them back."""
+    engine = make_engine(settings=KEEPING)
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    scheduler.predictor.answer = (1.0, 5.0, 20.0)
+    for number in range(4):
+        engine.add(number, 300, 5, f"s{number}")
+        engine.drain()
+    keeper = scheduler._keeper
+    assert keeper is not None
+    assert len(keeper.pins) == 4
+    monkeypatch.setattr(keeper.pins, "_released", Broken())
+    assert scheduler.reset_prefix_cache()
+    assert fallbacks(engine, "context release") == 1
+    engine.assert_nothing_is_left()
+
+
+def test_a_shutdown_closes_all_that_it_can(make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(settings=KEEPING)
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    scheduler.predictor.answer = (1.0, 5.0, 20.0)
+    engine.add(0, 300, 5, "s")
+    engine.drain()
+    breaks = [
+        (Pins, "release_all", "context release"),
+        (type(scheduler._tracer), "close", "shutdown"),
+        (type(scheduler._metrics), "close", "shutdown"),
+    ]
+    for owner, name, _ in breaks:
+        monkeypatch.setattr(owner, name, Broken())
+    stock_shutdowns: list[object] = []
+    monkeypatch.setattr(AsyncScheduler, "shutdown", lambda self: stock_shutdowns.append(self))
+    scheduler.shutdown()
+    assert stock_shutdowns == [scheduler], "vLLM's own still runs"
+    assert (fallbacks(engine, "context release"), fallbacks(engine, "shutdown")) == (1, 2)
+
+
+@pytest.mark.parametrize("part", ["_row", "_probe"])
+def test_an_error_in_the_ordering_is_vllms_own_order(
+    make_engine: EngineMaker, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = [make_engine(kv_tokens=6_000), make_engine(AsyncScheduler, kv_tokens=6_000)]
+    ordering = engines[0].scheduler._ordering  # type: ignore[attr-defined]
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(ordering, part, broken)
+    for engine in engines:
+        load(engine)
+        engine.drain()
+    assert engines[0].finished() == engines[1].finished()
+    ours, stock = ([list(step) for step in engine.scheduled] for engine in engines)
+    assert ours[:3] == stock[:3]
+    engines[0].assert_nothing_is_left()
+
+
+def test_an_order_that_fails_later_gives_way_to_vllms_own(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
+    load(engine)
+    engine.step()
+    arrived = sorted(engine.scheduler.waiting, key=lambda request: int(request.request_id[1:]))
+    assert list(engine.scheduler.waiting) != arrived
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(ordering, "_probe", broken)
+    engine.step()
+    assert list(engine.scheduler.waiting) == arrived
+    engine.drain()
+    engine.assert_nothing_is_left()

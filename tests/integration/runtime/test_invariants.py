@@ -1,0 +1,97 @@
+"""Random events on vLLM's real scheduler: what must hold holds after each step, and shadow mode is stock vLLM."""
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vllm.config import VllmConfig
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+from augserve.models.predictor import Rows, TurnPredictions
+from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime
+
+from .conftest import EngineMaker, TestedScheduler, by_priority, no_prefix_caching, one_lora, speculating
+from .events import Event, Player, events
+from .invariants import Waits, check_step, pins_of
+
+Change = Callable[[VllmConfig], None] | None
+CHANGES: tuple[Change, ...] = (None, by_priority, one_lora, speculating, no_prefix_caching)
+SETTINGS = SchedulerSettings(
+    step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # so that every context is worth keeping
+    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+    admission=Admission(pass_over_s=0.1, overdue_share=0.2),
+    max_wait_s=0.5,
+)
+any_workload = st.tuples(events, st.sampled_from(CHANGES), st.sampled_from([4_096, 10_000]), st.sampled_from([3, 32]))
+patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+class Guessing:
+    """Predictions at random, the same each time."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(3)
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        output, left = self.tool_duration(rows), self.tool_duration(rows)
+        return TurnPredictions(output, left, left, np.full(len(rows), 0.5, np.float32))
+
+    def tool_duration(self, rows: Rows) -> Rows:
+        return self.random.uniform(0.0, 8.0, (len(rows), 3)).astype(np.float32)
+
+
+@settings(patiently, max_examples=120)
+@given(any_workload)
+def test_whatever_happens_every_invariant_holds_after_each_step(
+    make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int]
+) -> None:
+    played, change, kv_tokens, most = workload
+    engine = make_engine(change=change, kv_tokens=kv_tokens, max_num_seqs=most, settings=SETTINGS)
+    assert isinstance(engine.scheduler, TestedScheduler)
+    engine.scheduler._lifecycle.forecaster._predictor = Guessing()  # type: ignore[union-attr]
+    player = Player(engine, adapters=change is one_lora)
+
+    def step() -> None:
+        waits = Waits(engine)
+        engine.step()
+        check_step(engine)
+        if change is not by_priority:  # a caller's priority goes before any wait
+            waits.check()
+
+    for event in played:
+        for _ in range(player.play(event)):
+            step()
+    player.let_all_end()
+    engine.drain(step)
+    finished = engine.finished()
+    assert {number: finished.get(number) for number in player.expected} == player.expected
+    assert not engine.scheduler._metrics._fallbacks._metrics, "no decision fell back"
+    engine.scheduler._keeper.release_all()  # type: ignore[union-attr]
+    assert not pins_of(engine)
+    engine.assert_nothing_is_left()
+
+
+@settings(patiently, max_examples=60)
+@given(any_workload, st.sampled_from(["shadow", "observe"]))
+def test_other_modes_are_stock_vllm_in_everything_that_leaves_the_scheduler(
+    make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int], mode: str
+) -> None:
+    played, change, kv_tokens, most = workload
+    facts = {"change": change, "kv_tokens": kv_tokens, "max_num_seqs": most}
+    ours = Player(make_engine(mode=mode, settings=SETTINGS, **facts), adapters=change is one_lora)
+    stock = Player(make_engine(AsyncScheduler, **facts), adapters=change is one_lora)
+    for event in played:
+        due = [player.play(event) for player in (ours, stock)]
+        for _ in range(due[0]):
+            scheduled = []
+            for player in (ours, stock):
+                player.engine.step()
+                scheduled.append(player.engine.last)
+            assert scheduled[0] == scheduled[1]
+    for player in (ours, stock):
+        player.let_all_end()
+        player.engine.drain()
+    assert ours.engine.scheduled == stock.engine.scheduled
+    assert ours.engine.outputs == stock.engine.outputs
+    ours.engine.assert_nothing_is_left()

@@ -70,7 +70,7 @@ tune-long: env  ## search the scheduler's settings for a night (params.yaml: tun
 	$(RUN).tune --long
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc commit --force tune
 
-study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model
+study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model, coverage on all sessions
 	$(RUN).study
 
 search: env  ## search the predictors' hyper-parameters anew (Optuna); what it finds goes into params.yaml by hand

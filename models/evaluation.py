@@ -16,6 +16,7 @@ Values = NDArray[np.float64]
 Metrics = dict[str, float | None]
 _SAME = 1e-5  # predictions are float32, out of exp(log): a whole number comes back only so nearly
 _BINS = 10
+RESAMPLES = 2000
 
 
 def evaluate(predicted: NDArray[np.float32], test: TrainingSet, train: TrainingSet) -> Metrics:
@@ -31,7 +32,11 @@ def evaluate(predicted: NDArray[np.float32], test: TrainingSet, train: TrainingS
     if test.target.kind == "probability":
         return _probability_metrics(predicted, test, train)
     actual = np.maximum(test.values, test.target.floor)
+    low, high = coverage_interval(_held(predicted, actual), test.sessions)
     return quantile_metrics(predicted, actual) | {
+        "sessions": float(len(np.unique(test.sessions))),
+        "coverage_80_low": low,
+        "coverage_80_high": high,
         "mae_baseline": float(np.mean(np.abs(group_quantile(train, test, 0.5) - actual))),
         "pinball_p90_baseline": pinball_loss(actual, group_quantile(train, test, 0.9), 0.9),
     }
@@ -49,8 +54,27 @@ def quantile_metrics(predicted: NDArray[np.float32], actual: Values) -> Metrics:
         "median_ratio": float(np.exp(np.median(np.abs(np.log(median) - np.log(actual))))),  # off by this factor
         "pinball_p10": pinball_loss(actual, low, 0.1),
         "pinball_p90": pinball_loss(actual, high, 0.9),
-        "coverage_80": float(np.mean((low * (1 - _SAME) <= actual) & (actual <= high * (1 + _SAME)))),
+        "coverage_80": float(np.mean(_held(predicted, actual))),
     }
+
+
+def coverage_interval(held: NDArray[np.bool_], sessions: NDArray[np.str_]) -> tuple[float | None, float | None]:
+    """95 % interval of the share of `held`, by a bootstrap over sessions, seeded: rows of one session hold or miss
+    together, so that their number alone would promise too much. None where there is one session: it tells nothing."""
+    _, index = np.unique(sessions, return_inverse=True)
+    rows = np.bincount(index).astype(np.float64)
+    if len(rows) < 2:
+        return None, None
+    draws = np.random.default_rng(0).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES)
+    shares = draws @ np.bincount(index, weights=held) / (draws @ rows)
+    low, high = np.percentile(shares, (2.5, 97.5)).tolist()
+    return low, high
+
+
+def _held(predicted: NDArray[np.float32], actual: Values) -> NDArray[np.bool_]:
+    """Whether each value lies within its interval, from the first quantile to the last."""
+    low, high = predicted[:, 0].astype(np.float64), predicted[:, -1].astype(np.float64)
+    return np.asarray((low * (1 - _SAME) <= actual) & (actual <= high * (1 + _SAME)), np.bool_)
 
 
 def _probability_metrics(predicted: NDArray[np.float32], test: TrainingSet, train: TrainingSet) -> Metrics:

@@ -123,13 +123,14 @@ def cross_fit(known: TrainingSet, quantiles: Quantiles, settings: FitSettings, r
     return margins
 
 
-def session_folds(data: TrainingSet) -> NDArray[np.int64]:
-    """A fold for each row, the same for all rows of a session; every fold has its share of every source."""
+def session_folds(data: TrainingSet, salt: str = "fold: ") -> NDArray[np.int64]:
+    """A fold for each row, the same for all rows of a session; every fold has its share of every source. Another
+    `salt` deals the sessions out anew."""
     folds = np.empty(len(data), np.int64)
     for source in np.unique(data.sources).tolist():
         rows = data.sources == source
         sessions, index = np.unique(data.sessions[rows], return_inverse=True)
-        order = np.argsort([position(session, "fold: ") for session in sessions.tolist()])
+        order = np.argsort([position(session, salt) for session in sessions.tolist()])
         fold = np.empty(len(sessions), np.int64)
         fold[order] = np.arange(len(sessions)) % FOLDS
         folds[rows] = fold[index]

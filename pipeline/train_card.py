@@ -34,7 +34,8 @@ Rows by set and part; the parts share no session, and nothing was chosen by the 
 _HELD_OUT = """## Held-out sessions
 
 MAE and pinball loss in the target's unit; the baseline is the per-tool median (p90) of the same set. All rivals:
-[baselines.md](baselines.md); by tool and by decile of the value: `by_tool.csv`, `by_decile.csv`.
+[baselines.md](baselines.md); by tool and by decile of the value: `by_tool.csv`, `by_decile.csv`. Beside each coverage
+its 95 % interval, by a bootstrap over the sessions: the rows of one session hold or miss together.
 """
 _LEARNED = """## How it was learned
 
@@ -92,10 +93,21 @@ def weak_spots(trained: Sequence[Trained], metrics: Mapping[str, Mapping[str, Me
                     f"{name}, {target}: pinball loss at p90 {p90:.3g} is not below the per-tool p90's {rival:.3g}."
                 )
             if coverage is not None and not COVERAGE[0] <= coverage <= COVERAGE[1]:
-                rows = int(values.get("rows") or 0)
-                found.append(f"{name}, {target}: the 80 % interval covers {coverage:.0%} of {rows} held-out values.")
+                found.append(f"{name}, {target}: {_coverage_missed(values, coverage)}")
     worst = _worst_tools(trained)
     return [*found, *worst] or ["None found by the rules above."]
+
+
+def _coverage_missed(values: Metrics, coverage: float) -> str:
+    """How far, and whether the held-out sessions are enough to say so."""
+    rows, sessions = int(values.get("rows") or 0), int(values.get("sessions") or 0)
+    found = f"the 80 % interval covers {coverage:.1%} of {rows} held-out values of {sessions} sessions"
+    low, high = values.get("coverage_80_low"), values.get("coverage_80_high")
+    if low is None or high is None:
+        return f"{found}."
+    surely = high < COVERAGE[0] or low > COVERAGE[1]
+    meaning = "more than chance" if surely else f"too few to tell from {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%}"
+    return f"{found} [{low:.0%}–{high:.0%}]: {meaning}."
 
 
 def _worst_tools(trained: Sequence[Trained], count: int = 3) -> list[str]:
@@ -132,7 +144,7 @@ def _data(trained: Sequence[Trained]) -> pd.DataFrame:
 
 def _quality(metrics: Mapping[str, Mapping[str, Metrics]]) -> pd.DataFrame:
     names = ("kendall_tau", "mae", "mae_baseline", "median_ratio", "pinball_p90", "pinball_p90_baseline", "coverage_80")
-    return _table(metrics, names, "coverage_80")
+    return _table(metrics, (*names, "coverage_80_low", "coverage_80_high", "sessions"), "coverage_80")
 
 
 def _probabilities(metrics: Mapping[str, Mapping[str, Metrics]]) -> pd.DataFrame:

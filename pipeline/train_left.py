@@ -126,6 +126,9 @@ def _study(folder: Path) -> Iterator[str]:
     joined = table.join(larger.set_index(index)["kendall_tau"].rename("far larger model")).reset_index()
     yield "### More sessions, or a far larger model (Kendall's τ, by the last `make study`)\n"
     yield markdown(joined)
+    if (of_all := folder / "coverage.csv").is_file():
+        yield "### Coverage of the 80 % interval on all sessions, each held out once (by the last `make study`)\n"
+        yield markdown(pd.read_csv(of_all))
     yield "### Trained on one set, judged on another (Kendall's τ)\n"
     transfer = pd.read_csv(moved)
     yield markdown(

@@ -4,7 +4,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from augserve.models.evaluation import calibration_curve, evaluate, group_quantile, pinball_loss
+from augserve.models.evaluation import (
+    calibration_curve,
+    coverage_interval,
+    evaluate,
+    group_quantile,
+    pinball_loss,
+)
 from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, TOOL_DURATION
 from augserve.models.training_set import TrainingSet
 
@@ -76,3 +82,21 @@ def test_a_probability_is_judged_by_its_brier_score_and_order(make_set: MakeSet)
     assert sure["calibration_error"] == pytest.approx(0.1)
     blind = evaluate(np.full(400, 0.5, np.float32), data, data)
     assert (blind["auc"], blind["kendall_tau"]) == (0.5, None)
+
+
+def test_rows_of_one_session_are_one_piece_of_evidence_for_a_coverage() -> None:
+    """400 rows, of which four in five hold: spread over the sessions, or whole sessions of them."""
+    sessions = np.arange(400) // 20
+    spread, lumped = np.arange(400) % 5 > 0, sessions % 5 > 0
+    for held, width in ((spread, 0.0), (lumped, 0.3)):
+        low, high = coverage_interval(held, sessions.astype(np.str_))
+        assert low is not None
+        assert high is not None
+        assert low <= 0.8 <= high
+        assert high - low == pytest.approx(width, abs=0.06)
+    as_if_rows_were_alone = coverage_interval(lumped, np.arange(400).astype(np.str_))
+    assert as_if_rows_were_alone[1] - as_if_rows_were_alone[0] < 0.1
+
+
+def test_one_session_tells_no_interval() -> None:
+    assert coverage_interval(np.array([True, False]), np.array(["a", "a"])) == (None, None)

@@ -109,12 +109,9 @@ def test_too_few_rows_share_one_offset(make_set: MakeSet) -> None:
     assert offsets[0] == pytest.approx(np.quantile(data.log_values, 0.9), rel=0.05)
 
 
-def test_a_tool_with_one_example_and_a_constant_target_are_learned(
-    make_set: MakeSet, fit_settings: FitSettings
-) -> None:
+def test_a_constant_target_is_learned(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(TOOL_DURATION)
-    groups = np.where(np.arange(len(data)) == 7, "rare", data.groups)
-    constant = dataclasses.replace(data, values=np.full(len(data), 2.5), groups=groups)
+    constant = dataclasses.replace(data, values=np.full(len(data), 2.5))
     (one,) = learn([constant], fit_settings)
     np.testing.assert_allclose(one.models.predict(data.rows), 2.5, rtol=1e-4)
 

@@ -12,6 +12,7 @@ from augserve.data.atomic import write_json
 from augserve.data.traces import rows_to_table, write_table
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline import export, package, prepare, train
+from augserve.runtime.recorder import Recorder
 
 Rows = list[dict[str, Any]]
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -65,6 +66,22 @@ def write_traces(folder: Path, turns: Rows, calls: Rows) -> None:
     write_table(folder / "tool_calls.parquet", "tool_calls", rows_to_table("tool_calls", calls))
 
 
+def record_traces(folder: Path, turns: Rows, calls: Rows) -> None:
+    """As a deployment does: by the recorder, over two runs of the server."""
+    folder.parent.mkdir(parents=True)
+    dropped: list[int] = []
+    middle = len(turns) // 2
+    sessions = {row["session_id"] for row in turns[:middle]}
+    for first in (True, False):
+        recorder = Recorder(folder, dropped.append)
+        for table, rows in (("turns", turns), ("tool_calls", calls)):
+            for row in rows:
+                if (row["session_id"] in sessions) == first:
+                    recorder.add(table, dict(row))
+        recorder.close()
+    assert not sum(dropped)
+
+
 def write_params(root: Path, **changes: dict[str, Any]) -> None:
     sections = {name: values | changes.get(name, {}) for name, values in SECTIONS.items()}
     (root / "params.yaml").write_text(yaml.safe_dump(sections))
@@ -96,10 +113,10 @@ def change_params(root: Path) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root in which all four stages have run; not to be changed."""
+    """A root in which all four stages have run, on what a deployment's recorder wrote; not to be changed."""
     root = tmp_path_factory.mktemp("finished")
     write_params(root)
-    write_traces(root / "data/traces/gathered", *trace_rows(20))
+    record_traces(root / "data/traces/gathered", *trace_rows(20))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         prepare.main()

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,8 @@ from augserve.pipeline.mix_turns import mix_turns
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tracking import tracking_client
 
+Rows = list[dict[str, Any]]
+MakeRows = Callable[[int], tuple[Rows, Rows]]
 METRIC_NAMES = {"kendall_tau", "mae", "mae_baseline", "pinball_p90", "pinball_p90_baseline", "coverage_80"}
 CHANCE_NAMES = {"auc", "brier", "brier_baseline", "calibration_error"}
 
@@ -45,6 +49,21 @@ def test_metrics_have_the_agreed_form(finished: Path) -> None:
         assert set(of_target) == {target.name for target in TARGETS}
         assert set(of_target[ENDS_IN_TOOL.name]) >= CHANCE_NAMES
         assert all(set(of_target[target.name]) >= METRIC_NAMES for target in QUANTILE_TARGETS)
+
+
+def test_what_a_deployment_recorded_becomes_a_bundle(finished: Path, make_rows: MakeRows) -> None:
+    """The recorder's files of two runs of a server, through prepare, train, export and package."""
+    for table in ("turns", "tool_calls"):
+        assert len(list((finished / "data/traces/gathered").glob(f"{table}-*.parquet"))) == 2
+    turns, calls = make_rows(20)
+    told = json.loads((finished / prepare.METRICS).read_text())
+    assert told["recorded_turns"] == len(turns)
+    assert sum(told["rows"]["output_length"]["gathered"].values()) == len(turns)
+    assert sum(told["rows"]["tool_duration"]["gathered"].values()) == 2 * len(calls)  # as made, and as expected
+    bundle = load_bundle(finished / package.BUNDLE, "0.32.0")
+    assert bundle.manifest.training["gathered"]["output_length"]["rows"] > 0
+    rows = read_training_set(finished / prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH).part("test").rows
+    assert np.isfinite(bundle.predictor.turns(rows).output_length).all()
 
 
 def test_plots_are_tables(finished: Path) -> None:
@@ -206,8 +225,16 @@ def test_the_search_and_the_study_write_their_tables(project: Path, monkeypatch:
     assert set(curve.share) == {0.5, 1.0}
     moved = pd.read_csv(train.REPORTS / "transfer.csv")
     assert {("gathered", prepare.MIX), (prepare.MIX, "gathered")} <= set(zip(moved.trained_on, moved.set, strict=True))
+    held = pd.read_csv(train.REPORTS / "coverage.csv").set_index(["set", "target"])
+    metrics = json.loads(train.METRICS.read_text())
+    for source, target in (("gathered", "output_length"), (prepare.MIX, "tool_duration")):
+        every = held.loc[(source, target)]
+        assert every.rows > 3 * metrics[source][target]["rows"]  # all sessions, not only those of the test part
+        assert 0.5 < every.coverage_80 < 1
+        assert every.coverage_80_low <= every.coverage_80 <= every.coverage_80_high
     train.main()
     card = (train.REPORTS / "card.md").read_text()
+    assert "on all sessions, each held out once" in card
     assert "| 0.5 of the sessions | 1 of the sessions | far larger model |" in card
     assert "Trained on one set, judged on another" in card
 

@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from augserve.data.mix import augmentation_sessions
+from augserve.features.history import SessionHistory
 from augserve.features.replay import PastCall, PastPause, PastTurn, replay
-from augserve.features.tool_call import TOOL_CALL_FEATURES
+from augserve.features.shared import SharedHistory
+from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
 from augserve.features.turn import TurnFacts
 from augserve.models.fitted import FittedModels
 from augserve.models.fitting import FitSettings
@@ -149,6 +151,44 @@ def test_so_it_has_on_held_out_coding_sessions(tmp_path: Path) -> None:
     for expected in (False, True):
         kind = known.rows[:, EXPECTED] == expected
         assert_as_wide(models, known.rows[kind], unknown.rows[kind])
+
+
+def with_one_example(turns: Sequence[RecordedTurn], tool: str, duration_s: float) -> list[RecordedTurn]:
+    """The same turns, but one call, which is learned from as it is, was of `tool`."""
+    at = next(index for index, turn in enumerate(turns) if turn.past.pause is not None and not renamed(turn))
+    past = turns[at].past
+    assert past.pause is not None
+    calls = tuple(dataclasses.replace(call, tool=tool, duration_s=duration_s) for call in past.pause.calls)
+    changed = dataclasses.replace(past, pause=dataclasses.replace(past.pause, calls=calls))
+    return [*turns[:at], dataclasses.replace(turns[at], past=changed), *turns[at + 1 :]]
+
+
+def next_calls(turns: Sequence[RecordedTurn], tools: Sequence[str]) -> Rows:
+    """The vectors of a call of each tool in a new session, after all these turns."""
+    shared, session = SharedHistory(), SessionHistory()
+    for turn in turns:
+        if turn.past.pause is not None:
+            shared.calls_returned([call.returned() for call in turn.past.pause.calls], turn.past.pause.pause_s)
+    session.turn_finished(220, 40)
+    return np.stack([tool_call_features(ToolCallFacts(tool, 0, 1, 20, None, 1), session, shared) for tool in tools])
+
+
+def test_a_tool_with_one_example_falls_back_and_drags_no_other_tool_along(aimless_models: FittedModels) -> None:
+    """One of some 1,400 calls was of the tool, and a hundred times quicker than any other's usual one."""
+    quick_s, others = 1e-4, [f"quick-{number}" for number in range(6)]
+    before = aimless_turns(250, 1)
+    once = with_one_example(before, "rare", quick_s)
+    models = learned(once)
+    rare, *known = next_calls(once, ["rare", *others])
+    of_all = rare[NAMES.index("all_log_s")]
+    assert rare[NAMES.index("tool_count")] == 1
+    assert rare[NAMES.index("hierarchy_log_s")] == pytest.approx((np.log(quick_s) + 3 * of_all) / 4)
+    predicted = models.predict(np.stack([rare, *known]))
+    assert predicted[0, 1] > 10 * quick_s  # not learned by heart
+    assert log_width(predicted)[0] >= np.median(log_width(predicted)[1:])
+    same_calls = next_calls(before, others)
+    moved = np.log(models.predict(same_calls)[:, 1] / aimless_models.predict(same_calls)[:, 1])
+    assert np.abs(moved).max() < np.log(2)  # as much as trees differ that grew on other rows
 
 
 def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[RecordedTurn], mix_models: FittedModels) -> None:

@@ -87,6 +87,11 @@ class Swing:
         if not (math.isfinite(self.ratio) and self.ratio >= 1):
             raise ArrivalError(f"arrivals: a swing whose peak is {self.ratio} times its trough; it must be 1 or more")
 
+    def bounds(self, mean: float) -> tuple[float, float]:
+        """The rates at the trough and at the peak of a swing of some mean rate."""
+        trough = 2 * mean / (1 + self.ratio)
+        return trough, trough * self.ratio
+
     def times(self, count: int, rate_per_s: float, random: np.random.Generator) -> Times:
         # As for bursts: an arrival is where the expected count passes its unit-rate time. Within a period that count is
         # t - A·sin(t) of the angle t, which has no inverse in closed form: it is read off a table.

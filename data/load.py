@@ -1,17 +1,21 @@
 """A load: which sessions of a workload begin when. What it gives drives the simulator and a live server alike."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .arrivals import Arrivals, Poisson, Recorded, Times, covering_count, require_positive, session_count
+from .arrivals import Arrivals, Poisson, Recorded, Swing, Times, covering_count, require_positive, session_count
 from .changes import Changes
-from .mix import augmentation_sessions, steady_sessions
+from .mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from .steady import LEAD_S, under_way
 from .trace_sessions import RecordedSession
 from .workload import Session, WorkloadError
+
+SWING = Swing()
+MIXES: Mapping[str, Arrivals] = {MIX: Poisson(), MIX_SWING: SWING}
+"""The built-in workloads of the pipeline: one mix of sessions, and how they arrive. The swing begins at its trough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from .steady import LEAD_S, under_way
 from .workload import MAX_TOKENS, Session, ToolCall, Turn, WorkloadError
 
 MIX = "augmentation-mix"  # its name in params.yaml and on the command line
+MIX_SWING = "augmentation-mix-swing"  # the same sessions, whose rate swings: see data/load.py
 
 
 def augmentation_sessions(count: int, rate_per_s: float, seed: int) -> tuple[Session, ...]:

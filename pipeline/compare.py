@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..data.atomic import write_text
-from .comparison import ComparisonParams
+from .comparison_params import ComparisonParams
 from .evaluate import TUNED, read_tuned, report
 from .params import load_params
 from .stage import run_stage

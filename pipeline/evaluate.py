@@ -1,5 +1,6 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -17,21 +18,13 @@ from ..data.tokens import SPLIT_SEEDS
 from ..data.trace_set import Split
 from ..models.settings import SchedulerSettings
 from .capacity_guess import capacity_guesses
-from .comparison import (
-    CELLS,
-    PROFILES,
-    ComparisonParams,
-    Evaluation,
-    capacities,
-    compare,
-    planned_runs,
-    results_of,
-    stock_capacities,
-)
+from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities
+from .comparison_params import ComparisonParams, planned_runs, steady
 from .evaluation.distributions import distributions
 from .evaluation.figures import write_figures
-from .evaluation.results import Evaluated, write_results
+from .evaluation.results import Capacities, Evaluated, write_results
 from .evaluation.tables import table
+from .evaluation.targets import target_summary, target_tables
 from .params import BaseParams, load_params
 from .prepare import PrepareParams
 from .simulator.cell import Cell, load_profile
@@ -40,6 +33,7 @@ from .simulator.evidence import Evidence, run_evidence
 from .simulator.parallel import pool
 from .stage import StageError, run_stage
 from .static_search import RUNS, search_static
+from .tracking import experiment_run
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
@@ -69,7 +63,9 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
     shares = load_params("prepare", PrepareParams)
     split = Split("report", shares.validation_share, shares.test_share)
     engines = {name: load_profile(PROFILES / f"{name}.json") for name in params.profiles}
-    jobs = [(workload, profile) for workload in params.workloads for profile in params.profiles]
+    jobs = [
+        (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
+    ]
     new = [job for job in jobs if job != (MIX, settings.profile)]
     guesses = capacity_guesses(new, engines, split, seed)
     step_times = {name: engine.linear for name, engine in engines.items()}
@@ -79,6 +75,21 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
 def report(params: ComparisonParams, folder: Path) -> None:
     """Run all of a comparison, and write and print what it found."""
     evaluation = evaluation_of(params)
+    facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
+    tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
+    with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
+        evidences, capacity90, static = simulated(evaluation)
+        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, static)
+        write_figures(folder, found, distributions(evidences))
+        write_text(folder / "table.md", text := table(found) + target_tables(found))
+        write_results(folder / "metrics.json", found, target_summary(found))
+        run.log_folder(folder, "report")
+    print(text)
+
+
+def simulated(evaluation: Evaluation) -> tuple[Evidences, Capacities, dict[str, dict[str, str]]]:
+    """All cells, the capacities, and what `vllm-tuned` was by workload and profile."""
+    params = evaluation.params
     with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_static(evaluation, stock, submit)
@@ -87,11 +98,7 @@ def report(params: ComparisonParams, folder: Path) -> None:
     static: dict[str, dict[str, str]] = {}
     for (workload, profile), name in evaluation.static.items():
         static.setdefault(workload, {})[profile] = name
-    found = Evaluated(results_of(evidences, evaluation.seed), capacity90, static)
-    write_figures(folder, found, distributions(evidences))
-    write_text(folder / "table.md", text := table(found))
-    write_results(folder / "metrics.json", found)
-    print(text)
+    return evidences, capacity90, static
 
 
 @contextmanager

@@ -68,11 +68,18 @@ def main() -> None:
     plans = session_plans(params.duration_s, params.rate_per_s, params.temperatures, base.seed)
     if not plans:
         raise StageError("params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them")
-    with tempfile.TemporaryDirectory(prefix="augserve-gather-") as folder:
+    tags = {"kind": "traces", "source": SOURCE, "model": MODEL_NAME}
+    with (
+        experiment_run("gather", SOURCE, asdict(params) | {"seed": base.seed}, tags, system_metrics=True) as run,
+        tempfile.TemporaryDirectory(prefix="augserve-gather-") as folder,
+    ):
         recorded = Path(folder)
         seen, wall_s = _record(plans, params, base.seed, recorded)
         _write_trace(recorded, seen)
-    _report(RunSummary(seen, wall_s), params)
+        summary = RunSummary(seen, wall_s)
+        write_json(METRICS_FILE, summary.to_json())
+        run.log_metrics(summary.figures())
+        run.log_file(METRICS_FILE)
 
 
 def _record(
@@ -141,13 +148,6 @@ def _write_trace(recorded: Path, seen: Sequence[SessionSeen]) -> None:
 
     replace_folder(TRACE_FOLDER, fill)
     logger.info("%s: %d turns, %d tool calls, %d steps", TRACE_FOLDER, len(turns), len(calls), len(steps))
-
-
-def _report(summary: RunSummary, params: GatherParams) -> None:
-    write_json(METRICS_FILE, summary.to_json())
-    with experiment_run("gather", "gather", asdict(params)) as run:
-        run.log_metrics(summary.figures())
-        run.log_file(METRICS_FILE)
 
 
 if __name__ == "__main__":

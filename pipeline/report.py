@@ -10,18 +10,21 @@ from ..data.atomic import write_text
 from .evaluation.headline import headline_markdown
 from .evaluation.page import Sources, page
 from .evaluation.results import read_results
+from .evaluation.tuning import Selection
 from .stage import run_stage
 
 REPORTS = Path("reports")
 PAGE = REPORTS / "index.html"
 HEADLINE = REPORTS / "headline.md"
+SELECTION = Path("models/tuned/selection.json")
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    sources = Sources(REPORTS / "evaluate", REPORTS / "train", REPORTS / "compare", REPORTS / "fidelity")
-    write_text(HEADLINE, headline_markdown(read_results(sources.evaluate / "metrics.json")))
+    sources = Sources(REPORTS / "evaluate", REPORTS / "train", REPORTS / "compare", REPORTS / "fidelity", SELECTION)
+    found = read_results(sources.evaluate / "metrics.json")
+    write_text(HEADLINE, headline_markdown(found, Selection.read(SELECTION)))
     write_text(PAGE, text := page(sources))
     logger.info("%s: %d kB, of itself; open it in a browser", PAGE, len(text.encode()) // 1000)
 

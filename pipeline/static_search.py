@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ..data.tokens import SPLIT_SEEDS
-from .comparison import VLLM_TUNED, Evaluation
+from .comparison import Evaluation
+from .comparison_params import VLLM_TUNED, steady
 from .evaluation.results import Capacities
 from .simulator.cell_cache import Submit
 from .simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
@@ -25,18 +26,22 @@ def best_static(scores: Callable[[Sequence[str]], Sequence[float]]) -> str:
 
 
 def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
-    """The evaluation with `vllm-tuned` resolved for each workload and profile, on the sessions kept for tuning."""
+    """The evaluation with `vllm-tuned` resolved for each workload and profile, on the sessions kept for tuning; a swing
+    has the steady mix's."""
     params = evaluation.params
-    if VLLM_TUNED not in (*params.policies, *params.capacity_policies):
+    if VLLM_TUNED not in (*params.policies, *params.capacity_policies, *params.swing_policies):
         return evaluation
     seed = evaluation.seed + SPLIT_SEEDS["tune"] - SPLIT_SEEDS["report"]
     split = None if evaluation.split is None else dataclasses.replace(evaluation.split, use="tune")
     tuning = dataclasses.replace(evaluation, seed=seed, split=split)
     found = {}
     for job in evaluation.jobs:
-        unit = capacity90[job[0]][job[1]]["vllm"] or 0.0
-        found[job] = best_static(_scores(tuning, job, unit, submit))
-    return dataclasses.replace(evaluation, static=found)
+        searched = (steady(job[0]), job[1])
+        if searched not in found:
+            unit = capacity90[job[0]][job[1]]["vllm"] or 0.0
+            found[searched] = best_static(_scores(tuning, searched, unit, submit))
+        found[job] = found[searched]
+    return dataclasses.replace(evaluation, static={job: found[job] for job in evaluation.jobs})
 
 
 def _scores(

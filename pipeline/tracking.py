@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ ARTIFACTS = "mlartifacts"
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes
 _BATCH = 100  # MLflow takes no more parameters in one call
 _NO_TAGS: Mapping[str, str] = {}
+_HOST, _PROCESS = "augserve.host", "augserve.process"  # tags: who keeps a run open
 _SYSTEM_METRICS_S = 5  # between samples of processor, memory, disk and network
 
 
@@ -69,15 +71,18 @@ def experiment_run(
     """Open a run of `experiment`; it ends FINISHED, or FAILED where the body raises (KILLED on an interrupt).
 
     With the `parent_id` of another run of the experiment, whichever process opened that, MLflow shows it nested there.
-    `system_metrics`: processor, memory, disk and network are logged every few seconds while the body runs.
+    `system_metrics`: processor, memory, disk and network are logged every few seconds while the body runs. A run of
+    the experiment whose process was killed on this machine is marked KILLED before a new one of its own opens.
     """
     client = tracking_client()
+    experiment_id = _experiment_id(experiment, Path.cwd(), os.getpid())
     own = {"mlflow.source.git.commit": git_revision(), "mlflow.source.type": "LOCAL"}
+    own |= {_HOST: socket.gethostname(), _PROCESS: str(os.getpid())}
     if parent_id is not None:
         own["mlflow.parentRunId"] = parent_id
-    run_id = client.create_run(
-        _experiment_id(experiment, Path.cwd(), os.getpid()), tags=own | dict(tags), run_name=run_name
-    ).info.run_id
+    else:
+        _end_orphans(client, experiment_id)
+    run_id = client.create_run(experiment_id, tags=own | dict(tags), run_name=run_name).info.run_id
     status = "KILLED"
     try:
         _log_params(client, run_id, params)
@@ -159,6 +164,14 @@ def _lock(root: Path) -> Iterator[None]:
     with (root / f"{DATABASE}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _end_orphans(client: Any, experiment_id: str) -> None:
+    """Mark what a killed process left open."""
+    open_here = f"attributes.status = 'RUNNING' and tags.`{_HOST}` = '{socket.gethostname()}'"
+    for run in client.search_runs([experiment_id], open_here):
+        if not Path(f"/proc/{run.data.tags.get(_PROCESS)}").exists():
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _log_params(client: Any, run_id: str, params: Mapping[str, object]) -> None:

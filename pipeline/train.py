@@ -59,7 +59,9 @@ class TrainParams:
 def main() -> None:
     settings = fit_settings()
     sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
-    with experiment_run("predictors", "train", dataclasses.asdict(settings), system_metrics=True) as run:
+    sources = sorted({str(source) for data in sets for source in data.sources})
+    tags = {"kind": "predictors", "sources": ", ".join(sources), "features": str(feature.VERSION)}
+    with experiment_run("predictors", "predictors", dataclasses.asdict(settings), tags, system_metrics=True) as run:
         trained = train(sets, settings, read_unknown_tools(TRAINING))
         metrics = held_out_metrics(trained)
         write_json(METRICS, metrics)

@@ -20,6 +20,7 @@ import optuna
 from ..data.atomic import write_json
 from ..models.settings import SchedulerSettings
 from .code_graph import CodeGraph
+from .evaluation.tuning import DEFAULTS, Selection
 from .params import BaseParams, load_params
 from .prepare import PrepareParams
 from .simulator.cell import load_profile
@@ -30,15 +31,15 @@ from .tracking import experiment_run
 from .tune_bench import Bench, Capacities
 from .tune_params import TuneParams, load_tune_params
 from .tune_report import write_reports
-from .tune_score import Job, Yardstick
-from .tune_select import DEFAULTS, Judged, candidates, choose, judge
+from .tune_score import Job, Yardstick, jobs_of
+from .tune_select import Judged, candidates, choose, judge
 from .tune_space import Space, read_space, with_values
 from .tune_study import Search, enqueue, open_study, simulate_on
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/tune")
 DEPLOYED = Path("models/bundle/scheduler.json")
-RUN_ALONE = frozenset({"trials", "timeout_s", "candidates", "processes", "storage", "starts"})
+RUN_ALONE = frozenset({"trials", "timeout_s", "candidates", "processes", "storage", "starts", "select_workloads"})
 """What may change between two runs of one study."""
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def measured(study: optuna.Study, bench: Bench, defaults: SchedulerSettings) -> 
     if units is None:
         units = bench.capacities(defaults)
         study.set_user_attr("capacities", dict(units))
-    key = f"stock, {bench.use}"
+    key = f"stock, {bench.use}: {', '.join(bench.params.workloads)}"
     known = study.user_attrs.get(key)
     if known is None:
         found = bench.stock(units, defaults)
@@ -102,15 +103,21 @@ def measured(study: optuna.Study, bench: Bench, defaults: SchedulerSettings) -> 
 
 
 def write_tuned(winner: Judged, judged: list[Judged], units: Capacities, params: TuneParams) -> None:
-    """What the later stages read. `evaluate` holds its own sessions beside the scores here."""
+    """What the later stages read."""
     workload = params.workloads[0]
     found: Mapping[str, Any] = {"profile": params.profile, "workload": workload, "sessions_per_s": units[workload]}
     write_json(TUNED / "scheduler.json", winner.candidate.settings.to_json())
     write_json(TUNED / "capacity.json", {**found, "workloads": dict(units)})
-    scores = {one.candidate.name: {"tune": one.candidate.tuned, "select": one.tally.score} for one in judged}
-    write_json(
-        TUNED / "selection.json", {"chosen": winner.candidate.name, "loads": list(params.loads), "scores": scores}
+    jobs = [job for job in jobs_of(params) if job.workload == workload]  # the report holds its own beside these
+    selection = Selection(
+        winner.candidate.name,
+        params.profile,
+        workload,
+        params.loads,
+        params.longest_wait_s,
+        {one.candidate.name: {"tune": one.candidate.tuned, "select": one.tally.score_of(jobs)} for one in judged},
     )
+    write_json(TUNED / "selection.json", dataclasses.asdict(selection))
 
 
 def tune(params: TuneParams, seed: int, submit: Submit) -> None:
@@ -121,12 +128,12 @@ def tune(params: TuneParams, seed: int, submit: Submit) -> None:
     study = open_study(study_name(bench, space), params, seed)
     enqueue(study, space, starts(space, params))
     facts = {key: value for key, value in dataclasses.asdict(params).items() if key != "storage"}
-    tags = {"study": study.study_name, "profile": params.profile}
+    tags = {"kind": "study", "study": study.study_name, "profile": params.profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         units, yardstick = measured(study, bench, space.defaults)
         Search(params, space, yardstick, simulate_on(bench, units), run.id).run(study)
         found = candidates(study, params.candidates)
-        other = dataclasses.replace(bench, use="select")
+        other = dataclasses.replace(bench, use="select", params=params.selecting())
         judged = judge(other, units, measured(study, other, space.defaults)[1], found)
         winner = choose(judged)
         if not winner.tally.feasible:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from ..data.mix import MIX
+from ..data.load import MIXES
+from ..data.mix import MIX, MIX_SWING
 from ..data.splits import Use
 from ..data.tokens import SPLIT_SEEDS
 from ..data.trace_set import Split
@@ -47,7 +48,7 @@ class Bench:
             self.params.schedule(job.workload, short),
             settings,
             MODELS,
-            None if job.workload == MIX else Split(self.use, *self.shares),
+            None if job.workload in MIXES else Split(self.use, *self.shares),
         )
 
     def start(
@@ -61,11 +62,12 @@ class Bench:
         return collect(futures, f"tune: vllm, {self.use}")
 
     def capacities(self, defaults: SchedulerSettings) -> Capacities:
-        """Capacity@90 of stock vLLM on each workload. Raises StageError where it lies below what is searched."""
+        """Capacity@90 of stock vLLM on each workload; a swing has the steady mix's. Raises StageError where it lies
+        below what is searched."""
         params = self.params
         found: dict[str, float] = {}
         with tqdm(desc="tune: capacity", unit="run") as bar:  # type: tqdm[Any]
-            for workload in params.workloads:
+            for workload in (name for name in params.workloads if name != MIX_SWING):
                 attainments = self._attainments(workload, defaults, bar)
                 low, high = params.capacity_low, params.capacity_high
                 if workload != MIX:  # the mix's bounds say little of other sessions
@@ -77,7 +79,7 @@ class Bench:
                         "lower tune.capacity_low in params.yaml"
                     )
                 found[workload] = low if unit is None else unit
-        return found
+        return {**found, MIX_SWING: found[MIX]} if MIX in found else found
 
     def _attainments(
         self, workload: str, defaults: SchedulerSettings, bar: "tqdm[Any]"

@@ -23,7 +23,7 @@ _TABLE_HEAD = """Turns in time, as a ratio to stock vLLM's at this load or, wher
 below. Candidates were tuned on one set of sessions and are judged here on another."""
 _TABLE_END = """
 The chosen one gains {gain_tune:+.1%} over the hand-set defaults on the sessions tuned on and {gain_select:+.1%} on
-those judged on: {over_tuning_gap:+.1%} of over-tuning."""
+those judged on, at the loads tuned on: {over_tuning_gap:+.1%} of over-tuning."""
 
 
 def write_reports(
@@ -38,10 +38,10 @@ def write_reports(
     write_csv(folder / "pareto.csv", front)
     pareto_plot(trials, front, folder / "pareto.svg")
     write_text(folder / "table.md", table(judged, winner, params))
-    write_json(folder / "metrics.json", metrics(study, judged, winner))
+    write_json(folder / "metrics.json", metrics(study, judged, winner, params))
 
 
-def metrics(study: optuna.Study, judged: Sequence[Judged], winner: Judged) -> dict[str, Any]:
+def metrics(study: optuna.Study, judged: Sequence[Judged], winner: Judged, params: TuneParams) -> dict[str, Any]:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     default = default_of(judged)
     return {
@@ -55,7 +55,7 @@ def metrics(study: optuna.Study, judged: Sequence[Judged], winner: Judged) -> di
         "trials": states.count(State.COMPLETE),
         "pruned": states.count(State.PRUNED),
         "failed": states.count(State.FAIL),
-        **(over_tuning(winner, default) if default else {}),
+        **(over_tuning(winner, default, jobs_of(params)) if default else {}),
     }
 
 
@@ -133,7 +133,7 @@ def pareto_front(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(judged: Sequence[Judged], winner: Judged, params: TuneParams) -> str:
-    jobs = jobs_of(params)
+    jobs = jobs_of(params.selecting())
     lines = [
         _TABLE_HEAD,
         "",
@@ -148,7 +148,7 @@ def table(judged: Sequence[Judged], winner: Judged, params: TuneParams) -> str:
         lines.append(f"| {name} | {one.candidate.tuned:.3f} | {one.tally.score:.3f} | {ratios} | {kept} |")
     default = default_of(judged)
     if default is not None:
-        lines.append(_TABLE_END.format(**over_tuning(winner, default)))
+        lines.append(_TABLE_END.format(**over_tuning(winner, default, jobs_of(params))))
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,9 @@
 """What a trial is worth: its turns in time as a ratio to stock vLLM's, and how far it breaks a constraint."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from ..data.mix import MIX, MIX_SWING
 from .stage import StageError
 from .tune_params import TuneParams
 
@@ -26,19 +27,22 @@ class Job:
 
 
 def jobs_of(params: TuneParams) -> list[Job]:
-    """A trial's simulations, in the order of `tune.loads`: what tells most comes first."""
-    return [
-        Job(workload, load, seed)
-        for seed in range(params.seeds)
-        for load in params.loads
-        for workload in params.workloads
-    ]
+    """A trial's simulations, in the order of `tune.loads`: what tells most comes first, and swings last."""
+    swings = [MIX_SWING] if MIX_SWING in params.workloads else []
+    steady = [workload for workload in params.workloads if workload != MIX_SWING]
+    planned = [(workload, load) for load in params.loads for workload in steady]
+    planned += [(workload, load) for workload in swings for load in params.loads_of(workload)]
+    return [Job(workload, load, seed) for seed in range(params.seeds) for workload, load in planned]
 
 
 def stock_jobs(params: TuneParams) -> list[Job]:
     """The simulations of stock vLLM that a trial's are compared with."""
-    loads = sorted({*params.loads, UNIT_LOAD})
-    return [Job(name, load, seed) for name in params.workloads for seed in range(params.seeds) for load in loads]
+    planned = [
+        (workload, load)
+        for workload in params.workloads
+        for load in sorted({*params.loads_of(workload), *([UNIT_LOAD] if workload != MIX_SWING else [])})
+    ]
+    return [Job(workload, load, seed) for workload, load in planned for seed in range(params.seeds)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,15 @@ class Yardstick:
 
     def ratio(self, job: Job, metrics: Metrics) -> float:
         """Turns in time over those of stock vLLM at this load, or at the best load below it where it has collapsed:
-        at twice its capacity stock vLLM serves hardly a turn in time, and a ratio to that says nothing.
+        at twice its capacity stock vLLM serves hardly a turn in time, and a ratio to that says nothing. A swing, whose
+        peaks are such loads, is compared with the steady mix too.
 
         Raises StageError where stock vLLM serves none at any of the loads.
         """
         served = [
             found["effective_throughput"]
             for known, found in self.stock.items()
-            if (known.workload, known.seed) == (job.workload, job.seed) and known.load <= job.load
+            if known.seed == job.seed and known.load <= job.load and known.workload in (job.workload, _steady(job))
         ]
         unit = max(served, default=0.0)
         if unit <= 0:
@@ -85,6 +90,10 @@ class Yardstick:
         }
 
 
+def _steady(job: Job) -> str:
+    return MIX if job.workload == MIX_SWING else job.workload
+
+
 def _shortfall(metrics: Metrics, stock: Metrics, name: str, least: float) -> float:
     return least - metrics[name] / stock[name] if stock[name] > 0 else -1.0
 
@@ -104,7 +113,11 @@ class Tally:
     @property
     def score(self) -> float:
         """Mean ratio over loads, workloads and seeds."""
-        return sum(self.ratios.values()) / len(self.ratios)
+        return self.score_of(self.ratios)
+
+    def score_of(self, jobs: Collection[Job]) -> float:
+        """Mean ratio over some of the jobs."""
+        return sum(self.ratios[job] for job in jobs) / len(jobs)
 
     @property
     def violations(self) -> dict[str, float]:

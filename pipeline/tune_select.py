@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import optuna
 
 from ..models.settings import SchedulerSettings
+from .evaluation.tuning import DEFAULTS
 from .stage import StageError
 from .tune_bench import Bench, Capacities, collect
-from .tune_score import Tally, Yardstick, jobs_of
-
-DEFAULTS = "defaults"
-"""Name under which the hand-set settings start a study, and are judged beside what it found."""
+from .tune_score import Job, Tally, Yardstick, jobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,9 @@ def default_of(judged: Sequence[Judged]) -> Judged | None:
     return next((one for one in judged if one.candidate.name == DEFAULTS), None)
 
 
-def over_tuning(winner: Judged, default: Judged) -> dict[str, float]:
+def over_tuning(winner: Judged, default: Judged, jobs: Sequence[Job]) -> dict[str, float]:
     """What the winner gains over the hand-set defaults on the sessions tuned on and on those selected on, and the
-    gap between: how much of the gain held only where it was searched for."""
+    gap between: how much of the gain held only where it was searched for. `jobs` are those of the search."""
     tuned = winner.candidate.tuned / default.candidate.tuned - 1
-    selected = winner.tally.score / default.tally.score - 1
+    selected = winner.tally.score_of(jobs) / default.tally.score_of(jobs) - 1
     return {"gain_tune": tuned, "gain_select": selected, "over_tuning_gap": tuned - selected}

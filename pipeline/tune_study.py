@@ -152,7 +152,7 @@ class Search:
             )
 
     def _objective(self, trial: optuna.Trial) -> float:
-        tags = {"study": trial.study.study_name}
+        tags = {"kind": "trial", "study": trial.study.study_name, "start": trial.user_attrs.get("start", "")}
         try:
             values = self._space.suggest(trial)
             settings = self._space.settings(values)

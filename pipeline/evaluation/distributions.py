@@ -1,10 +1,11 @@
-"""What single figures cannot say, at the highest load: how TTFT is distributed, who waits, what the engine did when."""
+"""What single figures cannot say, at the main load: how TTFT is distributed, who waits, what the engine did when."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..simulator.evidence import Evidence
+from .results import main_load
 
 Rows = Sequence[Sequence[object]]
 JOB = ("workload", "profile", "policy")
@@ -20,12 +21,12 @@ Evidences = Mapping[tuple[str, str, str], Mapping[str, Sequence[Evidence]]]
 
 def distributions(evidences: Evidences) -> dict[str, Rows]:
     """Rows of `ttft`, `steps` and `waiting`, with the columns above; steps are those of the first run."""
-    highest: dict[tuple[str, str], str] = {}
-    for workload, profile, load in evidences:
-        highest[workload, profile] = max(load, highest.get((workload, profile), load), key=float)
+    by_job: dict[tuple[str, str], dict[str, Mapping[str, Sequence[Evidence]]]] = {}
+    for (workload, profile, load), of_policy in evidences.items():
+        by_job.setdefault((workload, profile), {})[load] = of_policy
     found: dict[str, list[Sequence[object]]] = {"ttft": [], "steps": [], "waiting": []}
-    for (workload, profile), load in sorted(highest.items()):
-        for policy, runs in sorted(evidences[workload, profile, load].items()):
+    for (workload, profile), by_load in sorted(by_job.items()):
+        for policy, runs in sorted(by_load[main_load(by_load)].items()):
             job = (workload, profile, policy)
             found["ttft"] += [(*job, *row) for row in _ttft(runs)]
             found["steps"] += [(*job, *row) for row in _steps(runs[0])]

@@ -29,9 +29,9 @@ OUR_COLOUR = "#1a73e8"
 TITLES = {
     "goodput": "Turns in time a second against load",
     "attainment": "Share of turns in time against load",
-    "ttft": "Time to first token at the highest load",
-    "steps": "Token budget and KV cache over time at the highest load",
-    "waiting": "Waiting for the first token by type of session at the highest load",
+    "ttft": "Time to first token at the load of the headline",
+    "steps": "Token budget and KV cache over time at the load of the headline",
+    "waiting": "Waiting for the first token by type of session at the load of the headline",
 }
 CONTRASTED = ("vllm", "uncached-first", "infercept", OURS)
 """Policies of figures that would be unreadable with all."""
@@ -43,8 +43,9 @@ def write_figures(folder: Path, found: Evaluated, rows: Mapping[str, Rows]) -> N
     for name, header in (("ttft", TTFT), ("steps", STEPS), ("waiting", WAITING)):
         write_text(folder / f"{name}.csv", csv(header, rows[name]))
     jobs = [(workload, profile) for workload, profile, _ in found.tables()]
-    _panels(folder / "goodput.svg", jobs, _against_load(found, "effective_throughput", "turns in time /s"))
-    _panels(folder / "attainment.svg", jobs, _against_load(found, "attainment", "share of turns in time"))
+    several = [job for job in jobs if len(found.loads(*job)) > 1] or jobs  # a swing has one: no line to draw
+    _panels(folder / "goodput.svg", several, _against_load(found, "effective_throughput", "turns in time /s"))
+    _panels(folder / "attainment.svg", several, _against_load(found, "attainment", "share of turns in time"))
     _panels(folder / "ttft.svg", jobs, _cumulative(rows["ttft"]))
     _panels(folder / "waiting.svg", jobs, _by_kind(rows["waiting"]))
     _panels(folder / "steps.svg", jobs, *(_over_time(rows["steps"], column) for column in ("token_budget", "kv_usage")))
@@ -95,11 +96,11 @@ def _line(policy: str) -> dict[str, Any]:
 def _against_load(found: Evaluated, metric: str, label: str) -> Draw:
     def draw(axis: Any, job: tuple[str, str]) -> None:
         by_load = found.results[job[0]][job[1]]
-        loads = found.loads(*job)
-        everywhere = {
-            policy: cell for policy, cell in by_load[loads[0]].items() if all(policy in by_load[x] for x in loads)
-        }
-        for policy, _ in sorted(everywhere.items(), key=place):
+        main = by_load[found.main_load(*job)]
+        for policy, _ in sorted(main.items(), key=place):
+            loads = [load for load in found.loads(*job) if policy in by_load[load]]
+            if len(loads) < min(len(by_load), 2):  # an ablation, which ran at one load alone
+                continue
             cells: list[Metrics] = [by_load[load][policy] for load in loads]
             at, values = [float(load) for load in loads], [cell[metric] for cell in cells]
             axis.plot(at, values, marker="o", markersize=3, **_line(policy))

@@ -1,10 +1,13 @@
 """The headline: ours beside its rivals at the highest load, in a table and in words, with what their papers claim."""
 
+from ...data.mix import MIX_SWING
 from .grid import Grid
 from .papers import CLAIMS, DIFFERENCES
 from .results import OURS, UNTUNED, Evaluated, Metrics
 from .tables import capacity_text, ranged
-from .words import sentence, worth
+from .targets import outcomes, target_grid
+from .tuning import Selection, longest_waits, over_tuning
+from .words import at_load, sentence, worth
 
 NAMES = {
     OURS: "**AugServe**",
@@ -20,8 +23,9 @@ NAMES = {
 
 
 def headline(found: Evaluated, workload: str, profile: str) -> Grid:
-    """A row for each of NAMES that ran at the highest load."""
-    cells = found.results[workload][profile][found.loads(workload, profile)[-1]]
+    """A row for each of NAMES that ran at the main load."""
+    load = found.main_load(workload, profile)
+    cells = found.results[workload][profile][load]
     rows: list[tuple[str, ...]] = []
     ours = set()
     for policy, name in NAMES.items():
@@ -29,10 +33,12 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
             if policy == OURS:
                 ours.add(len(rows))
             cell = cells[policy]
-            capacity = capacity_text(found.capacity90, workload, profile, policy)
+            # A swing has no capacity of its own: its loads are multiples of the steady mix's.
+            searched = workload != MIX_SWING
+            capacity = capacity_text(found.capacity90, workload, profile, policy) if searched else "–"
             rows.append((name, *_figures(cell, policy), capacity, *_waits(cell)))
     header = (
-        "at the highest load",
+        at_load(workload, load),
         "turns in time /s [95 %]",
         "× stock vLLM",
         "× uncached-first",
@@ -42,22 +48,36 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
     return Grid((*header, *more), rows, 1, frozenset(ours))
 
 
-def headline_markdown(found: Evaluated) -> str:
-    """Sentences and table of each workload and profile, then what the papers claim, and what differs from them."""
+def where(found: Evaluated, workload: str, profile: str) -> str:
+    """On which workload, engine and load a headline's figures stand."""
+    load = at_load(workload, found.main_load(workload, profile))
+    return f"{workload} on {profile}, {load}, 1× being stock vLLM's capacity@90"
+
+
+def headline_markdown(found: Evaluated, selection: Selection) -> str:
+    """Sentences and tables of each workload and profile, then what the papers claim, and what differs from them."""
     lines: list[str] = []
     for workload, profile, _ in found.tables():
-        load = found.loads(workload, profile)[-1]
-        where = f"{workload} on {profile}, at {load}× stock vLLM's capacity@90; [–]: 95 %, bootstrap over sessions."
+        at = where(found, workload, profile)
         lines += [
             sentence(found, workload, profile),
             "",
-            f"{where} Waits are cut off by the end of a run.",
+            f"{at}; [–]: 95 %, bootstrap over sessions. Waits are cut off by the end of a run.",
             "",
             *headline(found, workload, profile).markdown(),
             "",
             *(f"- {text}" for text in worth(found, workload, profile)),
             "",
         ]
+    lines += [f"- {text}" for text in (over_tuning(found, selection), longest_waits(found, selection)) if text]
+    lines.append("")
+    for workload, profile, _ in found.tables():
+        if known := outcomes(found, workload, profile):
+            held = sum(one.held is True for one in known)
+            measured = sum(one.held is not None for one in known)
+            text = f"Of {measured} targets on {workload} that were measured, {held} are held; of those missed:"
+            missed = [one for one in known if one.held is False]
+            lines += [text, "", *target_grid(missed).markdown(), ""] if missed else [text[:-17] + ".", ""]
     lines += ["What the papers claim, on their own hardware, engines and workloads:", ""]
     lines += [f"- {name}: {text}" for name, text in CLAIMS.items()]
     lines += ["", "What differs from them here:", ""]

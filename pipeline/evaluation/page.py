@@ -9,15 +9,18 @@ from typing import Any
 
 from .figures import INK, TITLES
 from .grid import Grid
-from .headline import headline
+from .headline import headline, where
 from .papers import CLAIMS, DIFFERENCES
 from .results import Evaluated, ResultsError, read_results
-from .tables import ablations, cells
+from .tables import ablations, cells, units
+from .targets import outcomes, target_grid
+from .tuning import Selection, longest_waits, over_tuning
 from .words import sentence, worth
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (
     ("headline", "Headline"),
+    ("targets", "Targets"),
     ("table", "All policies"),
     ("ablations", "What each part is worth"),
     ("figures", "Figures"),
@@ -33,12 +36,13 @@ _COMPARED = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "throughput", "attainment
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Folders of reports/ that the page shows; the last two may be missing."""
+    """Folders of reports/ that the page shows, of which the last two may be missing, and what tuning chose."""
 
     evaluate: Path
     train: Path
     compare: Path
     fidelity: Path
+    selection: Path
 
 
 def page(sources: Sources) -> str:
@@ -47,11 +51,14 @@ def page(sources: Sources) -> str:
 
     environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"plain": lambda text: text.replace("*", ""), "width": _width}
-    report = _evaluated(sources.evaluate, read_results(sources.evaluate / "metrics.json"))
-    shown = [(name, title) for name, title in SECTIONS if name != "ablations" or report["ablations"]]
+    found = read_results(sources.evaluate / "metrics.json")
+    report = _evaluated(sources.evaluate, found)
+    selection = Selection.read(sources.selection)
+    shown = [(name, title) for name, title in SECTIONS if report.get(name, True)]
     return environment.get_template(TEMPLATE).render(
         sections=shown,
         report=report,
+        tuning=[text for text in (over_tuning(found, selection), longest_waits(found, selection)) if text],
         compare=_compare(sources.compare),
         predictors=predictors(_read(sources.train / "metrics.json", "dvc repro train")),
         fidelity=_fidelity(sources.fidelity),
@@ -79,16 +86,26 @@ def inline(svg: str, name: str) -> str:
 
 
 def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
-    workload, profile, _ = next(found.tables())
+    jobs = [(workload, profile) for workload, profile, _ in found.tables()]
     return {
-        "sentence": sentence(found, workload, profile),
-        "worth": worth(found, workload, profile),
-        "where": f"{workload} on {profile}, at {found.loads(workload, profile)[-1]}× stock vLLM's capacity@90",
-        "headline": headline(found, workload, profile),
+        "headlines": [
+            {
+                "sentence": sentence(found, *job),
+                "worth": worth(found, *job),
+                "where": where(found, *job),
+                "table": headline(found, *job),
+            }
+            for job in jobs
+        ],
+        "targets": [
+            (f"{workload} on {profile}", target_grid(known))
+            for workload, profile in jobs
+            if (known := outcomes(found, workload, profile))
+        ],
         "parts": [
             {
                 "title": f"{of_workload} on {of_profile}",
-                "note": _capacities(found, of_workload, of_profile),
+                "note": units(found, of_workload, of_profile),
                 "cells": cells(by_load),
             }
             for of_workload, of_profile, by_load in found.tables()
@@ -100,14 +117,6 @@ def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
         ],
         "figures": [_figure(folder / f"{name}.svg", title) for name, title in TITLES.items()],
     }
-
-
-def _capacities(found: Evaluated, workload: str, profile: str) -> str:
-    rates = found.capacity90[workload][profile].items()
-    told = ", ".join(f"{policy} {'below those searched' if rate is None else f'{rate:.3g}'}" for policy, rate in rates)
-    text = f"Load 1× is stock vLLM's capacity@90. Capacity@90, sessions/s: {told}."
-    static = found.static.get(workload, {}).get(profile)
-    return text if static is None else f"{text} vllm-tuned is {static} (budget × sequences)."
 
 
 def _compare(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """metrics.json of an evaluation: its form, written and read."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
 """workload → profile → load → policy → metric. Of `x`, the 95 % interval is `x_low` to `x_high`."""
 Capacities = dict[str, dict[str, dict[str, float | None]]]
 """workload → profile → policy → sessions/s; None where it lies below the rates searched. Stock vLLM's is load 1x."""
+
+Targets = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""workload → profile → target → what was asked, what was reached, and whether it was held."""
+NO_TARGETS: Targets = {}
 
 
 class ResultsError(ValueError):
@@ -45,9 +49,17 @@ class Evaluated:
     def loads(self, workload: str, profile: str) -> list[str]:
         return sorted(self.results[workload][profile], key=float)
 
+    def main_load(self, workload: str, profile: str) -> str:
+        return main_load(self.results[workload][profile])
 
-def write_results(path: Path, found: Evaluated) -> None:
-    beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summarize(found), "static": found.static}
+
+def write_results(path: Path, found: Evaluated, targets: Targets = NO_TARGETS) -> None:
+    """With what was reached of each target in the summary of its workload and profile."""
+    summary = summarize(found)
+    for workload, of_profile in targets.items():
+        for profile, reached in of_profile.items():
+            summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
+    beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summary, "static": found.static}
     write_json(path, {**found.results, **beside})
 
 
@@ -83,11 +95,16 @@ def _check(results: Results) -> None:
                     float(metrics["effective_throughput"])
 
 
+def main_load(by_load: Mapping[str, Sized]) -> str:
+    """The load at which most policies ran, and of several such the highest: the one of the headline."""
+    return max(by_load, key=lambda load: (len(by_load[load]), float(load)))
+
+
 def summarize(found: Evaluated) -> dict[str, Any]:
-    """Headline figures at the highest load: turns in time per second, ours against each policy; None: it has none."""
+    """Headline figures at the main load: turns in time per second, ours against each policy; None: it has none."""
     summary: dict[str, Any] = {}
     for workload, profile, by_load in found.tables():
-        load = max(by_load, key=float)
+        load = main_load(by_load)
         cells = by_load[load]
         if OURS not in cells:
             continue
@@ -99,7 +116,7 @@ def summarize(found: Evaluated) -> dict[str, Any]:
         for base in (*BASES, UNTUNED):
             names = (f"over_{base}_low", f"over_{base}_high")
             ratios |= {name: cells[OURS][name] for name in names if name in cells[OURS]}
-        here = {"load": float(load), "effective_throughput": ours, **ratios}
+        here: dict[str, Any] = {"load": float(load), "effective_throughput": ours, **ratios}
         summary.setdefault(workload, {})[profile] = here
     return summary
 

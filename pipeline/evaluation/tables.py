@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from ...data.mix import MIX_SWING
 from .grid import Grid
-from .results import OURS, Capacities, Evaluated, Metrics
+from .results import OURS, Capacities, Evaluated, Metrics, main_load
 
 COLUMNS = {
     "turns in time /s": ("effective_throughput", "{:.1f}"),
@@ -49,19 +50,29 @@ def table(found: Evaluated) -> str:
     """All cells, a table a workload and profile, then the ablations, as Markdown."""
     parts = []
     for workload, profile, by_load in found.tables():
-        known = ", ".join(map(_capacity_text, found.capacity90[workload][profile].items()))
-        lines = [
-            f"{workload} on {profile}. Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}.",
-            "",
-            *cells(by_load).markdown(),
-        ]
-        if (static := found.static.get(workload, {}).get(profile)) is not None:
-            lines += ["", f"vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."]
+        lines = [f"{workload} on {profile}. {units(found, workload, profile)}", "", *cells(by_load).markdown()]
         if (parts_of_ours := ablations(by_load)) is not None:
-            worth = f"What each part is worth, at {max(by_load, key=float)}x:"
+            worth = f"What each part is worth, at {main_load(by_load)}x:"
             lines += ["", worth, "", *parts_of_ours.markdown()]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def units(found: Evaluated, workload: str, profile: str) -> str:
+    """What a load of 1 is, which capacities were found, and what the best static setting is, in words."""
+    rates = found.capacity90[workload][profile]
+    if workload == MIX_SWING:
+        unit = capacity_text(found.capacity90, workload, profile, "vllm")
+        text = (
+            f"Loads are means of a swing; 1x is {unit} sessions/s, stock vLLM's capacity@90 where arrivals are steady."
+        )
+    else:
+        known = ", ".join(map(_capacity_text, rates.items()))
+        text = f"Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}."
+    static = found.static.get(workload, {}).get(profile)
+    if static is None:
+        return text
+    return f"{text} vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."
 
 
 def cells(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid:
@@ -76,8 +87,8 @@ def cells(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid:
 
 
 def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid | None:
-    """What each part is worth at the highest load; None where no ablation has run."""
-    of_policy = by_load[max(by_load, key=float)]
+    """What each part is worth at the main load; None where no ablation has run."""
+    of_policy = by_load[main_load(by_load)]
     if OURS not in of_policy or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(of_policy):
         return None
     whole = of_policy[OURS]["effective_throughput"]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from ...data.load import SWING
+from ...data.mix import MIX_SWING
 from .results import OURS, UNTUNED, Evaluated, Metrics
 from .tables import ranged
 
@@ -17,15 +19,23 @@ NOTHING = 0.01
 """A share of turns in time below which a part is said to make no difference."""
 
 
+def at_load(workload: str, load: str) -> str:
+    """Where a figure stands: `at 2×`, or between what bounds a swing goes."""
+    if workload != MIX_SWING:
+        return f"at {load}×"
+    trough, peak = SWING.bounds(float(load))
+    return f"swinging from {trough:.2g}× to {peak:.2g}× and back, each {SWING.period_s:g} s"
+
+
 def sentence(found: Evaluated, workload: str, profile: str) -> str:
     """The headline in words; empty where ours or stock vLLM has not run."""
-    load = found.loads(workload, profile)[-1]
+    load = found.main_load(workload, profile)
     cells = found.results[workload][profile][load]
     if OURS not in cells or "vllm" not in cells:
         return ""
     ours = ranged(cells[OURS], "effective_throughput", ".1f")
     text = (
-        f"At {load}× the load that stock vLLM bears, AugServe serves {ours} turns in time a second, stock vLLM "
+        f"{_begin(workload, load)}, AugServe serves {ours} turns in time a second, stock vLLM "
         f"{cells['vllm']['effective_throughput']:.1f}"
     )
     if "uncached-first" in cells:
@@ -41,12 +51,12 @@ def sentence(found: Evaluated, workload: str, profile: str) -> str:
 
 
 def worth(found: Evaluated, workload: str, profile: str) -> list[str]:
-    """What tuning and each part of ours gain at the highest load, a sentence each; of what has not run none."""
-    load = found.loads(workload, profile)[-1]
+    """What tuning and each part of ours gain at the main load, a sentence each; of what has not run none."""
+    load = found.main_load(workload, profile)
     cells = found.results[workload][profile][load]
     if OURS not in cells or cells[OURS][METRIC] <= 0:
         return []
-    return [*_tuning(cells[OURS], cells.get(UNTUNED)), *_parts(cells, load)]
+    return [*_tuning(cells[OURS], cells.get(UNTUNED)), *_parts(cells, at_load(workload, load))]
 
 
 def _tuning(tuned: Metrics, by_hand: Metrics | None) -> Iterator[str]:
@@ -60,13 +70,13 @@ def _tuning(tuned: Metrics, by_hand: Metrics | None) -> Iterator[str]:
     )
 
 
-def _parts(cells: dict[str, Metrics], load: str) -> Iterator[str]:
+def _parts(cells: dict[str, Metrics], where: str) -> Iterator[str]:
     ran = [policy for policy in PARTS if policy in cells]
     if not ran:
         return
     whole = cells[OURS]
     told = [f"without {PARTS[policy]} {_change(cells[policy], whole, METRIC)}" for policy in ran]
-    yield f"Its parts, left out one at a time at {load}×: {'; '.join(told)}."
+    yield f"Its parts, left out one at a time {where}: {'; '.join(told)}."
     if "augserve-no-predictors" in cells:
         lost = 1 - cells["augserve-no-predictors"][METRIC] / whole[METRIC]
         if lost > NOTHING:
@@ -82,6 +92,14 @@ def _parts(cells: dict[str, Metrics], load: str) -> Iterator[str]:
     if "augserve-oracle" in cells:
         change = _change(cells["augserve-oracle"], whole, METRIC)
         yield f"Were every prediction right, it would be {change}."
+
+
+def _begin(workload: str, load: str) -> str:
+    if workload != MIX_SWING:
+        return f"At {load}× the load that stock vLLM bears"
+    trough, peak = SWING.bounds(float(load))
+    bounds = f"from {trough:.2g}× to {peak:.2g}× what stock vLLM bears"
+    return f"Where the load swings {bounds}, and back, each {SWING.period_s:g} s"
 
 
 def _change(value: Metrics, base: Metrics, metric: str) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ...data.arrivals import Poisson
 from ...data.changes import Changes
-from ...data.load import mix_load, trace_load
-from ...data.mix import MIX
+from ...data.load import MIXES, mix_load, trace_load
 from ...data.trace_sessions import RecordedSession
 from ...data.trace_set import Split, read_trace_set
 from ...data.workload import Session
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def workload_names() -> tuple[str, ...]:
     """What a cell may run: the built-in mix, and the sets of traces by their folder below data/traces."""
-    return (MIX, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
+    return (*MIXES, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +85,10 @@ def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationRes
 
 
 def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
-    """The sessions of a cell, arriving as a Poisson process, steady from the start; those of traces as far as the
-    model's context holds them."""
-    if cell.workload == MIX:
-        return mix_load(Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+    """The sessions of a cell, under way from the start, arriving as MIXES says or, those of traces, as a Poisson
+    process, as far as the model's context holds them."""
+    if cell.workload in MIXES:
+        return mix_load(MIXES[cell.workload], cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
     if cell.workload not in workload_names():
         raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(workload_names())}")
     if cell.split is None:

@@ -1,5 +1,6 @@
 """The pipeline on a tiny setting, with two results of tuning, MLflow's UI on what it left, and a real browser."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -19,10 +20,12 @@ import yaml
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from augserve.data.atomic import write_json
+from augserve.data.mix import MIX
 from augserve.models.registry import registered_versions
 from augserve.models.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline import cli, evaluate, export, package, prepare, profile, report, train
 from augserve.pipeline.engines import ENGINES
+from augserve.pipeline.evaluation.tuning import Selection
 from augserve.pipeline.profile_kernels import gpu_profile
 from augserve.pipeline.tracking import tracking_client
 
@@ -42,6 +45,9 @@ TINY: dict[str, dict[str, Any]] = {
         "policies": ["vllm", "augserve"],
         "ablations": [],
         "loads": [1.0, 3.0],
+        "target_loads": [],
+        "swing_policies": ["vllm", "augserve"],
+        "swing_window_s": 5.0,
         "capacity_policies": ["vllm"],
         "capacity_rounds": 1,
         "warmup_s": 2.0,
@@ -56,6 +62,8 @@ TUNED = (
     SchedulerSettings(profile=ENGINE, weights=ValueWeights(stage_one=0.0, uncached=0.0, waiting=1.0), max_wait_s=20.0),
 )
 """What two studies might have found: searching takes longer than all else here, and its own tests hold it."""
+
+CHOSEN = Selection("defaults", ENGINE, MIX, (3.0, 1.0), 5.0, {"defaults": {"tune": 1.0, "select": 1.0}})
 
 
 def write_params(root: Path) -> None:
@@ -81,6 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> 
         for settings in TUNED:
             write_json(package.SETTINGS, settings.to_json())
             write_json(evaluate.TUNED / "capacity.json", {"profile": ENGINE, "sessions_per_s": 4.0})
+            write_json(report.SELECTION, dataclasses.asdict(CHOSEN))
             run(evaluate, report, package)
         yield root
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from augserve.data.mix import MIX, MIX_SWING
 from augserve.pipeline.report import PAGE
 
 
@@ -22,6 +23,8 @@ def test_the_page_fits_shows_its_headline_and_needs_nothing_from_outside(
     headline = seen.page.get_by_role("heading", level=1)
     expect(headline).to_be_visible()
     expect(headline).to_be_in_viewport()
-    expect(seen.page.get_by_text("augmentation-mix").first).to_be_attached()
+    for workload in (MIX, MIX_SWING):
+        expect(seen.page.get_by_text(f"{workload} on llama-3.1-8b-h100").first).to_be_attached()
+    expect(seen.page.get_by_role("heading", name="Targets")).to_be_attached()
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
     assert (seen.outside, errors) == ([], [])

@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 
 from augserve.data.arrivals import ArrivalError, Burst, Gamma, Poisson, covering_count
-from augserve.data.load import mix_load, trace_load
-from augserve.data.mix import augmentation_sessions, steady_sessions
+from augserve.data.load import MIXES, mix_load, trace_load
+from augserve.data.mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from augserve.data.steady import LEAD_S
 from augserve.data.trace_sessions import RecordedSession
 from augserve.data.workload import Session, Turn, WorkloadError
@@ -26,6 +27,23 @@ def test_another_process_gives_the_mix_s_sessions_at_other_times(process):
     for session in load:
         turns = same[session.session_id].turns
         assert session.turns[1:] == turns[len(turns) - len(session.turns) + 1 :]
+
+
+def test_the_swing_of_the_pipeline_begins_at_its_trough_and_peaks_half_a_minute_later_at_the_same_mean():
+    lasting_s, rate_per_s = 60.0, 20.0
+    whole = {s.session_id: len(s.turns) for s in augmentation_sessions(covering_count(LEAD_S + 60.0, 20.0), 20.0, 3)}
+
+    def begun(name):
+        """New sessions in each sixth, relative to the rate; those under way from before have fewer turns."""
+        load = mix_load(MIXES[name], rate_per_s, lasting_s, seed=3).sessions
+        times = [s.arrival_s for s in load if len(s.turns) == whole[s.session_id]]
+        return np.histogram(times, bins=6, range=(0, lasting_s))[0] / 10 / rate_per_s
+
+    steady, swing = begun(MIX), begun(MIX_SWING)
+    assert swing.mean() == pytest.approx(steady.mean(), rel=0.1)
+    assert steady.min() > 0.75
+    assert swing[[0, -1]].max() < 0.5
+    assert swing[[2, 3]].min() > 1.4
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])

@@ -1,12 +1,16 @@
 import dataclasses
+import functools
 import json
 from concurrent.futures import Future
 
 import pytest
 
+from augserve.data.load import SWING
+from augserve.data.mix import MIX_SWING
 from augserve.models.settings import SchedulerSettings, SettingsError, StepTime
 from augserve.pipeline.compare import CompareParams, conditions
-from augserve.pipeline.comparison import Evaluation, capacities, planned_runs, stock_capacities
+from augserve.pipeline.comparison import Evaluation, capacities, compare, stock_capacities
+from augserve.pipeline.comparison_params import planned_runs
 from augserve.pipeline.evaluate import EvaluateParams, read_tuned
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.simulator.evidence import Evidence
@@ -18,6 +22,11 @@ PARAMS = EvaluateParams(
     policies=("vllm", "augserve"),
     ablations=(),
     loads=(1.0, 2.0),
+    target_loads=(),
+    target_policies=(),
+    swing_load=1.65,
+    swing_policies=("vllm", "augserve"),
+    swing_window_s=60.0,
     seeds=1,
     capacity_policies=("vllm",),
     capacity_rounds=1,
@@ -45,6 +54,9 @@ PARAMS = EvaluateParams(
         {"ablations": ("augserve-no-engine",)},
         {"static_loads": (0.0,)},
         {"seeds": 0},
+        {"target_loads": (0.0,)},
+        {"swing_load": 0.0},
+        {"swing_window_s": -1.0},
     ],
 )
 def test_a_parameter_out_of_range_is_named(change):
@@ -168,8 +180,9 @@ def test_ablations_run_at_the_highest_load_alone():
     evaluation = Evaluation(
         dataclasses.replace(PARAMS, ablations=("augserve-no-context",)), 1, SchedulerSettings(), guess_per_s=12.0
     )
-    assert evaluation.policies_at(1.0) == ("vllm", "augserve")
-    assert evaluation.policies_at(2.0) == ("vllm", "augserve", "augserve-no-context")
+    at = functools.partial(evaluation.params.policies_at, "augmentation-mix")
+    assert at(1.0) == ("vllm", "augserve")
+    assert at(2.0) == ("vllm", "augserve", "augserve-no-context")
 
 
 def test_seeds_are_of_different_sessions_and_policies_share_them():
@@ -195,3 +208,61 @@ def test_a_long_comparison_says_what_it_was_made_with():
     text = conditions("some-engine", "0123456789abcdef")
     assert "commit 0123456789ab." in text
     assert "tuned on some-engine" in text
+
+
+SWINGING = dataclasses.replace(
+    PARAMS,
+    workloads=("augmentation-mix", MIX_SWING),
+    swing_policies=("vllm", "augserve-static-budget", "augserve"),
+    target_loads=(0.5, 2.0, 3.0),
+    target_policies=("vllm",),
+)
+
+
+class CountingEngine:
+    """Every cell keeps its SLO up to 10 sessions/s."""
+
+    def __init__(self):
+        self.cells = []
+
+    def __call__(self, cell):
+        self.cells.append(cell)
+        future = Future()
+        metrics = {"attainment": 1.0 if cell.rate_per_s <= 10.0 else 0.2}
+        future.set_result(Evidence(metrics, 10.0, [], [], [], [], [], [], [], [], []))
+        return future
+
+
+def test_a_swing_runs_its_own_policies_at_its_mean_load_in_multiples_of_the_steady_mix_s_capacity():
+    evaluation, engine = Evaluation(SWINGING, 1, SchedulerSettings(), guess_per_s=12.0), CountingEngine()
+    stock = stock_capacities(evaluation, engine)
+    searched = len(engine.cells)
+    assert {cell.workload for cell in engine.cells} == {"augmentation-mix"}
+    assert stock[MIX_SWING] == stock["augmentation-mix"]
+    found = compare(evaluation, stock, engine)
+    unit = stock["augmentation-mix"]["p"]["vllm"]
+    swing = [cell for cell in engine.cells[searched:] if cell.workload == MIX_SWING]
+    assert {(cell.policy, cell.rate_per_s, cell.schedule.window_s) for cell in swing} == {
+        (policy, 1.65 * unit, 60.0) for policy in SWINGING.swing_policies
+    }
+    assert set(found[MIX_SWING, "p", "1.65"]) == set(SWINGING.swing_policies)
+    assert capacities(evaluation, stock, engine)[MIX_SWING]["p"].keys() == {"vllm"}
+
+
+def test_at_the_loads_of_targets_few_policies_run_and_none_twice():
+    evaluation, engine = Evaluation(SWINGING, 1, SchedulerSettings(), guess_per_s=12.0), CountingEngine()
+    found = compare(evaluation, {name: {"p": {"vllm": 10.0}} for name in SWINGING.workloads}, engine)
+    steady = {load: set(cells) for (workload, _, load), cells in found.items() if workload == "augmentation-mix"}
+    assert steady == {"0.5": {"vllm"}, "1": {"vllm", "augserve"}, "2": {"vllm", "augserve"}, "3": {"vllm"}}
+    assert len(engine.cells) == len(set(engine.cells)) == 6 + 3
+    assert planned_runs(SWINGING, 11) == 6 + 3 + 2
+
+
+def test_a_swing_without_its_yardstick_is_refused():
+    with pytest.raises(ParamsError, match=r"evaluate\.swing_policies.*with vllm, the yardstick"):
+        dataclasses.replace(SWINGING, swing_policies=("augserve",))
+    dataclasses.replace(PARAMS, swing_policies=())  # where no swing runs it is not asked for
+
+
+def test_a_load_of_165_swings_between_the_bounds_that_the_targets_name():
+    assert SWING.bounds(1.65) == pytest.approx((0.3, 3.0))

@@ -3,10 +3,12 @@ from concurrent.futures import Future
 
 import pytest
 
+from augserve.data.mix import MIX_SWING
 from augserve.data.tokens import SPLIT_SEEDS
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.compare import CompareParams
-from augserve.pipeline.comparison import VLLM_TUNED, Evaluation
+from augserve.pipeline.comparison import Evaluation
+from augserve.pipeline.comparison_params import VLLM_TUNED
 from augserve.pipeline.simulator.evidence import Evidence
 from augserve.pipeline.static_search import best_static, search_static
 
@@ -16,6 +18,11 @@ PARAMS = CompareParams(
     policies=("vllm", VLLM_TUNED),
     ablations=(),
     loads=(1.0,),
+    target_loads=(),
+    target_policies=(),
+    swing_load=1.65,
+    swing_policies=("vllm",),
+    swing_window_s=60.0,
     seeds=1,
     capacity_policies=("vllm",),
     capacity_rounds=1,
@@ -67,6 +74,17 @@ def test_the_search_runs_on_sessions_kept_for_tuning():
     assert {cell.seed for cell in engine.cells} == {7 + SPLIT_SEEDS["tune"]}
     assert found.cell("augmentation-mix", "p", VLLM_TUNED, 5.0).policy == "vllm@2048x128"
     assert found.seed == evaluation.seed
+
+
+def test_a_swing_has_the_steady_mix_s_and_costs_no_search_of_its_own():
+    engine = Engine()
+    params = dataclasses.replace(PARAMS, workloads=("augmentation-mix", MIX_SWING))
+    evaluation = Evaluation(params, 7 + SPLIT_SEEDS["report"], SchedulerSettings(), guess_per_s=12.0)
+    units = {name: {"p": {"vllm": 10.0}} for name in params.workloads}
+    found = search_static(evaluation, units, engine)
+    assert set(found.static.values()) == {"vllm@2048x128"}
+    assert set(found.static) == {("augmentation-mix", "p"), (MIX_SWING, "p")}
+    assert {cell.workload for cell in engine.cells} == {"augmentation-mix"}
 
 
 def test_nothing_is_searched_where_it_is_not_compared():

@@ -54,6 +54,24 @@ def test_a_run_whose_body_fails_is_marked(client: Any) -> None:
     assert client.get_run(ids[0]).info.status == "FAILED"
 
 
+def test_what_a_killed_process_left_open_is_ended_and_what_a_living_one_has_open_is_not(client: Any) -> None:
+    code = (
+        "import os, signal\n"
+        "from augserve.pipeline.tracking import experiment_run\n"
+        "with experiment_run('killed', 'study', {}) as study:\n"
+        "    with experiment_run('killed', 'trial', {}, parent_id=study.id): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+    def statuses() -> dict[str, str]:
+        runs = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
+        return {run.info.run_name: run.info.status for run in runs}
+
+    assert statuses() == {"study": "RUNNING", "trial": "RUNNING"}
+    with tracking.experiment_run("killed", "mine", {}), tracking.experiment_run("killed", "other", {}):
+        assert statuses() == {"study": "KILLED", "trial": "KILLED", "mine": "RUNNING", "other": "RUNNING"}
+
+
 def test_an_experiment_deleted_in_the_ui_is_taken_up_again(client: Any) -> None:
     with tracking.experiment_run("deleted", "one", {}):
         pass

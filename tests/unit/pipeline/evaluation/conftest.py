@@ -4,12 +4,20 @@ import pytest
 
 from augserve.pipeline.evaluation.results import Evaluated
 from augserve.pipeline.evaluation.tables import COLUMNS
+from augserve.pipeline.evaluation.tuning import Selection
 
 
 def cell(effective: float) -> dict[str, float]:
-    metrics = dict.fromkeys((metric for metric, _ in COLUMNS.values()), 0.5)
+    metrics = dict.fromkeys((*(metric for metric, _ in COLUMNS.values()), "ttft_mean_s"), 0.5)
     interval = {"effective_throughput_low": 0.9 * effective, "effective_throughput_high": 1.1 * effective}
     return metrics | {"effective_throughput": effective} | interval
+
+
+@pytest.fixture
+def selection() -> Selection:
+    """What tuning would have chosen on the workload of `evaluated`."""
+    scores = {"trial 3": {"tune": 1.3, "select": 1.2}, "defaults": {"tune": 1.0, "select": 1.0}}
+    return Selection("trial 3", "p", "mix", (2.0, 1.0), 5.0, scores)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
+from augserve.data.atomic import write_json
 from augserve.pipeline import report
 from augserve.pipeline.evaluation.figures import INK, TITLES
 from augserve.pipeline.evaluation.page import SECTIONS, Sources, inline, page, predictors
@@ -40,7 +42,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def sources(tmp_path, evaluated):
+def sources(tmp_path, evaluated, selection):
     for folder in ("evaluate", "train"):
         (tmp_path / folder).mkdir()
     for name in TITLES:
@@ -48,7 +50,8 @@ def sources(tmp_path, evaluated):
     write_results(tmp_path / "evaluate" / "metrics.json", evaluated)
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}
     (tmp_path / "train" / "metrics.json").write_text(json.dumps(trained))
-    return Sources(*(tmp_path / name for name in ("evaluate", "train", "compare", "fidelity")))
+    write_json(tmp_path / "selection.json", dataclasses.asdict(selection))
+    return Sources(*(tmp_path / name for name in ("evaluate", "train", "compare", "fidelity", "selection.json")))
 
 
 def test_every_section_has_its_id_and_a_link(sources):
@@ -90,6 +93,18 @@ def test_names_from_data_are_escaped(sources):
     text = page(sources)
     assert "mix&lt;&gt;" in text
     assert "mix<>" not in text
+
+
+def test_every_workload_has_its_headline_and_its_targets(sources, evaluated):
+    evaluated.results["coding"] = {"q": evaluated.results["mix"]["p"]}
+    evaluated.capacity90["coding"] = {"q": evaluated.capacity90["mix"]["p"]}
+    write_results(sources.evaluate / "metrics.json", evaluated)
+    text = " ".join(Page(page(sources)).text)
+    assert text.count("At 2× the load that stock vLLM bears") == 2
+    for name in ("mix on p", "coding on q"):
+        assert text.count(name) >= 3  # headline, targets, all policies
+    assert text.count("missed by 61.5 %") == 2
+    assert "Tuning (trial 3) gained" in text
 
 
 def test_what_was_not_run_is_said(sources):
@@ -141,6 +156,7 @@ def test_inlining_leaves_out_the_xml_head():
 def test_the_stage_writes_the_page_and_the_headline(sources, monkeypatch):
     monkeypatch.chdir(sources.evaluate.parent.parent)
     (sources.evaluate.parent.parent / "reports").symlink_to(sources.evaluate.parent)
+    monkeypatch.setattr(report, "SELECTION", sources.selection)
     report.main()
     assert report.PAGE.read_text().startswith("<!DOCTYPE html>")
     assert report.HEADLINE.read_text().startswith("At 2× the load")

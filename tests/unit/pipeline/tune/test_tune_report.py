@@ -9,14 +9,16 @@ import optuna
 import pandas as pd
 import pytest
 
-from augserve.data.mix import MIX
+from augserve.data.mix import MIX, MIX_SWING
 from augserve.data.tokens import SPLIT_SEEDS
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline import tune
 from augserve.pipeline.evaluate import read_tuned
+from augserve.pipeline.evaluation.tuning import Selection
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tune_bench import Bench
 from augserve.pipeline.tune_report import importances, pareto_front, trial_rows, write_reports
+from augserve.pipeline.tune_score import Job, Yardstick, jobs_of, stock_jobs
 from augserve.pipeline.tune_select import candidates, choose, judge, over_tuning
 
 UNITS = {MIX: 10.0}
@@ -79,7 +81,30 @@ def test_what_does_badly_on_other_sessions_is_not_chosen(searching, study):
     judged = judge(bench, UNITS, searching.YARDSTICK, found)
     winner = choose(judged)
     assert winner.candidate.name == "defaults"
-    assert over_tuning(judged[0], winner)["over_tuning_gap"] > 0.5
+    assert over_tuning(judged[0], winner, jobs_of(searching.PARAMS))["over_tuning_gap"] > 0.5
+
+
+def test_the_best_few_are_judged_on_a_swing_that_no_trial_ran(searching, study, tmp_path):
+    params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
+    engine = Engine(searching)
+    bench = Bench(params.selecting(), 1, (0.1, 0.2), engine, "select")
+    yardstick = Yardstick(bench.params, 60.0, dict.fromkeys(stock_jobs(bench.params), searching.STOCK))
+    judged = judge(bench, UNITS | {MIX_SWING: 10.0}, yardstick, candidates(study, 2))
+    swing = [cell for cell in engine.cells if cell.workload == MIX_SWING]
+    assert {(cell.rate_per_s, cell.schedule.window_s) for cell in swing} == {(15.0, 6.0)}
+    assert Job(MIX_SWING, 1.5, 0) in judged[0].tally.ratios
+    write_reports(tmp_path, study, searching.SPACE, params, judged, choose(judged))
+    assert "| augmentation-mix-swing_load1.5 |" in (tmp_path / "table.md").read_text()
+
+
+def test_the_gap_of_over_tuning_is_taken_at_the_loads_that_both_saw(searching, study):
+    params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
+    bench = Bench(params.selecting(), 1, (0.1, 0.2), Engine(searching), "select")
+    stock = dict.fromkeys(stock_jobs(bench.params), searching.STOCK)
+    judged = judge(bench, UNITS | {MIX_SWING: 10.0}, Yardstick(bench.params, 60.0, stock), candidates(study, 2))
+    default = next(one for one in judged if one.candidate.name == "defaults")
+    default.tally.ratios[Job(MIX_SWING, 1.5, 0)] = 99.0
+    assert over_tuning(judged[0], default, jobs_of(params))["over_tuning_gap"] == pytest.approx(0.0)
 
 
 def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, judged, tmp_path):
@@ -136,8 +161,10 @@ def test_what_is_written_is_what_evaluate_reads(searching, study, judged, tmp_pa
     winner = choose(judged)
     tune.write_tuned(winner, judged, UNITS, searching.PARAMS)
     assert read_tuned(tmp_path / "models/tuned") == (winner.candidate.settings, 10.0)
-    selection = json.loads((tmp_path / "models/tuned/selection.json").read_text())
-    assert selection["scores"]["defaults"]["tune"] == pytest.approx(1.0)
+    selection = Selection.read(tmp_path / "models/tuned/selection.json")
+    assert (selection.chosen, selection.workload, selection.loads) == (winner.candidate.name, MIX, (2.0, 1.0))
+    assert selection.scores["defaults"]["tune"] == pytest.approx(1.0)
+    assert selection.gain("tune") == pytest.approx(winner.candidate.tuned - 1.0)
 
 
 def test_the_capacity_and_stock_results_are_measured_once_a_study(searching, study):
@@ -176,7 +203,8 @@ def test_a_study_starts_from_the_deployed_bundle_and_passes_over_one_of_another_
 @pytest.mark.parametrize(
     "change",
     [{"trials": 0}, {"loads": (-1.0,)}, {"capacity_low": 20.0}, {"window_s": 0.0}, {"processes": 0}, {"reduction": 1},
-     {"workloads": ("none",)}, {"min_goodput_ratio": 1.5}, {"candidates": 0}, {"seeds": 0}],
+     {"workloads": ("none",)}, {"select_workloads": ()}, {"select_workloads": ("none",)},
+     {"workloads": (MIX_SWING,)}, {"swing_load": 0.0}, {"min_goodput_ratio": 1.5}, {"candidates": 0}, {"seeds": 0}],
 )  # fmt: skip
 def test_a_parameter_out_of_range_is_named(searching, change):
     with pytest.raises(ValueError, match=f"tune.{next(iter(change))}"):

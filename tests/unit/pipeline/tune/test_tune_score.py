@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from augserve.data.mix import MIX
+from augserve.data.mix import MIX, MIX_SWING
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tune_score import Job, Tally, Yardstick, jobs_of, stock_jobs
 
@@ -37,6 +37,15 @@ def test_a_load_is_compared_with_stock_there(yardstick):
 
 def test_an_overload_in_which_stock_has_collapsed_is_compared_with_its_best_load_below(yardstick):
     assert yardstick.ratio(Job(MIX, 2.0, 0), LIGHT | {"effective_throughput": 75.0}) == 1.5
+
+
+def test_a_swing_comes_last_and_is_compared_with_the_steady_mix_s_best(params, yardstick):
+    params = dataclasses.replace(params, workloads=(MIX, MIX_SWING), swing_load=1.5)
+    swing = Job(MIX_SWING, 1.5, 0)
+    assert jobs_of(params) == [Job(MIX, 2.0, 0), Job(MIX, 0.7, 0), swing]
+    assert stock_jobs(params)[-1] == swing
+    stock = Yardstick(params, 60.0, {**yardstick.stock, swing: LIGHT | {"effective_throughput": 5.0}})
+    assert stock.ratio(swing, LIGHT | {"effective_throughput": 75.0}) == 1.5  # of 50 at 1x, not of 5 in the swing
 
 
 def test_a_stock_that_serves_nothing_is_one_line(params):

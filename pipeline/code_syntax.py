@@ -1,4 +1,8 @@
-"""A module's code as it runs: its definitions without comments, docstrings and layout, and what each of them names."""
+"""A module's code as it runs: its definitions without comments, docstrings and layout, and what each of them names.
+
+Text to be parsed again and read in a diff. The runtime's fingerprints of vLLM (runtime/vllm_compat/fingerprints.py) are
+another form on purpose: hashes that are stored, and so must be the same under every version of Python.
+"""
 
 import ast
 from collections.abc import Mapping

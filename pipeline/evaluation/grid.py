@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The first `texts` columns hold words, the others figures. `ours`: AugServe's own rows."""
+    """The first `texts` columns and the last `notes` hold words, the others figures. `ours`: AugServe's own rows."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: int = 1
     ours: frozenset[int] = frozenset()
+    notes: int = 0
 
     def is_figure(self, column: int) -> bool:
-        return column >= self.texts
+        return self.texts <= column < len(self.header) - self.notes
 
     def markdown(self) -> list[str]:
         marks = ["---:" if self.is_figure(column) else "---" for column in range(len(self.header))]

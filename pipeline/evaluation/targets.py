@@ -96,7 +96,7 @@ def target_grid(known: Sequence[Outcome]) -> Grid:
         (one.target.what, one.where, _form(one.target, one.target.least), _reached(one), _verdict(one), one.why or "")
         for one in known
     ]
-    return Grid(("target", "at load", "asked", "reached", "", "what holds it back"), rows, 2)
+    return Grid(("target", "at load", "asked", "reached", "", "what holds it back"), rows, 2, notes=2)
 
 
 def target_summary(found: Evaluated) -> dict[str, dict[str, dict[str, Any]]]:

@@ -110,6 +110,11 @@ def test_a_swing_is_held_against_the_targets_of_twice_the_load_at_its_own_and_ha
     assert "budget_over_static" not in {one.target.name for one in outcomes(evaluated_on(x2=cells), "mix", "p")}
 
 
+def test_the_table_s_figures_stand_to_the_right_and_its_reasons_to_the_left():
+    grid = target_grid(outcomes(evaluated_on(x2={"vllm": 10, "augserve": 20}), "mix", "p"))
+    assert grid.markdown()[1] == "|---|---|---:|---:|---|---|"
+
+
 def test_without_ours_nothing_is_asked():
     assert outcomes(evaluated_on(x2={"vllm": 10}), "mix", "p") == []
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 from tqdm import tqdm
 
 from ..models.settings import SchedulerSettings
+from .evaluation.tuning import DEFAULTS
 from .stage import StageError
 from .tracking import experiment_run
 from .tune_bench import Bench, Capacities
@@ -27,7 +28,7 @@ are tried again."""
 RETRIES = 2
 OPENING_TRIES = 4
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes to SQLite
-STARTUP_TRIALS = 8
+STARTUP_TRIALS = 4  # drawn at random, the starts counted: a default study has time for some ten trials
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 Simulate = Callable[[Job, SchedulerSettings, bool], dict[str, float]]
 """Metrics of a job under some settings; short or whole."""
@@ -102,7 +103,7 @@ def _lock_at_once(connection: Connection) -> None:
 
 
 def enqueue(study: optuna.Study, space: Space, starts: Sequence[tuple[str, SchedulerSettings]]) -> None:
-    """Put the settings to start from, by name, before all else; once a study. None of them is pruned."""
+    """Put the settings to start from, by name, before all else; once a study."""
     if study.get_trials(deepcopy=False):
         return
     points: list[dict[str, Any]] = []
@@ -185,8 +186,8 @@ class Search:
         return False
 
     def _stops(self, trial: optuna.Trial) -> bool:
-        prune = trial.should_prune()  # asked of the starts too: it is how their values enter the comparison
-        return prune and "start" not in trial.user_attrs
+        prune = trial.should_prune()  # asked of the defaults too: it is how their values enter the comparison
+        return prune and trial.user_attrs.get("start") != DEFAULTS  # which all others are held against
 
 
 def _counting(bar: "tqdm[Any]") -> Callable[[optuna.Study, optuna.trial.FrozenTrial], None]:

@@ -38,6 +38,17 @@ def test_a_gain_at_one_load_does_not_pay_for_a_loss_at_another():
     assert [reason.split(":")[0] for reason in reasons] == ["mix on h100 at 1x"]
 
 
+def test_a_loss_on_one_workload_alone_is_a_loss():
+    def on_both(swing):
+        found = evaluated(x2=70.0)
+        return found | {"mix-swing": evaluated(**{"x1.65": swing})["mix"]}
+
+    assert no_worse(on_both(60.0), on_both(60.0)) == []
+    (reason,) = no_worse(on_both(50.0), on_both(60.0))
+    assert reason.startswith("mix-swing on h100 at 1.65x: 50.0 turns in time a second, the champion had 60.0")
+    assert no_worse(evaluated(x2=90.0), on_both(60.0)) == ["mix-swing on h100 at 1.65x: not evaluated"]
+
+
 def test_intervals_of_both_add_up_as_independent_errors():
     old = evaluated(x2=(97.0, 100.0, 103.0))
     assert no_worse(evaluated(x2=(91.1, 95.1, 99.1)), old) == []  # 4.9 below, and 5 may be chance

@@ -38,6 +38,21 @@ def test_the_hand_set_defaults_come_first_and_run_whole(searching, params):
     assert first.value == pytest.approx(1.0)  # 50 in time, as stock vLLM
 
 
+def test_a_start_that_loses_is_stopped_but_never_the_hand_set_defaults(searching, params):
+    def losing(job, settings, short):
+        found = searching.known(job, settings, short)
+        good = settings.weights.uncached == 0.5
+        return found | {"effective_throughput": 90.0 if good else 1.0 + settings.weights.output}
+
+    bad = dataclasses.replace(searching.SPACE.defaults.weights, uncached=9.0)
+    good = dataclasses.replace(bad, uncached=0.5)
+    named = {"good": good, "defaults": searching.SPACE.defaults.weights, "bad": bad}
+    starts = [(name, dataclasses.replace(searching.SPACE.defaults, weights=of)) for name, of in named.items()]
+    study = searching.search(dataclasses.replace(params, trials=3), losing, starts)
+    states = {trial.user_attrs["start"]: trial.state for trial in study.trials}
+    assert states == {"good": State.COMPLETE, "defaults": State.COMPLETE, "bad": State.PRUNED}
+
+
 def test_starts_that_the_space_cannot_tell_apart_are_tried_once(searching, params):
     study = searching.search(params)
     assert [trial.user_attrs.get("start") for trial in study.trials].count("other") == 0

@@ -71,8 +71,10 @@ class BudgetGains:
     proportional: float = 0.5  # budget share a relative error of 1
     integral: float = 0.05  # the same, a step
     target: float = 0.8  # share of slo.tpot_s that a step may take
+    drain_target: float = 0.8  # the same, if more, while late turns wait that can still be cleared
 
     def __post_init__(self) -> None:
+        _check("budget.drain_target", self.drain_target, 0, 10)
         _check("budget.min_tokens", self.min_tokens, 1, 1 << 20)
         _check("budget.proportional", self.proportional, 0, 100)
         _check("budget.integral", self.integral, 0, 100)
@@ -100,11 +102,11 @@ class Admission:
     """How far the order of value gives way to those that it would keep waiting."""
 
     pass_over_s: float = 2.0  # smaller turns may go before one that the free KV cache cannot hold; 0: never
-    overdue_share: float = 0.1  # of a step's tokens, for those beyond max_wait_s; one of them goes in any case
+    overdue_share: float = 0.1  # of the tokens computed, for those beyond max_wait_s
 
     def __post_init__(self) -> None:
         _check("admission.pass_over_s", self.pass_over_s, 0, 3600)
-        _check("admission.overdue_share", self.overdue_share, 0, 1)
+        _check("admission.overdue_share", self.overdue_share, 0.001, 1)  # with none they would wait for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class SchedulerSettings:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Raises SettingsError for an unknown or missing key and for any value out of range. Only what is newer than
-        the oldest bundles may be missing: `retention` and some weights, which are off then, and `admission`."""
+        the oldest bundles may be missing: `retention`, some weights and gains, which are off then, and `admission`."""
         parts: dict[str, type[Any]] = {
             "slo": Slo,
             "weights": ValueWeights,
@@ -138,8 +140,9 @@ class SchedulerSettings:
         }
         value = {**_newer(), **value}
         fields = _exactly(cls, value, "")
-        if isinstance(value["weights"], Mapping):
-            value = {**value, "weights": {**_NEWER_WEIGHTS, **value["weights"]}}
+        for name, newer in (("weights", _NEWER_WEIGHTS), ("budget", _NEWER_GAINS)):
+            if isinstance(value[name], Mapping):
+                value = {**value, name: {**newer, **value[name]}}
         for name, part in parts.items():
             if not isinstance(value[name], Mapping):
                 raise SettingsError(f"scheduler.json: {name} must be an object; retrain or correct it")
@@ -150,6 +153,7 @@ class SchedulerSettings:
 
 
 _NEWER_WEIGHTS = {"attained": 0.0, "tenant": 0.0, "future": 0.0, "soon_s": 5.0}
+_NEWER_GAINS = {"drain_target": 0.0}
 
 
 def _newer() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .tune_params import TuneParams
 Metrics = Mapping[str, float]
 UNIT_LOAD = 1.0
 SLACK = 1.1
-"""On the longest wait: one of the overdue goes first in each step, so that a few come shortly after their limit."""
+"""On the longest wait: the overdue go first for a share of the tokens, so that a few come shortly after their limit."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

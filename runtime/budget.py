@@ -4,6 +4,9 @@ from ..models.settings import BudgetGains
 
 IDLE_S = 5.0
 """Without a decode for so long, the past says nothing about the load that comes."""
+DRAIN_S = 1.0
+"""Late turns of so much engine time at most can be cleared; a longer backlog is an overload, and to work on it would
+make more turns late."""
 
 
 class TokenBudget:
@@ -11,12 +14,14 @@ class TokenBudget:
 
     A step that takes longer than the target lowers the share, a shorter one raises it. The integral part moves only
     where the share is not already at its bound in that direction (anti-windup). With no decode running there is
-    nobody to protect: the whole budget.
+    nobody to protect: the whole budget. While late turns wait that can be cleared, steps may take longer
+    (`gains.drain_target`): short ones keep KV memory free under overload, but compute fewer prompts.
     """
 
-    def __init__(self, gains: BudgetGains, target_s: float, configured: int) -> None:
+    def __init__(self, gains: BudgetGains, tpot_s: float, configured: int) -> None:
         self._gains = gains
-        self._target_s = target_s
+        self._tpot_s = tpot_s
+        self._target_s = gains.target * tpot_s
         self._configured = configured
         self._least = min(gains.min_tokens, configured)
         self._integral = 0.0
@@ -38,8 +43,12 @@ class TokenBudget:
             self._integral = min(max(self._integral + self._gains.integral * error, least - 1.0), 0.0)
         self._share = min(max(1.0 + self._integral + self._gains.proportional * min(error, 0.0), least), 1.0)
 
-    def tokens(self, decode_tokens: int, now_s: float) -> int:
-        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take."""
+    def tokens(self, decode_tokens: int, now_s: float, late_s: float = 0.0) -> int:
+        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take.
+        `late_s`: engine time that the waiting turns that are late already would take."""
+        gains = self._gains
+        target = max(gains.target, gains.drain_target) if 0 < late_s <= DRAIN_S else gains.target
+        self._target_s = target * self._tpot_s
         if decode_tokens == 0 or now_s - self._measured_s > IDLE_S:
             return self._configured
         return min(max(round(self._share * self._configured), self._least, decode_tokens), self._configured)

@@ -8,6 +8,7 @@ from ..models.residual import residual_quantiles
 from ..models.settings import SchedulerSettings
 from .admission import Demand, PassingOver, block_demand
 from .guard import Guard
+from .overdue import OverdueTurns
 from .prediction import FALLBACK
 from .queue import WaitingQueue
 from .tenants import TenantService, slot_of
@@ -48,6 +49,7 @@ class Ordering:
         self._next_probe = 0
         self._room = room
         admission = settings.admission
+        self._overdue = OverdueTurns(settings.max_wait_s, admission.overdue_share)
         self._passing = PassingOver(admission.pass_over_s, settings.max_wait_s) if admission.pass_over_s else None
         self.tenants = TenantService(settings.step_time, clock)
         self.queue = WaitingQueue(len(Column), self._describe, by_priority)
@@ -63,10 +65,10 @@ class Ordering:
             token_s=decode_step_s(self._settings.step_time, running, used),
             running_tokens=used,
             capacity_tokens=self._kv_cache.capacity_tokens,
-            token_budget=token_budget,
             tenants_s=self.tenants.accounts(now_s) if self._settings.weights.tenant else None,
         )
         values = keys(self.queue.columns, load, self._settings)
+        self._overdue.put_first(values, self.queue, now_s, token_budget)
         if self._passing is not None and (reserved := self._passing.reserved(self.queue, now_s)) is not None:
             values[self.queue.slot(reserved)] = RESERVED
         reorders = self.queue.reorders(values)
@@ -74,6 +76,15 @@ class Ordering:
             self.queue.rank(values)
             self._guard.call("admission", lambda: self._let_pass(now_s, token_budget), None)
         return reorders
+
+    def late_s(self, now_s: float) -> float:
+        """Engine time to compute the prompts of those that wait and are late already."""
+        if not self.queue:
+            return 0.0
+        columns = self.queue.columns
+        uncached = columns[Column.TOKENS] - columns[Column.CACHED_TOKENS]
+        late = columns[Column.DEADLINE_S] < now_s
+        return float(uncached[late].sum()) * self._settings.step_time.per_prefill_token_s
 
     def _let_pass(self, now_s: float, token_budget: int) -> None:
         """Turns that the free KV cache cannot hold step behind smaller ones."""

@@ -126,8 +126,7 @@ class AugServeScheduler(HookedScheduler):
             judge = LossJudge(settings, self._turns)
             self._preemption = PreemptionOrder(self, self._kv_cache, judge, self._clock)
         if vllm_compat.steers_budget(self):
-            target_s = settings.budget.target * settings.slo.tpot_s
-            self._budget = TokenBudget(settings.budget, target_s, self._configured_budget)
+            self._budget = TokenBudget(settings.budget, settings.slo.tpot_s, self._configured_budget)
 
     def add_request(self, request: Request) -> None:
         if request.request_id not in self.requests:  # else the next input of a streaming session
@@ -199,7 +198,8 @@ class AugServeScheduler(HookedScheduler):
     def _steer(self, now_s: float) -> bool:
         if self._budget is not None:
             decodes = sum(not request.is_prefill_chunk for request in self.running)
-            tokens = self._budget.tokens(decodes * (1 + self.num_spec_tokens), now_s)
+            late_s = 0.0 if self._ordering is None else self._ordering.late_s(now_s)
+            tokens = self._budget.tokens(decodes * (1 + self.num_spec_tokens), now_s, late_s)
             self._metrics.token_budget.set(tokens)
             if self._active:
                 vllm_compat.set_token_budget(self, tokens, self._configured_budget)

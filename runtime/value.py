@@ -41,15 +41,12 @@ class Load:
     token_s: float  # time of one decode step
     running_tokens: float  # context of the running requests
     capacity_tokens: float  # KV cache
-    token_budget: int = 0  # of the step
     tenants_s: Floats | None = None  # engine time that tenants have had of late, by slot; None: not told
 
 
 CLASS_S = 1e9
 """Distance between the classes' keys: further than any value reaches."""
 LIMIT_S = 4e8
-MAX_OVERDUE = 32
-"""So many go first in a step at most."""
 
 
 def decode_step_s(step: StepTime, running: int, context_tokens: float) -> float:
@@ -117,14 +114,13 @@ def attained_s(columns: Floats, load: Load, step: StepTime) -> Floats:
 def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     """Sort keys of shape (n,), lowest first: classes first, the weighed terms inside them.
 
-    The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who has waited
-    longer than max_wait_s, see `_overdue`; then who can still have its first token in time (or has it); then who
-    cannot. What the prompt costs (uncached, stage_one) is shared by the turn and those that soon follow it; each of
-    these decodes for itself. With weights {uncached: 1, all others 0} this is the rule `uncached-first`.
+    The terms are those of models.settings.ValueWeights; one without weight is not computed. Classes: who can still have
+    its first token in time (or has it), then who cannot; overdue.py puts some before both. What the prompt costs
+    (uncached, stage_one) is shared by the turn and those that soon follow it; each of these decodes for itself. With
+    weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
-    waited_s = load.now_s - columns[Column.WAITING_SINCE_S]
     value = weights.uncached * uncached_s
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, load, step)
@@ -135,7 +131,7 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     if weights.remaining:
         value += weights.remaining * remaining_s(columns, load, step)
     if weights.waiting:
-        value -= weights.waiting * waited_s
+        value -= weights.waiting * (load.now_s - columns[Column.WAITING_SINCE_S])
     if weights.slack:
         value += weights.slack * slack_s(columns, load, uncached_s)
     if weights.attained:
@@ -145,27 +141,4 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     np.minimum(value, LIMIT_S, out=value)
     np.maximum(value, -LIMIT_S, out=value)
     value[load.now_s + uncached_s > columns[Column.DEADLINE_S]] += CLASS_S
-    first = _overdue(columns, waited_s, load, settings)
-    value[first] = -CLASS_S - np.minimum(waited_s[first], LIMIT_S)
     return value
-
-
-def _overdue(columns: Floats, waited_s: Floats, load: Load, settings: SchedulerSettings) -> NDArray[np.intp]:
-    """Indices of those beyond max_wait_s who go first in this step: the longest wait, and the next ones as far as their
-    uncached tokens are within `admission.overdue_share` of its budget.
-
-    Not all: under a lasting overload the overdue grow without bound, and all of them first would make everybody late
-    (simulated at twice the capacity: 11 turns/s in time instead of 46, with max_wait_s 20).
-    """
-    if not waited_s.size or waited_s.max() <= settings.max_wait_s:
-        return np.zeros(0, np.intp)
-    if not settings.admission.overdue_share:
-        return np.array([waited_s.argmax()])
-    overdue = np.flatnonzero(waited_s > settings.max_wait_s)
-    if overdue.size > MAX_OVERDUE:
-        overdue = overdue[np.argpartition(-waited_s[overdue], MAX_OVERDUE)[:MAX_OVERDUE]]
-    overdue = overdue[np.argsort(-waited_s[overdue], kind="stable")]
-    uncached = columns[Column.TOKENS, overdue] - columns[Column.CACHED_TOKENS, overdue]
-    within = np.cumsum(uncached) <= settings.admission.overdue_share * load.token_budget
-    within[0] = True
-    return overdue[within]

@@ -99,13 +99,16 @@ class Waits:
         self._first = {each for each in overdue if since_s[each] == longest_s}  # several have waited equally long
         self._reserved = ordering._passing.reserved(ordering.queue, now_s)
         self._passed_over = ordering._passing._since_s
+        self._overdue = ordering._overdue
 
     def check(self) -> None:
         """Where somebody was admitted, the longest wait was too, unless it could not be: it wants a grammar (or ended
         for want of one) or an adapter's place, or room that others may pass by for a bounded time, or one with a
-        reservation went before."""
+        reservation went before, or the overdue had had their share already."""
         scheduler, first = self._engine.scheduler, self._first
         admitted = self._before & set(scheduler.running)
         blocked = first & {*getattr(scheduler, "deferred_waiting", ()), *self._passed_over}
         ended = any(each.is_finished() for each in first)
+        if self._overdue.overdrawn:
+            return
         assert not first or not admitted or first & admitted or blocked or ended or self._reserved in admitted

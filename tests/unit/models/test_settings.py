@@ -33,6 +33,7 @@ def test_settings_survive_a_round_trip(ttft_s: float, uncached: float, max_wait_
         ("weights", "uncached", -1, r"weights\.uncached is -1"),
         ("retention", "max_share", 1.0, r"retention\.max_share is 1.0: it must lie in"),
         ("retention", "ttl_factor", -1, r"retention\.ttl_factor is -1"),
+        ("admission", "overdue_share", 0, r"admission\.overdue_share is 0: it must lie in"),
         ("admission", "overdue_share", 1.5, r"admission\.overdue_share is 1.5: it must lie in"),
         ("admission", "pass_over_s", -1, r"admission\.pass_over_s is -1"),
         ("weights", "color", 1, r"weights\.color is unknown"),
@@ -79,3 +80,9 @@ def test_a_part_of_another_type_is_named(key: str, value: object) -> None:
     document: dict[str, Any] = SchedulerSettings().to_json() | {key: value}
     with pytest.raises(SettingsError, match=key):
         SchedulerSettings.from_json(document)
+
+
+def test_settings_older_than_draining_do_not_drain() -> None:
+    document = SchedulerSettings().to_json()
+    del document["budget"]["drain_target"]
+    assert SchedulerSettings.from_json(document).budget.drain_target == 0.0

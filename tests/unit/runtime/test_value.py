@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from augserve.models.settings import Admission, SchedulerSettings, Slo, StepTime, ValueWeights
+from augserve.models.settings import SchedulerSettings, Slo, StepTime, ValueWeights
 from augserve.runtime.value import (
     CLASS_S,
-    MAX_OVERDUE,
     Column,
     Load,
     decode_step_s,
@@ -44,8 +43,8 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
     return np.array([[{**plain, **row}[column.name.lower()] for row in rows] for column in Column])
 
 
-def settings(weights: ValueWeights, max_wait_s: float = 60.0) -> SchedulerSettings:
-    return SchedulerSettings(Slo(), weights, step_time=STEP, max_wait_s=max_wait_s)
+def settings(weights: ValueWeights) -> SchedulerSettings:
+    return SchedulerSettings(Slo(), weights, step_time=STEP)
 
 
 def test_a_decode_step_costs_its_base_its_requests_and_their_context() -> None:
@@ -118,36 +117,16 @@ def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that
     assert np.argmin(keys(columns, LOAD, settings(ValueWeights(future=0)))) == 0
 
 
-def test_the_longest_overdue_goes_first_then_those_in_time_then_the_late_ones() -> None:
+def test_those_in_time_go_before_the_late_ones() -> None:
     columns = turns(
         {"deadline_s": 100.05},  # its prefill takes 0.11 s
         {"deadline_s": 100.2},
         {"waiting_since_s": 39.0, "deadline_s": 40.0},
-        {"waiting_since_s": 38.0, "deadline_s": 39.0},
         {"deadline_s": np.inf, "cached_tokens": 999},
     )
     ranked = np.argsort(keys(columns, LOAD, settings(ValueWeights()))).tolist()
-    assert ranked[:3] == [3, 4, 1]
-    assert set(ranked[3:]) == {0, 2}
-
-
-def test_several_overdue_go_first_as_far_as_their_share_of_the_step_reaches() -> None:
-    columns = turns(*({"waiting_since_s": at, "cached_tokens": 500} for at in (30.0, 20.0, 99.0, 10.0, 25.0)))
-    overdue = dataclasses.replace(settings(ValueWeights()), admission=Admission(overdue_share=0.25))
-
-    def first(token_budget: int) -> list[int]:
-        ranked = keys(columns, dataclasses.replace(LOAD, token_budget=token_budget), overdue)
-        return [index for index in np.argsort(ranked).tolist() if ranked[index] <= -CLASS_S]
-
-    assert first(8000) == [3, 1, 4, 0]
-    assert first(4000) == [3, 1]
-    assert first(100) == [3]
-
-
-def test_the_overdue_of_one_step_are_bounded_in_number() -> None:
-    columns = turns(*({"waiting_since_s": float(number), "cached_tokens": 1000.0} for number in range(39)))
-    ranked = keys(columns, dataclasses.replace(LOAD, token_budget=10**6), settings(ValueWeights()))
-    assert np.flatnonzero(ranked <= -CLASS_S).tolist() == list(range(MAX_OVERDUE))
+    assert ranked[:2] == [3, 1]
+    assert set(ranked[2:]) == {0, 2}
 
 
 row = st.fixed_dictionaries(
@@ -167,10 +146,10 @@ def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str
 
 @given(st.floats(0, 1e6), st.floats(0, 1e12))
 def test_no_value_leaves_its_class(weight: float, output_tokens: float) -> None:
-    columns = turns({"output_tokens": output_tokens}, {"deadline_s": 99.0}, {"waiting_since_s": 0.0})
+    columns = turns({"output_tokens": output_tokens}, {"deadline_s": 99.0})
     weights = ValueWeights(stage_one=weight, uncached=weight, output=weight, remaining=weight, waiting=0, slack=weight)
-    in_time, late, overdue = keys(columns, LOAD, settings(weights))
-    assert overdue <= -CLASS_S < in_time < late
+    in_time, late = keys(columns, LOAD, settings(weights))
+    assert -CLASS_S < in_time < late
 
 
 def test_what_is_not_known_shows_as_nan() -> None:

@@ -205,9 +205,10 @@ def test_the_runs_of_a_comparison_are_counted_beforehand():
 
 
 def test_a_long_comparison_says_what_it_was_made_with():
-    text = conditions("some-engine", "0123456789abcdef")
+    text = conditions("some-engine", ["here", "there"], "0123456789abcdef")
     assert "commit 0123456789ab." in text
     assert "tuned on some-engine" in text
+    assert "learned from here, there," in text
 
 
 SWINGING = dataclasses.replace(

@@ -1,5 +1,6 @@
 """Real against simulated: the metrics of both, their errors, the order of policies, as table, CSV and plot."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +23,10 @@ TIMES = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "tpot_mean_s", "throughput")
 """Metrics whose relative error is reported."""
 METRICS = (*TIMES, "attainment", "effective_throughput", "prefix_hit_rate", "turns")
 TIE = 0.03
-"""Policies whose effective throughput differs by less, relative to the larger, are no better one than the other."""
+"""Policies whose turns in time differ by less, relative to the larger, are no better one than the other."""
+STANDARD_ERRORS = 2.0
+"""Nor those that differ by less than so many standard errors of a difference of counts, as of Poisson processes; turns
+of a session share their fate, so that the true error is larger still."""
 PLOTTED = (*TIMES, "attainment")
 
 
@@ -67,20 +71,22 @@ def summarize(results: Results) -> dict[str, Any]:
 
 
 def order(by_policy: Mapping[str, Mapping[str, Pair]]) -> str:
-    """How the simulator orders the policies of a load by effective throughput: `same`, `reversed`, or `tied` where
-    real or simulated policies lie within TIE and so contradict nothing."""
+    """How the simulator orders the policies of a load by their turns in time: `same`, `reversed`, or `tied` where real
+    or simulated policies are not told apart and so contradict nothing."""
     verdicts = {
         _better(first, second, "real") * _better(first, second, "simulated")
-        for first, second in combinations([cell["effective_throughput"] for cell in by_policy.values()], 2)
+        for first, second in combinations(by_policy.values(), 2)
     }
     if -1 in verdicts:
         return "reversed"
     return "tied" if 0 in verdicts else "same"
 
 
-def _better(first: Pair, second: Pair, side: str) -> int:
-    a, b = first[side], second[side]
-    return 0 if abs(a - b) <= TIE * max(a, b) else (1 if a > b else -1)
+def _better(first: Mapping[str, Pair], second: Mapping[str, Pair], side: str) -> int:
+    a, b = (cell["attainment"][side] * cell["turns"][side] for cell in (first, second))
+    if abs(a - b) <= max(TIE * max(a, b), STANDARD_ERRORS * math.sqrt(a + b)):
+        return 0
+    return 1 if a > b else -1
 
 
 def table(results: Results) -> str:

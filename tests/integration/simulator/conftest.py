@@ -1,4 +1,5 @@
 import pytest
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from augserve.data.mix import augmentation_sessions
 from augserve.data.workload import Session
@@ -29,3 +30,19 @@ def sessions() -> tuple[Session, ...]:
 @pytest.fixture(scope="session")
 def settings(profile: StepProfile) -> SchedulerSettings:
     return SchedulerSettings(step_time=profile.linear, max_wait_s=30.0, profile="small")
+
+
+def fitting_sessions(count: int, rate_per_s: float, seed: int) -> tuple[Session, ...]:
+    """Of so many sessions of the mix those that a context of 8192 tokens holds."""
+    return tuple(
+        session
+        for session in augmentation_sessions(count, rate_per_s, seed)
+        if session.prompt_tokens(len(session.turns) - 1) < 7000
+    )
+
+
+def check_nothing_left(scheduler: AsyncScheduler) -> None:
+    """No request, and every block free."""
+    pool = scheduler.kv_cache_manager.block_pool
+    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1  # one is vLLM's null block
+    assert not any((scheduler.requests, scheduler.running, scheduler.waiting, scheduler.kv_holding_waiting))

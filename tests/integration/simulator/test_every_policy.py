@@ -1,6 +1,6 @@
 """Every policy by name, on one small workload: vLLM's own counters agree with ours, nothing leaks, nothing is lost.
 
-Run as a program it prints a digest of each policy's run, for the test that asks another process for them.
+Run as a module (`python -m`) it prints a digest of each policy's run, for the test that asks another process for them.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCacheStats, RequestStateStats
 
 from augserve.data.workload import Session, ToolCall, Turn
-from augserve.models.predictor import TurnPredictions
 from augserve.models.settings import Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
 from augserve.pipeline.simulator.clock import VirtualClock
@@ -32,6 +32,10 @@ from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.records import SimulationResult
 
+from .conftest import check_nothing_left
+from .guessing import GuessingPredictor
+
+ROOT = Path(__file__).parents[3]
 NAMES = (*POLICIES, "vllm@128x4")  # and one of vllm-tuned's candidates
 LINEAR = StepTime(0.02, 1e-4, 2e-4, 1e-7)
 PROFILE = StepProfile(
@@ -68,18 +72,6 @@ def sessions_of(count: int, rate_per_s: float, seed: int) -> tuple[Session, ...]
 
 
 SESSIONS = sessions_of(16, 4.0, seed=3)
-
-
-class GuessingPredictor:
-    """Predicts from the prompt's length alone: enough to drive the policies that predict."""
-
-    def turns(self, rows):
-        length = np.repeat(np.maximum(rows[:, :1] / 4, 1), 3, axis=1).astype(np.float32)
-        remaining = np.full((len(rows), 3), 2.0, np.float32)
-        return TurnPredictions(length, remaining, 100 * remaining, np.full(len(rows), 0.5, np.float32))
-
-    def tool_duration(self, rows):
-        return np.full((len(rows), 3), 2.0, np.float32)
 
 
 @dataclasses.dataclass
@@ -189,10 +181,7 @@ def check_drained(found: Ran, sessions: Sequence[Session]) -> None:
             call = session.turns[turn.turn - 1].tool_call
             assert turn.arrival_s == pytest.approx(finishes[turn.session_id] + call.duration_s)
         finishes[turn.session_id] = turn.finish_s
-    scheduler = found.scheduler
-    pool = scheduler.kv_cache_manager.block_pool
-    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1  # one is vLLM's null block
-    assert not any((scheduler.requests, scheduler.running, scheduler.waiting, scheduler.kv_holding_waiting))
+    check_nothing_left(found.scheduler)
 
 
 @pytest.mark.parametrize("policy", NAMES)
@@ -215,7 +204,8 @@ def test_the_workload_preempts_and_evicts() -> None:
 
 def test_the_same_seed_gives_the_same_bytes_again_and_in_another_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "20261123"}
-    other = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.integration.simulator.test_every_policy"]
+    other = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(other.stdout.splitlines()[-1]) == digests(NAMES)
     for policy in ("vllm", "uncached-first", "mars", "augserve"):
         assert as_bytes(run(policy).result) == as_bytes(ran(policy).result)

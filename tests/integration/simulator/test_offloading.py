@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from augserve.data.mix import augmentation_sessions
 from augserve.data.workload import Session, ToolCall, Turn
 from augserve.models.settings import Retention, SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
@@ -15,6 +14,8 @@ from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, KvTransfer, StepProfile
 from augserve.pipeline.simulator.records import SimulationResult, TurnRecord
+
+from .conftest import check_nothing_left, fitting_sessions
 
 LIMITS = EngineLimits(kv_tokens=8192, max_model_len=8192, max_num_seqs=32, max_num_batched_tokens=1024)
 BLOCK = 16
@@ -37,9 +38,7 @@ def simulate(
     scheduler = build_policy(policy, Bench(profile.limits, settings, None, sessions, clock))
     result = Simulation(scheduler, profile, clock, sessions).run()
     assert all(turn.finish_s is not None for turn in result.turns)
-    pool = scheduler.kv_cache_manager.block_pool
-    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
-    assert not scheduler.requests
+    check_nothing_left(scheduler)
     if scheduler.connector is not None:
         assert not scheduler.connector.has_pending_push_work()
         manager = scheduler.connector.connector_scheduler.manager
@@ -119,10 +118,6 @@ def test_nothing_leaks_whatever_the_host_and_the_link(
     step = SchedulerSettings().step_time
     transfer = KvTransfer(TOKEN_BYTES, bytes_per_s, "by hand")
     engine = StepProfile("scarce", "by hand", limits, (1, 256), (0.02, 0.05), 1e-4, 1e-7, step, transfer=transfer)
-    sessions = tuple(
-        session
-        for session in augmentation_sessions(count, 20.0, seed)
-        if session.prompt_tokens(len(session.turns) - 1) < 7000
-    )
+    sessions = fitting_sessions(count, 20.0, seed)
     result = simulate(policy, engine, sessions, SchedulerSettings(retention=Retention(max_share=0.5)))
     assert all(turn.loaded_tokens <= turn.cached_tokens for turn in result.turns)

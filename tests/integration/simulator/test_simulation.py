@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from augserve.data.mix import augmentation_sessions
 from augserve.data.workload import Session, ToolCall, Turn
-from augserve.models.predictor import TurnPredictions
 from augserve.pipeline.simulator import loop
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
@@ -19,17 +16,8 @@ from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
 
-
-class GuessingPredictor:
-    """Predicts from the prompt's length alone: enough to drive the policies that predict."""
-
-    def turns(self, rows):
-        length = np.repeat(np.maximum(rows[:, :1] / 4, 1), 3, axis=1).astype(np.float32)
-        remaining = np.full((len(rows), 3), 2.0, np.float32)
-        return TurnPredictions(length, remaining, 100 * remaining, np.full(len(rows), 0.5, np.float32))
-
-    def tool_duration(self, rows):
-        return np.full((len(rows), 3), 2.0, np.float32)
+from .conftest import check_nothing_left, fitting_sessions
+from .guessing import GuessingPredictor
 
 
 def simulate(policy, profile, sessions, settings, until_s=None):
@@ -74,8 +62,7 @@ def test_a_scarce_cache_preempts_and_still_finishes_everything(profile, settings
         scheduler, result = simulate(policy, scarce, sessions, settings)
         assert sum(turn.preemptions for turn in result.turns) > 0
         assert all(turn.output_tokens == 400 for turn in result.turns)
-        pool = scheduler.kv_cache_manager.block_pool
-        assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
+        check_nothing_left(scheduler)
 
 
 def test_augserve_decides_without_falling_back(profile, sessions, settings, caplog):
@@ -161,13 +148,8 @@ def test_a_scheduler_that_holds_everything_back_is_reported(profile, settings):
 def test_any_workload_drains_on_any_engine(profile, settings, seed, count, rate, kv_blocks, budget, policy):
     limits = EngineLimits(kv_blocks * 16, 8192, 16, budget)
     engine = dataclasses.replace(profile, limits=limits)
-    sessions = tuple(
-        session
-        for session in augmentation_sessions(count, rate, seed)
-        if session.prompt_tokens(len(session.turns) - 1) < 7000
-    )
+    sessions = fitting_sessions(count, rate, seed)
     scheduler, result = simulate(policy, engine, sessions, settings)
     assert len(result.turns) == sum(len(session.turns) for session in sessions)
     assert all(turn.finish_s is not None for turn in result.turns)
-    pool = scheduler.kv_cache_manager.block_pool
-    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
+    check_nothing_left(scheduler)

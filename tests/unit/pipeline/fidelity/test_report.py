@@ -24,8 +24,10 @@ def cell(real=1.0, simulated=1.0, **other):
     return paired(dict.fromkeys(METRICS, real), dict.fromkeys(METRICS, simulated)) | other
 
 
-def goodput(real, simulated):
-    return {"effective_throughput": {"real": real, "simulated": simulated}}
+def in_time(real, simulated, turns):
+    """A cell of which so many turns were in time."""
+    counts = {"real": turns, "simulated": turns}
+    return {"attainment": {"real": real / turns, "simulated": simulated / turns}, "turns": counts}
 
 
 def result(*turns, end_s=30.0):
@@ -66,15 +68,21 @@ def test_errors_are_relative_to_the_real_run(real, simulated, error):
 @pytest.mark.parametrize(
     ("ours", "verdict"),
     [
-        ((12.0, 11.0), "same"),
-        ((8.0, 9.0), "same"),
-        ((12.0, 9.0), "reversed"),
-        ((12.0, 10.2), "tied"),
-        ((10.2, 12.0), "tied"),
+        ((12_000, 11_000), "same"),
+        ((8_000, 9_000), "same"),
+        ((12_000, 9_000), "reversed"),
+        ((12_000, 10_200), "tied"),
+        ((10_200, 12_000), "tied"),
     ],
 )
 def test_the_order_of_policies_is_compared_beyond_a_tie(ours, verdict):
-    assert order({"augserve": goodput(*ours), "vllm": goodput(10.0, 10.0)}) == verdict
+    assert order({"augserve": in_time(*ours, 20_000), "vllm": in_time(10_000, 10_000, 20_000)}) == verdict
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [((62, 87), "tied"), ((40, 100), "reversed"), ((100, 100), "same")])
+def test_counts_within_two_standard_errors_order_nothing(ours, verdict):
+    """65 turns in time: by luck alone another run of the same policy has 43 to 87."""
+    assert order({"augserve": in_time(*ours, 600), "vllm": in_time(65, 66, 600)}) == verdict
 
 
 def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attainment_error():
@@ -83,7 +91,7 @@ def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attai
     found = summarize({"1": light, "2": {"vllm": cell(1.0, 1.0)}})
     assert found["median_relative_error"]["ttft_p50_s"] == pytest.approx(0.1)  # of 0.1, 0.5 and 0
     assert found["attainment_largest_difference"] == pytest.approx(0.08)
-    assert found["order"] == {"1": "reversed", "2": "same"}
+    assert found["order"] == {"1": "tied", "2": "same"}
 
 
 def test_the_report_is_written_in_the_agreed_form(tmp_path):

@@ -124,9 +124,9 @@ def _at_loads(target: Target, by_load: ByLoad, loads: tuple[float, ...]) -> Outc
     """At the load, of those that it is asked at, where ours comes off worst."""
     both = {load for load, cells in by_load.items() if OURS in cells and target.base in cells}
     asked = sorted(both if not loads else {load for load in both if float(load) in loads}, key=float)
-    where = ", ".join(f"{load}×" for load in asked) or ", ".join(f"{load:g}×" for load in loads)
     if not asked or (loads and len(asked) < len(loads)):
-        return Outcome(target, where, None, None)
+        return Outcome(target, ", ".join(f"{load:g}×" for load in loads), None, None)
+    where = ", ".join(f"{load}×" for load in asked)
     values = {load: target.value(by_load[load][OURS], by_load[load][target.base]) for load in asked}
     finite = {load: value for load, value in values.items() if value is not None}
     if not finite:  # the base serves nothing anywhere

@@ -24,7 +24,7 @@ def at_load(workload: str, load: str) -> str:
     if workload != MIX_SWING:
         return f"at {load}×"
     trough, peak = SWING.bounds(float(load))
-    return f"swinging from {trough:.2g}× to {peak:.2g}× and back, each {SWING.period_s:g} s"
+    return f"swinging between {trough:.2g}× and {peak:.2g}×"
 
 
 def sentence(found: Evaluated, workload: str, profile: str) -> str:

@@ -52,7 +52,7 @@ def test_a_swing_says_between_what_it_goes_and_claims_no_capacity(evaluated, sel
     assert {row[5] for row in headline(evaluated, MIX_SWING, "p").rows} == {"–"}
     text = headline_markdown(evaluated, selection)
     assert "Where the load swings from 0.3× to 3× what stock vLLM bears, and back, each 60 s, AugServe serves" in text
-    assert "| swinging from 0.3× to 3× and back, each 60 s | turns in time /s" in text
+    assert "| swinging between 0.3× and 3× | turns in time /s" in text
 
 
 def test_the_load_of_the_headline_is_that_at_which_all_ran(evaluated):

@@ -11,11 +11,13 @@ are cross-fitted: each session is predicted by models that were fitted without i
 The median is left as it is: its errors are centred by the fit already, and moving it by group made rank and error
 worse in cross-fitting, above all of what is left of a session. A probability's log odds are moved as one set's are.
 
-Calls as if of tools never seen are sets of their own, one a set, those that are known and those only expected apart. An
-interval of theirs is stretched, beyond what the errors ask for, until `WIDER` of them are as wide as that of the same
-call with its tool known: what was never seen may be unlike all that was left out to calibrate.
+Calls as if of tools never seen are sets of their own, one a set, those that are known and those only expected apart. A
+tree of their own on top of the first finds them again and moves what they still lack; of one tree for all, known calls
+got part of their width. An interval of theirs is stretched, beyond what the errors ask for, until `WIDER` of them are
+as wide as that of the same call with its tool known: what was never seen may be unlike all that was left out to
+calibrate.
 
-A calibration is one more tree on top of the model's: it travels inside the ONNX graph, and as rules in its metadata.
+A calibration is a tree or two on top of the model's: it travels inside the ONNX graph, and as rules in its metadata.
 """
 
 import dataclasses
@@ -32,7 +34,7 @@ from .training_set import TrainingError, TrainingSet
 MIN_LEAF_ROWS = 150
 MAX_DEPTH = 3
 SET_DEPTH = 5
-UNKNOWN_DEPTH = 7  # where there are further sets of unknown tools
+UNKNOWN_DEPTH = 7  # of the tree for calls of unknown tools
 MIN_SET_SHARE = 0.1  # of a set's rows, which all sets have alike by weight, that a leaf of their tree needs
 WIDER = 0.9  # share of the calls of unknown tools whose interval is no narrower than with their tool known
 _NO_SPLIT: dict[str, Any] = {"max_depth": 1, "min_split_loss": 1e30}
@@ -58,26 +60,24 @@ def calibrate(held_out: TrainingSet, margins: Margins, seed: int) -> tuple[xgb.B
 def calibrate_with_unknown_tools(
     known: TrainingSet, unknown: TrainingSet, margins: Margins, seed: int
 ) -> tuple[xgb.Booster, ...]:
-    """The same where `unknown` holds some calls of `known` once more, as if of tools never seen; `margins`: of the rows
-    of `known`, then of `unknown`."""
+    """The same where `unknown` holds some calls of `known` once more, as if of tools never seen, for which p10 and p90
+    have a second tree; `margins`: of the rows of `known`, then of `unknown`."""
+    low, middle, high = calibrate(known, margins[: len(known)], seed)
     every = known.joined(unknown)
     if len(every) < 2 * MIN_LEAF_ROWS:
-        return calibrate(known, margins[: len(known)], seed)
-    sets = np.concatenate((known.sources, np.char.add(unknown.sources, _stratum(unknown))))
-    strata = dataclasses.replace(every, sources=sets)
-    errors = labels(every)[:, None] - margins
-    lacking = np.stack(
-        [_lacking(errors[:, number], sets, quantile) for number, quantile in enumerate(QUANTILES)], axis=1
-    )
-    moved = margins + lacking
-    width = moved[:, -1] - moved[:, 0]
-    narrower = width[: len(known)][_same_calls(known, unknown)] - width[len(known) :]
-    stretch = np.zeros(len(every))
-    stretch[len(known) :] = np.maximum(_lacking(narrower, sets[len(known) :], WIDER), 0.0)
+        return low, middle, high
+    moved = margins + np.stack([_moved(tree, every) for tree in (low, middle, high)], axis=1)
+    strata = np.char.add(unknown.sources, _stratum(unknown))
+    errors = labels(unknown)[:, None] - moved[len(known) :]
+    lacking = np.stack([_lacking(errors[:, at], strata, quantile) for at, quantile in enumerate(QUANTILES)], axis=1)
+    width, known_width = (rows[:, -1] - rows[:, 0] for rows in (moved[len(known) :] + lacking, moved[: len(known)]))
+    stretch = np.maximum(_lacking(known_width[_same_calls(known, unknown)] - width, strata, WIDER), 0.0)
+    sets = dataclasses.replace(every, sources=np.concatenate((known.sources, strata)))
+    nothing = np.zeros(len(known))
     return (
-        _by_set(strata, lacking[:, 0] - stretch / 2, UNKNOWN_DEPTH, seed),
-        _nothing(every, seed),
-        _by_set(strata, lacking[:, -1] + stretch / 2, UNKNOWN_DEPTH, seed),
+        _by_set(sets, np.concatenate((nothing, lacking[:, 0] - stretch / 2)), UNKNOWN_DEPTH, seed, low),
+        middle,
+        _by_set(sets, np.concatenate((nothing, lacking[:, -1] + stretch / 2)), UNKNOWN_DEPTH, seed, high),
     )
 
 
@@ -119,8 +119,14 @@ def _by_error(held_out: TrainingSet, margins: Margins, quantile: float, seed: in
     return _tree(parameters, matrix, seed)
 
 
-def _by_set(held_out: TrainingSet, lacking: NDArray[np.float64], depth: int, seed: int) -> xgb.Booster:
-    """Fitted to each set's offset, `lacking`."""
+def _by_set(
+    held_out: TrainingSet,
+    lacking: NDArray[np.float64],
+    depth: int,
+    seed: int,
+    first: xgb.Booster | None = None,
+) -> xgb.Booster:
+    """Fitted to each set's offset, `lacking`: beside what `first` moves, where it is given, as a tree after its own."""
     names, index, counts = np.unique(held_out.sources, return_inverse=True, return_counts=True)
     parameters = {
         "objective": "reg:squarederror",
@@ -128,7 +134,13 @@ def _by_set(held_out: TrainingSet, lacking: NDArray[np.float64], depth: int, see
         "min_child_weight": max(MIN_SET_SHARE * len(held_out) / len(names), 1.0),
     }
     weights = len(held_out) / (len(names) * counts[index])
-    return _tree(parameters, _matrix(held_out, lacking, weights), seed)
+    if first is not None:
+        lacking = lacking + _moved(first, held_out)
+    return _tree(parameters, _matrix(held_out, lacking, weights), seed, first)
+
+
+def _moved(calibration: xgb.Booster, rows: TrainingSet) -> NDArray[np.float32]:
+    return np.asarray(calibration.predict(_matrix(rows, np.zeros(len(rows)))), np.float32)
 
 
 def _nothing(held_out: TrainingSet, seed: int) -> xgb.Booster:
@@ -142,7 +154,7 @@ def _matrix(
     return xgb.DMatrix(held_out.rows, offsets, weight=weights, nthread=1)
 
 
-def _tree(parameters: dict[str, Any], matrix: xgb.DMatrix, seed: int) -> xgb.Booster:
+def _tree(parameters: dict[str, Any], matrix: xgb.DMatrix, seed: int, first: xgb.Booster | None = None) -> xgb.Booster:
     common = {"base_score": 0.0, "tree_method": "hist", "grow_policy": "lossguide", "learning_rate": 1.0}
     fixed = {"reg_lambda": 0.0, "seed": seed, "nthread": 1, "verbosity": 0}
-    return xgb.train(common | fixed | parameters, matrix, num_boost_round=1, verbose_eval=False)
+    return xgb.train(common | fixed | parameters, matrix, num_boost_round=1, verbose_eval=False, xgb_model=first)

@@ -19,7 +19,7 @@ LOG_CEILING = 20.0  # no prediction above e^20, as in serving
 
 @dataclass(frozen=True, slots=True)
 class FittedModels:
-    """Boosters, one a forest of the target, and the tree that calibrates each model."""
+    """Boosters, one a forest of the target, and the tree or two that calibrate each model."""
 
     target: Target
     boosters: tuple[xgb.Booster, ...]
@@ -41,11 +41,11 @@ class FittedModels:
         for name, calibration in zip(self.target.model_names, self.calibrations, strict=True):
             calibration.save_model(folder / f"{name}.calibration.ubj")
 
-    def offsets(self) -> dict[str, Any]:
-        """The calibration of each model as data: a tree of rules on features, its leaves the offsets."""
+    def offsets(self) -> dict[str, list[Any]]:
+        """The calibration of each model as data: trees of rules on features, the sum of whose leaves is the offset."""
         names = [part.name for part in self.target.features]
         return {
-            name: _rules(json.loads(calibration.get_dump(dump_format="json")[0]), names)
+            name: [_rules(json.loads(tree), names) for tree in calibration.get_dump(dump_format="json")]
             for name, calibration in zip(self.target.model_names, self.calibrations, strict=True)
         }
 

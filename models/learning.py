@@ -5,8 +5,10 @@ gains; (2) with that number the sessions of both parts are cross-fitted in folds
 model that has not seen its session; (3) these held-out predictions calibrate (models/calibration.py); (4) the model
 that is kept is fitted on both parts. The test part takes no part in any of it.
 
-A table may have further rows of its sessions: the calls of some as if of tools never seen. They are learned from with
-the others, in the folds of their sessions, and calibrated as sets of their own (models/calibration.py).
+A table may have further rows of its sessions: the calls of some as if of tools never seen. All of them calibrate, in
+the folds of their sessions, as sets of their own (models/calibration.py). The forests learn from a part of them: from
+none, they know no better than the tools that an unknown one happens to resemble; from all, they have less room for the
+tools that are known.
 """
 
 import os
@@ -26,6 +28,7 @@ from .fitting import FitSettings, Margins, Quantiles, best_rounds, fit, predict_
 from .training_set import TrainingError, TrainingSet
 
 FOLDS = 4
+UNKNOWN_SHARE = 0.2  # of the rows of unknown tools that the forests learn from, drawn by the seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,15 @@ def learn(
     more = _learned_rows(unknown, settings)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = [
-            [pool.submit(_forest, every, quantiles, settings, done) for quantiles in every.target.forests]
-            for every in (_with_more(known, more) for known in tables)
+            [
+                pool.submit(_forest, known, _of(known, more), quantiles, settings, done)
+                for quantiles in known.target.forests
+            ]
+            for known in tables
         ]
         found = [[future.result() for future in futures] for futures in started]
         calibrated = [
-            pool.submit(_calibrations, known, more, _margins(forests), settings)
+            pool.submit(_calibrations, known, _of(known, more), _margins(forests), settings)
             for known, forests in zip(tables, found, strict=True)
         ]
     return [
@@ -83,16 +89,25 @@ def _learned_rows(unknown: TrainingSet | None, settings: FitSettings) -> Trainin
     return impute(unknown.select(kept), settings.seed)
 
 
-def _with_more(known: TrainingSet, more: TrainingSet | None) -> TrainingSet:
-    return known if more is None or more.target is not known.target else known.joined(more)
+def _of(known: TrainingSet, more: TrainingSet | None) -> TrainingSet | None:
+    return more if more is not None and more.target is known.target else None
 
 
 def _forest(
-    every: TrainingSet, quantiles: Quantiles, settings: FitSettings, done: Callable[[], object]
+    known: TrainingSet,
+    more: TrainingSet | None,
+    quantiles: Quantiles,
+    settings: FitSettings,
+    done: Callable[[], object],
 ) -> tuple[xgb.Booster, Margins]:
-    rounds = best_rounds(every.part("train"), every.part("validation"), quantiles, settings)
-    margins = cross_fit(every, quantiles, settings, rounds)
-    booster = fit(every, quantiles, settings, rounds)
+    """The forest, and the margins of the rows of `known`, then of `more`."""
+    every = known if more is None else known.joined(more)
+    taken = np.random.default_rng(settings.seed).random(len(every)) < UNKNOWN_SHARE
+    taken[: len(known)] = True
+    learned = every.select(taken)
+    rounds = best_rounds(learned.part("train"), learned.part("validation"), quantiles, settings)
+    margins = cross_fit(every, quantiles, settings, rounds, taken)
+    booster = fit(learned, quantiles, settings, rounds)
     done()
     return booster, margins
 
@@ -104,13 +119,20 @@ def _margins(forests: Sequence[tuple[xgb.Booster, Margins]]) -> Margins:
 def _calibrations(
     known: TrainingSet, more: TrainingSet | None, margins: Margins, settings: FitSettings
 ) -> tuple[xgb.Booster, ...]:
-    if more is not None and more.target is known.target:
+    if more is not None:
         return calibrate_with_unknown_tools(known, more, margins, settings.seed)
     return calibrate(known, margins, settings.seed)
 
 
-def cross_fit(known: TrainingSet, quantiles: Quantiles, settings: FitSettings, rounds: int) -> Margins:
-    """Raw outputs, shape (n, outputs), each by a forest that was fitted without the row's fold of sessions."""
+def cross_fit(
+    known: TrainingSet,
+    quantiles: Quantiles,
+    settings: FitSettings,
+    rounds: int,
+    taken: NDArray[np.bool_] | None = None,
+) -> Margins:
+    """Raw outputs, shape (n, outputs), each by a forest that was fitted without the row's fold of sessions. `taken`,
+    shape (n,): the rows that may be fitted on; None: all."""
     folds = session_folds(known)
     margins = np.empty((len(known), len(quantiles)), np.float32)
     for fold in range(FOLDS):
@@ -118,7 +140,8 @@ def cross_fit(known: TrainingSet, quantiles: Quantiles, settings: FitSettings, r
         if held_out.any():
             if held_out.all():
                 raise TrainingError(f"{known.target.name}: a single session to learn from; gather more")
-            forest = fit(known.select(~held_out), quantiles, settings, rounds)
+            others = ~held_out if taken is None else taken & ~held_out
+            forest = fit(known.select(others), quantiles, settings, rounds)
             margins[held_out] = predict_margins(forest, known.rows[held_out])
     return margins
 

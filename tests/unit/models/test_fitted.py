@@ -41,7 +41,7 @@ def test_models_come_back_as_they_were_saved(trained: list[FittedModels], tmp_pa
 def test_the_offsets_of_the_calibration_are_told_as_data(trained: list[FittedModels]) -> None:
     offsets = trained[0].offsets()
     assert list(offsets) == list(OUTPUT_LENGTH.model_names)
-    rules = offsets["output_length_p10"]
+    (rules,) = offsets["output_length_p10"]
     names = " ".join(part.name for part in OUTPUT_LENGTH.features)
     assert isinstance(rules, float) or all(rule.split()[0] in ("else", *names.split()) for rule in rules)
 

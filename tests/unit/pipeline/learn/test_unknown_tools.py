@@ -15,10 +15,11 @@ from augserve.features.replay import PastCall, PastPause, PastTurn, replay
 from augserve.features.shared import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
 from augserve.features.turn import TurnFacts
+from augserve.models.calibration import calibrate, calibrate_with_unknown_tools
 from augserve.models.fitted import FittedModels
-from augserve.models.fitting import FitSettings
+from augserve.models.fitting import FitSettings, predict_margins
 from augserve.models.learning import learn
-from augserve.models.target import TARGETS, TOOL_DURATION
+from augserve.models.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.models.training_set import TrainingSet
 from augserve.pipeline import prepare
 from augserve.pipeline.imports import import_traces
@@ -189,6 +190,23 @@ def test_a_tool_with_one_example_falls_back_and_drags_no_other_tool_along(aimles
     same_calls = next_calls(before, others)
     moved = np.log(models.predict(same_calls)[:, 1] / aimless_models.predict(same_calls)[:, 1])
     assert np.abs(moved).max() < np.log(2)  # as much as trees differ that grew on other rows
+
+
+def test_a_known_call_gets_no_part_of_an_unknown_tools_width() -> None:
+    """The offsets of p10 and p90 of calls that are known, calibrated beside unknown tools and without them."""
+    found = tables(aimless_turns(250, 1))
+    known, unknown = found[TOOL_DURATION.name], found[TABLE]
+    margins = np.tile(np.quantile(known.log_values, QUANTILES).astype(np.float32), (len(known) + len(unknown), 1))
+    alone = calibrate(known, margins[: len(known)], 0)
+    beside = calibrate_with_unknown_tools(known, unknown, margins, 0)
+    seen_often = known.rows[:, NAMES.index("tool_count")] > 5
+    for number in (0, 2):
+        rows = known.rows[seen_often]
+        moved = predict_margins(beside[number], rows) - predict_margins(alone[number], rows)
+        assert np.abs(moved).max() < 0.1
+    new = unknown.rows[unknown.rows[:, EXPECTED] == 0]
+    widened = [predict_margins(trees[2], new) - predict_margins(trees[0], new) for trees in (beside, alone)]
+    assert np.median(widened[0]) > np.median(widened[1]) - 1e-3
 
 
 def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[RecordedTurn], mix_models: FittedModels) -> None:

@@ -29,11 +29,16 @@ class FitSettings:
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
+    max_depth_shared_trees: int
     min_child_weight: float
     subsample: float
     colsample_bytree: float
     reg_lambda: float
     seed: int
+
+    def depth_of(self, target: Target) -> int:
+        """Levels of a tree of the target: more where its leaves hold all quantiles."""
+        return self.max_depth_shared_trees if target.shared_trees else self.max_depth
 
     def rounds_of(self, target: Target) -> int:
         """Trees that a forest of the target may have: more where it is the target's only one."""
@@ -104,7 +109,7 @@ def _parameters(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) 
         "base_score": _base_scores(data, quantiles),
         "tree_method": "hist",
         "learning_rate": settings.learning_rate,
-        "max_depth": settings.max_depth,
+        "max_depth": settings.depth_of(data.target),
         "min_child_weight": settings.min_child_weight,
         "subsample": settings.subsample,
         "colsample_bytree": settings.colsample_bytree,

@@ -102,11 +102,12 @@ def _log_loss(actual: Values, margins: Values) -> float:
 def _suggested(trial: optuna.Trial | None) -> dict[str, Any]:
     """The searched settings; without a trial only their names."""
     if trial is None:
-        names = ("learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda")
-        return dict.fromkeys(names, 0.0)
+        depths, shares = ("max_depth", "max_depth_shared_trees"), ("subsample", "colsample_bytree")
+        return dict.fromkeys(("learning_rate", *depths, "min_child_weight", *shares, "reg_lambda"), 0.0)
     return {
         "learning_rate": trial.suggest_float("learning_rate", 0.05, 0.4, log=True),
         "max_depth": trial.suggest_int("max_depth", 3, 6),
+        "max_depth_shared_trees": trial.suggest_int("max_depth_shared_trees", 3, 7),
         "min_child_weight": trial.suggest_float("min_child_weight", 3.0, 60.0, log=True),
         "subsample": trial.suggest_float("subsample", 0.5, 1.0),
         "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 1.0),

@@ -37,6 +37,7 @@ UPPER: dict[str, Any] = {
     "early_stopping_rounds": 30,
     "learning_rate": 0.05,
     "max_depth": 8,
+    "max_depth_shared_trees": 8,
     "min_child_weight": 10.0,
 }
 _COVERAGE = ("rows", "sessions", "coverage_80", "coverage_80_low", "coverage_80_high")

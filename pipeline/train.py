@@ -38,6 +38,7 @@ class TrainParams:
     early_stopping_rounds: int
     learning_rate: float
     max_depth: int
+    max_depth_shared_trees: int
     min_child_weight: float
     subsample: float
     colsample_bytree: float
@@ -50,6 +51,8 @@ class TrainParams:
         require(self.early_stopping_rounds >= 1, "train.early_stopping_rounds", self.early_stopping_rounds, "1 or more")
         require(0 < self.learning_rate <= 1, "train.learning_rate", self.learning_rate, "in (0, 1]")
         require(1 <= self.max_depth <= 12, "train.max_depth", self.max_depth, "in [1, 12]")
+        shared = self.max_depth_shared_trees
+        require(1 <= shared <= 12, "train.max_depth_shared_trees", shared, "in [1, 12]")
         require(self.min_child_weight >= 0, "train.min_child_weight", self.min_child_weight, "0 or more")
         require(0 < self.subsample <= 1, "train.subsample", self.subsample, "in (0, 1]")
         require(0 < self.colsample_bytree <= 1, "train.colsample_bytree", self.colsample_bytree, "in (0, 1]")

@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "early_stopping_rounds": 5,
         "learning_rate": 0.3,
         "max_depth": 3,
+        "max_depth_shared_trees": 3,
         "min_child_weight": 1.0,
         "subsample": 0.8,
         "colsample_bytree": 0.8,

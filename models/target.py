@@ -17,7 +17,7 @@ class Target:
     """A positive quantity, learned on log scale, one model a quantile; or the probability that a value is 1, not 0.
 
     Where `shared_trees`, the models of all quantiles are one forest whose leaves hold a value for each: a third of the
-    trees to walk. Length and duration lose nothing by it; of a session's remaining work p90 does.
+    trees to walk. Length and duration gain by it, a level deeper; of a session's remaining work p90 loses.
     """
 
     name: str

@@ -15,6 +15,7 @@ from augserve.models.target import (
     Target,
 )
 from augserve.models.training_set import TrainingSet
+from augserve.models.trees import _trees
 
 MakeSet = Callable[..., TrainingSet]
 
@@ -29,6 +30,17 @@ def test_more_trees_than_serve_the_validation_part_are_not_kept(make_set: MakeSe
     data = make_set(OUTPUT_LENGTH, noise=3.0)
     rounds = best_rounds(data.part("train"), data.part("validation"), QUANTILES, fit_settings)
     assert 1 <= rounds < fit_settings.max_rounds
+
+
+def test_only_trees_that_hold_all_quantiles_are_deeper(make_set: MakeSet, fit_settings: FitSettings) -> None:
+    settings = dataclasses.replace(fit_settings, max_depth=2, max_depth_shared_trees=4)
+    for target, deepest in ((OUTPUT_LENGTH, 4), (SESSION_REMAINING, 2), (ENDS_IN_TOOL, 2)):
+        forest = fit(make_set(target), target.forests[0], settings, 4)
+        assert max(_depth(tree["left_children"], tree["right_children"], 0) for tree in _trees(forest)) == deepest
+
+
+def _depth(left: list[int], right: list[int], node: int) -> int:
+    return 0 if left[node] == -1 else 1 + max(_depth(left, right, left[node]), _depth(left, right, right[node]))
 
 
 @pytest.mark.parametrize("target", [OUTPUT_LENGTH, SESSION_REMAINING, ENDS_IN_TOOL])

@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-vllm check bench compare tune-long fidelity profile-gpu study search ui serve lock clean
+.PHONY: help env repro test test-vllm check bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -62,6 +62,9 @@ compare: env  ## every rival on two workloads and two engines, into reports/comp
 fidelity: env  ## the simulator against the real server on this CPU, into reports/fidelity/: 15 minutes (after `make repro`; idle machine)
 	$(RUN).fidelity
 	$(RUN).report
+
+live: env  ## AugServe against stock vLLM on the real server on this CPU, beyond its capacity, into reports/live/: 12 minutes (after `make fidelity`; idle machine)
+	$(RUN).live
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..data.tokens import SPLIT_SEEDS
 from ..models.bundle import Bundle, load_bundle
-from ..models.settings import SchedulerSettings
+from ..models.settings import SchedulerSettings, StepTime
 from .fidelity_calibration import Calibration
 from .fidelity_params import FidelityParams
 from .fidelity_report import Pair, measured, paired, summarize, write_report
@@ -43,7 +43,7 @@ class Fidelity:
         self.calibration = calibration
         self._seed = seed
         self._bundle = bundle
-        self._settings = retargeted(bundle.settings, params, calibration)
+        self._settings = retargeted(bundle.settings, params, calibration.profile.linear)
         self._window = Window(0.0, params.duration_s)
 
     def capacity_per_s(self) -> float:
@@ -92,9 +92,9 @@ class Fidelity:
         return self._seed + 200 + 2 * index
 
 
-def retargeted(settings: SchedulerSettings, params: FidelityParams, calibration: Calibration) -> SchedulerSettings:
+def retargeted(settings: SchedulerSettings, params: FidelityParams, step_time: StepTime) -> SchedulerSettings:
     """The bundle's settings for this machine: its SLO and step times, as a deployment on it would state them."""
-    return dataclasses.replace(settings, slo=params.slo, step_time=calibration.profile.linear, profile="cpu")
+    return dataclasses.replace(settings, slo=params.slo, step_time=step_time, profile="cpu")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from .fidelity_params import FidelityParams
 from .model import MODEL_FOLDER
 from .replay.endpoint import Endpoint
 from .replay.report import Replayed
-from .replay.run import ReplaySettings, replay
+from .replay.run import DRAIN_S, ReplaySettings, replay
 from .replay.turn_request import Identity
 from .server import MODEL_NAME, Server, hook_arguments, vllm_server
 
@@ -66,7 +66,9 @@ def serving(
             yield server
 
 
-def run_load(params: FidelityParams, server: Server, load: Load, duration_s: float) -> Replayed:
+def run_load(
+    params: FidelityParams, server: Server, load: Load, duration_s: float, drain_s: float = DRAIN_S
+) -> Replayed:
     """Raises ServerError if the server died, ReplayError if no turn succeeded."""
     settings = ReplaySettings(
         workload="shortened mix",
@@ -78,6 +80,7 @@ def run_load(params: FidelityParams, server: Server, load: Load, duration_s: flo
         seed=0,
         identity=IDENTITY,
         slo=params.slo,
+        drain_s=drain_s,
     )
     with client_aside():
         found = asyncio.run(replay(settings, load))

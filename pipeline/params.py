@@ -26,6 +26,7 @@ SECTIONS = (
     "compare",
     "directions",
     "fidelity",
+    "live",
     "package",
 )
 

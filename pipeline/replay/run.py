@@ -26,7 +26,7 @@ from .seen import TurnSeen
 from .turn_request import Identity
 
 DRAIN_S = 60.0
-"""How long after the window its last turns may take to finish; what has not by then is a miss."""
+"""How long after the window its last turns may take to finish, unless said otherwise; what has not is a miss."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class ReplaySettings:
     split: Split | None = None
     identity: Identity = field(default_factory=Identity)
     slo: Slo = field(default_factory=Slo)
+    drain_s: float = DRAIN_S
 
 
 def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
@@ -79,7 +80,8 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
         turns = sum(len(session.turns) for session in load.sessions)
         with Progress(f"replay on {model.name}", turns, settings.duration_s) as progress:
             runner = SessionReplayer(client, endpoint, model, settings.identity, start_s, end_s, progress.turn_done)
-            ticks_s = await _run(runner, load, start_s, end_s, progress)
+            last_s = None if end_s is None else end_s + settings.drain_s
+            ticks_s = await _run(runner, load, start_s, last_s, progress)
         finished_s = loop.time()
         counters = counted(before, await read_counters(client, endpoint))
     _refuse_total_failure(runner.seen, endpoint)
@@ -105,9 +107,10 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
 
 
 async def _run(
-    runner: SessionReplayer, load: Load, start_s: float, end_s: float | None, progress: Progress
+    runner: SessionReplayer, load: Load, start_s: float, last_s: float | None, progress: Progress
 ) -> list[float]:
-    """Run all sessions, to their ends or until the window's last turns had their time; gives the loop's lags."""
+    """Run all sessions, to their ends or until `last_s`, when the window's last turns had their time; gives the loop's
+    lags."""
     ticks_s: list[float] = []
     now = asyncio.get_running_loop().time
 
@@ -118,7 +121,7 @@ async def _run(
     watch = asyncio.ensure_future(watch_loop(tick))
     try:
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(None if end_s is None else end_s + DRAIN_S):
+            async with asyncio.timeout_at(last_s):
                 await run_open_loop(runner, load.sessions, start_s)
     finally:
         watch.cancel()

@@ -10,7 +10,6 @@ from augserve.data.tokens import session_token_ids
 from augserve.data.traces import rows_to_table, write_table
 from augserve.models.settings import Slo
 from augserve.pipeline.cli import main
-from augserve.pipeline.replay import run
 from augserve.pipeline.replay.endpoint import Endpoint, ReplayError
 from augserve.pipeline.replay.run import ReplaySettings, build_load, replay
 from augserve.pipeline.replay.turn_request import Identity
@@ -138,10 +137,9 @@ def test_a_broken_stream_is_a_miss_with_its_reason(traces, fake, flaw, reason):
         run_replay(traces, fake)
 
 
-def test_what_is_not_due_within_the_duration_is_not_sent_and_what_hangs_is_unfinished(traces, fake, monkeypatch):
-    monkeypatch.setattr(run, "DRAIN_S", 1.0)
+def test_what_is_not_due_within_the_duration_is_not_sent_and_what_hangs_is_unfinished(traces, fake):
     fake.delay_s = 30.0
-    found = run_replay(traces, fake, duration_s=0.25)
+    found = run_replay(traces, fake, duration_s=0.25, drain_s=1.0)
     assert {turn.session_id for turn in found.turns} == {"made:s0", "made:s1", "made:s2"}
     metrics = found.metrics()
     assert (metrics["turns"], metrics["unfinished"], metrics["failed"]) == (3, 3, 0)

@@ -1,12 +1,16 @@
 """The token budget of a step, steered by the step time that is measured."""
 
-from ..models.settings import BudgetGains
+from ..models.settings import BudgetGains, StepTime
 
 IDLE_S = 5.0
 """Without a decode for so long, the past says nothing about the load that comes."""
 DRAIN_S = 1.0
 """Late turns of so much engine time at most can be cleared; a longer backlog is an overload, and to work on it would
 make more turns late."""
+FULL_STEP = 0.8
+"""Share of the SLO's TPOT that a step of the least budget may take, with the decodes in it."""
+LEAST_PREFILL = 16
+"""Tokens beside the decodes in any case, so that prompts never stand still."""
 
 
 class TokenBudget:
@@ -16,14 +20,19 @@ class TokenBudget:
     where the share is not already at its bound in that direction (anti-windup). With no decode running there is
     nobody to protect: the whole budget. While late turns wait that can be cleared, steps may take longer
     (`gains.drain_target`): short ones keep KV memory free under overload, but compute fewer prompts.
+
+    The least budget is `min_tokens`, or less where a step of so many would break the SLO by itself: an engine that is
+    slower than the one that it was tuned on, or that runs many decodes. By that it bounds the requests that run, too:
+    what is left beside the decodes of a full step admits hardly anybody.
     """
 
-    def __init__(self, gains: BudgetGains, tpot_s: float, configured: int) -> None:
+    def __init__(self, gains: BudgetGains, tpot_s: float, step: StepTime, configured: int) -> None:
+        """`tpot_s`: the SLO's; `configured`: tokens that vLLM was started with."""
         self._gains = gains
         self._tpot_s = tpot_s
         self._target_s = gains.target * tpot_s
+        self._step = step
         self._configured = configured
-        self._least = min(gains.min_tokens, configured)
         self._integral = 0.0
         self._share = 1.0
         self._measured_s = float("-inf")
@@ -36,7 +45,7 @@ class TokenBudget:
             self._integral = 0.0
         self._measured_s = now_s
         error = (self._target_s - step_s) / self._target_s
-        least = self._least / self._configured
+        least = self._least(decodes) / self._configured
         stuck_high = self._share >= 1.0 and error > 0
         stuck_low = self._share <= least and error < 0
         if not stuck_high and not stuck_low:
@@ -51,4 +60,12 @@ class TokenBudget:
         self._target_s = target * self._tpot_s
         if decode_tokens == 0 or now_s - self._measured_s > IDLE_S:
             return self._configured
-        return min(max(round(self._share * self._configured), self._least, decode_tokens), self._configured)
+        least = self._least(decode_tokens)
+        return min(max(round(self._share * self._configured), least, decode_tokens), self._configured)
+
+    def _least(self, decodes: int) -> int:
+        step, prefill = self._step, self._configured
+        if step.per_prefill_token_s:
+            rest_s = FULL_STEP * self._tpot_s - step.base_s - step.per_decode_s * decodes
+            prefill = max(int(rest_s / step.per_prefill_token_s), LEAST_PREFILL)
+        return min(self._gains.min_tokens, decodes + prefill, self._configured)

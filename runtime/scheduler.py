@@ -126,7 +126,8 @@ class AugServeScheduler(HookedScheduler):
             judge = LossJudge(settings, self._turns)
             self._preemption = PreemptionOrder(self, self._kv_cache, judge, self._clock)
         if vllm_compat.steers_budget(self):
-            self._budget = TokenBudget(settings.budget, settings.slo.tpot_s, self._configured_budget)
+            slo, step = settings.slo, settings.step_time
+            self._budget = TokenBudget(settings.budget, slo.tpot_s, step, self._configured_budget)
 
     def add_request(self, request: Request) -> None:
         if request.request_id not in self.requests:  # else the next input of a streaming session

@@ -211,6 +211,16 @@ class Engine:
             self.answer()
         assert not self.scheduler.has_unfinished_requests()
 
+    def drain_until(self, reached: Callable[[], bool]) -> None:
+        """Step until then, with no step left in flight."""
+        for _ in range(1_000):
+            self.step()
+            while self.in_flight:
+                self.answer()
+            if reached():
+                return
+        raise AssertionError("it never comes to that")
+
     def assert_nothing_is_left(self) -> None:
         """Every block is free again, every queue empty, every turn forgotten."""
         scheduler = self.scheduler

@@ -167,6 +167,49 @@ def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
     assert engine.scheduler._metrics._fallbacks.labels("context", "0")._value.get() == 1
 
 
+def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_way_for_it(
+    make_engine: EngineMaker,
+) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    session = engine.add(1, 600, 5, "stream", resumable=True)
+    engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    held = used_blocks(engine)
+    assert held >= 600 // 16
+    assert not pins, "vLLM itself holds the blocks between its inputs"
+    for number in range(2, 4):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain_until(lambda: not engine.scheduler.running)
+    assert used_blocks(engine) > held, "pins of others beside it"
+    large = engine.add(9, 3000, 5, "large")
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") > 0
+    engine.drain_until(lambda: not engine.scheduler.running)
+    engine.add(1, 50, 5, "stream", resumable=True)
+    engine.step()
+    assert engine.scheduled[-1]["r1"] < 60, "of its context nothing is computed again"
+    engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    engine.add(1, 1, 1, "stream")  # no more to come
+    engine.drain()
+    assert session.is_finished()
+    assert used_blocks(engine) == pins.blocks
+
+
+def test_a_streaming_session_that_ends_as_it_speaks_keeps_its_context_for_the_next_request(
+    make_engine: EngineMaker,
+) -> None:
+    engine, pins = keeping(make_engine)
+    session = engine.add(1, 400, 20, "s", resumable=True)
+    engine.step()
+    engine.add(1, 1, 1, "s")  # no more to come, while it still speaks
+    engine.drain()
+    assert used_blocks(engine) == pins.blocks > 400 // 16 - 1
+    follow(engine, session)
+    engine.step()
+    assert released(engine, "hit") == 1
+    engine.drain()
+
+
 @pytest.mark.parametrize("mode", ["shadow", "observe"])
 def test_other_modes_keep_nothing(make_engine: EngineMaker, mode: str) -> None:
     engine = make_engine(mode=mode, settings=SETTINGS)

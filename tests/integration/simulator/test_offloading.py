@@ -102,6 +102,25 @@ def test_every_kind_of_policy_gains_by_it_where_the_cache_is_scarce(
     assert cached[0] > cached[1]
 
 
+def test_what_is_kept_is_not_loaded_and_what_is_not_kept_comes_back(
+    profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    """AugServe's context policy beside vLLM's offloading: to keep a context saves its copy, to discard it swaps it."""
+    kept, discarded = (
+        returning(
+            simulate(
+                "augserve-oracle",
+                offloading(profile),
+                evicting(30.0),
+                dataclasses.replace(settings, retention=Retention(max_share=share, max_waste=1e6)),
+            )
+        )
+        for share in (0.6, 0.0)
+    )
+    assert (kept.cached_tokens, kept.loaded_tokens) == (3200, 0)
+    assert (discarded.cached_tokens, discarded.loaded_tokens) == (3200, 3200)
+
+
 @given(
     seed=st.integers(0, 1000),
     count=st.integers(2, 8),

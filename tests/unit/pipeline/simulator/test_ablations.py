@@ -42,7 +42,7 @@ def test_an_ablation_touches_only_its_part(name: str, parts: set[str]) -> None:
 
 def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
     gains = ABLATIONS["augserve-static-budget"](TUNED).budget
-    budget = TokenBudget(gains, tpot_s=0.1, configured=8192)
+    budget = TokenBudget(gains, tpot_s=0.1, step=TUNED.step_time, configured=8192)
     for step in range(50):
         budget.measured(1.0, decodes=8, now_s=float(step))
     assert budget.tokens(8, 50.0) == 8192

@@ -17,17 +17,17 @@ HIGHER = Direction("a above b", "a", "b", "sessions_per_s", least_is_best=False)
 
 def test_a_sessions_latency_is_without_its_calls_and_its_normalized_one_by_output_token() -> None:
     session = Session("s", "math", 1.0, (Turn(10, 4, ToolCall("math", 5.0, 2)), Turn(2, 6, None)))
-    other = Session("t", "qa", 2.0, (Turn(10, 5, None),))
+    other = Session("t", "qa", 21.0, (Turn(10, 5, None),))
     turns = (
         TurnRecord("s", "math", 0, False, 1.0, 10, 2.0, 3.0, 4),
-        TurnRecord("t", "qa", 0, True, 2.0, 10, 3.0, 7.0, 5, preemptions=2),
         TurnRecord("s", "math", 1, True, 8.0, 20, 9.0, 11.0, 6, cached_tokens=8),
+        TurnRecord("t", "qa", 0, True, 21.0, 10, 22.0, 26.0, 5, preemptions=2),
     )
-    found = session_metrics((session, other), SimulationResult(turns, EngineTotals(), 12.0))
+    found = session_metrics((session, other), SimulationResult(turns, EngineTotals(), 30.0))
     assert found["latency_mean_s"] == pytest.approx((5.0 + 5.0) / 2)
     assert found["normalized_latency_mean_s"] == pytest.approx((5.0 / 10 + 5.0 / 5) / 2)
     assert found["normalized_latency_p50_s"] == pytest.approx(0.75)
-    assert found["sessions_per_s"] == pytest.approx(2 / 10.0)
+    assert found["sessions_per_s"] == pytest.approx(1 / 20.0)
     assert found["prefix_hit_rate"] == pytest.approx(8 / 40)
     assert found["preemptions"] == 2
 

@@ -50,6 +50,15 @@ def test_no_row_is_predicted_by_a_model_that_saw_its_session(make_set: MakeSet, 
     assert abs(np.corrcoef(margins[:, 1], told.log_values)[0, 1]) < 0.3
 
 
+def test_rows_that_are_not_taken_are_predicted_and_teach_nothing(make_set: MakeSet, fit_settings: FitSettings) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    taken = np.random.default_rng(1).random(len(data)) < 0.7
+    spoiled = dataclasses.replace(data, values=np.where(taken, data.values, 1e6))
+    one, two = (cross_fit(rows, QUANTILES, fit_settings, 5, taken) for rows in (data, spoiled))
+    np.testing.assert_array_equal(one, two)
+    assert np.ptp(one[~taken, 1]) > 0.1
+
+
 def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_settings: FitSettings) -> None:
     """The first feature tells the sets apart; without groups one would be covered too often, the other too rarely."""
     quiet = make_set(OUTPUT_LENGTH, count=2000, noise=0.1)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from augserve.data.arrivals import ArrivalError
+from augserve.data.mix import MIX
 from augserve.data.trace_set import Split
 from augserve.data.traces import rows_to_table, write_table
+from augserve.data.workload import WorkloadError
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.simulator import cell as cells
 from augserve.pipeline.simulator.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
@@ -61,7 +64,19 @@ def test_tuning_and_reporting_see_other_sessions_and_another_rate_the_same(trace
 
 
 def test_a_set_that_is_not_there_or_has_no_split_is_one_line(traces: Path, cell: Cell) -> None:
-    with pytest.raises(SimulationError, match="workload 'none' is unknown; known are augmentation-mix, made"):
+    with pytest.raises(SimulationError, match=r"'none' is unknown; known are augmentation-mix, .*made"):
         run_cell(dataclasses.replace(cell, workload="none"))
     with pytest.raises(SimulationError, match="give a split"):
         run_cell(dataclasses.replace(cell, split=None))
+
+
+@pytest.mark.parametrize("workload", [MIX, "made"])
+@pytest.mark.parametrize("rate_per_s", [0.0, -1.0, float("nan")])
+def test_a_rate_that_is_not_positive_is_an_error_before_a_cell_runs(
+    cell: Cell, traces: Path, monkeypatch: pytest.MonkeyPatch, workload: str, rate_per_s: float
+) -> None:
+    assert traces.is_dir()
+    monkeypatch.setattr(cells, "build_policy", lambda *_: pytest.fail("the run has begun"))
+    with pytest.raises((ArrivalError, WorkloadError), match="must be a positive number") as error:
+        run_cell(dataclasses.replace(cell, workload=workload, rate_per_s=rate_per_s))
+    assert "\n" not in str(error.value)

@@ -235,7 +235,8 @@ class CountingEngine:
 
 
 def test_a_swing_runs_its_own_policies_at_its_mean_load_in_multiples_of_the_steady_mix_s_capacity():
-    evaluation, engine = Evaluation(SWINGING, 1, SchedulerSettings(), guess_per_s=12.0), CountingEngine()
+    params, engine = dataclasses.replace(SWINGING, capacity_policies=("vllm", "augserve")), CountingEngine()
+    evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
     stock = stock_capacities(evaluation, engine)
     searched = len(engine.cells)
     assert {cell.workload for cell in engine.cells} == {"augmentation-mix"}
@@ -247,7 +248,11 @@ def test_a_swing_runs_its_own_policies_at_its_mean_load_in_multiples_of_the_stea
         (policy, 1.65 * unit, 60.0) for policy in SWINGING.swing_policies
     }
     assert set(found[MIX_SWING, "p", "1.65"]) == set(SWINGING.swing_policies)
-    assert capacities(evaluation, stock, engine)[MIX_SWING]["p"].keys() == {"vllm"}
+    rates = capacities(evaluation, stock, engine)
+    assert {name: set(of["p"]) for name, of in rates.items()} == {
+        "augmentation-mix": {"vllm", "augserve"},
+        MIX_SWING: {"vllm"},
+    }
 
 
 def test_at_the_loads_of_targets_few_policies_run_and_none_twice():

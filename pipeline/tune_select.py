@@ -18,6 +18,7 @@ class Candidate:
     trial: int
     settings: SchedulerSettings
     tuned: float  # score on the sessions tuned on
+    standing: float  # that score less what is broken there
     feasible: bool  # there
 
 
@@ -28,14 +29,15 @@ class Judged:
 
 
 def candidates(study: optuna.Study, count: int) -> list[Candidate]:
-    """The best `count` whole trials, those that keep every constraint first, and the hand-set defaults.
+    """The best `count` whole trials, by their score less what they break, and the hand-set defaults.
 
-    Raises StageError where no trial has run whole.
+    A constraint that is missed by a hair on the sessions tuned on may be kept on others, and the other way round: those
+    judged on decide. Raises StageError where no trial has run whole.
     """
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if not done:
         raise StageError("tune: every trial failed; see the warnings above, mend the cause and run again")
-    found = sorted((_candidate(trial) for trial in done), key=lambda one: (not one.feasible, -one.tuned, one.trial))
+    found = sorted((_candidate(trial) for trial in done), key=lambda one: (-one.standing, one.trial))
     chosen = found[:count]
     return chosen + [one for one in found[count:] if one.name == DEFAULTS]
 
@@ -43,7 +45,9 @@ def candidates(study: optuna.Study, count: int) -> list[Candidate]:
 def _candidate(trial: optuna.trial.FrozenTrial) -> Candidate:
     settings = SchedulerSettings.from_json(trial.user_attrs["settings"])
     name = trial.user_attrs.get("start", f"trial {trial.number}")
-    return Candidate(name, trial.number, settings, trial.values[0], all(v <= 0 for v in trial.constraints.values()))
+    feasible = all(value <= 0 for value in trial.constraints.values())
+    standing = trial.intermediate_values[max(trial.intermediate_values)]  # the last report is of all simulations
+    return Candidate(name, trial.number, settings, trial.values[0], standing, feasible)
 
 
 def judge(bench: Bench, units: Capacities, yardstick: Yardstick, found: Sequence[Candidate]) -> list[Judged]:

@@ -80,6 +80,24 @@ def test_a_broken_constraint_is_optunas_own_and_costs_the_trial_its_place(search
     assert candidates(study, 1)[0].feasible
 
 
+def test_a_constraint_missed_by_a_hair_leaves_the_last_word_to_the_sessions_judged_on(searching, params):
+    def wait_s(settings):
+        return {0.5: 5.05, 0.25: 40.0}.get(settings.weights.uncached, 1.0)
+
+    def waiting(job, settings, short):
+        return searching.known(job, settings, short) | {"longest_wait_s": wait_s(settings)}
+
+    def weighing(uncached):
+        weights = dataclasses.replace(searching.SPACE.defaults.weights, uncached=uncached)
+        return dataclasses.replace(searching.SPACE.defaults, weights=weights)
+
+    starts = [("defaults", searching.SPACE.defaults), ("hair", weighing(0.5)), ("mile", weighing(0.25))]
+    study = searching.search(dataclasses.replace(params, trials=3), waiting, starts)
+    found = candidates(study, 1)
+    assert [(one.name, one.feasible) for one in found] == [("hair", False), ("defaults", True)]
+    assert found[0].standing == pytest.approx(found[0].tuned - 0.01)
+
+
 def test_a_failed_trial_is_recorded_as_failed_and_the_study_goes_on(searching, params):
     runs = []
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, ProgrammingError
 from tqdm import tqdm
 
 from ..models.settings import SchedulerSettings
@@ -60,7 +60,10 @@ def _create_patiently(name: str, params: TuneParams, seed: int, url: URL) -> opt
     for attempt in range(1, OPENING_TRIES):
         try:
             return _create(name, params, seed, url)
-        except (IntegrityError, ProgrammingError):
+        except DatabaseError as error:
+            made = "already exists" in str(error)  # SQLite's OperationalError, which is of an unreachable one too
+            if not (made or isinstance(error, (IntegrityError, ProgrammingError))):
+                raise
             time.sleep(attempt)
     return _create(name, params, seed, url)
 

@@ -1,8 +1,10 @@
 """A study over simulations that are known: its order, its losers, its failures, what is left after kill -9."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -96,6 +98,24 @@ def test_a_constraint_missed_by_a_hair_leaves_the_last_word_to_the_sessions_judg
     found = candidates(study, 1)
     assert [(one.name, one.feasible) for one in found] == [("hair", False), ("defaults", True)]
     assert found[0].standing == pytest.approx(found[0].tuned - 0.01)
+
+
+@pytest.mark.parametrize(
+    ("message", "tries"), [("table trials already exists", 2), ("unable to open database file", 1)]
+)
+def test_a_study_whose_tables_another_process_is_making_is_opened_again(searching, params, monkeypatch, message, tries):
+    create, asked = tune_study._create, []
+
+    def first_time_in_vain(*args):
+        asked.append(args)
+        if len(asked) == 1:
+            raise sqlalchemy.exc.OperationalError("CREATE TABLE trials", {}, sqlite3.OperationalError(message))
+        return create(*args)
+
+    monkeypatch.setattr(tune_study, "_create", first_time_in_vain)
+    with contextlib.nullcontext() if tries == 2 else pytest.raises(StageError, match="unable to open"):
+        assert tune_study.open_study(searching.NAME, params, 7).trials == []
+    assert len(asked) == tries
 
 
 def test_a_failed_trial_is_recorded_as_failed_and_the_study_goes_on(searching, params):

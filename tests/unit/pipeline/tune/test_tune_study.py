@@ -172,8 +172,9 @@ def test_a_waiting_trial_is_taken_by_one_worker_only(params):
 
 
 def test_after_kill_9_no_finished_trial_is_lost_and_the_interrupted_one_is_tried_again(searching, params, monkeypatch):
-    process = subprocess.Popen([sys.executable, str(PROGRAM), params.storage, "50", "0.4"], stdin=subprocess.DEVNULL)
     monkeypatch.setattr(tune_study, "HEARTBEAT_S", 1)
+    tune_study.open_study(searching.NAME, params, 7)  # else it would be made while it is looked at below
+    process = subprocess.Popen([sys.executable, str(PROGRAM), params.storage, "50", "0.4"], stdin=subprocess.DEVNULL)
     try:
         finished = _wait_for_finished(params, process, least=3)
     finally:
@@ -201,13 +202,7 @@ def _wait_for_finished(params, process, least):
     for _ in range(600):
         assert process.poll() is None
         time.sleep(0.1)
-        if not Path(params.storage.removeprefix("sqlite:///")).exists():
-            continue
-        try:
-            study = optuna.load_study(study_name="known", storage=params.storage)
-        except (KeyError, sqlalchemy.exc.SQLAlchemyError):  # it is being made
-            continue
-        trials = study.trials
+        trials = optuna.load_study(study_name="known", storage=params.storage).trials
         finished = {trial.number for trial in trials if trial.state.is_finished()}
         running = any(trial.state == State.RUNNING and trial.params for trial in trials)
         if len(finished) >= least and running:

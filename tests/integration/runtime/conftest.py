@@ -51,6 +51,20 @@ class Constant:
     tool_duration = _rows
 
 
+class Guessing:
+    """Predictions at random, the same each time: sessions that go on or end, pauses of all lengths."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(3)
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        output, left = self.tool_duration(rows), self.tool_duration(rows)
+        return TurnPredictions(output, left, left, np.full(len(rows), 0.5, np.float32))
+
+    def tool_duration(self, rows: Rows) -> Rows:
+        return self.random.uniform(0.0, 8.0, (len(rows), 3)).astype(np.float32)
+
+
 class TestedScheduler(AugServeScheduler):
     """AugServe's scheduler with a clock and a predictor of the test's."""
 

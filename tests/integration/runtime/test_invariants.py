@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,11 +9,10 @@ from packaging.version import Version
 from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from augserve.models.predictor import Rows, TurnPredictions
 from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime
 from augserve.runtime.vllm_compat import vllm_version
 
-from .conftest import EngineMaker, TestedScheduler, by_priority, no_prefix_caching, one_lora, speculating
+from .conftest import EngineMaker, Guessing, TestedScheduler, by_priority, no_prefix_caching, one_lora, speculating
 from .events import Event, Player, events
 from .invariants import Waits, check_step, pins_of
 
@@ -28,20 +26,6 @@ SETTINGS = SchedulerSettings(
 )
 any_workload = st.tuples(events, st.sampled_from(CHANGES), st.sampled_from([4_096, 10_000]), st.sampled_from([3, 32]))
 patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-
-
-class Guessing:
-    """Predictions at random, the same each time."""
-
-    def __init__(self) -> None:
-        self.random = np.random.default_rng(3)
-
-    def turns(self, rows: Rows) -> TurnPredictions:
-        output, left = self.tool_duration(rows), self.tool_duration(rows)
-        return TurnPredictions(output, left, left, np.full(len(rows), 0.5, np.float32))
-
-    def tool_duration(self, rows: Rows) -> Rows:
-        return self.random.uniform(0.0, 8.0, (len(rows), 3)).astype(np.float32)
 
 
 @pytest.mark.skipif(

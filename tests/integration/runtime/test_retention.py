@@ -3,18 +3,16 @@
 import random
 from typing import Any
 
-import numpy as np
 import pytest
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.predictor import Rows, TurnPredictions
 from augserve.models.settings import Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.pins import Pins
 
-from .conftest import Engine, EngineMaker, TestedScheduler
+from .conftest import Engine, EngineMaker, Guessing, TestedScheduler
 
 SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every context is worth keeping
 SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
@@ -92,20 +90,6 @@ def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engin
     assert released(engine, "pressure") > 0
     engine.drain()
     assert large.num_preemptions == 0
-
-
-class Guessing:
-    """Predictions at random: sessions that go on or end, pauses of all lengths."""
-
-    def __init__(self) -> None:
-        self.random = np.random.default_rng(3)
-
-    def turns(self, rows: Rows) -> TurnPredictions:
-        output, left = self.tool_duration(rows), self.tool_duration(rows)
-        return TurnPredictions(output, left, left, np.full(len(rows), 0.5, np.float32))
-
-    def tool_duration(self, rows: Rows) -> Rows:
-        return self.random.uniform(0.0, 8.0, (len(rows), 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])

@@ -1,7 +1,7 @@
 """The stream of a completion, read as it comes: when tokens came, and what the server counted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -27,7 +27,7 @@ async def read_turn(
                 text = (await response.aread()).decode("utf-8", "replace")
                 reader.fail(f"HTTP {response.status_code}", _message(text))
                 return reader.ids
-            async for line in response.aiter_lines():
+            async for line in _lines(response):
                 if line.startswith("data:") and not reader.take(line[5:].strip()):
                     break
     except httpx.HTTPError as error:
@@ -37,6 +37,17 @@ async def read_turn(
     else:
         reader.end()
     return reader.ids
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Lines of server-sent events: httpx's own end at U+2028 and its like too, which an output may contain."""
+    rest = b""
+    async for part in response.aiter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8")
+    if rest:
+        yield rest.decode("utf-8")
 
 
 class _Reader:

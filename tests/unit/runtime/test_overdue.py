@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from vllm.sampling_params import SamplingParams
 
@@ -72,6 +72,7 @@ def test_those_that_go_first_in_one_step_are_bounded_in_number() -> None:
     assert first_of(OverdueTurns(60.0, 1.0), queue, 200.0, 10**6) == [str(number) for number in range(MAX_OVERDUE)]
 
 
+@example([2693, 2693, 2693], 0.05, [2693])
 @given(
     st.lists(st.integers(1, 3000), min_size=1, max_size=40),
     st.floats(0.05, 1.0),
@@ -89,5 +90,5 @@ def test_the_overdue_get_their_share_and_no_more_and_each_gets_its_turn(
         for number in first_of(overdue, queue, 100.0, token_budget)[:1]:  # one a step finds room
             queue.remove_request(next(each for each in queue.requests if each.request_id == number))
             spent += prompts[int(number)]
-        assert spent <= credited + max(prompts)
+        assert spent <= credited + max(prompts) + 1e-6  # sums of shares are rounded
         assert step <= len(prompts) + sum(prompts) / (share * min(budgets)) + 1

@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-vllm check bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-vllm check bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -27,6 +27,10 @@ env: .venv/.complete  ## make .venv from requirements.lock, after checking Pytho
 repro: env  ## the whole DVC pipeline on real input, then the headline table; does only what is not done
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo; cat reports/headline.md
+
+retrain: env  ## learn from a server's recordings too, from now on: TRACES=/path/to/traces [NAME=mine]; then all of `make repro`
+	$(RUN).retrain "$(TRACES)" $(NAME)
+	$(MAKE) repro
 
 test: env  ## all tests: unit, integration on vLLM's own scheduler, end to end on a real server
 	$(BIN)/pytest

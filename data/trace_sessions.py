@@ -4,6 +4,7 @@
   recorded arrivals. Where the trace does not tell a turn's end, it is the calls' own time, from the first one's start
   to the last one's end; without calls it is the time between the two arrivals, less a nominal time to decode.
 - Parallel calls become one: it bears the name of the call that ended last.
+- Each life of a session (data/lives.py) is a session.
 - A prompt that is no longer than the one before (a context was compacted) begins a session of its own, at its recorded
   distance from the first. A prompt that left out only part of the last output goes on with all of it.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .changes import Changes
+from .lives import Lives
 from .schema import TURNS
 from .steady import NOMINAL_TOKEN_S
 from .traces import TableName, read_table
@@ -45,18 +47,21 @@ def read_sessions(folder: Path, changes: Changes) -> tuple[RecordedSession, ...]
 
     Raises TraceError for unusable tables, WorkloadError where there is no session or a turn is there twice.
     """
-    turns: dict[Key, list[Row]] = defaultdict(list)
     wanted = (*_TURN_COLUMNS, *(name for name in _OPTIONAL_COLUMNS if name in TURNS.names))
-    for row in _rows(folder, "turns", wanted):
+    recorded = _rows(folder, "turns", wanted)
+    for row in recorded:
         _refuse_no_time(folder, row, "arrival_s", "finish_s")
-        turns[row["source"], row["session_id"]].append(row)
+    lives = Lives(recorded)
+    turns: dict[Key, list[Row]] = defaultdict(list)
+    for row in recorded:
+        turns[row["source"], lives.name(row, row["arrival_s"])].append(row)
     if not turns:
         raise WorkloadError(f"{folder}: the traces hold no session; gather or import some first")
     calls: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     if any(folder.glob("tool_calls*.parquet")):
         for row in _rows(folder, "tool_calls", _CALL_COLUMNS):
             _refuse_no_time(folder, row, "start_s", "duration_s")
-            calls[row["source"], row["session_id"], row["turn"]].append(row)
+            calls[row["source"], lives.name(row, row["start_s"]), row["turn"]].append(row)
     max_tokens = max(MAX_TOKENS, *(row["output_tokens"] for rows in turns.values() for row in rows))
     first_s = min(row["arrival_s"] for rows in turns.values() for row in rows)
     sessions = []
@@ -64,7 +69,7 @@ def read_sessions(folder: Path, changes: Changes) -> tuple[RecordedSession, ...]
         rows.sort(key=lambda row: int(row["turn"]))
         _refuse_doubles(folder, key, rows)
         pieces = _pieces(key, rows, calls, max_tokens, changes)
-        group = rows[0].get("split_group") or key[1]
+        group = rows[0].get("split_group") or rows[0]["session_id"]
         sessions.append(RecordedSession(*key, group, rows[0]["arrival_s"] - first_s, pieces))
     return tuple(sorted(sessions, key=lambda session: (session.start_s, session.source, session.session_id)))
 

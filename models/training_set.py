@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -136,7 +137,7 @@ def split_sessions(
         if len(set(group_of.values())) < len(PARTS):
             raise TrainingError(
                 f"source {source!r} has {len(set(group_of.values()))} sessions: at least 3 are needed, one each to "
-                "train, to stop early and to test; gather more"
+                "train, to stop early and to test; record more, or take it out of data.sources in params.yaml"
             )
         part_of = assign_parts(group_of.values(), validation_share, test_share)
         parts.update({(source, session): part_of[group] for session, group in group_of.items()})
@@ -164,7 +165,8 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
         raise TrainingError(f"{path}: made for another target, feature version or release; run `dvc repro prepare`")
     lists = table.column("features").combine_chunks()
     width = len(target.features)
-    if lists.null_count or lists.values.null_count or len(lists.values) != width * len(table):
+    widths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    if lists.null_count or lists.values.null_count or (widths != width).any():
         raise TrainingError(f"{path}: a row has not its {width} features; run `dvc repro prepare`")
     text = {
         name: np.array(table.column(name).to_pylist(), dtype=np.str_)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.lives import Lives
 from ..data.traces import TraceError, read_table
 from ..features import feature
 from ..features.replay import PastCall, PastPause, PastTurn
@@ -38,19 +39,25 @@ def read_traces(folders: Sequence[Path]) -> list[RecordedTurn]:
     """All turns of the folders' tables, each with the pause and the calls that followed it.
 
     The calls that a turn made at once are in the order of their column `call`. A pause before a session's next turn of
-    which no tool call tells is one without calls, as in serving. Raises TraceError for an unusable file, for a turn or
-    a call that is there twice, and for a time or duration that is no number.
+    which no tool call tells is one without calls, as in serving. Each life of a session (data/lives.py) is a session,
+    of the split group of the others. Raises TraceError for an unusable file, for a turn or a call that is there twice,
+    and for a time or duration that is no number.
     """
+    every = [(folder, row) for folder in folders for row in _rows(folder, "turns")]
+    lives = Lives(row for _, row in every)
     turns: dict[Key, Row] = {}
     calls: dict[Key, dict[int, Row]] = defaultdict(dict)
+    for folder, row in every:
+        row["split_group"] = row["split_group"] or row["session_id"]
+        row["session_id"] = lives.name(row, row["arrival_s"])
+        if _key(row) in turns:
+            raise TraceError(
+                f"{folder}: turn {row['turn']} of session {row['session_id']!r} is there twice; remove one"
+            )
+        turns[_key(row)] = row
     for folder in folders:
-        for row in _rows(folder, "turns"):
-            if _key(row) in turns:
-                raise TraceError(
-                    f"{folder}: turn {row['turn']} of session {row['session_id']!r} is there twice; remove one"
-                )
-            turns[_key(row)] = row
         for row in _rows(folder, "tool_calls"):
+            row["session_id"] = lives.name(row, row["start_s"])
             if row["call"] in calls[_key(row)]:
                 raise TraceError(
                     f"{folder}: call {row['call']} of turn {row['turn']} of session {row['session_id']!r} is there "
@@ -87,7 +94,10 @@ def by_model(turns: Sequence[RecordedTurn]) -> list[list[RecordedTurn]]:
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
-    """The one file that gather and the importers write, or the folder where the recorder wrote several."""
+    """The one file that gather and the importers write, or the folder where the recorder wrote several. It writes no
+    calls where no caller names any."""
+    if name == "tool_calls" and folder.is_dir() and not any(folder.glob("tool_calls*.parquet")):
+        return []
     single = folder / f"{name}.parquet"
     path = single if single.is_file() or not folder.is_dir() else folder
     table = read_table(path, "turns" if name == "turns" else "tool_calls")
@@ -131,7 +141,7 @@ def _recorded(row: Row, calls: Sequence[Row], following: Row | None, ends_in_too
         source=row["source"],
         past=past,
         features=_recorded_features(row),
-        split_group=row.get("split_group") or row["session_id"],
+        split_group=row["split_group"],
         cut_off=row["finish_reason"] == "length" or (row["finish_reason"] is None and row["output_tokens"] >= limit),
         ends_in_tool=ends_in_tool,
         model=row.get("model"),

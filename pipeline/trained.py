@@ -32,6 +32,12 @@ class Trained:
         mask = self.test.sources == source
         return self.test.select(mask), self.predicted[mask]
 
+    def learned_of(self, source: str) -> TrainingSet:
+        """What was learned from of a set; where all its rows of this target are in the test part, of all sets."""
+        known = self.learned.known
+        mine = known.sources == source
+        return known.select(mine) if mine.any() else known
+
     @property
     def sources(self) -> list[str]:
         """The sets that the test part has rows of."""
@@ -89,10 +95,9 @@ def held_out_metrics(trained: Iterable[Trained]) -> dict[str, dict[str, Metrics]
     """{set: {target: {metric: value}}} on the test part; a target without rows of a set is left out there."""
     metrics: dict[str, dict[str, Metrics]] = {}
     for one in trained:
-        known = one.learned.known
         for source in one.sources:
             test, predicted = one.of_source(source)
-            learned = known.select(known.sources == source)
+            learned = one.learned_of(source)
             found = evaluate(predicted, test, learned)
             if one.data.target is TOOL_DURATION:
                 found |= _at_call(test, predicted, learned) | _unknown_tool(one, source)

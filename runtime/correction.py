@@ -120,7 +120,7 @@ class Correction:
             self._warned = True
             logger.warning(
                 "AugServe: %s is predicted worse than in training (%.0f %% of the 80 %% intervals hold); they are "
-                "widened. Retrain on this server's traces: `dvc repro`",
+                "widened. Retrain on this server's traces: `make retrain TRACES=FOLDER`",
                 self.quantity,
                 100 * self.coverage,
             )

@@ -78,7 +78,7 @@ class DriftMonitor:
             self._warned = True
             logger.warning(
                 "AugServe: %.0f %% of the features of %s have drifted from the training data (PSI above %.2f); their "
-                "intervals are widened. Retrain on this server's traces: `dvc repro`",
+                "intervals are widened. Retrain on this server's traces: `make retrain TRACES=FOLDER`",
                 100 * float(np.mean(self._psi > ALARM_PSI)),
                 self._what,
                 ALARM_PSI,

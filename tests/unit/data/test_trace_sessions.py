@@ -215,3 +215,14 @@ def test_generated_arrivals_draw_all_sessions_before_one_again_and_ids_stay_uniq
         assert session.turns[1:] == turns[len(turns) - len(session.turns) + 1 :]
         assert session.arrival_s >= 0
     assert load.changes.repeated_sessions == sum("~" in name for name in ids)
+
+
+def test_a_session_that_the_server_had_forgotten_is_two_of_one_split_group(tmp_path):
+    turns = [turn(finish=101.0), turn(number=1, at=106.0, prompt=80)]
+    again = [turn(at=9000.0, prompt=30, finish=9001.0), turn(number=1, at=9009.0, prompt=70)]
+    calls = [call(tool="early"), call(tool="late", start=9001.0)]
+    first, second = read(tmp_path, turns + again, calls)
+    assert [session.start_s for session in (first, second)] == [0.0, 8900.0]
+    assert [session.pieces[0].turns[0].tool_call.tool for session in (first, second)] == ["early", "late"]
+    assert first.session_id != second.session_id
+    assert first.group == second.group == "s"

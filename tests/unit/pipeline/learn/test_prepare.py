@@ -16,7 +16,7 @@ from augserve.features import feature
 from augserve.features.replay import replay
 from augserve.features.turn import TAIL_AT, TAIL_BUCKETS, TAIL_TOKENS, TURN_FEATURES, tail_counts
 from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
-from augserve.models.training_set import TrainingError, read_training_set
+from augserve.models.training_set import NO_GROUP, TrainingError, read_training_set
 from augserve.pipeline import prepare
 from augserve.pipeline.mix_turns import mix_turns
 from augserve.pipeline.params import ParamsError
@@ -270,3 +270,41 @@ def test_what_is_remembered_over_sessions_is_of_one_model_alone(
         return data.rows[other][:, at]
 
     np.testing.assert_array_equal(of_model_one(odd), of_model_one(longer))
+
+
+def test_a_deployment_that_names_no_tools_teaches_its_pauses(
+    root: Path, make_rows: MakeRows, change_params: Callable[..., None]
+) -> None:
+    _, calls = make_rows(20)
+    (root / "data/traces/gathered/tool_calls.parquet").unlink()
+    change_params(prepare={"mix_sessions": 0})
+    with pytest.raises(TrainingError, match="ends_in_tool: the traces hold no row to learn it from"):
+        prepare.main()  # of tool calls it tells nothing; beside a set that does, it is learned from
+    change_params(prepare={"mix_sessions": 40})
+    prepare.main()
+    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION)
+    mine = durations.select(durations.sources == "gathered")
+    assert set(mine.groups.tolist()) == {NO_GROUP}
+    assert len(mine) == 2 * len(calls)
+
+
+def test_a_session_that_the_server_met_again_after_a_restart_is_two_in_one_part(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(20)
+    day_s = 86_400.0
+    again = [row | {"arrival_s": row["arrival_s"] + day_s, "finish_s": row["finish_s"] + day_s} for row in turns]
+    save_traces(
+        root / "data/traces/gathered",
+        turns + again,
+        calls + [row | {"start_s": row["start_s"] + day_s, "tool": "later"} for row in calls],
+    )
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    remaining = read_training_set(prepare.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
+    longest = max(row["turn"] for row in turns) + 1
+    assert len(remaining) == 2 * len(turns)
+    assert remaining.values.max() == longest  # not one session of both
+    assert set(remaining.sessions.tolist()) == {row["session_id"] for row in turns}  # each in one part with its double
+    groups = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION).groups.tolist()
+    assert groups.count("later") >= len(calls)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from augserve.data.mix import augmentation_sessions
+from augserve.data.splits import assign_parts
 from augserve.features.replay import replay
 from augserve.models.bundle import load_bundle
 from augserve.models.drift import DRIFT_FILE
@@ -29,6 +30,7 @@ from augserve.pipeline.tracking import tracking_client
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[[int], tuple[Rows, Rows]]
+SaveTraces = Callable[[Path, Rows, Rows], None]
 METRIC_NAMES = {"kendall_tau", "mae", "mae_baseline", "pinball_p90", "pinball_p90_baseline", "coverage_80"}
 CHANCE_NAMES = {"auc", "brier", "brier_baseline", "calibration_error"}
 
@@ -197,7 +199,8 @@ def test_a_missing_evaluation_or_wrong_settings_keep_the_old_bundle(project: Pat
 def test_the_models_stand_beside_every_baseline_in_one_table(finished: Path) -> None:
     table = pd.read_csv(finished / train.REPORTS / "baselines.csv")
     lengths = table[(table.target == "output_length") & (table.set == "gathered")]
-    assert set(lengths.model) == {"augserve", "median", "median of the tool", "linear", "last value", "max_tokens"}
+    tools = {"median of the tool", "quantiles of the tool"}
+    assert set(lengths.model) == {"augserve", "median", *tools, "linear", "last value", "max_tokens"}
     assert lengths.rows.nunique() == 1
     assert "| augserve |" in (finished / train.REPORTS / "baselines.md").read_text()
 
@@ -249,3 +252,31 @@ def test_every_baseline_that_is_better_is_listed_with_a_reason(finished: Path) -
     best = rivals[rivals.model != "augserve"].groupby(["set", "target"]).mae.min()
     assert found == {key for key in ours.index if best[key] < ours[key]}
     assert all(row[-2].strip() for row in rows)
+
+
+def test_the_quantiles_of_the_tool_are_a_rival_that_the_card_answers_to(finished: Path) -> None:
+    """It is the baseline of metrics.json: where it is better, the card says why."""
+    table = pd.read_csv(finished / train.REPORTS / "baselines.csv").set_index(["set", "target", "model"])
+    metrics = json.loads((finished / train.METRICS).read_text())
+    card = (finished / train.REPORTS / "card.md").read_text().split("### Where a baseline is better, and why")[1]
+    for source, of_target in metrics.items():
+        for target in (one.name for one in QUANTILE_TARGETS):
+            rival = table.loc[(source, target, "quantiles of the tool")].pinball_p90
+            assert rival == pytest.approx(of_target[target]["pinball_p90_baseline"], rel=1e-3)
+            if rival < table.loc[(source, target, "augserve")].pinball_p90:
+                assert f"| {source} | {target} | pinball loss at p90 |" in card
+
+
+def test_a_set_whose_only_tool_calls_are_held_out_is_judged_by_what_all_sets_teach(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces
+) -> None:
+    turns, calls = make_rows(20)
+    parts = assign_parts({row["session_id"] for row in turns}, 0.15, 0.2)
+    kept = [row for row in turns if parts[row["session_id"]] == "test" or not row["turn"]]
+    held_out = [row for row in calls if parts[row["session_id"]] == "test"]
+    save_traces(root / "data/traces/gathered", kept, held_out)
+    prepare.main()
+    train.main()
+    found = json.loads(train.METRICS.read_text())["gathered"][TOOL_DURATION.name]
+    assert found["rows"] == 2 * len(held_out)
+    assert found["pinball_p90_baseline"] > 0

@@ -46,6 +46,12 @@ def quantiles(point: Point, known: TrainingSet, test: TrainingSet) -> NDArray[np
     return np.sort(predicted, axis=1).astype(np.float32)
 
 
+def tool_quantiles(known: TrainingSet, test: TrainingSet) -> NDArray[np.float32]:
+    """(n, quantiles) of the row's tool in what was learned from of its source, of all tools for one not seen there."""
+    predicted = np.stack([_of_tool(known, test, quantile) for quantile in QUANTILES], axis=1)
+    return np.maximum(predicted, test.target.floor).astype(np.float32)
+
+
 def _filled(points: Points, known: TrainingSet, rows: TrainingSet) -> Points:
     return np.where(np.isfinite(points), points, _median(known, rows))
 
@@ -66,12 +72,16 @@ def _of_source(known: TrainingSet, rows: TrainingSet, statistic: Callable[[Point
 
 
 def _tool_median(known: TrainingSet, rows: TrainingSet) -> Points:
+    return np.asarray(np.log(np.maximum(_of_tool(known, rows, 0.5), rows.target.floor)), np.float64)
+
+
+def _of_tool(known: TrainingSet, rows: TrainingSet, quantile: float) -> Points:
     points = np.empty(len(rows))
     for source in np.unique(rows.sources).tolist():
         mask = rows.sources == source
         learned = known.select(known.sources == source) if (known.sources == source).any() else known
-        points[mask] = group_quantile(learned, rows.select(mask), 0.5)
-    return np.asarray(np.log(np.maximum(points, rows.target.floor)), np.float64)
+        points[mask] = group_quantile(learned, rows.select(mask), quantile)
+    return points
 
 
 def _of_feature(name: str) -> Point:

@@ -60,7 +60,7 @@ Why the goals on claude-code-swe are out of reach with what is told at a turn's 
   reach 0.26 cross-fitted and 0.35 held out (11 repositories), a far larger one 0.23 and 0.38.
 - Durations: a hundredth of the calls makes 72 % of the p90 loss. The per-tool quantile that is fitted to the held-out
   calls themselves is 8 % better than the learned one, by tool and command 17 %; asked are 30 %. Sub-agents (Task), a
-  third of our loss, are 11 calls to learn from. Ours is 1.16 times the baseline's, 95 % interval 0.95 to 1.64.
+  third of our loss, are 11 calls to learn from. Ours was 1.16 times the baseline's then, 95 % interval 0.95 to 1.64.
 """
 
 

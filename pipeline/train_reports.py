@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.atomic import atomic_file, write_text
-from ..models.baselines import baselines, quantiles
+from ..models.baselines import baselines, quantiles, tool_quantiles
 from ..models.evaluation import calibration_curve, quantile_metrics
 from ..models.fitted import importance
 from ..models.fitting import FitSettings
@@ -122,6 +122,7 @@ def _rivals(trained: Sequence[Trained]) -> Iterator[dict[str, Any]]:
     for one in trained:
         known, target = one.learned.known, one.data.target
         answers = {name: quantiles(point, known, one.test) for name, point in baselines(target).items()}
+        answers["quantiles of the tool"] = tool_quantiles(known, one.test)
         for source in one.sources:
             keep = (one.test.sources == source) & ~one.test.censored
             if not keep.any():

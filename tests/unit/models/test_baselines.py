@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from augserve.models.baselines import baselines, quantiles
+from augserve.models.baselines import baselines, quantiles, tool_quantiles
 from augserve.models.evaluation import quantile_metrics
 from augserve.models.target import OUTPUT_LENGTH, QUANTILE_TARGETS, SESSION_REMAINING, Target
 from augserve.models.training_set import TrainingSet
@@ -51,3 +51,16 @@ def test_turns_so_far_count_the_present_one(make_set: MakeSet) -> None:
     turn = [part.name for part in SESSION_REMAINING.features].index("turn")
     data.rows[:, turn] = 4
     assert quantiles(baselines(SESSION_REMAINING)["turns so far"], data, data)[0, 1] == pytest.approx(5)
+
+
+def test_a_tools_quantiles_are_those_of_its_values_in_its_source_alone(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    sources, groups = np.repeat(["a", "b"], 200), np.tile(["sql", "python"], 200)
+    values = np.where(groups == "sql", 10.0, 1000.0) * np.where(sources == "a", 1, 3)
+    known = dataclasses.replace(data, sources=sources, groups=groups, values=values)
+    test = dataclasses.replace(known, groups=np.where(np.arange(400) < 2, "new", groups))
+    found = tool_quantiles(known, test)
+    assert found[2].tolist() == [10, 10, 10]
+    assert found[-1].tolist() == [3000, 3000, 3000]
+    assert found[0].tolist() == [10, 505, 1000]  # a tool not seen: of all tools of the source
+    assert tool_quantiles(known, dataclasses.replace(known, values=known.values * 0)).min() >= OUTPUT_LENGTH.floor

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -105,3 +106,18 @@ def test_sessions_of_one_split_group_are_in_one_part() -> None:
     parts = split_sessions(keys, 0.15, 0.2, groups)
     assert len({(groups[key], part) for key, part in parts.items()}) == 20
     assert set(parts.values()) == set(PARTS)
+
+
+def test_a_row_with_a_feature_too_many_is_refused_though_another_has_one_too_few(
+    tmp_path: Path, make_set: MakeSet
+) -> None:
+    path = tmp_path / "set.parquet"
+    write_training_set(path, make_set(OUTPUT_LENGTH))
+    table = pq.ParquetFile(path).read()
+    rows = table.column("features").to_pylist()
+    rows[0].append(rows[1].pop())
+    at = table.schema.get_field_index("features")
+    features = pa.array(rows, pa.list_(pa.float32()))
+    pq.write_table(table.set_column(at, table.schema.field(at), features), path)
+    with pytest.raises(TrainingError, match="a row has not its"):
+        read_training_set(path, OUTPUT_LENGTH)

@@ -68,20 +68,20 @@ fidelity: env  ## the simulator against the real server on this CPU, into report
 	$(RUN).report
 
 live: env  ## AugServe against stock vLLM on the real server on this CPU, beyond its capacity, into reports/live/: 12 minutes (after `make fidelity`; idle machine)
-	$(RUN).live
+	$(RUN).fidelity.live
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
-	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile_gpu
+	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile.gpu
 
 tune-long: env  ## search the scheduler's settings for a night (params.yaml: tune_long); goes on where it was cut off, then `make repro`
 	$(RUN).tune --long
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc commit --force tune
 
 study: env  ## what is left on the table, into reports/train/: learning curve, transfer between sets, a far larger model, coverage on all sessions
-	$(RUN).study
+	$(RUN).train.study
 
 search: env  ## search the predictors' hyper-parameters anew (Optuna); what it finds goes into params.yaml by hand
-	$(RUN).search
+	$(RUN).train.search
 
 ui: env  ## MLflow on this folder's runs: http://127.0.0.1:5000, or MLFLOW_PORT=…
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT)

@@ -1,1 +1,1 @@
-"""The DVC stages, one module a stage, and the simulator that they share."""
+"""The DVC stages, a package or a module of its name each, and the simulator that they share."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..data.atomic import write_text
-from .comparison_params import ComparisonParams
-from .evaluate import TUNED, read_tuned, report
+from .evaluate.params import ComparisonParams
+from .evaluate.run import TUNED, read_tuned, report
 from .params import load_params
 from .stage import run_stage
 from .tracking import git_revision

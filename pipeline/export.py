@@ -18,9 +18,9 @@ from ..models.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
 from ..models.target import TARGETS
 from ..models.training_set import TrainingError, TrainingSet, read_training_set
 from .params import BaseParams, load_params, require
-from .prepare import TRAINING
+from .prepare.run import TRAINING
 from .stage import run_stage
-from .train import SUMMARY, TRAINED
+from .train.run import SUMMARY, TRAINED
 
 logger = logging.getLogger(__name__)
 

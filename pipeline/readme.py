@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..data.atomic import write_text
-from .report import HEADLINE
+from .report.run import HEADLINE
 from .stage import StageError, run_stage
 
 README = Path("README.md")

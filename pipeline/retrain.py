@@ -16,10 +16,10 @@ from ..data.atomic import replace_folder, write_text
 from ..data.load import MIXES
 from ..data.splits import MIN_GROUPS
 from ..data.traces import TableName, TraceError
-from .card import Card, measure_card
-from .card_text import text
+from .cards.card import Card, measure_card
+from .cards.text import text
 from .params import PARAMS_FILE, ParamsError, load_params
-from .public_sets import load_public_sets
+from .public.sets import load_public_sets
 from .sources import TRACES, DataParams
 from .stage import StageError, run_stage
 

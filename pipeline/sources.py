@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .params import require
-from .public_sets import PublicSet, load_public_sets
+from .public.sets import PublicSet, load_public_sets
 
 logger = logging.getLogger(__name__)
 

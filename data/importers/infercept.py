@@ -22,7 +22,7 @@ from typing import Any
 from .members import Member
 from .record import Context, Record
 
-NOMINAL_TOKEN_S = 0.02  # as pipeline/prepare.py has it for generated sessions
+NOMINAL_TOKEN_S = 0.02  # as pipeline/prepare has it for generated sessions
 _KINDS = (("math", 98), ("chatbot", 163), ("qa", 213), ("tts", 278), ("ve", 332), ("image", 397))  # kind, end
 _WITH_TEXT = ("chatbot", "tts", "image")
 _SESSIONS = _KINDS[-1][1]

@@ -25,7 +25,7 @@ from ...runtime.prediction import PredictorForecaster
 from ...runtime.sessions import SessionTable
 from ...runtime.turns import LiveTurn, arrived
 from ..params import BaseParams, load_params
-from ..prepare import TRAINING
+from ..prepare.run import TRAINING
 from ..stage import run_stage
 from .bundle import BUNDLE, packaged_bundle, times_s
 

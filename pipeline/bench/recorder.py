@@ -27,10 +27,10 @@ from vllm.v1.request import Request
 from ...data.atomic import write_json
 from ...data.traces import read_table
 from ...runtime.scheduler import AugServeScheduler
-from ..engines import ENGINES
 from ..params import BaseParams, load_params
-from ..profile import ProfileParams
-from ..profile_kernels import gpu_profile
+from ..profile.engines import ENGINES
+from ..profile.kernels import gpu_profile
+from ..profile.run import ProfileParams
 from ..simulator.engine import block_hasher, build_scheduler
 from ..simulator.profile import EngineLimits, StepProfile
 from ..stage import run_stage

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ..card import Card, measure_card
-from ..card_text import markdown, text
+from ..cards.card import Card, measure_card
+from ..cards.text import markdown, text
 from ..params import load_params
-from ..public_sets import load_public_sets
+from ..public.sets import load_public_sets
 from ..sources import DataParams, present_sources
 
 

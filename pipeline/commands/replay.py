@@ -11,7 +11,7 @@ from ...data.mix import MIX
 from ...data.trace_set import Split
 from ...models.settings import Slo
 from ..params import load_params
-from ..prepare import PrepareParams
+from ..prepare.run import PrepareParams
 from ..replay.endpoint import Endpoint
 from ..replay.run import ReplaySettings, replay
 from ..replay.turn_request import Identity

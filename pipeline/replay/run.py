@@ -15,7 +15,7 @@ from ...data.load import Load, mix_load, trace_load
 from ...data.mix import MIX
 from ...data.trace_set import Split, fit_context, read_trace_set
 from ...models.settings import Slo
-from ..agent.run import run_open_loop
+from ..gather.open_loop import run_open_loop
 from ..simulator.metrics import Window
 from .endpoint import Endpoint, ReplayError, counted, read_counters, served_model
 from .lag import client_lag, watch_loop

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...data.atomic import write_text
 from ...models.onnx_predictor import model_files
-from ..code_graph import ROOT, CodeGraph
-from ..code_syntax import Name
+from ..code.graph import ROOT, CodeGraph
+from ..code.syntax import Name
 from .cell import TRACES, Cell
 from .errors import SimulationError
 from .evidence import Evidence

@@ -23,11 +23,17 @@ from augserve.data.atomic import write_json
 from augserve.data.mix import MIX
 from augserve.models.registry import registered_versions
 from augserve.models.settings import SchedulerSettings, ValueWeights
-from augserve.pipeline import cli, evaluate, export, package, prepare, profile, report, train
-from augserve.pipeline.engines import ENGINES
-from augserve.pipeline.evaluation.tuning import Selection
-from augserve.pipeline.profile_kernels import gpu_profile
+from augserve.pipeline import cli, export
+from augserve.pipeline.evaluate import run as evaluate
+from augserve.pipeline.package import run as package
+from augserve.pipeline.prepare import run as prepare
+from augserve.pipeline.profile import run as profile
+from augserve.pipeline.profile.engines import ENGINES
+from augserve.pipeline.profile.kernels import gpu_profile
+from augserve.pipeline.report import run as report
+from augserve.pipeline.report.tuning import Selection
 from augserve.pipeline.tracking import tracking_client
+from augserve.pipeline.train import run as train
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from augserve.data.mix import MIX, MIX_SWING
-from augserve.pipeline.report import PAGE
+from augserve.pipeline.report.run import PAGE
 
 
 @pytest.mark.parametrize(("name", "width", "height"), [("phone", 390, 844), ("desktop", 1280, 900)])

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from augserve.models.bundle import load_bundle
 from augserve.models.registry import REGISTERED_MODEL
-from augserve.pipeline.registration import HEADLINE
+from augserve.pipeline.package.registration import HEADLINE
 
 WITHOUT_MLFLOW = """
 import sys

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from augserve.pipeline.code_syntax import PARTS
+from augserve.pipeline.code.syntax import PARTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,7 +105,7 @@ def changed(path: Path, old: str, new: str) -> None:
 def test_a_change_of_comments_and_docstrings_reruns_nothing(project: Path) -> None:
     value = project / "runtime/value.py"
     value.write_text("# a comment\n" + value.read_text() + "\n\n# another one\n")
-    changed(project / "pipeline/gather.py", '"""', '"""Anew: ')
+    changed(project / "pipeline/gather/run.py", '"""', '"""Anew: ')
     assert reproduced(project) == []
     assert "up to date" in dvc(project, "status")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.pipeline.public_sets import PublicSetError, load_public_sets, present_files
+from augserve.pipeline.public.sets import PublicSetError, load_public_sets, present_files
 
 PROJECT = Path(__file__).parents[2]
 CSV = b"TIMESTAMP,ContextTokens,GeneratedTokens\n"

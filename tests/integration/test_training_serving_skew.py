@@ -14,7 +14,7 @@ from augserve.features.replay import PastTurn, replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.settings import SchedulerSettings, StepTime
-from augserve.pipeline.mix_turns import mix_turns
+from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, deployed_scheduler

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from augserve.models.settings import SchedulerSettings
-from augserve.pipeline.evaluation.intervals import cells_of
+from augserve.pipeline.report.intervals import cells_of
 from augserve.pipeline.simulator.cell import Cell, Schedule, run_cell
 from augserve.pipeline.simulator.evidence import Evidence, run_evidence
 from augserve.pipeline.simulator.profile import StepProfile

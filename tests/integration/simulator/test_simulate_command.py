@@ -9,7 +9,7 @@ import pytest
 from augserve.data.traces import read_table, rows_to_table, write_table
 from augserve.pipeline import cli, imports
 from augserve.pipeline.commands import simulate
-from augserve.pipeline.past import read_traces
+from augserve.pipeline.prepare.past import read_traces
 from augserve.pipeline.simulator.metrics import Window
 from augserve.pipeline.simulator.profile import KvTransfer, StepProfile
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from augserve.pipeline.fidelity_calibration import cycles, overheads
+from augserve.pipeline.fidelity.calibration import cycles, overheads
 from augserve.pipeline.stage import StageError
 
 START_S = 1_000.0

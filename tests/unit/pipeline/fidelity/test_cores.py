@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from augserve.pipeline.fidelity_cores import client_aside, separate
+from augserve.pipeline.fidelity.cores import client_aside, separate
 from augserve.pipeline.stage import StageError
 
 CORES = sorted(os.sched_getaffinity(0))

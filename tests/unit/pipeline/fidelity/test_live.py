@@ -3,8 +3,8 @@ import json
 import pytest
 
 from augserve.models.settings import SchedulerSettings, StepTime
-from augserve.pipeline import live
-from augserve.pipeline.live import LiveParams, Measured, ratios, table
+from augserve.pipeline.fidelity import live
+from augserve.pipeline.fidelity.live import LiveParams, Measured, ratios, table
 from augserve.pipeline.params import ParamsError, load_params
 from augserve.pipeline.stage import StageError
 
@@ -84,11 +84,9 @@ def test_both_policies_are_given_the_same_sessions_and_what_fails_stops_it(monke
         settings = SchedulerSettings()
         version = "1"
 
-    monkeypatch.setattr(live, "MODEL_FOLDER", tmp_path)
-    (tmp_path / "config.json").touch()
     monkeypatch.setattr(live, "FIDELITY_REPORTS", tmp_path)
     monkeypatch.setattr(live, "REPORTS", tmp_path / "live")
-    monkeypatch.setattr(live, "load_bundle", lambda *_: Bundle)
+    monkeypatch.setattr(live, "bundle_to_serve", lambda: Bundle)
     monkeypatch.setattr(live, "serving", Serving)
     monkeypatch.setattr(live, "run_load", run_load)
     failing = None

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from augserve.models.settings import Slo
-from augserve.pipeline.fidelity_report import (
+from augserve.pipeline.fidelity.report import (
     METRICS,
     measured,
     order,

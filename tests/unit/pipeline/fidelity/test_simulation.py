@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from augserve.models.settings import SchedulerSettings, StepTime
-from augserve.pipeline.fidelity_calibration import Calibration, Overheads
-from augserve.pipeline.fidelity_params import FidelityParams, shortened
-from augserve.pipeline.fidelity_simulation import at_the_client, at_the_engine, simulate
+from augserve.pipeline.fidelity.calibration import Calibration, Overheads
+from augserve.pipeline.fidelity.params import FidelityParams, shortened
+from augserve.pipeline.fidelity.simulation import at_the_client, at_the_engine, simulate
 from augserve.pipeline.params import ParamsError, load_params
 from augserve.pipeline.simulator import engine
 from augserve.pipeline.simulator.profile import StepProfile

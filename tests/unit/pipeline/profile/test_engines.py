@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from augserve.pipeline.engines import ENGINES, H100, LLAMA_8B, LLAMA_70B, QWEN3_32B
-from augserve.pipeline.profile_kernels import kv_transfer
+from augserve.pipeline.profile.engines import ENGINES, H100, LLAMA_8B, LLAMA_70B, QWEN3_32B
+from augserve.pipeline.profile.kernels import kv_transfer
 
 
 @pytest.mark.parametrize(

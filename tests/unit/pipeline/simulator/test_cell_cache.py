@@ -8,8 +8,8 @@ import pytest
 
 from augserve.models.onnx_predictor import model_files
 from augserve.models.settings import SchedulerSettings, ValueWeights
-from augserve.pipeline.code_graph import CodeGraph
-from augserve.pipeline.code_syntax import PARTS
+from augserve.pipeline.code.graph import CodeGraph
+from augserve.pipeline.code.syntax import PARTS
 from augserve.pipeline.simulator.cell import Cell, Schedule
 from augserve.pipeline.simulator.cell_cache import cached, cell_key, code_of
 from augserve.pipeline.simulator.errors import SimulationError

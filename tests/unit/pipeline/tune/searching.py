@@ -13,11 +13,11 @@ import optuna
 
 from augserve.data.mix import MIX
 from augserve.models.settings import SchedulerSettings
-from augserve.pipeline import tune_study
-from augserve.pipeline.tune_params import TuneParams
-from augserve.pipeline.tune_score import Yardstick, stock_jobs
-from augserve.pipeline.tune_select import DEFAULTS
-from augserve.pipeline.tune_space import read_space
+from augserve.pipeline.tune import study as tune_study
+from augserve.pipeline.tune.params import TuneParams
+from augserve.pipeline.tune.score import Yardstick, stock_jobs
+from augserve.pipeline.tune.select import DEFAULTS
+from augserve.pipeline.tune.space import read_space
 
 NAME = "known"
 PARAMS = TuneParams(

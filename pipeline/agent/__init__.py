@@ -1,1 +1,0 @@
-"""Agent sessions against an OpenAI server: a suite of tasks, tools that really run, and the client that drives them."""

@@ -1,0 +1,1 @@
+"""Stage `cards`: what each set of traces holds."""

@@ -1,0 +1,1 @@
+"""Directions that papers report, tried on today's vLLM: the second half of `make compare`."""

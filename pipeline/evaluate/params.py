@@ -1,0 +1,120 @@
+"""What a section of params.yaml says that compares policies: which of them run on which workload, at which loads."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...data.load import MIXES
+from ...data.mix import MIX, MIX_SWING
+from ..params import require
+from ..simulator.ablations import ABLATIONS, NO_PREDICTORS
+from ..simulator.cell import Schedule, workload_names
+from ..simulator.policies import POLICIES
+
+VLLM_TUNED = "vllm-tuned"
+"""Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
+EXTRA_ROUNDS = 1
+"""Of bisection, which halves where stock vLLM's search leaves a third."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonParams:
+    """The section is named by the subclass."""
+
+    SECTION: ClassVar[str]
+
+    workloads: tuple[str, ...]
+    profiles: tuple[str, ...]
+    policies: tuple[str, ...]
+    ablations: tuple[str, ...]
+    loads: tuple[float, ...]
+    target_loads: tuple[float, ...]
+    target_policies: tuple[str, ...]
+    swing_load: float
+    swing_policies: tuple[str, ...]
+    swing_window_s: float
+    seeds: int
+    capacity_policies: tuple[str, ...]
+    capacity_rounds: int
+    static_loads: tuple[float, ...]
+    warmup_s: float
+    window_s: float
+    drain_s: float
+    trace_warmup_s: float
+    trace_window_s: float
+    processes: int
+
+    def __post_init__(self) -> None:
+        self._require_known("workloads", workload_names())
+        self._require_known("policies", (*POLICIES, VLLM_TUNED))
+        self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
+        if self.ablations:
+            self._require_known("ablations", (*ABLATIONS, NO_PREDICTORS))
+        self._require_known("capacity_policies", (*POLICIES, VLLM_TUNED))
+        rule = "a list with vllm, whose capacity is load 1x"
+        self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
+        self._require(bool(self.profiles), "profiles", "a list of profiles")
+        if self.target_loads:
+            self._require(min(self.target_loads) > 0, "target_loads", "a list of positive numbers")
+            self._require_known("target_policies", (*POLICIES, VLLM_TUNED))
+        if MIX_SWING in self.workloads:
+            self._require_known("swing_policies", (*POLICIES, VLLM_TUNED, *ABLATIONS, NO_PREDICTORS))
+            self._require("vllm" in self.swing_policies, "swing_policies", "a list with vllm, the yardstick")
+        for key in ("swing_load", "swing_window_s"):
+            self._require(getattr(self, key) > 0, key, "positive")
+        for key in ("loads", "static_loads"):
+            values = getattr(self, key)
+            self._require(bool(values) and min(values) > 0, key, "a list of positive numbers")
+        self._require(1 <= self.seeds <= 100, "seeds", "from 1 to 100")
+        self._require(1 <= self.capacity_rounds <= 12, "capacity_rounds", "from 1 to 12")
+        self._require(self.warmup_s >= 0, "warmup_s", "0 or more")
+        self._require(self.window_s > 0, "window_s", "positive")
+        self._require(self.drain_s >= 0, "drain_s", "0 or more")
+        self._require(self.trace_warmup_s >= 0, "trace_warmup_s", "0 or more")
+        self._require(self.trace_window_s > 0, "trace_window_s", "positive")
+        self._require(1 <= self.processes <= 256, "processes", "from 1 to 256")
+
+    def loads_of(self, workload: str) -> tuple[float, ...]:
+        """The loads that a workload runs at, each once; a swing has a mean load of its own."""
+        if workload == MIX_SWING:
+            return (self.swing_load,)
+        return tuple(dict.fromkeys((*self.loads, *self.target_loads)))
+
+    def policies_at(self, workload: str, load: float) -> tuple[str, ...]:
+        """Ablations run at the highest load alone, where there is most to lose, and few policies at `target_loads`."""
+        if workload == MIX_SWING:
+            return self.swing_policies
+        if load not in self.loads:
+            return self.target_policies
+        more = self.ablations if load == max(self.loads) else ()
+        return tuple(dict.fromkeys((*self.policies, *more)))
+
+    def schedule(self, workload: str) -> Schedule:
+        """Of a simulation; recorded sessions are few, long, and begin with a cold cache."""
+        if workload not in MIXES:
+            return Schedule(self.trace_warmup_s, self.trace_window_s, self.drain_s)
+        return Schedule(self.warmup_s, self.swing_window_s if workload == MIX_SWING else self.window_s, self.drain_s)
+
+    def _require(self, holds: bool, key: str, rule: str) -> None:
+        require(holds, f"{self.SECTION}.{key}", getattr(self, key), rule)
+
+    def _require_known(self, key: str, known: Collection[str]) -> None:
+        values = getattr(self, key)
+        if unknown := sorted(set(values) - set(known)):
+            self._require(False, key, f"a list without {unknown[0]!r}, which is unknown; known are {', '.join(known)}")
+        self._require(bool(values), key, f"a list of some of {', '.join(known)}")
+
+
+def planned_runs(params: ComparisonParams, static_runs: int) -> int:
+    """How many simulations a comparison asks for, about: what a search on traces takes to begin is not known."""
+    searched = [policy for policy in params.capacity_policies if policy != "vllm"]
+    cells = sum(len(params.policies_at(name, load)) for name in params.workloads for load in params.loads_of(name))
+    capacities = (2 * params.capacity_rounds + (params.capacity_rounds + EXTRA_ROUNDS) * len(searched)) * params.seeds
+    static = static_runs if VLLM_TUNED in (*params.policies, *params.capacity_policies) else 0
+    searches = len({steady(name) for name in params.workloads}) * (capacities + static)
+    return len(params.profiles) * (cells * params.seeds + searches)
+
+
+def steady(workload: str) -> str:
+    """The workload in multiples of whose capacity the loads of one are given."""
+    return MIX if workload in MIXES else workload

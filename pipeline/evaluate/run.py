@@ -1,0 +1,125 @@
+"""Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import ClassVar
+
+from tqdm import tqdm
+
+from ...data.atomic import write_text
+from ...data.mix import MIX
+from ...data.tokens import SPLIT_SEEDS
+from ...data.trace_set import Split
+from ...models.settings import SchedulerSettings
+from ..params import BaseParams, load_params
+from ..prepare.run import PrepareParams
+from ..report.distributions import distributions
+from ..report.figures import write_figures
+from ..report.results import Capacities, Evaluated, write_results
+from ..report.tables import table
+from ..report.targets import target_summary, target_tables
+from ..simulator.cell import Cell, load_profile
+from ..simulator.cell_cache import Submit, cached
+from ..simulator.evidence import Evidence, run_evidence
+from ..simulator.parallel import pool
+from ..stage import StageError
+from ..tracking import experiment_run
+from .capacity_guess import capacity_guesses
+from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities
+from .params import ComparisonParams, planned_runs, steady
+from .static_search import RUNS, search_static
+
+TUNED = Path("models/tuned")
+REPORTS = Path("reports/evaluate")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateParams(ComparisonParams):
+    SECTION: ClassVar[str] = "evaluate"
+
+
+def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
+    """The tuned settings, and the sessions/s that tuning found. Raises StageError or SettingsError naming the file."""
+    try:
+        settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
+        unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])
+    except OSError as error:
+        raise StageError(f"{error.filename}: {error.strerror}; run `dvc repro tune`") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{folder}: not what `tune` writes ({error}); run `dvc repro tune`") from error
+    return SchedulerSettings.from_json(settings), unit
+
+
+def evaluation_of(params: ComparisonParams) -> Evaluation:
+    """On the sessions kept for reporting, with the tuned settings. Raises StageError where a stage has not run."""
+    seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
+    settings, guess_per_s = read_tuned(TUNED)
+    shares = load_params("prepare", PrepareParams)
+    split = Split("report", shares.validation_share, shares.test_share)
+    engines = {name: load_profile(PROFILES / f"{name}.json") for name in params.profiles}
+    jobs = [
+        (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
+    ]
+    new = [job for job in jobs if job != (MIX, settings.profile)]
+    guesses = capacity_guesses(new, engines, split, seed)
+    step_times = {name: engine.linear for name, engine in engines.items()}
+    return Evaluation(params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times)
+
+
+def report(params: ComparisonParams, folder: Path) -> None:
+    """Run all of a comparison, and write and print what it found."""
+    evaluation = evaluation_of(params)
+    facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
+    tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
+    with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
+        evidences, capacity90, static = simulated(evaluation)
+        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, static)
+        write_figures(folder, found, distributions(evidences))
+        write_text(folder / "table.md", text := table(found) + target_tables(found))
+        write_results(folder / "metrics.json", found, target_summary(found))
+        run.log_folder(folder, "report")
+    print(text)
+
+
+def simulated(evaluation: Evaluation) -> tuple[Evidences, Capacities, dict[str, dict[str, str]]]:
+    """All cells, the capacities, and what `vllm-tuned` was by workload and profile."""
+    params = evaluation.params
+    with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
+        stock = stock_capacities(evaluation, submit)
+        evaluation = search_static(evaluation, stock, submit)
+        evidences = compare(evaluation, stock, submit)
+        capacity90 = capacities(evaluation, stock, submit)
+    static: dict[str, dict[str, str]] = {}
+    for (workload, profile), name in evaluation.static.items():
+        static.setdefault(workload, {})[profile] = name
+    return evidences, capacity90, static
+
+
+@contextmanager
+def counted(submit: Submit, params: ComparisonParams) -> Iterator[Submit]:
+    """`submit`, with the one progress bar of a comparison over all its simulations."""
+    planned = planned_runs(params, RUNS * len(params.static_loads))
+    lock = Lock()  # futures end in several threads
+    with tqdm(total=planned, desc=params.SECTION, unit="run") as bar:
+
+        def done(_: "Future[Evidence]") -> None:
+            with lock:
+                bar.update()
+
+        def submit_counted(cell: Cell) -> "Future[Evidence]":
+            future = submit(cell)
+            future.add_done_callback(done)
+            return future
+
+        yield submit_counted
+        bar.total = bar.n
+
+
+def main() -> None:
+    report(load_params("evaluate", EvaluateParams), REPORTS)

@@ -1,1 +1,0 @@
-"""What an evaluation found: intervals, tables, figures, and the page that shows them."""

@@ -1,0 +1,150 @@
+"""Stage `gather`: agent sessions against a real vLLM server under AugServe's recorder, joined into one trace.
+
+The server runs stock vLLM's order (mode `observe`) and records turns and steps. The client knows what the server
+cannot: which tool follows a turn, and how long that really took.
+"""
+
+import asyncio
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from ...data.atomic import replace_folder, write_json
+from ...data.traces import read_table, write_table
+from ..model import MODEL_FOLDER
+from ..params import BaseParams, load_params, require
+from ..server import MODEL_NAME, Server, hook_arguments, vllm_server
+from ..stage import StageError
+from ..tracking import experiment_run
+from .join import call_table, join_turns
+from .open_loop import run_open_loop
+from .plan import SessionPlan
+from .session import SessionRunner, SessionSeen
+from .suite import session_plans
+from .summary import RunSummary
+from .tools.box import tool_box
+from .tools.tool import Tool
+
+logger = logging.getLogger(__name__)
+
+TRACE_FOLDER = Path("data/traces/gathered")
+METRICS_FILE = Path("reports/gather/metrics.json")
+LOG_FILE = Path("logs/gather.log")
+SOURCE = "gathered"
+TURN_TIMEOUT_S = 600.0
+RECORDER_TIMEOUT_S = 30.0  # the recorder writes what it holds within 10 s
+
+
+@dataclass(frozen=True, slots=True)
+class GatherParams:
+    duration_s: float  # sessions arrive for so long; it scales the stage
+    rate_per_s: float
+    wait_scale: float
+    max_tokens: int
+    temperatures: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require(1 <= self.duration_s <= 86_400, "gather.duration_s", self.duration_s, "from 1 to 86400")
+        require(0 < self.rate_per_s <= 100, "gather.rate_per_s", self.rate_per_s, "above 0 and at most 100")
+        require(0 <= self.wait_scale <= 10, "gather.wait_scale", self.wait_scale, "from 0 to 10")
+        require(1 <= self.max_tokens <= 2048, "gather.max_tokens", self.max_tokens, "from 1 to 2048")
+        fits = bool(self.temperatures) and all(0 <= value <= 2 for value in self.temperatures)
+        require(fits, "gather.temperatures", self.temperatures, "a list of numbers from 0 to 2")
+
+
+def main() -> None:
+    for client in ("httpx", "httpx2"):  # a line a request would bury the progress bar
+        logging.getLogger(client).setLevel(logging.WARNING)
+    params, base = load_params("gather", GatherParams), load_params("base", BaseParams)
+    if not (MODEL_FOLDER / "config.json").is_file():
+        raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
+    plans = session_plans(params.duration_s, params.rate_per_s, params.temperatures, base.seed)
+    if not plans:
+        raise StageError("params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them")
+    tags = {"kind": "traces", "source": SOURCE, "model": MODEL_NAME}
+    with (
+        experiment_run("gather", SOURCE, asdict(params) | {"seed": base.seed}, tags, system_metrics=True) as run,
+        tempfile.TemporaryDirectory(prefix="augserve-gather-") as folder,
+    ):
+        recorded = Path(folder)
+        seen, wall_s = _record(plans, params, base.seed, recorded)
+        _write_trace(recorded, seen)
+        summary = RunSummary(seen, wall_s)
+        write_json(METRICS_FILE, summary.to_json())
+        run.log_metrics(summary.figures())
+        run.log_file(METRICS_FILE)
+
+
+def _record(
+    plans: Sequence[SessionPlan], params: GatherParams, seed: int, recorded: Path
+) -> tuple[list[SessionSeen], float]:
+    """Run the sessions against a recording server; give what the client saw and the seconds that they took."""
+    observe = hook_arguments({"mode": "observe", "traces": str(recorded), "source": SOURCE})
+    with (
+        vllm_server(MODEL_FOLDER, log=LOG_FILE, extra_args=observe) as server,
+        tool_box(params.wait_scale, seed) as tools,
+    ):
+        start_s = time.monotonic()
+        seen = asyncio.run(_run_sessions(server, plans, tools, params))
+        wall_s = time.monotonic() - start_s
+        _await_recorder(recorded, sum(len(session.turns) for session in seen), server)
+    return seen, wall_s
+
+
+async def _run_sessions(
+    server: Server, plans: Sequence[SessionPlan], tools: Mapping[str, Tool], params: GatherParams
+) -> list[SessionSeen]:
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
+
+    client = AsyncOpenAI(
+        base_url=server.base_url,
+        api_key="-",
+        timeout=TURN_TIMEOUT_S,
+        max_retries=0,
+        http_client=DefaultAsyncHttpxClient(trust_env=False),  # loopback: no proxy of the environment
+    )
+    turns = sum(len(plan.draft.turns) for plan in plans)
+    async with client:
+        with tqdm(total=turns, desc=f"{len(plans)} sessions", unit=" turns", mininterval=1) as bar:
+            runner = SessionRunner(client, MODEL_NAME, tools, params.max_tokens, _end_token_id(), bar.update)
+            try:
+                return await run_open_loop(runner, plans)
+            except OpenAIError as error:
+                server.check_alive()
+                raise StageError(f"a turn failed: {' '.join(str(error).split())}; see {server.log}") from error
+
+
+def _end_token_id() -> int:
+    return int(json.loads((MODEL_FOLDER / "config.json").read_text(encoding="utf-8"))["eos_token_id"])
+
+
+def _await_recorder(recorded: Path, turns: int, server: Server) -> None:
+    """Wait until the recorder has written as many turns; the join tells what is missing if it never does."""
+    deadline_s = time.monotonic() + RECORDER_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        server.check_alive()
+        files = sorted(recorded.glob("turns-*.parquet"))
+        if sum(pq.read_metadata(file).num_rows for file in files) >= turns:
+            return
+        time.sleep(0.5)
+
+
+def _write_trace(recorded: Path, seen: Sequence[SessionSeen]) -> None:
+    turns = join_turns(recorded, seen)
+    calls = call_table(seen, SOURCE, MODEL_FOLDER / "tokenizer.json")
+    steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
+
+    def fill(folder: Path) -> None:
+        write_table(folder / "turns.parquet", "turns", turns)
+        write_table(folder / "tool_calls.parquet", "tool_calls", calls)
+        write_table(folder / "steps.parquet", "steps", steps)
+
+    replace_folder(TRACE_FOLDER, fill)
+    logger.info("%s: %d turns, %d tool calls, %d steps", TRACE_FOLDER, len(turns), len(calls), len(steps))

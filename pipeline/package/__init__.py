@@ -1,0 +1,1 @@
+"""Stage `package`: the bundle, and its version in MLflow."""

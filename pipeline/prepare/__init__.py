@@ -1,0 +1,1 @@
+"""Stage `prepare`: from traces to training tables."""

@@ -1,0 +1,41 @@
+"""Generated sessions of the mix as turns of the past, at a nominal pace."""
+
+from collections.abc import Iterator
+
+from ...data.mix import MIX
+from ...data.tokens import session_token_ids
+from ...data.workload import Session
+from ...features.replay import PastCall, PastPause, PastTurn
+from ...features.turn import TAIL_TOKENS, TurnFacts, tail_counts
+from .past import NOMINAL_TOKEN_S, RecordedTurn
+
+MIX_TEMPERATURE = 1.0  # vLLM's defaults, which the simulator's requests keep
+MIX_TOP_P = 1.0
+
+
+def mix_turns(session: Session) -> Iterator[RecordedTurn]:
+    """The session's turns, with the token ids that the simulator uses. No turn waits for another session, so that only
+    the mix itself is learned."""
+    token_ids = session_token_ids(session)
+    arrival_s = session.arrival_s
+    for index, turn in enumerate(session.turns):
+        prompt_tokens = session.prompt_tokens(index)
+        facts = TurnFacts(
+            prompt_tokens=prompt_tokens,
+            turn=index,
+            max_tokens=session.max_tokens,
+            temperature=MIX_TEMPERATURE,
+            top_p=MIX_TOP_P,
+            structured=False,
+            tools_offered=session.tools_offered,
+            tail=tail_counts(token_ids[max(prompt_tokens - TAIL_TOKENS, 0) : prompt_tokens]),
+        )
+        finish_s = arrival_s + NOMINAL_TOKEN_S * turn.output_tokens
+        pause = None
+        if turn.tool_call is not None:
+            duration_s = turn.tool_call.duration_s
+            pause = PastPause(finish_s + duration_s, duration_s, (PastCall(turn.tool_call.tool, duration_s),))
+        past = PastTurn(session.session_id, facts, arrival_s, finish_s, turn.output_tokens, pause)
+        cut_off = turn.output_tokens >= session.max_tokens
+        yield RecordedTurn(MIX, past, None, session.session_id, cut_off, turn.tool_call is not None)
+        arrival_s = finish_s if pause is None else pause.return_s

@@ -1,0 +1,1 @@
+"""Stage `profile` and `make profile-gpu`: how long an engine's step takes, from measurements."""

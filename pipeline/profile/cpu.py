@@ -1,0 +1,129 @@
+"""The profile of this machine's CPU engine, from the steps that `gather` recorded.
+
+The machine runs tools, clients and whatever else beside the engine, so equal steps differ in time: that spread, the
+`noise_median_relative_error`, is the least error that any function of a step's counts can have. Stretches in which
+others held the processor are left out of the fit; how many steps are left and the errors with and without are stated.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.traces import read_table
+from ...models.settings import StepTime
+from ..simulator.profile import EngineLimits, StepProfile
+from ..stage import StageError
+from .fit import Array, errors, relative_fit
+
+Flags = NDArray[np.bool_]
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("prefill_tokens", "decode_sequences", "context_tokens")
+SMOLLM2_TOKEN = 30 * 3 * 64 * 2 * 2  # KV bytes a token: layers x KV heads x head size x (K, V) x bfloat16
+CPU_KV_SPACE = 4 << 30  # vLLM's default on CPUs
+LIMITS = EngineLimits(CPU_KV_SPACE // SMOLLM2_TOKEN, 8192, 128, 2048)
+TOP_TOKENS = 8192
+LEAST_STEPS = 50
+ROUNDS = 6
+REWEIGHTINGS = 5
+WINDOW_STEPS = 21  # a stretch; the first steps, which also load code, fall out as one where they are slow
+BUSY_FACTOR = 1.3  # a stretch is busy if its median step is so much slower than a quiet one's
+LIKE_STEPS = 5  # so many alike steps tell a spread
+LARGEST_NOISE = 0.2  # median error of alike steps above which the machine was too busy to be measured
+
+
+def cpu_profile(path: Path) -> tuple[StepProfile, Array, Array]:
+    """Profile of SmolLM2-135M on this machine; the quiet steps' seconds, measured and fitted.
+
+    Raises:
+        StageError: the trace holds too few steps.
+    """
+    steps, seconds = _read(path)
+    quiet = np.ones(len(seconds), bool)
+    for _ in range(ROUNDS):
+        terms = _fit(steps[quiet], seconds[quiet])
+        quiet = _quiet(seconds / np.maximum(_design(steps) @ terms, 1e-9))
+    residual = _residual(steps, seconds, terms, quiet)
+    if (noise := residual.get("noise_median_relative_error", 0)) > LARGEST_NOISE:
+        logger.warning(
+            "%s: equal steps differ by %.0f %%: the machine was busy; gather again when it is idle", path, 100 * noise
+        )
+    base, per_token, per_decode, per_context = terms
+    profile = StepProfile(
+        name="cpu",
+        source="steps gathered on this machine, SmolLM2-135M-Instruct in vLLM's CPU engine",
+        limits=LIMITS,
+        tokens=(1, TOP_TOKENS),
+        table_s=(base + per_token, base + per_token * TOP_TOKENS),
+        per_decode_s=per_decode,
+        per_context_token_s=per_context,
+        linear=StepTime(base, per_token, per_token + per_decode, per_context),
+        residual=residual,
+    )
+    return profile, seconds[quiet], _design(steps[quiet]) @ terms
+
+
+def _read(path: Path) -> tuple[Array, Array]:
+    table = read_table(path, "steps")
+    steps = np.column_stack([table.column(name).to_numpy().astype(float) for name in COLUMNS])
+    seconds = table.column("step_s").to_numpy().astype(float)
+    usable = (steps[:, 0] + steps[:, 1] > 0) & (seconds > 0)
+    if usable.sum() < LEAST_STEPS:
+        raise StageError(
+            f"{path}: holds {usable.sum()} steps with work, {LEAST_STEPS} are needed for a fit; gather more"
+        )
+    return steps[usable], seconds[usable]
+
+
+def _design(steps: Array) -> Array:
+    """Columns: 1, tokens computed, decode sequences, context tokens."""
+    return np.column_stack((np.ones(len(steps)), steps[:, 0] + steps[:, 1], steps[:, 1], steps[:, 2]))
+
+
+def _fit(steps: Array, seconds: Array) -> list[float]:
+    """Errors relative to the fitted time: a decode step of 20 ms counts as much as a prefill step of a second, and the
+    fit is of the mean. (Relative to the measured time it would lie below it, and a queue be served too fast.)"""
+    design, scale = _design(steps), seconds
+    for _ in range(REWEIGHTINGS):
+        terms = relative_fit(design, seconds, scale)
+        scale = np.maximum(design @ terms, 1e-9)
+    return terms
+
+
+def _quiet(slowness: Array) -> Flags:
+    """Which steps lie in stretches near the pace of the quietest fifth; all of them where those are too few to fit."""
+    half = WINDOW_STEPS // 2
+    pace = np.array([np.median(slowness[max(0, at - half) : at + half + 1]) for at in range(len(slowness))])
+    quiet: Flags = pace <= BUSY_FACTOR * np.percentile(pace, 20)
+    return quiet if quiet.sum() >= LEAST_STEPS else np.ones(len(slowness), bool)
+
+
+def _residual(steps: Array, seconds: Array, terms: list[float], quiet: Flags) -> dict[str, float]:
+    fitted = _design(steps) @ terms
+    found = {**errors(fitted[quiet], seconds[quiet]), **errors(fitted, seconds, "all_steps_")}
+    for name, chosen in (
+        ("decode", steps[:, 0] == 0),
+        ("prefill", steps[:, 1] == 0),
+        ("mixed", steps[:, :2].all(axis=1)),
+    ):
+        if (rows := quiet & chosen).any():
+            found[f"{name}_median_relative_error"] = float(np.median(np.abs(fitted[rows] / seconds[rows] - 1)))
+    return {
+        **found,
+        "linear_median_relative_error": found["median_relative_error"],
+        **_noise(steps[quiet], seconds[quiet]),
+    }
+
+
+def _noise(steps: Array, seconds: Array) -> dict[str, float]:
+    """Median error of the best constant for each kind of alike steps: within 40 % in prompt tokens, equal in decodes,
+    within 1024 context tokens."""
+    kinds = np.column_stack((np.floor(2 * np.log2(steps[:, 0] + 1)), steps[:, 1], steps[:, 2] // 1024))
+    _, index = np.unique(kinds, axis=0, return_inverse=True)
+    errors_found = [
+        np.abs(np.median(seconds[index == kind]) / seconds[index == kind] - 1)
+        for kind in np.flatnonzero(np.bincount(index) >= LIKE_STEPS)
+    ]
+    return {"noise_median_relative_error": float(np.median(np.concatenate(errors_found)))} if errors_found else {}

@@ -1,0 +1,99 @@
+"""Fitting a step-time profile and stating how far it is from the measured steps, region by region."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from ..simulator.profile import EngineLimits, StepProfile
+
+Array = NDArray[np.float64]
+CONTEXT_EDGES = (0, 1024, 4096, 16384, 65536, 1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step computes: chunks of prompts, alike, and decodes, alike. Tokens."""
+
+    prefill_tokens: int  # of one chunk
+    chunks: int
+    prefix: int  # tokens computed before each chunk
+    decodes: int
+    decode_context: int  # of each
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens computed."""
+        return self.prefill_tokens * self.chunks
+
+    @property
+    def chunk_context(self) -> int:
+        """KV tokens of the chunks, their own included."""
+        return (self.prefix + self.prefill_tokens) * self.chunks
+
+    @property
+    def pairs(self) -> float:
+        """Query-key pairs of the chunks."""
+        return self.tokens * (self.prefix + self.prefill_tokens / 2)
+
+    @property
+    def region(self) -> str:
+        if not self.prefill_tokens:
+            return "decode"
+        return "mixed" if self.decodes else "prefill"
+
+    @property
+    def context(self) -> int:
+        """Longest context of a sequence of the step."""
+        return max(self.prefix + self.prefill_tokens if self.prefill_tokens else 0, self.decode_context)
+
+    def fits(self, limits: EngineLimits, more_tokens: int = 0) -> bool:
+        """Whether an engine computes it in one step, with room for so many more tokens of each sequence."""
+        tokens = self.tokens + self.decodes
+        memory = self.chunk_context + self.decodes * self.decode_context + more_tokens * (self.chunks + self.decodes)
+        return (
+            0 < tokens <= limits.max_num_batched_tokens
+            and memory <= limits.kv_tokens
+            and self.chunks + self.decodes <= limits.max_num_seqs
+            and self.context + more_tokens <= limits.max_model_len
+        )
+
+    def seconds(self, profile: StepProfile) -> float:
+        context = self.chunk_context + self.decodes * self.decode_context
+        return profile.step_s(self.tokens, self.decodes, context, self.chunk_context, self.pairs)
+
+
+def relative_fit(design: Array, target: Array, scale: Array) -> list[float]:
+    """Coefficients, none negative, of least squares of errors relative to `scale`."""
+    coefficients, _ = nnls(design / scale[:, None], target / scale)
+    return [float(value) for value in coefficients]
+
+
+def errors(fitted: Array, seconds: Array, prefix: str = "") -> dict[str, float]:
+    """Median and p90 of the relative errors, error of the total time, number of steps."""
+    relative = np.abs(fitted / seconds - 1)
+    return {
+        f"{prefix}median_relative_error": float(np.median(relative)),
+        f"{prefix}p90_relative_error": float(np.percentile(relative, 90)),
+        f"{prefix}total_time_error": float(fitted.sum() / seconds.sum() - 1),
+        f"{prefix}steps": float(len(seconds)),
+    }
+
+
+def regions(works: Sequence[Work], fitted: Array, seconds: Array) -> dict[str, float]:
+    """Median relative error by what the step holds and by its longest context."""
+    relative = np.abs(fitted / seconds - 1)
+    found: dict[str, list[float]] = {}
+    for work, error in zip(works, relative, strict=True):
+        upper = next(edge for edge in CONTEXT_EDGES[1:] if work.context <= edge)
+        length = f"to_{upper}" if upper < CONTEXT_EDGES[-1] else f"above_{CONTEXT_EDGES[-2]}"
+        found.setdefault(work.region, []).append(float(error))
+        found.setdefault(f"{work.region}_context_{length}", []).append(float(error))
+    return {f"{name}_median_relative_error": float(np.median(errors)) for name, errors in sorted(found.items())}
+
+
+def with_residual(profile: StepProfile, residual: dict[str, float]) -> StepProfile:
+    return dataclasses.replace(profile, residual=residual)

@@ -1,0 +1,1 @@
+"""Stage `public`: the public sets of traces."""

@@ -1,0 +1,28 @@
+"""Stage `report`: reports/index.html, one page to send to a colleague, and the headline table as Markdown.
+
+`make compare` and `make fidelity` call it again, since their results stand on the page too.
+"""
+
+import logging
+from pathlib import Path
+
+from ...data.atomic import write_text
+from .headline import headline_markdown
+from .page import Sources, page
+from .results import read_results
+from .tuning import Selection
+
+REPORTS = Path("reports")
+PAGE = REPORTS / "index.html"
+HEADLINE = REPORTS / "headline.md"
+SELECTION = Path("models/tuned/selection.json")
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    sources = Sources(REPORTS / "evaluate", REPORTS / "train", REPORTS / "compare", REPORTS / "fidelity", SELECTION)
+    found = read_results(sources.evaluate / "metrics.json")
+    write_text(HEADLINE, headline_markdown(found, Selection.read(SELECTION)))
+    write_text(PAGE, text := page(sources))
+    logger.info("%s: %d kB, of itself; open it in a browser", PAGE, len(text.encode()) // 1000)

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from augserve.data.traces import rows_to_table, write_table
+from augserve.pipeline.gather.join import JoinError, join_turns
+from augserve.pipeline.gather.session import SessionSeen, TurnSeen
+
+
+def seen(turns: int = 2, output_tokens: int = 5) -> list[SessionSeen]:
+    return [
+        SessionSeen(
+            tuple(
+                TurnSeen(
+                    "s", "math", turn, "word", 0.0, 0.1, 0.2, 10, output_tokens, "stop", "python" if turn == 0 else None
+                )
+                for turn in range(turns)
+            ),
+            (),
+        )
+    ]
+
+
+def record(folder: Path, turns: int = 2) -> Path:
+    rows = [
+        {
+            "source": "t",
+            "session_id": "s",
+            "turn": turn,
+            "arrival_s": float(turn),
+            "prompt_tokens": 10,
+            "output_tokens": 5,
+        }
+        for turn in reversed(range(turns))
+    ]
+    write_table(folder / "turns-0.parquet", "turns", rows_to_table("turns", rows))
+    return folder
+
+
+def test_turns_come_in_order_with_the_tool_that_the_plan_called(tmp_path: Path) -> None:
+    table = join_turns(record(tmp_path), seen())
+    assert table.column("turn").to_pylist() == [0, 1]
+    assert table.column("tool_called").to_pylist() == ["python", None]
+
+
+def test_a_turn_that_was_not_recorded_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="1 are missing and 0 unknown"):
+        join_turns(record(tmp_path), seen(turns=3))
+
+
+def test_a_turn_that_the_client_did_not_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="0 are missing and 1 unknown"):
+        join_turns(record(tmp_path), seen(turns=1))
+
+
+def test_token_counts_that_disagree_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match=r"turn 0 of s: recorded with \(10, 5\)"):
+        join_turns(record(tmp_path), seen(output_tokens=6))

@@ -1,0 +1,43 @@
+import logging
+
+import numpy as np
+import pytest
+
+from augserve.pipeline.profile.cpu import cpu_profile
+from augserve.pipeline.stage import StageError
+
+
+def test_the_profile_recovers_the_engine_that_made_the_steps(tmp_path, steps_file):
+    rows = steps_file(tmp_path / "steps.parquet", 400)
+    profile, measured, fitted = cpu_profile(tmp_path / "steps.parquet")
+    assert profile.residual["median_relative_error"] < 1e-3
+    assert profile.linear.base_s == pytest.approx(0.010, rel=0.05)
+    assert profile.linear.per_prefill_token_s == pytest.approx(5e-4, rel=0.05)
+    assert profile.linear.per_decode_s == pytest.approx(2e-3, rel=0.05)
+    row = rows[7]
+    counts = row["prefill_tokens"], row["decode_sequences"], row["context_tokens"]
+    assert profile.step_s(*counts) == pytest.approx(row["step_s"], rel=0.02)
+    assert len(measured) == len(fitted) == profile.residual["steps"]
+
+
+def test_a_stretch_in_which_others_held_the_processor_does_not_shift_the_fit(tmp_path, steps_file):
+    steps_file(tmp_path / "steps.parquet", 600, slowness=lambda step: 6.0 if 100 <= step < 250 else 1.0)
+    profile, _, _ = cpu_profile(tmp_path / "steps.parquet")
+    assert profile.linear.per_prefill_token_s == pytest.approx(5e-4, rel=0.05)
+    assert 430 <= profile.residual["steps"] <= 470
+    assert profile.residual["all_steps_steps"] == pytest.approx(600, abs=5)
+    assert profile.residual["all_steps_total_time_error"] < -0.3  # stated, not hidden
+
+
+def test_steps_of_a_busy_machine_are_warned_of(tmp_path, steps_file, caplog):
+    random = np.random.default_rng(2)
+    steps_file(tmp_path / "steps.parquet", 3000, slowness=lambda step: float(random.lognormal(0, 1)))
+    with caplog.at_level(logging.WARNING):
+        cpu_profile(tmp_path / "steps.parquet")
+    assert "steps.parquet: equal steps differ" in caplog.text
+
+
+def test_too_few_steps_are_an_error(tmp_path, steps_file):
+    steps_file(tmp_path / "steps.parquet", 20)
+    with pytest.raises(StageError, match="50 are needed"):
+        cpu_profile(tmp_path / "steps.parquet")

@@ -1,0 +1,51 @@
+from augserve.pipeline.report.tables import ORDER, ablations, plot_rows, ranged, table
+from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
+from augserve.pipeline.simulator.policies import POLICIES
+
+
+def test_every_policy_has_a_place_but_rivals_that_know():
+    rivals_that_know = {name for name in POLICIES if name.endswith("-oracle") and name != "augserve-oracle"}
+    assert set(POLICIES) - rivals_that_know <= set(ORDER)
+    assert {*ABLATIONS, NO_PREDICTORS} <= set(ORDER)
+
+
+def test_the_table_lists_loads_in_order_and_stock_first(evaluated):
+    rows = [line for line in table(evaluated).splitlines() if line.startswith(("| 1x", "| 2x"))]
+    assert [row.split(" | ")[:3] for row in rows] == [
+        ["| 1x", "vllm", "9.0 [8.1–9.9]"],
+        ["| 1x", "infercept", "9.0 [8.1–9.9]"],
+        ["| 1x", "augserve", "9.0 [8.1–9.9]"],
+        ["| 2x", "vllm", "4.0 [3.6–4.4]"],
+        ["| 2x", "infercept", "5.0 [4.5–5.5]"],
+        ["| 2x", "augserve", "10.0 [9.0–11.0]"],
+        ["| 2x", "augserve-no-context", "8.0 [7.2–8.8]"],
+    ]
+
+
+def test_the_table_says_what_the_tuned_stock_was_and_which_capacity_was_not_found(evaluated):
+    text = table(evaluated)
+    assert "vllm-tuned is vllm@2048x256" in text
+    assert "infercept below the rates searched" in text
+
+
+def test_an_ablation_is_told_by_what_it_loses(evaluated):
+    grid = ablations(evaluated.results["mix"]["p"])
+    assert grid is not None
+    assert grid.rows[0][:2] == ("augserve", "nothing: all of it, tuned")
+    assert grid.rows[1][:4] == ("augserve-no-context", "keeping of paused contexts", "8.0 [7.2–8.8]", "-20.0%")
+
+
+def test_without_ablations_nothing_is_told_of_them(evaluated):
+    by_load = evaluated.results["mix"]["p"]
+    assert ablations({"1": by_load["1"]}) is None
+
+
+def test_a_value_without_interval_stands_alone():
+    assert ranged({"x": 1.25}, "x", ".1f") == "1.2"
+
+
+def test_the_plot_has_a_row_a_cell(evaluated):
+    rows = plot_rows(evaluated).splitlines()
+    assert rows[0].startswith("workload,profile,policy,load,effective_throughput,")
+    assert "mix,p,augserve,2,10,0.5,0.5,0.5,0.5,9,11" in rows
+    assert len(rows) == 8

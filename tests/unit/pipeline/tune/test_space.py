@@ -1,0 +1,117 @@
+"""The declared search space: what it refuses, and that what it suggests is what a scheduler can be built from."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.models.settings import SchedulerSettings, SettingsError
+from augserve.pipeline.params import ParamsError
+from augserve.pipeline.tune.space import read_space, with_values
+
+DEFAULTS = SchedulerSettings()
+DECLARED = yaml.safe_load((Path(__file__).parents[4] / "params.yaml").read_text())["tune"]
+SMALL = {
+    "weights.uncached": {"low": 0.1, "high": 10.0, "log": True},
+    "weights.output": {"low": 0.01, "high": 1.0, "log": True, "zero": True},
+    "budget.min_tokens": {"choices": [512, 1024]},
+    "retention.max_share": {"low": 0.1, "high": 0.8, "zero": True},
+    "retention.min_tokens": {"low": 64, "high": 1024, "log": True, "when": "retention.max_share"},
+}
+
+
+def suggested(point):
+    return read_space(SMALL, DEFAULTS).suggest(optuna.trial.FixedTrial(point))
+
+
+OFF = {
+    "weights.uncached": 1.0,
+    "use.weights.output": False,
+    "budget.min_tokens": 512,
+    "use.retention.max_share": False,
+}
+
+
+def test_what_is_off_is_zero_and_what_hangs_on_it_is_not_asked_for():
+    values = suggested(OFF)
+    assert values == {"weights.uncached": 1.0, "weights.output": 0, "budget.min_tokens": 512, "retention.max_share": 0}
+
+
+def test_what_hangs_on_a_parameter_is_searched_where_that_is_on():
+    on = OFF | {"use.retention.max_share": True, "retention.max_share": 0.5, "retention.min_tokens": 100}
+    settings = read_space(SMALL, DEFAULTS).settings(suggested(on))
+    assert (settings.retention.max_share, settings.retention.min_tokens) == (0.5, 100)
+
+
+def test_what_is_not_searched_keeps_its_default():
+    settings = read_space(SMALL, DEFAULTS).settings({"weights.uncached": 3.0})
+    assert settings == with_values(DEFAULTS, {"weights.uncached": 3.0})
+    assert settings.weights.remaining == DEFAULTS.weights.remaining
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_suggestion_of_the_projects_space_is_valid_and_comes_back_from_its_own_point(seed):
+    space = read_space(DECLARED["space"], DEFAULTS)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    settings = space.settings(space.suggest(study.ask()))
+    again = space.settings(space.suggest(optuna.trial.FixedTrial(space.point(settings))))
+    assert again == settings
+
+
+def test_the_hand_set_defaults_and_the_projects_starts_are_points_of_the_space():
+    space = read_space(DECLARED["space"], DEFAULTS)
+    for values in ({}, *DECLARED["starts"]):
+        settings = with_values(DEFAULTS, values)
+        assert space.settings(space.suggest(optuna.trial.FixedTrial(space.point(settings)))) == settings
+
+
+def test_a_start_outside_of_the_space_is_moved_to_its_edge():
+    space = read_space(SMALL, DEFAULTS)
+    point = space.point(with_values(DEFAULTS, {"weights.uncached": 1000.0, "budget.min_tokens": 800}))
+    assert (point["weights.uncached"], point["budget.min_tokens"]) == (10.0, 1024)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            {"weights.uncached": {"low": 2, "high": 1}},
+            r"weights.uncached.low is 2.0: .* at most .*high, 1.0",
+        ),
+        (
+            {"weights.unknown": {"low": 1, "high": 2}},
+            r"unknown parameter 'weights.unknown'; known are .*budget.integral",
+        ),
+        ({"slo.ttft_s": {"low": 1, "high": 2}}, "unknown parameter 'slo.ttft_s'"),
+        ({"weights": {"low": 1, "high": 2}}, "unknown parameter 'weights'"),
+        ({"weights.uncached": {"low": 1, "hihg": 2}}, "unknown key 'hihg'"),
+        ({"weights.uncached": {"low": 1}}, "weights.uncached.high is None: it must be a number"),
+        ({"weights.uncached": {"low": "1e-3", "high": 2}}, "low is '1e-3': it must be a number"),
+        ({"weights.uncached": [1, 2]}, r"\[1, 2\]: known are choices, high, log, low"),
+        ({"weights.uncached": {"low": 0, "high": 2, "log": True}}, "low is 0.0: it must be positive on a log scale"),
+        ({"weights.uncached": {"low": -1, "high": 2}}, "low: scheduler.json: weights.uncached is -1.0: it must lie in"),
+        ({"budget.target": {"low": 1, "high": 99}}, "high: scheduler.json: budget.target is 99.0: it must lie in"),
+        ({"budget.min_tokens": {"low": 1, "high": 2, "zero": True}}, "zero: scheduler.json: budget.min_tokens is 0"),
+        ({"budget.min_tokens": {"low": 1.5, "high": 2}}, "low is 1.5: it must be a whole number"),
+        ({"budget.min_tokens": {"choices": []}}, "choices is .*: it must be a list"),
+        ({"weights.output": {"low": 1, "high": 2, "when": "weights.slack"}}, "when is 'weights.slack': .* above it"),
+        ({"weights.output": {"low": 1, "high": 2, "log": "yes"}}, "log is 'yes': it must be true or false"),
+        ({}, "tune.space is empty"),
+    ],
+)
+def test_a_wrong_space_gives_one_line_that_names_the_parameter(declared, message):
+    with pytest.raises(ParamsError, match=message) as caught:
+        read_space(declared, DEFAULTS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"weights.none": 1.0}, {"profile": "x"}, {"weights": 1.0}, {"budget.target": "much"}]
+)
+def test_a_start_with_an_unknown_or_unfit_setting_is_an_error(values):
+    with pytest.raises(SettingsError):
+        with_values(DEFAULTS, values)

@@ -1,5 +1,6 @@
 """Keeps AugServe's own errors out of the engine: each decision has a fallback, counted by reason."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ SUSPENSION_S = 30.0
 @dataclass(slots=True)
 class _Record:
     strikes: int = 0
-    suspended_until_s: float = float("-inf")
+    suspended_s: float = float("-inf")  # since when
 
 
 class Guard:
@@ -36,8 +37,8 @@ class Guard:
         """The decision, or `fallback` where it raises or is suspended. Raises nothing."""
         record = self._records.get(reason)
         if record is not None and record.strikes >= STRIKES:
-            if self._clock() < record.suspended_until_s:
-                self._count(reason)
+            if 0 <= self._clock() - record.suspended_s < SUSPENSION_S:  # below 0: the clock was set back
+                self._counted(reason)
                 return fallback
             record.strikes = STRIKES - 1  # one more try; a failure suspends again
         try:
@@ -49,13 +50,17 @@ class Guard:
             record.strikes = 0
         return result
 
+    def _counted(self, reason: str) -> None:
+        with contextlib.suppress(Exception):  # counters may live in files, see metrics.py
+            self._count(reason)
+
     def _failed(self, reason: str, error: Exception) -> None:
-        self._count(reason)
+        self._counted(reason)
         record = self._records.get(reason)
         if record is None:
             record = self._records[reason] = _Record()
             logger.warning("augserve: %s fails and is left to vLLM's own way: %r", reason, error, exc_info=True)
         record.strikes += 1
         if record.strikes == STRIKES:
-            record.suspended_until_s = self._clock() + SUSPENSION_S
+            record.suspended_s = self._clock()
             logger.debug("augserve: %s failed %d times in a row: suspended for %.0f s", reason, STRIKES, SUSPENSION_S)

@@ -58,6 +58,24 @@ def test_a_success_between_failures_clears_the_record() -> None:
     assert bench.calls == 2 * STRIKES
 
 
+def test_a_clock_that_is_set_back_suspends_nothing_for_longer() -> None:
+    bench = Bench()
+    for _ in range(STRIKES):
+        bench.guard.call("order", bench.fail, None)
+    bench.now_s -= 3600.0
+    assert bench.guard.call("order", bench.succeed, None) == "decided"
+
+
+def test_a_counter_that_fails_lets_nothing_out() -> None:
+    def broken(reason: str) -> None:
+        raise OSError(f"no space left for {reason}")
+
+    bench = Bench()
+    guard = Guard(lambda: 0.0, broken)
+    assert [guard.call("order", bench.fail, "own way") for _ in range(STRIKES + 1)] == ["own way"] * (STRIKES + 1)
+    assert bench.calls == STRIKES
+
+
 def test_one_reason_does_not_suspend_another() -> None:
     bench = Bench()
     for _ in range(STRIKES):

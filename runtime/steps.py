@@ -24,11 +24,15 @@ class StepFacts:
     schedule_s: float
 
 
+MAX_IN_FLIGHT = 64
+"""More steps than any engine has in flight: outputs of older ones will not be asked about any more."""
+
+
 class StepLog:
     """Matches each scheduled step with its output: asynchronous scheduling has several in flight, in order."""
 
     def __init__(self) -> None:
-        self._in_flight: deque[tuple[SchedulerOutput, StepFacts]] = deque()
+        self._in_flight: deque[tuple[SchedulerOutput, StepFacts]] = deque(maxlen=MAX_IN_FLIGHT)
         self._last_output_s = float("-inf")
 
     def scheduled(self, output: "SchedulerOutput", facts: StepFacts) -> None:
@@ -36,15 +40,16 @@ class StepLog:
 
     def finished(self, output: "SchedulerOutput", now_s: float) -> tuple[StepFacts, float] | None:
         """The step's facts and its engine time, seconds: from the last output, or from its own scheduling where that
-        came later. None for a step that was not noted."""
-        while self._in_flight:
+        came later, 0 where the clock was set back. None for a step that was not noted, as those without tokens are
+        not: the noted ones in flight beside it keep their places."""
+        step = None
+        if any(scheduled is output for scheduled, _ in self._in_flight):
             scheduled, facts = self._in_flight.popleft()
-            if scheduled is output:
-                step_s = now_s - max(self._last_output_s, facts.start_s)
-                self._last_output_s = now_s
-                return facts, step_s
+            while scheduled is not output:
+                scheduled, facts = self._in_flight.popleft()
+            step = facts, max(now_s - max(self._last_output_s, facts.start_s), 0.0)
         self._last_output_s = now_s
-        return None
+        return step
 
 
 def step_row(facts: StepFacts, step_s: float, source: str) -> dict[str, object]:

@@ -1,5 +1,5 @@
 from augserve.data.schema import STEPS
-from augserve.runtime.steps import StepFacts, StepLog, step_row
+from augserve.runtime.steps import MAX_IN_FLIGHT, StepFacts, StepLog, step_row
 
 
 def facts(step: int, start_s: float) -> StepFacts:
@@ -23,6 +23,29 @@ def test_a_step_that_was_not_noted_has_no_time_and_one_lost_is_passed_over() -> 
     log.scheduled(lost, facts(1, 2.0))
     log.scheduled(known, facts(2, 3.0))
     assert log.finished(known, 4.0) == (facts(2, 3.0), 1.0)
+
+
+def test_a_step_without_tokens_in_between_loses_none_that_is_in_flight() -> None:
+    """vLLM schedules the next step before it hands over the output of an empty one, which nobody notes."""
+    log, empty, next_one = StepLog(), object(), object()  # type: StepLog, Any, Any
+    log.scheduled(next_one, facts(1, 2.0))
+    assert log.finished(empty, 2.5) is None
+    assert log.finished(next_one, 3.0) == (facts(1, 2.0), 0.5)
+
+
+def test_no_step_takes_less_than_no_time_though_the_clock_is_set_back() -> None:
+    log, output = StepLog(), object()  # type: StepLog, Any
+    log.scheduled(output, facts(1, 100.0))
+    assert log.finished(output, 40.0) == (facts(1, 100.0), 0.0)
+
+
+def test_steps_whose_outputs_never_come_are_not_kept_for_ever() -> None:
+    log, outputs = StepLog(), [object() for _ in range(MAX_IN_FLIGHT + 1)]
+    for number, output in enumerate(outputs):  # type: int, Any
+        log.scheduled(output, facts(number, float(number)))
+    first, second, *_ = outputs  # type: Any
+    assert log.finished(first, 200.0) is None
+    assert log.finished(second, 201.0) == (facts(1, 1.0), 1.0)
 
 
 def test_a_row_has_the_columns_of_its_table() -> None:

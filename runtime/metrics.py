@@ -157,14 +157,20 @@ class _Publisher:
             self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
+        failed = False
         while True:
             try:
                 self._publish()
+                failed = False
             except Exception as error:  # noqa: BLE001 — metrics never stop the engine
-                logger.warning(
-                    "augserve: cannot publish metrics to %s (%r); /metrics goes without them", self._path, error
-                )
-                return
+                if not failed:
+                    logger.warning(
+                        "augserve: cannot publish metrics to %s (%r); /metrics goes without new ones until it works "
+                        "again: it is tried each second",
+                        self._path,
+                        error,
+                    )
+                failed = True
             if self._stop.wait(PUBLISH_S):
                 return
 

@@ -1,3 +1,6 @@
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -54,3 +57,24 @@ def test_every_feature_has_its_psi(exported: Exported) -> None:
     assert same is not None
     assert moved is not None
     assert same < 0.01 < ALARM_PSI < moved
+
+
+def test_metrics_that_could_not_be_published_are_tried_again_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[Path] = []
+    written = threading.Event()
+
+    def full_at_first(path: Path, _: str) -> None:
+        tries.append(path)
+        if len(tries) < 4:
+            raise OSError("no space left on device")
+        written.set()
+
+    monkeypatch.setattr(metrics_module, "write_text", full_at_first)
+    monkeypatch.setattr(metrics_module, "PUBLISH_S", 0.001)
+    monkeypatch.setenv(metrics_module.FOLDER_VARIABLE, str(tmp_path))
+    exporting = Metrics(0, "test-1", "active")
+    assert written.wait(10.0)
+    exporting.close()
+    assert len([each for each in caplog.records if "cannot publish" in each.message]) == 1

@@ -46,10 +46,9 @@ class TenantService:
         return self._accounts
 
     def _fade(self, now_s: float) -> None:
-        if now_s > self._charged_s:
-            if self._charged_s > float("-inf"):
-                self._accounts *= math.exp((self._charged_s - now_s) / MEMORY_S)
-            self._charged_s = now_s
+        if now_s > self._charged_s > float("-inf"):
+            self._accounts *= math.exp((self._charged_s - now_s) / MEMORY_S)
+        self._charged_s = now_s  # the clock may have been set back: they fade on from there
 
 
 def slot_of(tenant: str | None) -> int:

@@ -45,6 +45,14 @@ def test_accounts_fade() -> None:
     assert service.accounts(clock.now_s)[slot_of("a")] < before, "a clock that steps back gives nothing back"
 
 
+def test_accounts_fade_on_after_the_clock_was_set_back() -> None:
+    clock = Clock()
+    service = TenantService(STEP, clock)
+    service.turn_ended(turn("a"))
+    before = service.accounts(clock.now_s - 3600.0)[slot_of("a")]
+    assert service.accounts(clock.now_s - 3600.0 + MEMORY_S)[slot_of("a")] == pytest.approx(before / 2.718281828)
+
+
 def test_slots_are_bounded_and_stable() -> None:
     assert slot_of(None) == 0
     assert all(0 < slot_of(f"tenant {number}") < SLOTS for number in range(2000))

@@ -1,5 +1,6 @@
 """The paused contexts whose blocks are kept: at most one a session, bounded in all, and the first to give way."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class Pins:
         self._released = released
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
-        self._blocks = 0
+        self._sharers: Counter[int] = Counter()  # by a block's identity: how many pins hold it
         self._max_blocks = policy.share(references.capacity_blocks)
         self._reviewed_s = float("-inf")
 
@@ -65,12 +66,12 @@ class Pins:
 
     @property
     def blocks(self) -> int:
-        """Blocks referenced, one that two pins share counted twice."""
-        return self._blocks
+        """Blocks that are kept; sessions that begin alike share some, which count once."""
+        return len(self._sharers)
 
     @property
     def tokens(self) -> int:
-        return self._blocks * self._references.block_tokens
+        return self.blocks * self._references.block_tokens
 
     def keep(
         self, session_id: str, request: Any, tokens: int, forecast: Forecast, now_s: float, running: float
@@ -81,13 +82,18 @@ class Pins:
         if not count or count > self._max_blocks or not self._policy.preserves(forecast, tokens, running):
             return False
         waste = self._policy.waste(forecast.pause_s, 0.0, tokens, running)
-        if not self._yields(count, waste, now_s, running):
+        blocks, kept = self._references.hold(request), False
+        try:
+            kept = self._yields(count - self._shared(blocks), waste, now_s, running)
+        finally:
+            if not kept:
+                self._references.release(blocks)
+        if not kept:
             return False
         expires_s = now_s + self._policy.time_to_live_s(forecast.pause_s)
-        blocks = self._references.hold(request)
         self._pins[session_id] = Pin(blocks, tokens, forecast.pause_s, now_s, expires_s)
-        self._blocks += len(blocks)
-        if self._blocks > self._max_blocks:  # more blocks than tokens tell: several groups of layers
+        self._sharers.update(map(id, blocks))
+        if self.blocks > self._max_blocks:  # more blocks than tokens tell: several groups of layers
             self._drop(session_id, "share")
             return False
         return True
@@ -118,7 +124,7 @@ class Pins:
 
     def review(self, now_s: float, running_tokens: float) -> None:
         """Let go of what has outlived its time, and of what is no longer worth its memory."""
-        if now_s < self._reviewed_s + REVIEW_S:
+        if 0 <= now_s - self._reviewed_s < REVIEW_S:  # below 0: the clock was set back
             return
         self._reviewed_s = now_s
         for session_id, pin in list(self._pins.items()):
@@ -137,19 +143,18 @@ class Pins:
                 return
 
     def release_all(self) -> None:
-        """Blocks first, all of them: what fails afterwards keeps none back."""
-        pins = list(self._pins.values())
-        self._pins.clear()
+        """Blocks first, all of them: what fails afterwards keeps none back. Where letting go itself fails, the others
+        are there for the next try."""
+        count = len(self._pins)
         self._claims.clear()
-        self._blocks = 0
-        for pin in pins:
-            self._references.release(pin.blocks)
-        for _ in pins:
+        while self._pins:
+            self._let_go(self._pins.pop(next(iter(self._pins))))
+        for _ in range(count):
             self._released("reset")
 
     def _yields(self, blocks: int, waste: float, now_s: float, running_tokens: float) -> bool:
         """Whether so many more blocks may be kept; pins of more waste give way for it."""
-        excess = self._blocks + blocks - self._max_blocks
+        excess = self.blocks + blocks - self._max_blocks
         if excess <= 0:
             return True
         victims: list[str] = []
@@ -157,7 +162,7 @@ class Pins:
             if worse <= waste:
                 return False
             victims.append(session_id)
-            excess -= len(self._pins[session_id].blocks)
+            excess -= self._frees(self._pins[session_id])
             if excess <= 0:
                 break
         for session_id in victims:
@@ -179,6 +184,20 @@ class Pins:
             return
         if pin.claimed_by is not None:
             self._claims.pop(pin.claimed_by, None)
-        self._blocks -= len(pin.blocks)
-        self._references.release(pin.blocks)
+        self._let_go(pin)
         self._released(reason)
+
+    def _shared(self, blocks: list[Any]) -> int:
+        """Blocks among these that are kept already."""
+        return sum(block in self._sharers for block in map(id, blocks))
+
+    def _frees(self, pin: Pin) -> int:
+        """Blocks of the pin that no other one holds."""
+        return sum(self._sharers[block] == 1 for block in map(id, pin.blocks))
+
+    def _let_go(self, pin: Pin) -> None:
+        for block in map(id, pin.blocks):
+            self._sharers[block] -= 1
+            if not self._sharers[block]:
+                del self._sharers[block]
+        self._references.release(pin.blocks)

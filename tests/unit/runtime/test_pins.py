@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings as run
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -95,6 +96,44 @@ def test_a_full_share_makes_way_for_less_waste_alone() -> None:
     assert released == {"share": 1}
 
 
+def test_what_sessions_share_counts_once() -> None:
+    """Sessions that begin with the same long prompt: thirty blocks of it, three of each one's own, forty allowed."""
+    pins, cache, released = make()
+    for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
+        forecast = Forecast(1.0, 3.0, 1.0)
+        assert pins.keep(name, [*range(30), *own], 16 * 33, forecast, 0.0, RUNNING)
+    assert (len(pins), pins.blocks, cache.free_blocks) == (2, 36, CAPACITY - 36)
+    pins.turn_arrived("a", "r", 0.0)
+    pins.turns_scheduled(["r"])
+    assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_from_being_reviewed() -> None:
+    pins, _, released = make()
+    pins.review(5000.0, RUNNING)
+    keep(pins, "a", range(10), pause_s=1.0, now_s=100.0)
+    pins.review(103.0, RUNNING)
+    assert released == {"expired": 1}
+
+
+def test_where_letting_go_fails_the_others_are_let_go_by_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins, cache, _ = make()
+    for number in range(3):
+        keep(pins, str(number), range(10 * number, 10 * number + 10))
+    release, failures = cache.release, iter([True])
+
+    def fails_once(blocks: list[int]) -> None:
+        release(blocks)
+        if next(failures, False):
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(cache, "release", fails_once)
+    with pytest.raises(RuntimeError):
+        pins.release_all()
+    pins.release_all()
+    assert (len(pins), pins.blocks, cache.free_blocks) == (0, 0, CAPACITY)
+
+
 SESSIONS = st.sampled_from("abcdef")
 
 
@@ -140,7 +179,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def share_is_kept(self) -> None:
-        assert self.pins.blocks == sum(self.cache.references.values()) <= 0.4 * CAPACITY
+        assert self.pins.blocks == CAPACITY - self.cache.free_blocks <= 0.4 * CAPACITY
         assert self.pins.tokens == 16 * self.pins.blocks
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from . import vllm_compat
-from .vllm_compat import AsyncScheduler, KvCache, Request
+from .vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
 
 FRONT = 32
 """Of the foremost turns, so many at most are looked at in a step."""
@@ -45,7 +45,9 @@ class PassingOver:
     def reserved(self, queue: Front, now_s: float) -> Request | None:
         """The waiting turn that has been passed over for long enough, and goes first now."""
         for request, since_s in list(self._since_s.items()):
-            if request not in queue or now_s - since_s > self._pass_over_s + self._longest_s:
+            if now_s < since_s:
+                self._since_s[request] = now_s  # the clock was set back: by no more than that does it wait longer
+            elif request not in queue or now_s - since_s > self._pass_over_s + self._longest_s:
                 del self._since_s[request]  # admitted, gone, or reserved for in vain
             elif now_s - since_s >= self._pass_over_s:
                 return request
@@ -84,7 +86,9 @@ def block_demand(kv_cache: KvCache, request: Request, cached_tokens: int, free_b
     return Demand(blocks, uncached)
 
 
-def room_of(scheduler: AsyncScheduler, kv_cache: KvCache, kept_blocks: Callable[[], int]) -> Callable[[], int] | None:
+def room_of(
+    scheduler: AsyncScheduler, kv_cache: KvCache, running: RunningDemand, kept_blocks: Callable[[], int]
+) -> Callable[[], int] | None:
     """What tells the free blocks that waiting requests may take in the next step: those that running ones take come
     off, and `kept_blocks` of paused sessions give way. None where vLLM admits by less than whole prompts, or where
     nobody can tell what is held."""
@@ -92,7 +96,7 @@ def room_of(scheduler: AsyncScheduler, kv_cache: KvCache, kept_blocks: Callable[
         return None
 
     def room() -> int:
-        taken = vllm_compat.running_demand(scheduler) + kv_cache.watermark_blocks
+        taken = running.blocks() + kv_cache.watermark_blocks
         return kv_cache.free_blocks + kept_blocks() - taken
 
     return room

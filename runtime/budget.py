@@ -10,7 +10,7 @@ make more turns late."""
 FULL_STEP = 0.8
 """Share of the SLO's TPOT that a step of the least budget may take, with the decodes in it."""
 LEAST_PREFILL = 16
-"""Tokens beside the decodes in any case, so that prompts never stand still."""
+"""Tokens beside the decodes in any case, as far as vLLM's own budget goes, so that prompts never stand still."""
 
 
 class TokenBudget:
@@ -37,6 +37,11 @@ class TokenBudget:
         self._share = 1.0
         self._measured_s = float("-inf")
 
+    @property
+    def drains(self) -> bool:
+        """Whether late turns that wait can lengthen steps: else nobody needs to count what they would take."""
+        return self._gains.drain_target > self._gains.target
+
     def measured(self, step_s: float, decodes: int, now_s: float) -> None:
         """Note a finished step: its time, and how many requests decoded in it (without any, it tells nothing)."""
         if decodes == 0:
@@ -53,15 +58,16 @@ class TokenBudget:
         self._share = min(max(1.0 + self._integral + self._gains.proportional * min(error, 0.0), least), 1.0)
 
     def tokens(self, decode_tokens: int, now_s: float, late_s: float = 0.0) -> int:
-        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take.
-        `late_s`: engine time that the waiting turns that are late already would take."""
+        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take, and
+        LEAST_PREFILL more. `late_s`: engine time that the waiting turns that are late already would take; it matters
+        only where this `drains`."""
         gains = self._gains
-        target = max(gains.target, gains.drain_target) if 0 < late_s <= DRAIN_S else gains.target
+        target = gains.drain_target if self.drains and 0 < late_s <= DRAIN_S else gains.target
         self._target_s = target * self._tpot_s
         if decode_tokens == 0 or now_s - self._measured_s > IDLE_S:
             return self._configured
         least = self._least(decode_tokens)
-        return min(max(round(self._share * self._configured), least, decode_tokens), self._configured)
+        return min(max(round(self._share * self._configured), least, decode_tokens + LEAST_PREFILL), self._configured)
 
     def _least(self, decodes: int) -> int:
         step, prefill = self._step, self._configured

@@ -13,7 +13,7 @@ from .prediction import FALLBACK
 from .queue import WaitingQueue
 from .tenants import TenantService, slot_of
 from .turns import Forecast, LiveTurn
-from .value import CLASS_S, Column, Load, decode_step_s, keys, soon_turns
+from .value import CLASS_S, Column, Floats, Load, decode_step_s, keys, soon_turns
 from .vllm_compat import KvCache, Request
 
 RESERVED = -3 * CLASS_S
@@ -22,6 +22,8 @@ PROBES = 16
 """Of the foremost requests, so many have their cached tokens looked up in a step."""
 ROTATING = 8
 """And so many of all, in rotation."""
+SLOW_PROBES = (2, 1)
+"""The same two where a look-up walks over all blocks of a prompt: several groups of layers, a draft model."""
 
 
 class Ordering:
@@ -82,9 +84,8 @@ class Ordering:
         if not self.queue:
             return 0.0
         columns = self.queue.columns
-        uncached = columns[Column.TOKENS] - columns[Column.CACHED_TOKENS]
         late = columns[Column.DEADLINE_S] < now_s
-        return float(uncached[late].sum()) * self._settings.step_time.per_prefill_token_s
+        return float(columns[Column.UNCACHED_TOKENS][late].sum()) * self._settings.step_time.per_prefill_token_s
 
     def _let_pass(self, now_s: float, token_budget: int) -> None:
         """Turns that the free KV cache cannot hold step behind smaller ones."""
@@ -96,7 +97,8 @@ class Ordering:
         self._passing.arrange(self.queue, self._demand, free_blocks, token_budget, now_s)
 
     def _demand(self, request: Request, free_blocks: int) -> Demand:
-        cached = int(self.queue.columns[Column.CACHED_TOKENS, self.queue.slot(request)])
+        columns, slot = self.queue.columns, self.queue.slot(request)
+        cached = int(columns[Column.TOKENS, slot] - columns[Column.UNCACHED_TOKENS, slot])
         return block_demand(self._kv_cache, request, cached, free_blocks)
 
     @property
@@ -115,7 +117,7 @@ class Ordering:
             if token_budget <= 0 or slot is None:
                 break
             admissible.append(request)
-            token_budget -= max(int(columns[Column.TOKENS, slot] - columns[Column.CACHED_TOKENS, slot]), 1)
+            token_budget -= max(int(columns[Column.UNCACHED_TOKENS, slot]), 1)
         return admissible
 
     def _describe(self, request: Request) -> Sequence[float]:
@@ -135,7 +137,7 @@ class Ordering:
             request.arrival_time if live is None else live.waiting_since_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
-            self._kv_cache.cached_tokens(request),
+            tokens - self._kv_cache.cached_tokens(request),
             tokens if live is None else live.new_tokens,
             remaining_output(forecast, request.num_output_tokens, request.max_tokens),
             future_turns,
@@ -148,18 +150,26 @@ class Ordering:
 
     def _probe(self) -> None:
         """Look up the cached tokens of the foremost, and of some others in rotation: the prefix cache changes."""
-        queue, cached = self.queue, self.queue.columns[Column.CACHED_TOKENS]
-        for request in queue.head(PROBES):
+        queue, columns = self.queue, self.queue.columns
+        foremost, rotating = (PROBES, ROTATING) if self._kv_cache.bisects else SLOW_PROBES
+        for request in queue.head(foremost):
             slot = queue.slot(request)
             if slot is not None:
-                cached[slot] = self._kv_cache.cached_tokens(request, int(cached[slot]))
+                self._look_up(columns, slot)
         count = len(queue)
         if self._next_probe >= count:
             self._next_probe = 0
-        end = min(self._next_probe + ROTATING, count)
+        end = min(self._next_probe + rotating, count)
         for slot in range(self._next_probe, end):
-            cached[slot] = self._kv_cache.cached_tokens(queue.requests[slot], int(cached[slot]))
+            self._look_up(columns, slot)
         self._next_probe = end
+
+    def _look_up(self, columns: Floats, slot: int) -> None:
+        tokens, uncached = columns.item(Column.TOKENS, slot), columns.item(Column.UNCACHED_TOKENS, slot)
+        known = int(tokens - uncached)
+        cached = self._kv_cache.cached_tokens(self.queue.requests[slot], known)
+        if cached != known:
+            columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
 
 
 def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> float:

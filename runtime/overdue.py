@@ -34,6 +34,11 @@ class OverdueTurns:
     it is overdrawn they stand where their value puts them. Not all go first: under a lasting overload the overdue grow
     without bound, and all of them first would make everybody late (simulated at twice the capacity, max_wait_s 10: 50
     turns/s in time with one of them first in each step, 83 with a share of 0.1, 87 with none).
+
+    The bound: only those that went first are debited, and only the last of them can overdraw the account, so that it is
+    in debt by no more than the largest turn's tokens, t. The overdue are passed over for no longer than it takes to pay
+    that back: t / (share · budget) steps. Who is overdue behind n others of T tokens in all therefore goes first after
+    n + (T + t) / (share · budget) steps at most, of those that admit anybody at all.
     """
 
     def __init__(self, max_wait_s: float, share: float) -> None:
@@ -50,7 +55,9 @@ class OverdueTurns:
     def put_first(self, values: Floats, queue: Waiting, now_s: float, token_budget: int) -> None:
         """Set the keys in `values`, shape (n,), of those of `queue` that go first in this step, whose budget is given.
         Asked once a step."""
-        self._tokens -= sum(tokens for request, tokens in self._first.items() if request not in queue)
+        self._tokens -= sum(
+            tokens for request, tokens in self._first.items() if request not in queue and begun(request)
+        )
         waited_s = now_s - queue.columns[Column.WAITING_SINCE_S]
         overdue = np.flatnonzero(waited_s > self._max_wait_s)
         most = token_budget if overdue.size else 0  # nothing is saved up for those to come
@@ -70,6 +77,11 @@ class OverdueTurns:
         for slot in overdue[np.argsort(-waited_s[overdue], kind="stable")]:
             if left < 0:
                 return
-            uncached = max(float(columns[Column.TOKENS, slot] - columns[Column.CACHED_TOKENS, slot]), 1.0)
+            uncached = max(float(columns[Column.UNCACHED_TOKENS, slot]), 1.0)
             yield int(slot), uncached
             left -= uncached
+
+
+def begun(request: Request) -> bool:
+    """Whether anything was computed of a request that waits no longer: an aborted one has cost nothing."""
+    return request.num_computed_tokens > 0

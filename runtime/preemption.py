@@ -16,7 +16,7 @@ from ..models.settings import SchedulerSettings
 from .prediction import FALLBACK
 from .turns import LiveTurn
 from .value import prefill_s
-from .vllm_compat import AsyncScheduler, KvCache, Request, running_demand, step_demand
+from .vllm_compat import AsyncScheduler, KvCache, Request, step_demand
 
 REVIEW_S = 0.1
 """The order is judged anew no more often than this: it stays where it is put."""
@@ -33,7 +33,16 @@ class Judge(Protocol):
 class PreemptionOrder:
     """Puts those that `judge` finds the cheapest to lose where vLLM takes its victims."""
 
-    def __init__(self, scheduler: AsyncScheduler, kv_cache: KvCache, judge: Judge, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        scheduler: AsyncScheduler,
+        kv_cache: KvCache,
+        judge: Judge,
+        clock: Callable[[], float],
+        running_demand: Callable[[], int],
+    ) -> None:
+        """`running_demand`: free blocks that the running requests take in the next step."""
+        self._running_demand = running_demand
         self._scheduler = scheduler
         self._kv_cache = kv_cache
         self._judge = judge
@@ -45,7 +54,7 @@ class PreemptionOrder:
         now_s, scheduler, free_blocks = self._clock(), self._scheduler, self._kv_cache.free_blocks
         if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= step_demand(scheduler, (), lambda _: 0):
             return
-        missing = running_demand(scheduler) - free_blocks
+        missing = self._running_demand() - free_blocks
         if missing > 0:
             self._reviewed_s = now_s
             losses = self._judge.losses(scheduler.running, now_s)
@@ -98,7 +107,7 @@ class LossJudge:
     def _is_late(self, request: Request, now_s: float) -> bool:
         """Whether the turn has missed its SLO, or cannot but miss it."""
         live = self._turns.get(request.request_id)
-        if live is None:
+        if live is None or request.resumable:  # of a streaming session only its first input's times are known
             return False
         if live.first_token_s is None:
             return now_s - live.arrival_s > self._slo.ttft_s

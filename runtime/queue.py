@@ -196,7 +196,9 @@ class WaitingQueue(RequestQueue):
         """The first HEAD of the foremost priority (more where keys tie), the first one last."""
         slots = self._first_class()
         if len(slots) > HEAD:
-            keys = self._order[_KEY, slots]
+            keys = self._order[_KEY, : len(self._requests)]
+            if self._by_priority:
+                keys = keys[slots]
             slots = slots[keys <= np.partition(keys, HEAD - 1)[HEAD - 1]]
         if self._by_priority and not self._ranked:
             slots = np.array(sorted(slots, key=self._requests.__getitem__))

@@ -69,6 +69,7 @@ class AugServeScheduler(HookedScheduler):
         self._lifecycle = Lifecycle(self._guard, self._metrics, self._tracer, self._clock, self.hash_block_size)
         self._turns = self._lifecycle.turns
         self._kv_cache = vllm_compat.KvCache(self.kv_cache_manager)
+        self._running_demand = vllm_compat.RunningDemand(self)
         self._configured_budget = vllm_compat.token_budget(self)
         self._active = deployment.mode == "active"
         self._forecasting: Forecasting | None = None
@@ -111,7 +112,12 @@ class AugServeScheduler(HookedScheduler):
             self._clock,
             by_priority=self.policy == vllm_compat.SchedulingPolicy.PRIORITY,
             shadow=not self._active,
-            room=room_of(self, self._kv_cache, lambda: 0 if self._keeper is None else self._keeper.pins.blocks),
+            room=room_of(
+                self,
+                self._kv_cache,
+                self._running_demand,
+                lambda: 0 if self._keeper is None else self._keeper.pins.blocks,
+            ),
         )
         if settings.weights.tenant:
             self._lifecycle.listeners.append(self._ordering.tenants)
@@ -124,7 +130,8 @@ class AugServeScheduler(HookedScheduler):
             self._lifecycle.listeners.append(self._keeper)
         if self._active and self.policy == vllm_compat.SchedulingPolicy.FCFS:  # else vLLM looks for its victim itself
             judge = LossJudge(settings, self._turns)
-            self._preemption = PreemptionOrder(self, self._kv_cache, judge, self._clock)
+            demand = self._running_demand.blocks
+            self._preemption = PreemptionOrder(self, self._kv_cache, judge, self._clock, demand)
         if vllm_compat.steers_budget(self):
             slo, step = settings.slo, settings.step_time
             self._budget = TokenBudget(settings.budget, slo.tpot_s, step, self._configured_budget)
@@ -147,6 +154,7 @@ class AugServeScheduler(HookedScheduler):
             self._keeper.before_step()
         if self._preemption is not None:
             self._guard.call("preemption", self._preemption.before_step, None)
+        self._running_demand.forget()
         output = super().schedule(throttle_prefills)
         if self._keeper is not None:
             self._keeper.after_step(output)
@@ -198,8 +206,8 @@ class AugServeScheduler(HookedScheduler):
 
     def _steer(self, now_s: float) -> bool:
         if self._budget is not None:
-            decodes = sum(not request.is_prefill_chunk for request in self.running)
-            late_s = 0.0 if self._ordering is None else self._ordering.late_s(now_s)
+            decodes = [request.is_prefill_chunk for request in self.running].count(False)
+            late_s = self._ordering.late_s(now_s) if self._ordering is not None and self._budget.drains else 0.0
             tokens = self._budget.tokens(decodes * (1 + self.num_spec_tokens), now_s, late_s)
             self._metrics.token_budget.set(tokens)
             if self._active:

@@ -22,7 +22,7 @@ class Column(IntEnum):
     WAITING_SINCE_S = 0  # arrival, or the last preemption
     DEADLINE_S = auto()  # by when the first token is due; +inf once it is out
     TOKENS = auto()  # to be in the KV cache before the next token comes
-    CACHED_TOKENS = auto()  # of these, found in the prefix cache
+    UNCACHED_TOKENS = auto()  # of these, not found in the prefix cache
     NEW_TOKENS = auto()  # prompt tokens beyond the session's last context
     OUTPUT_TOKENS = auto()  # expected, still to come
     FUTURE_TURNS = auto()  # of the session, expected after this one
@@ -66,10 +66,10 @@ def stage_one_s(columns: Floats, load: Load, step: StepTime) -> Floats:
     token each token_s), and the pause under its cheaper policy after InferCept: waste_preserve = d·C,
     waste_discard = T_fwd(C)·C + T_fwd(C)·C_other. Swap is left out while vLLM's offloading connector is not asked.
     """
-    tokens, cached = columns[Column.TOKENS], columns[Column.CACHED_TOKENS]
+    tokens, uncached = columns[Column.TOKENS], columns[Column.UNCACHED_TOKENS]
     output = columns[Column.OUTPUT_TOKENS]
     context = tokens + output
-    prefill = prefill_s(step, tokens - cached) * (tokens + cached) / 2
+    prefill = prefill_s(step, uncached) * (2 * tokens - uncached) / 2
     decode = load.token_s * output * (tokens + (output + 1) / 2)
     preserve = columns[Column.PAUSE_S] * context
     discard = prefill_s(step, context) * (context + load.running_tokens)
@@ -120,7 +120,7 @@ def keys(columns: Floats, load: Load, settings: SchedulerSettings) -> Floats:
     weights {uncached: 1, all others 0} this is the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
-    uncached_s = prefill_s(step, columns[Column.TOKENS] - columns[Column.CACHED_TOKENS])
+    uncached_s = prefill_s(step, columns[Column.UNCACHED_TOKENS])
     value = weights.uncached * uncached_s
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, load, step)

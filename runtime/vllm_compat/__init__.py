@@ -17,6 +17,7 @@ from .names import (
 )
 from .requests import is_decode, prompt_prefix, whole_prefix
 from .stepping import (
+    RunningDemand,
     engine_number,
     holding_queue,
     reserves_whole_prompts,
@@ -42,6 +43,7 @@ __all__ = [
     "Request",
     "RequestQueue",
     "RequestStatus",
+    "RunningDemand",
     "SamplingParams",
     "SchedulerOutput",
     "SchedulingPolicy",

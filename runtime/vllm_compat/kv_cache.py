@@ -72,6 +72,11 @@ class KvCache:
         return int(self._pool.get_num_free_blocks())
 
     @property
+    def bisects(self) -> bool:
+        """Whether `cached_tokens` is a binary search; else it is vLLM's own walk over the prompt's blocks."""
+        return self._chained
+
+    @property
     def tells_held(self) -> bool:
         """Whether `held_blocks` can tell: with a single group of full attention."""
         return self._chained

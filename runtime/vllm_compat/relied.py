@@ -156,6 +156,7 @@ REQUEST = (
     "num_computed_tokens",
     "num_preemptions",
     "is_prefill_chunk",
+    "resumable",
     "use_structured_output",
     "is_finished",
     "get_finished_reason",

@@ -69,6 +69,25 @@ def running_demand(scheduler: AsyncScheduler) -> int:
     for manager in managers:
         block_tokens, allocated = manager.block_size, manager.req_to_blocks
         for request in scheduler.running:
-            tokens = request.num_tokens_with_spec + request.num_output_placeholders + ahead
-            blocks += max(-(-tokens // block_tokens) - len(allocated.get(request.request_id, ())), 0)
+            held_tokens = block_tokens * len(allocated.get(request.request_id, ()))
+            missing = request.num_tokens_with_spec + request.num_output_placeholders + ahead - held_tokens
+            if missing > 0:
+                blocks += -(-missing // block_tokens)
     return int(blocks)
+
+
+class RunningDemand:
+    """`running_demand`, counted at most once a step: all of a step's decisions find the same running requests."""
+
+    def __init__(self, scheduler: AsyncScheduler) -> None:
+        self._scheduler = scheduler
+        self._blocks: int | None = None
+
+    def blocks(self) -> int:
+        if self._blocks is None:
+            self._blocks = running_demand(self._scheduler)
+        return self._blocks
+
+    def forget(self) -> None:
+        """The step is decided: vLLM goes on, and what was counted holds no longer."""
+        self._blocks = None

@@ -8,6 +8,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.settings import Admission, SchedulerSettings, ValueWeights
 from augserve.runtime import vllm_compat
 from augserve.runtime.value import CLASS_S
+from augserve.runtime.vllm_compat import stepping
 
 from .conftest import Engine, EngineMaker, TestedScheduler
 
@@ -104,6 +105,20 @@ def test_what_running_requests_take_next_is_what_they_are_given(make_engine: Eng
         compared += before - pool.get_num_free_blocks() == expected > 0
         engine.answer()
     assert compared
+
+
+def test_what_running_requests_take_is_counted_once_a_step_and_anew_in_each(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may go before whom and whom to preempt both ask for it."""
+    engine, _, _ = crowded(make_engine, pass_over_s=2.0)
+    count, counted = stepping.running_demand, []
+    monkeypatch.setattr(stepping, "running_demand", lambda scheduler: counted.append(count(scheduler)) or counted[-1])
+    for step in range(1, 5):
+        demand = count(engine.scheduler)
+        engine.step()
+        assert len(counted) == step
+        assert counted[-1] == demand
 
 
 def test_every_wait_is_bounded_even_where_many_are_overdue(make_engine: EngineMaker) -> None:

@@ -16,6 +16,7 @@ from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.forecasting import DEADLINE_S
 from augserve.runtime.guard import SUSPENSION_S
+from augserve.runtime.ordering import SLOW_PROBES
 from augserve.runtime.value import Column
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
@@ -242,6 +243,38 @@ def test_the_cached_tokens_are_those_that_vllm_would_find(make_engine: EngineMak
                 assert scheduler._kv_cache.cached_tokens(request, last_known) == found
             compared += found > 0
     assert compared
+
+
+def test_where_a_look_up_walks_over_all_blocks_few_are_made_in_a_step(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with several groups of layers, or with EAGLE's."""
+    engine = make_engine(max_num_seqs=1)
+    monkeypatch.setattr(engine.scheduler._kv_cache, "_chained", False)  # type: ignore[attr-defined]
+    for number in range(100):
+        engine.add(number, 100, 20)
+    for _ in range(3):
+        engine.step()
+    coordinator = engine.scheduler.kv_cache_manager.coordinator
+    walk, walked = coordinator.find_longest_cache_hit, []
+    monkeypatch.setattr(
+        coordinator, "find_longest_cache_hit", lambda *facts, **named: walked.append(facts) or walk(*facts, **named)
+    )
+    engine.step()
+    assert 0 < len(walked) <= sum(SLOW_PROBES)
+
+
+@pytest.mark.parametrize(("drain_target", "counted"), [(0.5, False), (0.8, False), (2.0, True)])
+def test_late_work_is_counted_only_where_it_can_make_steps_longer(
+    make_engine: EngineMaker, drain_target: float, counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = BudgetGains(target=0.8, drain_target=drain_target)
+    engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(budget=budget))
+    asked: list[float] = []
+    monkeypatch.setattr(engine.scheduler._ordering, "late_s", lambda now_s: asked.append(now_s) or 0.5)  # type: ignore[attr-defined]
+    load(engine, 5)
+    engine.step()
+    assert bool(asked) == counted
 
 
 @pytest.mark.parametrize("mode", ["observe", "active"])

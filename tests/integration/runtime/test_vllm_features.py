@@ -13,6 +13,7 @@ from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.settings import BudgetGains, SchedulerSettings
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.budget import LEAST_PREFILL
 
 from .conftest import (
     Engine,
@@ -153,10 +154,28 @@ def test_drafts_count_as_decodes_and_have_their_share_of_the_budget(make_engine:
     for _ in range(30):
         engine.clock.now_s += 1.0  # far too slow: the budget goes down to its least
         engine.step()
-    assert engine.scheduler.max_num_scheduled_tokens == 20 * (1 + 3)
+    assert engine.scheduler.max_num_scheduled_tokens == 20 * (1 + 3) + LEAST_PREFILL
     assert set(engine.scheduled[-1].values()) == {1 + 3}
     engine.drain()
     assert set(engine.finished().values()) == {150}
+    engine.assert_nothing_is_left()
+
+
+def test_drafts_of_many_requests_do_not_keep_prompts_out(make_engine: EngineMaker) -> None:
+    """They take more tokens than the least budget: a prompt is computed all the same, a little in each step."""
+    engine = make_engine(change=speculating, settings=SchedulerSettings(budget=BudgetGains(min_tokens=16)))
+    for number in range(20):
+        engine.add(number, 50, 3000)
+    for _ in range(30):
+        engine.clock.now_s += 1.0
+        engine.step()
+    late = engine.add(20, 100, 3)
+    for _ in range(12):
+        engine.clock.now_s += 1.0
+        engine.step()
+    assert late.num_output_tokens
+    engine.scheduler.finish_requests(None, RequestStatus.FINISHED_ABORTED)
+    engine.drain()
     engine.assert_nothing_is_left()
 
 

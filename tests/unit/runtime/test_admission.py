@@ -88,6 +88,13 @@ def test_a_reservation_in_vain_ends() -> None:
     assert step(passing, line, 10, 62.1) == ["r2"]
 
 
+def test_a_clock_that_is_set_back_lets_others_pass_for_no_longer() -> None:
+    line, passing = Line([request(50, 1), request(3, 2), request(3, 3)]), PassingOver(2.0, 60.0)
+    step(passing, line, 3, 3600.0)
+    assert passing.reserved(line, 10.0) is None
+    assert passing.reserved(line, 12.0) is line.waiting[0]
+
+
 def test_who_is_beyond_the_steps_tokens_is_not_passed_over() -> None:
     line, passing = Line([request(5, 1), request(50, 2), request(1, 3)]), PassingOver(2.0, 60.0)
     line.rank(None)

@@ -19,12 +19,18 @@ def queue_of(*turns: tuple[float, float]) -> WaitingQueue:
     def describe(request: Request) -> Sequence[float]:
         since_s, uncached = turns[int(request.request_id)]
         row = dict.fromkeys(Column, 0.0) | {Column.WAITING_SINCE_S: since_s, Column.TOKENS: uncached + 500}
-        return list((row | {Column.CACHED_TOKENS: 500.0}).values())
+        return list((row | {Column.UNCACHED_TOKENS: uncached}).values())
 
     queue = WaitingQueue(len(Column), describe, by_priority=False)
     for number in range(len(turns)):
         queue.add_request(Request(str(number), [1], PARAMS, None, arrival_time=float(number)))
     return queue
+
+
+def admit(queue: WaitingQueue, request: Request) -> None:
+    """Into the running batch, where its prompt is computed."""
+    queue.remove_request(request)
+    request.num_computed_tokens = 1
 
 
 def first_of(overdue: OverdueTurns, queue: WaitingQueue, now_s: float, token_budget: int) -> list[str]:
@@ -50,9 +56,16 @@ def test_as_many_go_first_as_the_share_of_the_step_reaches() -> None:
 def test_nobody_goes_first_while_the_account_is_overdrawn() -> None:
     queue, overdue = queue_of((0.0, 450.0), (1.0, 450.0)), OverdueTurns(60.0, 0.1)
     assert first_of(overdue, queue, 100.0, 1000) == ["0"]
-    queue.remove_request(queue.requests[0])  # into the running batch: 100 - 450 tokens
+    admit(queue, queue.requests[0])  # 100 - 450 tokens
     assert [first_of(overdue, queue, 100.0 + step, 1000) for step in range(3)] == [[], [], []]
     assert first_of(overdue, queue, 103.0, 1000) == ["1"]
+
+
+def test_who_is_aborted_before_it_is_admitted_costs_the_other_overdue_nothing() -> None:
+    queue, overdue = queue_of((0.0, 450.0), (1.0, 450.0)), OverdueTurns(60.0, 0.1)
+    assert first_of(overdue, queue, 100.0, 1000) == ["0"]
+    queue.remove_request(queue.requests[0])  # its client has waited long enough
+    assert first_of(overdue, queue, 101.0, 1000) == ["1"]
 
 
 def test_who_stays_in_the_queue_is_not_paid_for() -> None:
@@ -88,7 +101,7 @@ def test_the_overdue_get_their_share_and_no_more_and_each_gets_its_turn(
         step += 1
         credited += share * token_budget
         for number in first_of(overdue, queue, 100.0, token_budget)[:1]:  # one a step finds room
-            queue.remove_request(next(each for each in queue.requests if each.request_id == number))
+            admit(queue, next(each for each in queue.requests if each.request_id == number))
             spent += prompts[int(number)]
         assert spent <= credited + max(prompts) + 1e-6  # sums of shares are rounded
         assert step <= len(prompts) + sum(prompts) / (share * min(budgets)) + 1

@@ -14,8 +14,9 @@ SETTINGS = SchedulerSettings(Slo(ttft_s=1.0, tpot_s=0.1), step_time=StepTime(bas
 NOW_S = 100.0
 
 
-def request(name: str, computed: int = 1000, output: int = 10) -> Any:
-    return SimpleNamespace(request_id=name, num_computed_tokens=computed, num_output_tokens=output, max_tokens=1000)
+def request(name: str, computed: int = 1000, output: int = 10, resumable: bool = False) -> Any:
+    facts = {"num_computed_tokens": computed, "num_output_tokens": output, "resumable": resumable}
+    return SimpleNamespace(request_id=name, max_tokens=1000, **facts)
 
 
 def turn(first_token_s: float | None = 99.5, arrival_s: float = 99.0, output_tokens: float = 100.0) -> Any:
@@ -45,6 +46,11 @@ def test_a_turn_that_has_missed_its_slo_goes_before_one_that_may_be_in_time(late
 def test_the_pace_of_a_few_tokens_tells_nothing() -> None:
     fresh = turn(first_token_s=98.5, arrival_s=98.0)
     assert order((request("fresh", output=2), fresh), (request("other", 2000), turn())) == ["other", "fresh"]
+
+
+def test_a_streaming_session_is_not_late_because_its_first_input_was_long_ago() -> None:
+    session = (request("session", 2000, resumable=True), turn(first_token_s=10.0, arrival_s=5.0))
+    assert order(session, (request("late", 50), turn(first_token_s=99.9, arrival_s=98.0))) == ["late", "session"]
 
 
 def test_who_is_nearly_done_frees_its_memory_by_itself() -> None:
@@ -99,7 +105,7 @@ class Bench:
         self.demand = demand
         self.now_s = 0.0
         self.judged = 0
-        self.order = PreemptionOrder(self.scheduler, self.kv, self, lambda: self.now_s)
+        self.order = PreemptionOrder(self.scheduler, self.kv, self, lambda: self.now_s, lambda: self.demand)
 
     def losses(self, running: Any, now_s: float) -> Any:
         self.judged += 1
@@ -109,7 +115,6 @@ class Bench:
 def test_it_judges_only_where_blocks_are_missing_and_not_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(free_blocks=10, demand=8)
     monkeypatch.setattr("augserve.runtime.preemption.step_demand", lambda *_: 100)
-    monkeypatch.setattr("augserve.runtime.preemption.running_demand", lambda _: bench.demand)
     bench.order.before_step()
     assert bench.judged == 0
     bench.demand = 12

@@ -30,7 +30,7 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
         "waiting_since_s": 100.0,
         "deadline_s": 101.0,
         "tokens": 1000.0,
-        "cached_tokens": 0.0,
+        "uncached_tokens": 1000.0,
         "new_tokens": 100.0,
         "output_tokens": 10.0,
         "future_turns": 0.0,
@@ -62,7 +62,7 @@ def test_stage_one_is_memory_times_time_by_hand() -> None:
     discarded = 0.111 * 1510
     kept = 0.01 * 1010
     half_cached = 0.06 * 750 + 0.2 * 1005.5
-    columns = turns({}, {"future_turns": 3}, {"future_turns": 3, "pause_s": 0.01}, {"cached_tokens": 500})
+    columns = turns({}, {"future_turns": 3}, {"future_turns": 3, "pause_s": 0.01}, {"uncached_tokens": 500})
     assert stage_one_s(columns, LOAD, STEP) * 10_000 == pytest.approx(
         [last, last + discarded, last + kept, half_cached]
     )
@@ -112,7 +112,7 @@ def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_th
 
 
 def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that_none_will() -> None:
-    columns = turns({"tokens": 500}, {"tokens": 2000, "soon_turns": 6})
+    columns = turns({"uncached_tokens": 500}, {"tokens": 2000, "uncached_tokens": 2000, "soon_turns": 6})
     assert np.argmin(keys(columns, LOAD, settings(ValueWeights()))) == 1
     assert np.argmin(keys(columns, LOAD, settings(ValueWeights(future=0)))) == 0
 
@@ -122,7 +122,7 @@ def test_those_in_time_go_before_the_late_ones() -> None:
         {"deadline_s": 100.05},  # its prefill takes 0.11 s
         {"deadline_s": 100.2},
         {"waiting_since_s": 39.0, "deadline_s": 40.0},
-        {"deadline_s": np.inf, "cached_tokens": 999},
+        {"deadline_s": np.inf, "uncached_tokens": 1},
     )
     ranked = np.argsort(keys(columns, LOAD, settings(ValueWeights()))).tolist()
     assert ranked[:2] == [3, 1]
@@ -130,14 +130,14 @@ def test_those_in_time_go_before_the_late_ones() -> None:
 
 
 row = st.fixed_dictionaries(
-    {"cached_tokens": st.integers(0, 999), "deadline_s": st.floats(99, 102), "output_tokens": st.floats(1, 1e4)}
+    {"uncached_tokens": st.integers(1, 1000), "deadline_s": st.floats(99, 102), "output_tokens": st.floats(1, 1e4)}
 )
 
 
 @given(st.lists(row, min_size=1, max_size=30))
 def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str, float]]) -> None:
     columns = turns(*rows)
-    uncached = columns[Column.TOKENS] - columns[Column.CACHED_TOKENS]
+    uncached = columns[Column.UNCACHED_TOKENS]
     late = LOAD.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
     weights = ValueWeights(stage_one=0, uncached=1, output=0, future=0, remaining=0, waiting=0, slack=0)
     ranked = np.argsort(keys(columns, LOAD, settings(weights)), kind="stable")

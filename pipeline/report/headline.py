@@ -72,17 +72,25 @@ def headline_markdown(found: Evaluated, selection: Selection) -> str:
     lines += [f"- {text}" for text in (over_tuning(found, selection), longest_waits(found, selection)) if text]
     lines.append("")
     for workload, profile, _ in found.tables():
-        if known := outcomes(found, workload, profile):
-            held = sum(one.held is True for one in known)
-            measured = sum(one.held is not None for one in known)
-            text = f"Of {measured} targets on {workload} that were measured, {held} are held; of those missed:"
-            missed = [one for one in known if one.held is False]
-            lines += [text, "", *target_grid(missed).markdown(), ""] if missed else [text[:-17] + ".", ""]
+        lines += _targets(found, workload, profile)
     lines += ["What the papers claim, on their own hardware, engines and workloads:", ""]
     lines += [f"- {name}: {text}" for name, text in CLAIMS.items()]
     lines += ["", "What differs from them here:", ""]
     lines += [f"- {name}: {text}" for name, text in DIFFERENCES.items()]
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _targets(found: Evaluated, workload: str, profile: str) -> list[str]:
+    known = outcomes(found, workload, profile)
+    if not known:
+        return []
+    held = sum(one.held is True for one in known)
+    measured = sum(one.held is not None for one in known)
+    missed = [one for one in known if one.held is False]
+    text = f"Of {measured} targets on {workload} that were measured, {held} are held"
+    if not missed:
+        return [f"{text}.", ""]
+    return [f"{text}; of those missed:", "", *target_grid(missed).markdown(), ""]
 
 
 def _figures(cell: Metrics, policy: str) -> tuple[str, ...]:

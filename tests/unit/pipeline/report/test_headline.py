@@ -1,7 +1,12 @@
+import pytest
+
 from augserve.data.mix import MIX_SWING
 from augserve.pipeline.report.headline import NAMES, headline, headline_markdown
 from augserve.pipeline.report.papers import CLAIMS
+from augserve.pipeline.report.results import Evaluated
 from augserve.pipeline.report.tables import ORDER
+
+from .conftest import cell
 
 
 def test_rows_are_those_that_ran_with_their_figures(evaluated):
@@ -59,3 +64,17 @@ def test_the_load_of_the_headline_is_that_at_which_all_ran(evaluated):
     few = evaluated.results["mix"]["p"]["1"]["augserve"]
     evaluated.results["mix"]["p"]["3"] = {"augserve": few}
     assert headline(evaluated, "mix", "p").header[0] == "at 2×"
+
+
+@pytest.mark.parametrize(
+    ("ours", "told"),
+    [
+        (80, "Of 4 targets on mix that were measured, 4 are held.\n\nWhat the papers claim"),
+        (10, "Of 4 targets on mix that were measured, 3 are held; of those missed:\n\n| target |"),
+    ],
+)
+def test_what_is_held_of_the_targets_is_a_whole_sentence_whether_or_not_some_are_missed(selection, ours, told):
+    sessions = {"session_effective_throughput": 5.0}
+    cells = {"augserve": cell(ours) | sessions, "vllm": cell(8)}
+    found = Evaluated({"mix": {"p": {"2": cells}}}, {"mix": {"p": {}}}, {})
+    assert told in headline_markdown(found, selection)

@@ -101,15 +101,30 @@ def tracking_client() -> Any:
     return _client(Path.cwd(), os.getpid())
 
 
+WRITTEN = ("reports", "dvc.lock", "README.md")
+"""What the pipeline itself writes of what git tracks: of a clean checkout `dvc repro` makes changes there alone."""
+
+
 @functools.cache
 def git_revision() -> str:
-    """The commit that the working folder is at, with `-dirty` where tracked files differ; `unknown` without git."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    """The commit that the working folder is at, with `-dirty` where tracked files differ that the pipeline does not
+    write itself (WRITTEN): code, parameters, pinned data. `unknown` without git, and before the first commit."""
+    others = [f":(exclude){path}" for path in WRITTEN]
+    commit = _git("rev-parse", "--verify", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
+    if commit is None or changed is None:
+        return "unknown"
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """What it says, or None where it fails. It takes no lock that would stop a commit beside it."""
+    command = ["git", "--no-optional-locks", *arguments]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
+        return None
+    return found.stdout.strip()
 
 
 @functools.lru_cache(maxsize=4)

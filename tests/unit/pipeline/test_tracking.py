@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,64 @@ def test_without_git_the_revision_is_unknown(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", "")
     assert tracking.git_revision() == "unknown"
     tracking.git_revision.cache_clear()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A git repository with a file of code and what the pipeline writes, all committed; the working folder."""
+    tracked = ("runtime/value.py", "params.yaml", "data/x.dvc", "dvc.lock", "README.md", "reports/evaluate/table.md")
+    for name in tracked:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one\n")
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.chdir(tmp_path)
+    tracking.git_revision.cache_clear()
+    yield tmp_path
+    tracking.git_revision.cache_clear()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    ended = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return ended.stdout.strip()
+
+
+def committed(folder: Path) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def test_before_the_first_commit_the_revision_is_unknown(checkout: Path) -> None:
+    assert tracking.git_revision() == "unknown"
+
+
+def test_a_run_of_the_pipeline_leaves_the_revision_clean(checkout: Path) -> None:
+    revision = committed(checkout)
+    (checkout / "dvc.lock").write_text("other hashes\n")
+    (checkout / "README.md").write_text("another table\n")
+    (checkout / "reports/evaluate/table.md").unlink()
+    (checkout / "reports/evaluate/new.svg").write_text("<svg/>")
+    (checkout / "models").mkdir()
+    (checkout / "models/not-tracked.json").write_text("{}")
+    assert git(checkout, "describe", "--always", "--dirty").endswith("-dirty")  # as git itself sees it
+    assert tracking.git_revision() == revision
+
+
+@pytest.mark.parametrize("name", ["runtime/value.py", "params.yaml", "data/x.dvc"])
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_change_of_what_the_pipeline_reads_makes_the_revision_dirty(checkout: Path, name: str, staged: bool) -> None:
+    revision = committed(checkout)
+    (checkout / name).write_text("another\n")
+    if staged:
+        git(checkout, "add", name)
+    assert tracking.git_revision() == f"{revision}-dirty"
+
+
+def test_a_file_written_anew_with_the_same_content_is_no_change(checkout: Path) -> None:
+    revision = committed(checkout)
+    os.utime(checkout / "runtime/value.py", (1, 1))
+    assert tracking.git_revision() == revision
 
 
 def test_a_run_opened_under_another_is_nested_there(client: Any) -> None:

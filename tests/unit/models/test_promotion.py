@@ -79,3 +79,9 @@ def test_the_pipeline_s_own_report_is_understood():
     found = dict(estimates(metrics))
     assert len(found) >= 3
     assert no_worse(metrics, metrics) == []
+
+
+def test_of_each_interval_the_side_towards_the_other_is_what_chance_explains():
+    old = evaluated(x2=(99.0, 100.0, 109.0))
+    assert no_worse(evaluated(x2=(94.0, 95.0, 100.0)), old) == []  # 5 below: up to 5 above it and 1 below the old one
+    assert len(no_worse(evaluated(x2=(86.0, 95.0, 96.0)), old)) == 1  # wide, but away from the old one

@@ -4,6 +4,7 @@ import http.server
 import json
 import shutil
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,12 +93,19 @@ def test_an_unreachable_registry_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def answers() -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
+def asked() -> list[str | None]:
+    """The `Authorization` of each request to `answers`."""
+    return []
+
+
+@pytest.fixture
+def answers(asked: list[str | None]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
     """A web server, and what it answers by the head of the path."""
     table: dict[str, tuple[int, bytes]] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
             status, body = next((answer for head, answer in table.items() if self.path.startswith(head)), (404, b""))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -132,3 +140,38 @@ def test_a_server_that_is_no_open_mlflow_is_one_clear_line(answers, tmp_path, st
 
 def test_a_name_and_password_in_an_address_are_never_shown() -> None:
     assert shown("postgresql://me:secret@db/x") == "postgresql://db/x"
+
+
+def test_versions_of_a_server_are_read_to_the_last_page(answers) -> None:
+    url, table = answers
+    path = "/api/2.0/mlflow/model-versions/search?"
+    query = {"filter": "name = 'augserve-scheduler'", "max_results": "1000"}
+    first = {"model_versions": [{"version": "2", "creation_timestamp": 0}], "next_page_token": "more"}
+    last = {"model_versions": [{"version": "1", "creation_timestamp": 0}]}
+    table[path + urllib.parse.urlencode(query | {"page_token": "more"})] = (200, json.dumps(last).encode())
+    table[path] = (200, json.dumps(first).encode())
+    table["/"] = (200, b"{}")  # no registered model has an alias
+    assert [version.number for version in open_source(url).versions()] == [1, 2]
+
+
+TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+
+
+@pytest.mark.parametrize(
+    ("variables", "sent"),
+    [
+        ({}, None),
+        ({TOKEN: "abc"}, "Bearer abc"),
+        ({USER: "me", PASSWORD: "secret"}, "Basic bWU6c2VjcmV0"),
+        ({TOKEN: "abc", USER: "me"}, "Bearer abc"),
+    ],
+)
+def test_a_server_is_asked_with_mlflow_s_own_credentials(answers, asked, monkeypatch, variables, sent) -> None:
+    for name in (TOKEN, USER, PASSWORD):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    url, table = answers
+    table["/"] = (200, b"{}")
+    open_source(url).versions()
+    assert set(asked) == {sent}

@@ -69,6 +69,21 @@ def test_what_is_not_registered_is_one_clear_line(client, three):
         resolve(registered_versions(three), CHAMPION)
 
 
+class OneAPage:
+    """The registry's client, but that a page holds one version."""
+
+    def __init__(self, client):
+        self._client = client
+        self.search_registered_models = client.search_registered_models
+
+    def search_model_versions(self, of_this, page_token):
+        return self._client.search_model_versions(of_this, max_results=1, page_token=page_token)
+
+
+def test_versions_are_read_to_the_last_page(three):
+    assert registered_versions(OneAPage(three)) == registered_versions(three)
+
+
 def test_rolling_back_goes_to_the_champion_before_and_again_before(three):
     describe(three, resolve(registered_versions(three), "3"), "Champion: better.")
     target, left = roll_back(three, None, NOW)

@@ -18,8 +18,8 @@ from augserve.pipeline.stage import StageError
 from augserve.pipeline.tune import run as tune
 from augserve.pipeline.tune.bench import Bench
 from augserve.pipeline.tune.report import importances, pareto_front, trial_rows, write_reports
-from augserve.pipeline.tune.score import Job, Yardstick, jobs_of, stock_jobs
-from augserve.pipeline.tune.select import candidates, choose, judge, over_tuning
+from augserve.pipeline.tune.score import Job, Tally, Yardstick, jobs_of, stock_jobs
+from augserve.pipeline.tune.select import Judged, candidates, choose, judge, over_tuning
 
 UNITS = {MIX: 10.0}
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -82,6 +82,19 @@ def test_what_does_badly_on_other_sessions_is_not_chosen(searching, study):
     winner = choose(judged)
     assert winner.candidate.name == "defaults"
     assert over_tuning(judged[0], winner, jobs_of(searching.PARAMS))["over_tuning_gap"] > 0.5
+
+
+def test_what_breaks_a_constraint_on_other_sessions_is_not_chosen_however_much_it_serves(searching, study):
+    found = candidates(study, 2)
+    judged = []
+    for one, served, wait_s in ((found[0], 100.0, 5.05), (found[1], 55.0, 1.0)):
+        tally = Tally(searching.YARDSTICK)
+        for job in jobs_of(searching.PARAMS):
+            tally.add(job, {"effective_throughput": served, "throughput": 60.0, "longest_wait_s": wait_s})
+        judged.append(Judged(one, tally))
+    assert judged[0].tally.standing > judged[1].tally.standing + 0.5
+    assert choose(judged) is judged[1]
+    assert choose(judged[:1]) is judged[0]  # where none keeps them all, the one that loses least
 
 
 def test_the_best_few_are_judged_on_a_swing_that_no_trial_ran(searching, study, tmp_path):

@@ -26,7 +26,7 @@ from ..simulator.errors import SimulationError
 from ..simulator.loop import Simulation
 from ..simulator.metrics import pace_metrics, run_metrics
 from ..simulator.observer import Observer, Together
-from ..simulator.policies import POLICIES, PREDICTING, TUNED_NAME, Bench, build_policy
+from ..simulator.policies import POLICIES, Bench, build_policy, entry_of, predicts
 from ..simulator.profile import ProfileError, StepProfile
 from ..simulator.progress import Progress
 from ..simulator.recording import Recording
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("workload", metavar="WORKLOAD", help=f"{MIX}, or a folder of traces")
     add("--profile", default=PROFILE, help=f"file of {PROFILES} without .json, or a path (default %(default)s)")
-    policies = f"{', '.join(POLICIES)} or vllm@BUDGETxSEQUENCES; several are compared (default: vllm)"
+    policies = f"{', '.join(POLICIES)}, vllm@BUDGETxSEQUENCES or augserve@BUDGET; several are compared (default: vllm)"
     add("--policy", nargs="+", default=["vllm"], metavar="POLICY", help=policies)
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--rate", type=float, help=f"sessions a second (default {RATE_PER_S:g})")
@@ -155,11 +155,12 @@ def _cell(value: float | None, width: int) -> str:
 def _checked_policies(names: list[str], bundle: Path | None) -> list[str]:
     policies = list(dict.fromkeys(names))
     for name in policies:
-        if name not in POLICIES and not TUNED_NAME.fullmatch(name):
+        if entry_of(name) not in POLICIES:
             raise SimulationError(
-                f"--policy {name!r} is unknown; known are {', '.join(POLICIES)} and vllm@BUDGETxSEQUENCES"
+                f"--policy {name!r} is unknown; known are {', '.join(POLICIES)}, vllm@BUDGETxSEQUENCES "
+                "and augserve@BUDGET"
             )
-        if name in PREDICTING and bundle is None:
+        if predicts(name) and bundle is None:
             raise SimulationError(
                 f"--policy {name}: it predicts, and there are no models to predict with; give --bundle"
             )

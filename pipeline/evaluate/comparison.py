@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from ...data.mix import MIX
+from ...data.splits import Use
+from ...data.tokens import SPLIT_SEEDS
 from ...data.trace_set import Split
 from ...models.settings import SchedulerSettings, StepTime
+from ..report.budgets import STATIC_BUDGET, Tried, best_budget
 from ..report.intervals import cells_of
 from ..report.results import Capacities, Results
 from ..simulator.capacity import bisect, bracket, capacity
@@ -45,6 +49,7 @@ class Evaluation:
     guess_per_s: float  # about where stock vLLM's capacity@90 lies, sessions/s
     split: Split | None = None  # the sessions of traces that may serve; needed where a workload is traces
     static: Mapping[tuple[str, str], str] = field(default_factory=dict)  # VLLM_TUNED by workload and profile
+    budgets: Mapping[tuple[str, str], Tried] = field(default_factory=dict)  # the best is STATIC_BUDGET's, the same way
     guesses: Mapping[tuple[str, str], float] = field(default_factory=dict)  # as guess_per_s, of what tuning never ran
     step_times: Mapping[str, StepTime] = field(default_factory=dict)  # of profiles, as a bundle for them would state
 
@@ -54,11 +59,19 @@ class Evaluation:
         path = PROFILES / f"{profile}.json"
         if policy == VLLM_TUNED:
             policy = self.static[workload, profile]
+        if policy == STATIC_BUDGET and (tried := self.budgets.get((workload, profile))):
+            policy = f"augserve@{best_budget(tried)}"
         settings = self.settings
         if profile in self.step_times:
             settings = dataclasses.replace(settings, step_time=self.step_times[profile], profile=profile)
         at = self.seed + seed * SEED_STEP
         return Cell(workload, policy, path, rate_per_s, at, schedule, settings, MODELS, self.split)
+
+    def on(self, use: Use) -> Self:
+        """The same on the sessions of another split than those for reporting."""
+        seed = self.seed + SPLIT_SEEDS[use] - SPLIT_SEEDS["report"]
+        split = None if self.split is None else dataclasses.replace(self.split, use=use)
+        return dataclasses.replace(self, seed=seed, split=split)
 
     @property
     def jobs(self) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from typing import ClassVar
 from ...data.load import MIXES
 from ...data.mix import MIX, MIX_SWING
 from ..params import require
-from ..simulator.ablations import ABLATIONS, NO_PREDICTORS
+from ..report.budgets import STATIC_BUDGET
+from ..simulator.ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET
 from ..simulator.cell import Schedule, workload_names
 from ..simulator.policies import POLICIES
 
@@ -15,6 +16,8 @@ VLLM_TUNED = "vllm-tuned"
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
 EXTRA_ROUNDS = 1
 """Of bisection, which halves where stock vLLM's search leaves a third."""
+VARIANTS = (*ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET)
+"""AugServe without one of its parts, or with another in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class ComparisonParams:
     capacity_policies: tuple[str, ...]
     capacity_rounds: int
     static_loads: tuple[float, ...]
+    static_budgets: tuple[int, ...]
     warmup_s: float
     window_s: float
     drain_s: float
@@ -49,7 +53,7 @@ class ComparisonParams:
         self._require_known("policies", (*POLICIES, VLLM_TUNED))
         self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
         if self.ablations:
-            self._require_known("ablations", (*ABLATIONS, NO_PREDICTORS))
+            self._require_known("ablations", VARIANTS)
         self._require_known("capacity_policies", (*POLICIES, VLLM_TUNED))
         rule = "a list with vllm, whose capacity is load 1x"
         self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
@@ -58,13 +62,16 @@ class ComparisonParams:
             self._require(min(self.target_loads) > 0, "target_loads", "a list of positive numbers")
             self._require_known("target_policies", (*POLICIES, VLLM_TUNED))
         if MIX_SWING in self.workloads:
-            self._require_known("swing_policies", (*POLICIES, VLLM_TUNED, *ABLATIONS, NO_PREDICTORS))
+            self._require_known("swing_policies", (*POLICIES, VLLM_TUNED))
             self._require("vllm" in self.swing_policies, "swing_policies", "a list with vllm, the yardstick")
         for key in ("swing_load", "swing_window_s"):
             self._require(getattr(self, key) > 0, key, "positive")
         for key in ("loads", "static_loads"):
             values = getattr(self, key)
             self._require(bool(values) and min(values) > 0, key, "a list of positive numbers")
+        positive = all(budget > 0 for budget in self.static_budgets)
+        rule = f"a list of positive whole numbers, some where {STATIC_BUDGET} runs"
+        self._require(positive and bool(self.static_budgets or not self.budgeted), "static_budgets", rule)
         self._require(1 <= self.seeds <= 100, "seeds", "from 1 to 100")
         self._require(1 <= self.capacity_rounds <= 12, "capacity_rounds", "from 1 to 12")
         self._require(self.warmup_s >= 0, "warmup_s", "0 or more")
@@ -80,13 +87,22 @@ class ComparisonParams:
             return (self.swing_load,)
         return tuple(dict.fromkeys((*self.loads, *self.target_loads)))
 
+    def main_load(self, workload: str) -> float:
+        """At which ablations run, and so the budgets that are tried for them."""
+        return self.swing_load if workload == MIX_SWING else max(self.loads)
+
+    @property
+    def budgeted(self) -> list[str]:
+        """The workloads that AugServe runs on with a static budget, of which the best is searched."""
+        return [name for name in self.workloads if STATIC_BUDGET in self.policies_at(name, self.main_load(name))]
+
     def policies_at(self, workload: str, load: float) -> tuple[str, ...]:
         """Ablations run at the highest load alone, where there is most to lose, and few policies at `target_loads`."""
         if workload == MIX_SWING:
             return self.swing_policies
         if load not in self.loads:
             return self.target_policies
-        more = self.ablations if load == max(self.loads) else ()
+        more = self.ablations if load == self.main_load(workload) else ()
         return tuple(dict.fromkeys((*self.policies, *more)))
 
     def schedule(self, workload: str) -> Schedule:
@@ -111,8 +127,9 @@ def planned_runs(params: ComparisonParams, static_runs: int) -> int:
     cells = sum(len(params.policies_at(name, load)) for name in params.workloads for load in params.loads_of(name))
     capacities = (2 * params.capacity_rounds + (params.capacity_rounds + EXTRA_ROUNDS) * len(searched)) * params.seeds
     static = static_runs if VLLM_TUNED in (*params.policies, *params.capacity_policies) else 0
+    budgets = len(params.static_budgets) * len(params.budgeted)
     searches = len({steady(name) for name in params.workloads}) * (capacities + static)
-    return len(params.profiles) * (cells * params.seeds + searches)
+    return len(params.profiles) * (cells * params.seeds + searches + budgets)
 
 
 def steady(workload: str) -> str:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ from ..simulator.evidence import Evidence, run_evidence
 from ..simulator.parallel import pool
 from ..stage import StageError
 from ..tracking import experiment_run
+from .budget_search import search_budgets
 from .capacity_guess import capacity_guesses
 from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities
 from .params import ComparisonParams, planned_runs, steady
@@ -37,6 +38,7 @@ from .static_search import RUNS, search_static
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,9 @@ def report(params: ComparisonParams, folder: Path) -> None:
     facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
     tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
-        evidences, capacity90, static = simulated(evaluation)
-        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, static)
+        evidences, capacity90, evaluation = simulated(evaluation)
+        rivals = by_workload(evaluation.static), by_workload(evaluation.budgets)
+        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, *rivals)
         write_figures(folder, found, distributions(evidences))
         write_text(folder / "table.md", text := table(found) + target_tables(found))
         write_results(folder / "metrics.json", found, target_summary(found))
@@ -87,18 +90,22 @@ def report(params: ComparisonParams, folder: Path) -> None:
     print(text)
 
 
-def simulated(evaluation: Evaluation) -> tuple[Evidences, Capacities, dict[str, dict[str, str]]]:
-    """All cells, the capacities, and what `vllm-tuned` was by workload and profile."""
+def simulated(evaluation: Evaluation) -> tuple[Evidences, Capacities, Evaluation]:
+    """All cells, the capacities, and the evaluation with the rivals that it searched."""
     params = evaluation.params
     with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
         stock = stock_capacities(evaluation, submit)
-        evaluation = search_static(evaluation, stock, submit)
+        evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
         evidences = compare(evaluation, stock, submit)
-        capacity90 = capacities(evaluation, stock, submit)
-    static: dict[str, dict[str, str]] = {}
-    for (workload, profile), name in evaluation.static.items():
-        static.setdefault(workload, {})[profile] = name
-    return evidences, capacity90, static
+        return evidences, capacities(evaluation, stock, submit), evaluation
+
+
+def by_workload(of_jobs: Mapping[tuple[str, str], Found]) -> dict[str, dict[str, Found]]:
+    """By workload, then by profile."""
+    found: dict[str, dict[str, Found]] = {}
+    for (workload, profile), value in of_jobs.items():
+        found.setdefault(workload, {})[profile] = value
+    return found
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from ...data.tokens import SPLIT_SEEDS
 from ..report.results import Capacities
 from ..simulator.cell_cache import Submit
 from ..simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
@@ -31,9 +30,7 @@ def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit
     params = evaluation.params
     if VLLM_TUNED not in (*params.policies, *params.capacity_policies, *params.swing_policies):
         return evaluation
-    seed = evaluation.seed + SPLIT_SEEDS["tune"] - SPLIT_SEEDS["report"]
-    split = None if evaluation.split is None else dataclasses.replace(evaluation.split, use="tune")
-    tuning = dataclasses.replace(evaluation, seed=seed, split=split)
+    tuning = evaluation.on("tune")
     found = {}
     for job in evaluation.jobs:
         searched = (steady(job[0]), job[1])

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...data.atomic import write_json
+from .budgets import Tried
 
 FORMAT = 2
 """Raised when a reader of the older form would misread the newer one. 2 has intervals and the ratios to others."""
@@ -15,7 +16,7 @@ BASES = ("vllm", "uncached-first")
 """Policies that every other one is related to, pairwise over the same sessions."""
 UNTUNED = "augserve-default"
 """What ours is related to besides: what tuning is worth."""
-NOT_WORKLOADS = ("format", "capacity90", "summary", "static")
+NOT_WORKLOADS = ("format", "capacity90", "summary", "static", "budgets")
 
 Metrics = dict[str, float]
 Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
@@ -39,6 +40,7 @@ class Evaluated:
     results: Results
     capacity90: Capacities
     static: Mapping[str, Mapping[str, str]]  # what `vllm-tuned` was, by workload and profile
+    budgets: Mapping[str, Mapping[str, Tried]] = field(default_factory=dict)  # static ones tried in ours, the same way
 
     def tables(self) -> Iterator[tuple[str, str, dict[str, dict[str, Metrics]]]]:
         """Each workload and profile with its cells by load and policy."""
@@ -52,6 +54,10 @@ class Evaluated:
     def main_load(self, workload: str, profile: str) -> str:
         return main_load(self.results[workload][profile])
 
+    def tried(self, workload: str, profile: str) -> Tried:
+        """Empty where no static budget was searched."""
+        return self.budgets.get(workload, {}).get(profile, {})
+
 
 def write_results(path: Path, found: Evaluated, targets: Targets = NO_TARGETS) -> None:
     """With what was reached of each target in the summary of its workload and profile."""
@@ -59,7 +65,8 @@ def write_results(path: Path, found: Evaluated, targets: Targets = NO_TARGETS) -
     for workload, of_profile in targets.items():
         for profile, reached in of_profile.items():
             summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
-    beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summary, "static": found.static}
+    beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summary}
+    beside |= {"static": found.static, "budgets": found.budgets}
     write_json(path, {**found.results, **beside})
 
 
@@ -79,7 +86,7 @@ def read_results(path: Path) -> Evaluated:
     try:
         results = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
         _check(results)
-        return Evaluated(results, value["capacity90"], value["static"])
+        return Evaluated(results, value["capacity90"], value["static"], value.get("budgets", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{path}: incomplete ({type(error).__name__}: {error}); {remedy}") from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ...data.mix import MIX_SWING
+from .budgets import P_PAS_BUDGET, STATIC_BUDGET, budget_text
 from .grid import Grid
 from .results import OURS, Capacities, Evaluated, Metrics, main_load
 
@@ -36,7 +37,8 @@ PARTS = {
     OURS: "nothing: all of it, tuned",
     "augserve-no-stage-one": "expected cost of the turn (stage I)",
     "augserve-no-stage-two": "what is known by now, and the deadline (stage II)",
-    "augserve-static-budget": "steering of the token budget",
+    STATIC_BUDGET: "steering of the token budget",
+    P_PAS_BUDGET: "steering of the token budget: P-PAS's rule instead",
     "augserve-no-context": "keeping of paused contexts",
     "augserve-no-predictors": "predictions",
     "augserve-default": "tuning: the settings as set by hand",
@@ -51,7 +53,7 @@ def table(found: Evaluated) -> str:
     parts = []
     for workload, profile, by_load in found.tables():
         lines = [f"{workload} on {profile}. {units(found, workload, profile)}", "", *cells(by_load).markdown()]
-        if (parts_of_ours := ablations(by_load)) is not None:
+        if (parts_of_ours := ablations(found, workload, profile)) is not None:
             worth = f"What each part is worth, at {main_load(by_load)}x:"
             lines += ["", worth, "", *parts_of_ours.markdown()]
         parts.append("\n".join(lines) + "\n")
@@ -69,25 +71,27 @@ def units(found: Evaluated, workload: str, profile: str) -> str:
     else:
         known = ", ".join(map(_capacity_text, rates.items()))
         text = f"Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}."
-    static = found.static.get(workload, {}).get(profile)
-    if static is None:
-        return text
-    return f"{text} vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."
+    if (static := found.static.get(workload, {}).get(profile)) is not None:
+        text += f" vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."
+    if tried := found.tried(workload, profile):
+        text += f" {STATIC_BUDGET} has {budget_text(tried)}."
+    return text
 
 
 def cells(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid:
     """Every load and policy, a row each."""
     rows = [
-        (f"{load}x", policy, *_values(cell))
+        (policy, f"{load}×", *_values(cell))
         for load in sorted(by_load, key=float)
         for policy, cell in sorted(by_load[load].items(), key=place)
     ]
-    ours = frozenset(number for number, row in enumerate(rows) if row[1] == OURS)
-    return Grid(("load", "policy", *COLUMNS), rows, 2, ours)
+    ours = frozenset(number for number, row in enumerate(rows) if row[0] == OURS)
+    return Grid(("policy", "load", *COLUMNS), rows, 2, ours)
 
 
-def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid | None:
+def ablations(found: Evaluated, workload: str, profile: str) -> Grid | None:
     """What each part is worth at the main load; None where no ablation has run."""
+    by_load = found.results[workload][profile]
     of_policy = by_load[main_load(by_load)]
     if OURS not in of_policy or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(of_policy):
         return None
@@ -98,6 +102,8 @@ def ablations(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid | None:
             cell = of_policy[policy]
             change = f"{cell['effective_throughput'] / whole - 1:+.1%}" if whole > 0 and policy != OURS else ""
             sessions = f"{cell['session_effective_throughput']:.2f}"
+            if policy == STATIC_BUDGET and (tried := found.tried(workload, profile)):
+                without += f": {budget_text(tried)}"
             rows.append((policy, without, ranged(cell, "effective_throughput", ".1f"), change, sessions))
     header = ("variant", "does without", "turns in time /s [95 %]", "to the whole", "sessions in time /s")
     return Grid(header, rows, 2, frozenset({0}))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...data.mix import MIX_SWING
+from .budgets import P_PAS_BUDGET, STATIC_BUDGET
 from .grid import Grid
 from .results import OURS, UNTUNED, Evaluated, Metrics, main_load
 from .words import NOTHING, PARTS
@@ -57,8 +58,8 @@ TARGETS = (
     Target("tuned_never_below_default", "turns in time at every load, × settings by hand", 0.99, TURNS, UNTUNED),
 )
 OF_A_SWING = (
-    Target("budget_over_static", "turns in time, × ours with a static budget", 1.0, TURNS, "augserve-static-budget"),
-    Target("budget_over_p_pas", "turns in time, × P-PAS", 1.0, TURNS, "p-pas"),
+    Target("budget_over_static", "turns in time, × ours with the best static budget", 1.0, TURNS, STATIC_BUDGET),
+    Target("budget_over_p_pas", "turns in time, × ours with P-PAS's rule", 1.0, TURNS, P_PAS_BUDGET),
 )
 
 
@@ -96,7 +97,7 @@ def target_grid(known: Sequence[Outcome]) -> Grid:
         (one.target.what, one.where, _form(one.target, one.target.least), _reached(one), _verdict(one), one.why or "")
         for one in known
     ]
-    return Grid(("target", "at load", "asked", "reached", "", "what holds it back"), rows, 2, notes=2)
+    return Grid(("target", "at load", "asked", "reached", "outcome", "what holds it back"), rows, 2, notes=2)
 
 
 def target_summary(found: Evaluated) -> dict[str, dict[str, dict[str, Any]]]:

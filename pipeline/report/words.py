@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from ...data.load import SWING
 from ...data.mix import MIX_SWING
+from .budgets import P_PAS_BUDGET, STATIC_BUDGET, Tried, budget_text
 from .results import OURS, UNTUNED, Evaluated, Metrics
 from .tables import ranged
 
 METRIC = "effective_throughput"
 PARTS = {
-    "augserve-static-budget": "the steered token budget",
+    STATIC_BUDGET: "the steered token budget",
     "augserve-no-stage-two": "stage II (what is known by now, and the deadline)",
     "augserve-no-stage-one": "stage I (the turn's expected cost)",
     "augserve-no-context": "keeping paused contexts",
@@ -56,7 +57,8 @@ def worth(found: Evaluated, workload: str, profile: str) -> list[str]:
     cells = found.results[workload][profile][load]
     if OURS not in cells or cells[OURS][METRIC] <= 0:
         return []
-    return [*_tuning(cells[OURS], cells.get(UNTUNED)), *_parts(cells, at_load(workload, load))]
+    where, tried = at_load(workload, load), found.tried(workload, profile)
+    return [*_tuning(cells[OURS], cells.get(UNTUNED)), *_parts(cells, where, tried)]
 
 
 def _tuning(tuned: Metrics, by_hand: Metrics | None) -> Iterator[str]:
@@ -70,12 +72,12 @@ def _tuning(tuned: Metrics, by_hand: Metrics | None) -> Iterator[str]:
     )
 
 
-def _parts(cells: dict[str, Metrics], where: str) -> Iterator[str]:
-    ran = [policy for policy in PARTS if policy in cells]
+def _parts(cells: dict[str, Metrics], where: str, tried: Tried) -> Iterator[str]:
+    ran = [policy for policy in (*PARTS, P_PAS_BUDGET) if policy in cells]
     if not ran:
         return
     whole = cells[OURS]
-    told = [f"without {PARTS[policy]} {_change(cells[policy], whole, METRIC)}" for policy in ran]
+    told = [f"{_left_out(policy, tried)} {_change(cells[policy], whole, METRIC)}" for policy in ran]
     yield f"Its parts, left out one at a time {where}: {'; '.join(told)}."
     if "augserve-no-predictors" in cells:
         lost = 1 - cells["augserve-no-predictors"][METRIC] / whole[METRIC]
@@ -84,14 +86,21 @@ def _parts(cells: dict[str, Metrics], where: str) -> Iterator[str]:
         else:
             gains = [
                 PARTS[policy].partition(" (")[0]
-                for policy in ran
-                if cells[policy][METRIC] < (1 - NOTHING) * whole[METRIC]
+                for policy in PARTS
+                if policy in cells and cells[policy][METRIC] < (1 - NOTHING) * whole[METRIC]
             ]
             gaining = " and ".join(gains) or "no one part"
             yield f"So on this workload the predictions gain nothing; what gains is {gaining}."
     if "augserve-oracle" in cells:
         change = _change(cells["augserve-oracle"], whole, METRIC)
         yield f"Were every prediction right, it would be {change}."
+
+
+def _left_out(policy: str, tried: Tried) -> str:
+    if policy == P_PAS_BUDGET:
+        return "with P-PAS's rule in place of the steered token budget"
+    instead = f" ({budget_text(tried)})" if policy == STATIC_BUDGET and tried else ""
+    return f"without {PARTS[policy]}{instead}"
 
 
 def _begin(workload: str, load: str) -> str:

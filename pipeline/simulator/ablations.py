@@ -50,6 +50,8 @@ ABLATIONS: Mapping[str, Settings] = {
     "augserve-default": _hand_set,
 }
 NO_PREDICTORS = "augserve-no-predictors"
+P_PAS_BUDGET = "augserve-p-pas"
+"""AugServe with P-PAS's rule in the place of its controller."""
 
 
 class NoForecasts:

@@ -21,7 +21,7 @@ from .errors import SimulationError
 from .loop import Simulation
 from .metrics import Window, run_metrics
 from .observer import Observer
-from .policies import PREDICTING, Bench, build_policy
+from .policies import Bench, build_policy, predicts
 from .profile import StepProfile
 from .records import SimulationResult
 
@@ -76,7 +76,7 @@ def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationRes
     profile = load_profile(cell.profile)
     sessions = cell_sessions(cell, context_tokens(profile.limits))
     clock = VirtualClock()
-    predictor = load_predictor(cell.models) if cell.policy in PREDICTING and cell.models is not None else None
+    predictor = load_predictor(cell.models) if predicts(cell.policy) and cell.models is not None else None
     scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
     try:
         return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)

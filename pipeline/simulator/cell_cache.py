@@ -17,7 +17,7 @@ from ..code.syntax import Name
 from .cell import TRACES, Cell
 from .errors import SimulationError
 from .evidence import Evidence
-from .policies import PREDICTING, TUNED_NAME
+from .policies import entry_of, predicts
 
 REGISTRY = "pipeline.simulator.policies"
 STARTS: tuple[Name, ...] = (
@@ -54,21 +54,20 @@ def cell_key(cell: Cell) -> str:
 
     Raises SimulationError for a file that cannot be read.
     """
-    predicts = cell.policy in PREDICTING
+    predicting = predicts(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
-    facts |= {"code": _code(cell.policy), "figures": _digest(ROOT / FIGURES), "predicts": predicts}
+    facts |= {"code": _code(cell.policy), "figures": _digest(ROOT / FIGURES), "predicts": predicting}
     if not cell.policy.startswith("augserve"):  # the tuned weights and gains are ours alone
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
-    if cell.models is not None and predicts:
+    if cell.models is not None and predicting:
         facts["models"] = [_digest(cell.models / name) for name in model_files()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def code_of(policy: str, graph: CodeGraph) -> str:
     """The code that a cell of a policy runs: of the other policies nothing."""
-    keys = () if TUNED_NAME.fullmatch(policy) else (policy,)
-    return graph.narrowed((REGISTRY, "POLICIES"), keys).text(STARTS, without=[(REGISTRY, "PREDICTING")])
+    return graph.narrowed((REGISTRY, "POLICIES"), (entry_of(policy),)).text(STARTS, without=[(REGISTRY, "PREDICTING")])
 
 
 @cache

@@ -14,7 +14,7 @@ from ...models.settings import SchedulerSettings
 from ...runtime.deployment import Deployment
 from ...runtime.prediction import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler
-from .ablations import ABLATIONS, NO_PREDICTORS, NoForecasts, Settings
+from .ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET, NoForecasts, Settings
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
@@ -24,7 +24,7 @@ from .rivals.continuum import Continuum
 from .rivals.forecasting import ForecastingScheduler
 from .rivals.infercept import FirmInferCept, InferCept
 from .rivals.mars import FirmMars, Mars
-from .rivals.prefill_cap import PrefillCap
+from .rivals.prefill_cap import PrefillCap, capped_budget
 from .rivals.ranked import RankedScheduler
 from .rivals.shortest import ShortestJobFirst, ShortestPromptFirst
 from .rivals.uncached import UncachedFirst
@@ -79,6 +79,11 @@ def _augserve_unpredicted(bench: Bench) -> AsyncScheduler:
     return deployed_scheduler(bench, NoForecasts())
 
 
+def _augserve_p_pas(bench: Bench) -> AsyncScheduler:
+    full_tokens = bench.limits.max_num_batched_tokens
+    return deployed_scheduler(bench, _forecaster(bench), lambda scheduler: capped_budget(scheduler, full_tokens))
+
+
 def _augserve_ablated(settings: Settings) -> "Policy":
     return lambda bench: _augserve(dataclasses.replace(bench, settings=settings(bench.settings)))
 
@@ -104,12 +109,17 @@ POLICIES: dict[str, Policy] = {
     "augserve": _augserve,
     "augserve-oracle": _augserve_oracle,
     NO_PREDICTORS: _augserve_unpredicted,
+    P_PAS_BUDGET: _augserve_p_pas,
     **{name: _augserve_ablated(settings) for name, settings in ABLATIONS.items()},
 }
-PREDICTING = frozenset({*ABLATIONS, "sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"})
+PREDICTING = frozenset(
+    {*ABLATIONS, P_PAS_BUDGET, "sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"}
+)
 
-TUNED_NAME = re.compile(r"vllm@([1-9]\d*)x([1-9]\d*)")
+TUNED_NAME = re.compile(r"vllm@(?P<budget>[1-9]\d*)x(?P<sequences>[1-9]\d*)")
 """Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""
+STATIC_OURS = re.compile(r"augserve@(?P<budget>[1-9]\d*)")
+"""AugServe with the same budget of tokens in every step: augserve@2048."""
 STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)
 STATIC_SEQUENCES = (64, 128, 256, 512, 1024)
 
@@ -124,23 +134,36 @@ def tuned_grid() -> tuple[str, ...]:
     )
 
 
+def entry_of(name: str) -> str:
+    """The entry of POLICIES that a policy is built by: another name where its own states limits of the engine."""
+    if TUNED_NAME.fullmatch(name):
+        return "vllm"
+    return "augserve-static-budget" if STATIC_OURS.fullmatch(name) else name
+
+
+def predicts(name: str) -> bool:
+    return entry_of(name) in PREDICTING
+
+
 def build_policy(name: str, bench: Bench) -> AsyncScheduler:
-    """The policy of a name in POLICIES or of the form `vllm@<budget>x<sequences>`. Raises SimulationError for a name
+    """The policy of a name in POLICIES or of the form of TUNED_NAME or STATIC_OURS. Raises SimulationError for a name
     that is not known."""
-    if static := TUNED_NAME.fullmatch(name):
-        return _static(bench, int(static[1]), int(static[2]))
-    if name not in POLICIES:
+    if entry_of(name) not in POLICIES:
         raise SimulationError(f"policy {name!r} is unknown; known are {', '.join(POLICIES)}")
-    return POLICIES[name](bench)
+    return POLICIES[entry_of(name)](dataclasses.replace(bench, limits=_limits(name, bench.limits)))
 
 
-def _static(bench: Bench, budget: int, sequences: int) -> AsyncScheduler:
+def _limits(name: str, configured: EngineLimits) -> EngineLimits:
+    """Those that a name states."""
+    stated = TUNED_NAME.fullmatch(name) or STATIC_OURS.fullmatch(name)
+    if stated is None:
+        return configured
+    budget, sequences = int(stated["budget"]), int(stated.groupdict().get("sequences", configured.max_num_seqs))
     if sequences > budget:
         raise SimulationError(
-            f"policy vllm@{budget}x{sequences}: vLLM takes at least a token a sequence; raise the budget"
+            f"policy {name}: vLLM takes at least a token a sequence, and {sequences} may run; raise the budget"
         )
-    limits = dataclasses.replace(bench.limits, max_num_batched_tokens=budget, max_num_seqs=sequences)
-    return build_scheduler(AsyncScheduler, limits)
+    return dataclasses.replace(configured, max_num_batched_tokens=budget, max_num_seqs=sequences)
 
 
 def _forecaster(bench: Bench) -> Forecaster:
@@ -149,8 +172,11 @@ def _forecaster(bench: Bench) -> Forecaster:
     return PredictorForecaster(bench.predictor)
 
 
-def deployed_scheduler(bench: Bench, forecaster: Forecaster) -> AsyncScheduler:
-    """The deployed scheduler itself; only its clock, its bundle and its predictions come from the simulation."""
+def deployed_scheduler(
+    bench: Bench, forecaster: Forecaster, budget: Callable[[AsyncScheduler], int] | None = None
+) -> AsyncScheduler:
+    """The deployed scheduler itself; only its clock, its bundle and its predictions come from the simulation, and
+    where it is given, the rule for a step's `budget`."""
 
     class SimulatedAugServe(AugServeScheduler):
         def load_artifacts(self, deployment: Deployment) -> Artifacts:  # noqa: ARG002 - there is no bundle yet
@@ -161,6 +187,12 @@ def deployed_scheduler(bench: Bench, forecaster: Forecaster) -> AsyncScheduler:
 
         def make_clock(self) -> Callable[[], float]:
             return bench.clock
+
+        def _steer(self, now_s: float) -> bool:
+            if budget is None:
+                return super()._steer(now_s)
+            self.max_num_scheduled_tokens = budget(self)
+            return True
 
     return build_scheduler(SimulatedAugServe, bench.limits, {"augserve": {"mode": "active"}})
 

@@ -20,15 +20,19 @@ def step_budget(full_tokens: int, prefills: int, decodes: int) -> int:
     return full_tokens
 
 
+def capped_budget(scheduler: AsyncScheduler, full_tokens: int) -> int:
+    """Of the next step. Active are the prefills in the batch and all that wait, as in the author's patch to vLLM."""
+    chunked = sum(request.is_prefill_chunk for request in scheduler.running)
+    return step_budget(full_tokens, chunked + len(scheduler.waiting), len(scheduler.running) - chunked)
+
+
 class PrefillCap(AsyncScheduler):
-    """Active are the prefills in the batch and all that wait, as in the author's patch to vLLM."""
+    """vLLM's own order under this cap."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._full_tokens = self.max_num_scheduled_tokens
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        chunked = sum(request.is_prefill_chunk for request in self.running)
-        prefills = chunked + len(self.waiting)
-        self.max_num_scheduled_tokens = step_budget(self._full_tokens, prefills, len(self.running) - chunked)
+        self.max_num_scheduled_tokens = capped_budget(self, self._full_tokens)
         return super().schedule(throttle_prefills)

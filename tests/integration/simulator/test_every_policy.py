@@ -36,7 +36,7 @@ from .conftest import check_nothing_left
 from .guessing import GuessingPredictor
 
 ROOT = Path(__file__).parents[3]
-NAMES = (*POLICIES, "vllm@128x4")  # and one of vllm-tuned's candidates
+NAMES = (*POLICIES, "vllm@128x4", "augserve@128")  # and candidates of the searches for static limits
 LINEAR = StepTime(0.02, 1e-4, 2e-4, 1e-7)
 PROFILE = StepProfile(
     name="scarce",

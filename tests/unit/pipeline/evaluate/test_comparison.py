@@ -31,6 +31,7 @@ PARAMS = EvaluateParams(
     capacity_policies=("vllm",),
     capacity_rounds=1,
     static_loads=(1.0,),
+    static_budgets=(1024, 2048),
     warmup_s=0.0,
     window_s=10.0,
     drain_s=0.0,
@@ -53,6 +54,7 @@ PARAMS = EvaluateParams(
         {"processes": 0},
         {"ablations": ("augserve-no-engine",)},
         {"static_loads": (0.0,)},
+        {"static_budgets": (1024, 0)},
         {"seeds": 0},
         {"target_loads": (0.0,)},
         {"swing_load": 0.0},
@@ -261,7 +263,13 @@ def test_at_the_loads_of_targets_few_policies_run_and_none_twice():
     steady = {load: set(cells) for (workload, _, load), cells in found.items() if workload == "augmentation-mix"}
     assert steady == {"0.5": {"vllm"}, "1": {"vllm", "augserve"}, "2": {"vllm", "augserve"}, "3": {"vllm"}}
     assert len(engine.cells) == len(set(engine.cells)) == 6 + 3
-    assert planned_runs(SWINGING, 11) == 6 + 3 + 2
+    assert planned_runs(SWINGING, 11) == 6 + 3 + 2 + 2  # and two static budgets on the swing
+
+
+def test_a_static_budget_without_any_to_choose_from_is_refused():
+    with pytest.raises(ParamsError, match=r"evaluate\.static_budgets.*some where augserve-static-budget runs"):
+        dataclasses.replace(SWINGING, static_budgets=())
+    dataclasses.replace(PARAMS, static_budgets=())  # where it does not run none is asked for
 
 
 def test_a_swing_without_its_yardstick_is_refused():

@@ -27,6 +27,7 @@ PARAMS = CompareParams(
     capacity_policies=("vllm",),
     capacity_rounds=1,
     static_loads=(1.0, 1.5),
+    static_budgets=(),
     warmup_s=0.0,
     window_s=10.0,
     drain_s=0.0,

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -8,6 +9,19 @@ from augserve.pipeline.report.results import FORMAT, ResultsError, read_results,
 def test_what_is_written_is_read(tmp_path, evaluated):
     write_results(tmp_path / "metrics.json", evaluated)
     assert read_results(tmp_path / "metrics.json") == evaluated
+
+
+def test_the_static_budgets_tried_are_kept_and_a_file_from_before_them_is_read(tmp_path, evaluated):
+    path = tmp_path / "metrics.json"
+    tried = dataclasses.replace(evaluated, budgets={"mix": {"p": {"1024": 8.5, "2048": 8.0}}})
+    write_results(path, tried)
+    assert read_results(path) == tried
+    assert tried.tried("mix", "p") == {"1024": 8.5, "2048": 8.0}
+    older = json.loads(path.read_text())
+    del older["budgets"]
+    path.write_text(json.dumps(older))
+    assert read_results(path) == evaluated
+    assert evaluated.tried("mix", "p") == {}
 
 
 def test_cells_stand_where_the_contract_says(tmp_path, evaluated):

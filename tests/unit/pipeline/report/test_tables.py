@@ -1,6 +1,10 @@
-from augserve.pipeline.report.tables import ORDER, ablations, plot_rows, ranged, table
+import dataclasses
+
+from augserve.pipeline.report.tables import ORDER, ablations, plot_rows, ranged, table, units
 from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
 from augserve.pipeline.simulator.policies import POLICIES
+
+from .conftest import cell
 
 
 def test_every_policy_has_a_place_but_rivals_that_know():
@@ -10,15 +14,15 @@ def test_every_policy_has_a_place_but_rivals_that_know():
 
 
 def test_the_table_lists_loads_in_order_and_stock_first(evaluated):
-    rows = [line for line in table(evaluated).splitlines() if line.startswith(("| 1x", "| 2x"))]
+    rows = [line for line in table(evaluated).splitlines() if " | 1× | " in line or " | 2× | " in line]
     assert [row.split(" | ")[:3] for row in rows] == [
-        ["| 1x", "vllm", "9.0 [8.1–9.9]"],
-        ["| 1x", "infercept", "9.0 [8.1–9.9]"],
-        ["| 1x", "augserve", "9.0 [8.1–9.9]"],
-        ["| 2x", "vllm", "4.0 [3.6–4.4]"],
-        ["| 2x", "infercept", "5.0 [4.5–5.5]"],
-        ["| 2x", "augserve", "10.0 [9.0–11.0]"],
-        ["| 2x", "augserve-no-context", "8.0 [7.2–8.8]"],
+        ["| vllm", "1×", "9.0 [8.1–9.9]"],
+        ["| infercept", "1×", "9.0 [8.1–9.9]"],
+        ["| augserve", "1×", "9.0 [8.1–9.9]"],
+        ["| vllm", "2×", "4.0 [3.6–4.4]"],
+        ["| infercept", "2×", "5.0 [4.5–5.5]"],
+        ["| augserve", "2×", "10.0 [9.0–11.0]"],
+        ["| augserve-no-context", "2×", "8.0 [7.2–8.8]"],
     ]
 
 
@@ -29,15 +33,29 @@ def test_the_table_says_what_the_tuned_stock_was_and_which_capacity_was_not_foun
 
 
 def test_an_ablation_is_told_by_what_it_loses(evaluated):
-    grid = ablations(evaluated.results["mix"]["p"])
+    grid = ablations(evaluated, "mix", "p")
     assert grid is not None
     assert grid.rows[0][:2] == ("augserve", "nothing: all of it, tuned")
     assert grid.rows[1][:4] == ("augserve-no-context", "keeping of paused contexts", "8.0 [7.2–8.8]", "-20.0%")
 
 
 def test_without_ablations_nothing_is_told_of_them(evaluated):
-    by_load = evaluated.results["mix"]["p"]
-    assert ablations({"1": by_load["1"]}) is None
+    del evaluated.results["mix"]["p"]["2"]
+    assert ablations(evaluated, "mix", "p") is None
+
+
+def test_the_static_budget_is_told_with_its_tokens_and_what_stands_beside_it(evaluated):
+    evaluated.results["mix"]["p"]["2"] |= {"augserve-static-budget": cell(9), "augserve-p-pas": cell(9.5)}
+    tried = {"mix": {"p": {"1024": 8.0, "2048": 9.0}}}
+    grid = ablations(dataclasses.replace(evaluated, budgets=tried), "mix", "p")
+    assert grid is not None
+    told = "2048 tokens in every step, the best of 1024 and 2048 on other sessions"
+    assert [row[:2] for row in grid.rows[1:3]] == [
+        ("augserve-static-budget", f"steering of the token budget: {told}"),
+        ("augserve-p-pas", "steering of the token budget: P-PAS's rule instead"),
+    ]
+    assert f"augserve-static-budget has {told}." in units(dataclasses.replace(evaluated, budgets=tried), "mix", "p")
+    assert "augserve-static-budget has" not in units(evaluated, "mix", "p")  # as the engine was configured
 
 
 def test_a_value_without_interval_stands_alone():

@@ -101,12 +101,13 @@ def test_a_capacity_has_its_own_reason():
 
 
 def test_a_swing_is_held_against_the_targets_of_twice_the_load_at_its_own_and_has_more():
-    cells = {"vllm": 10, "augserve": 50, "augserve-static-budget": 55}
+    cells = {"vllm": 10, "augserve": 50, "augserve-static-budget": 55, "augserve-p-pas": 40}
     evaluated = evaluated_on(MIX_SWING, **{"x1.65": cells})
     assert row(evaluated, "turns_over_vllm_2x", MIX_SWING)[1][1:5] == ("1.65×", "6.5×", "5×", "missed by 23.1 %")
     found, shown = row(evaluated, "budget_over_static", MIX_SWING)
     assert found.held is False
     assert shown[5] == ""  # the target itself is the ablation
+    assert row(evaluated, "budget_over_p_pas", MIX_SWING)[0].reached == 1.25  # in our order, not in vLLM's
     names = {one.target.name for one in outcomes(evaluated, MIX_SWING, "p")}
     assert {"turns_over_vllm_3x", "ttft_mean_1.4x", "capacity90"} & names == set()
     assert "budget_over_static" not in {one.target.name for one in outcomes(evaluated_on(x2=cells), "mix", "p")}

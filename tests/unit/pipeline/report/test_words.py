@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from augserve.pipeline.report.words import PARTS, sentence, worth
@@ -38,6 +40,16 @@ def test_predictions_that_gain_are_said_to(evaluated, cells):
     assert "without predictions −12.0 %" in text
     assert "Learning is worth 12.0 % of the turns in time here." in text
     assert "gain nothing" not in text
+
+
+def test_the_best_static_budget_is_named_and_p_pas_stands_beside_it(evaluated, cells):
+    cells |= {"augserve-static-budget": cell(9.8), "augserve-p-pas": cell(11)}
+    found = dataclasses.replace(evaluated, budgets={"mix": {"p": {"1024": 9.5, "2048": 9.4}}})
+    told = worth(found, "mix", "p")[0]
+    budget = "1024 tokens in every step, the best of 1024 and 2048 on other sessions"
+    assert f"without the steered token budget ({budget}) −2.0 %;" in told
+    assert told.endswith("; with P-PAS's rule in place of the steered token budget +10.0 %.")
+    assert "without the steered token budget −2.0 %" in worth(evaluated, "mix", "p")[0]  # as configured
 
 
 def test_tuning_is_held_against_the_settings_by_hand_in_turns_and_in_sessions(evaluated, cells):

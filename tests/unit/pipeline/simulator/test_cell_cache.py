@@ -25,7 +25,10 @@ SOME = (
     "augserve",
     "augserve-oracle",
     "augserve-no-context",
+    "augserve@1024",
 )
+
+OURS = {policy for policy in SOME if policy.startswith("augserve")}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,14 @@ def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path, damage: s
 
 
 @pytest.mark.parametrize(
-    "change", [{"rate_per_s": 9.0}, {"seed": 2}, {"policy": "vllm"}, {"schedule": Schedule(1.0, 3.0, 1.0)}]
+    "change",
+    [
+        {"rate_per_s": 9.0},
+        {"seed": 2},
+        {"policy": "vllm"},
+        {"policy": "augserve@1024"},
+        {"schedule": Schedule(1.0, 3.0, 1.0)},
+    ],
 )
 def test_another_cell_has_another_key(cell: Cell, change: dict[str, object]) -> None:
     assert cell_key(dataclasses.replace(cell, **change)) != cell_key(cell)  # type: ignore[arg-type]
@@ -133,12 +143,16 @@ def test_tuned_weights_change_our_cells_only(cell: Cell) -> None:
 
 
 def test_models_are_part_of_the_cells_alone_that_predict_by_them(cell: Cell) -> None:
-    policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "infercept")
+    policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "augserve@1024", "infercept")
     before = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
     assert cell.models is not None
     (cell.models / model_files()[0]).write_bytes(b"other trees")
     after = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
-    assert {policy for policy in policies if before[policy] != after[policy]} == {"augserve", "infercept"}
+    assert {policy for policy in policies if before[policy] != after[policy]} == {
+        "augserve",
+        "augserve@1024",
+        "infercept",
+    }
 
 
 @pytest.mark.parametrize(
@@ -154,9 +168,9 @@ def test_models_are_part_of_the_cells_alone_that_predict_by_them(cell: Cell) -> 
             "@print\nclass ShortestPromptFirst(",
             {"sjf-prompt"},
         ),
-        ("simulator/ablations.py", "max_share=0.0", "max_share=0.1", {"augserve-no-context"}),
+        ("simulator/ablations.py", "max_share=0.0", "max_share=0.1", {"augserve-no-context", "augserve@1024"}),
         ("simulator/policies.py", "STATIC_BUDGETS = (", "STATIC_BUDGETS = (256, ", set()),
-        ("../runtime/value.py", "return ", "return 2 * ", {"augserve", "augserve-oracle", "augserve-no-context"}),
+        ("../runtime/value.py", "return ", "return 2 * ", OURS),
         ("simulator/metrics.py", "return ", "return 2 * ", {*SOME}),
     ],
 )

@@ -69,6 +69,7 @@ fidelity: env  ## the simulator against the real server on this CPU, into report
 
 live: env  ## AugServe against stock vLLM on the real server on this CPU, beyond its capacity, into reports/live/: 12 minutes (after `make fidelity`; idle machine)
 	$(RUN).fidelity.live
+	$(RUN).report
 
 profile-gpu: env  ## measure this GPU's step times on the real engine, with the vLLM of GPU_PYTHON=…, and the shipped profile's error
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile.gpu

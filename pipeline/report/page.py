@@ -1,21 +1,23 @@
 """One self-contained page of all that the pipeline found: no request leaves it; light and dark; phone and desktop."""
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .figures import INK, TITLES
+from ...data.mix import MIX_SWING
+from .embedded import figure, read_object
+from .figures import TITLES
+from .glossary import INTRODUCTION, POLICIES, PREDICTED, WORDS
 from .grid import Grid
 from .headline import headline, where
 from .papers import CLAIMS, DIFFERENCES
 from .results import Evaluated, ResultsError, read_results
-from .tables import ablations, cells, units
+from .served import fidelity, live
+from .tables import ORDER, ablations, cells, units
 from .targets import outcomes, target_grid
 from .tuning import Selection, longest_waits, over_tuning
-from .words import sentence, worth
+from .words import at_load, sentence, worth
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (
@@ -26,22 +28,22 @@ SECTIONS = (
     ("figures", "Figures"),
     ("compare", "Long comparison"),
     ("model-card", "Predictors"),
-    ("fidelity", "Fidelity"),
+    ("fidelity", "Real server"),
     ("differences", "The papers"),
 )
 """The sections' ids, which links and tests hold on to, and their names."""
 _PREDICTED = ("kendall_tau", "mae", "mae_baseline", "coverage_80")
-_COMPARED = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "throughput", "attainment")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Folders of reports/ that the page shows, of which the last two may be missing, and what tuning chose."""
+    """Folders of reports/ that the page shows, of which the last three may be missing, and what tuning chose."""
 
     evaluate: Path
     train: Path
     compare: Path
     fidelity: Path
+    live: Path
     selection: Path
 
 
@@ -57,11 +59,15 @@ def page(sources: Sources) -> str:
     shown = [(name, title) for name, title in SECTIONS if report.get(name, True)]
     return environment.get_template(TEMPLATE).render(
         sections=shown,
+        introduction=INTRODUCTION,
+        words=list(WORDS.items()),
+        policies=_named(found),
         report=report,
         tuning=[text for text in (over_tuning(found, selection), longest_waits(found, selection)) if text],
         compare=_compare(sources.compare),
-        predictors=predictors(_read(sources.train / "metrics.json", "dvc repro train")),
-        fidelity=_fidelity(sources.fidelity),
+        predictors=predictors(read_object(sources.train / "metrics.json", "dvc repro train")),
+        fidelity=fidelity(sources.fidelity),
+        live=live(sources.live),
         claims=list(CLAIMS.items()),
         differences=list(DIFFERENCES.items()),
     )
@@ -73,16 +79,9 @@ def predictors(metrics: Mapping[str, Any]) -> Grid:
     for source, targets in sorted(metrics.items()):
         for target, found in sorted(targets.items()) if isinstance(targets, Mapping) else ():
             if isinstance(found, Mapping) and "mae" in found:
-                rows.append((source, target, *(f"{found[name]:.3g}" if name in found else "–" for name in _PREDICTED)))
-    return Grid(("set", "target", "Kendall's τ", "MAE", "MAE of the baseline", "coverage"), rows, 2)
-
-
-def inline(svg: str, name: str) -> str:
-    """An SVG file's drawing for the page: in the page's own colour of text, with ids that no other drawing has."""
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
+                figures = (f"{found[name]:.3g}" if name in found else "–" for name in _PREDICTED)
+                rows.append((str(source), str(PREDICTED.get(target, target)), *figures))
+    return Grid(("set", "what is predicted", "Kendall's τ", "MAE", "MAE of the baseline", "coverage"), rows, 2)
 
 
 def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
@@ -98,24 +97,24 @@ def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
             for job in jobs
         ],
         "targets": [
-            (f"{workload} on {profile}", target_grid(known))
+            (_title(found, workload, profile), target_grid(known))
             for workload, profile in jobs
             if (known := outcomes(found, workload, profile))
         ],
         "parts": [
             {
-                "title": f"{of_workload} on {of_profile}",
+                "title": _title(found, of_workload, of_profile),
                 "note": units(found, of_workload, of_profile),
                 "cells": cells(by_load),
             }
             for of_workload, of_profile, by_load in found.tables()
         ],
         "ablations": [
-            (f"{of_workload} on {of_profile}", table)
-            for of_workload, of_profile, by_load in found.tables()
-            if (table := ablations(by_load)) is not None
+            (where(found, of_workload, of_profile), table)
+            for of_workload, of_profile, _ in found.tables()
+            if (table := ablations(found, of_workload, of_profile)) is not None
         ],
-        "figures": [_figure(folder / f"{name}.svg", title) for name, title in TITLES.items()],
+        "figures": [figure(folder / f"{name}.svg", title) for name, title in TITLES.items()],
     }
 
 
@@ -128,52 +127,19 @@ def _compare(folder: Path) -> dict[str, Any]:
         return {"missing": f"Not shown: {error}."}
 
 
-def _fidelity(folder: Path) -> dict[str, Any]:
-    if not (folder / "metrics.json").exists():
-        return {"missing": "Not measured on this machine: `make fidelity` adds it here."}
-    results = _read(folder / "metrics.json", "make fidelity")
-    summary = _read(folder / "summary.json", "make fidelity")
-    error = summary.get("median_relative_error_of_all")
-    said = "is not finite" if error is None else f"is {error:.1%}"
-    rows = [
-        (f"{load}x", policy, *(_pair(cell, name) for name in _COMPARED))
-        for load in sorted(results, key=float)
-        for policy, cell in results[load].items()
-    ]
-    return {
-        "missing": "",
-        "sentence": f"The same workload on vLLM's real server and in the simulator: the median relative error {said}, "
-        f"attainment differs by {summary['attainment_largest_difference'] * 100:.1f} points at most. "
-        "Real / simulated:",
-        "table": Grid(("load", "policy", *_COMPARED), rows, 2),
-        "figures": [_figure(folder / "fidelity.svg", "Real (solid) and simulated (dashed) against load")],
-    }
+def _title(found: Evaluated, workload: str, profile: str) -> str:
+    """The loads of a swing are its means."""
+    text = f"{workload} on {profile}"
+    if workload != MIX_SWING:
+        return text
+    load = found.main_load(workload, profile)
+    return f"{text}, {at_load(workload, load)}: {load}× in the mean"
 
 
-def _pair(cell: Mapping[str, Mapping[str, float]], name: str) -> str:
-    return f"{cell[name]['real']:.3g} / {cell[name]['simulated']:.3g}" if name in cell else "–"
-
-
-def _figure(path: Path, title: str) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    name = f"figure-{path.parent.name}-{path.stem}"
-    try:
-        svg = inline(path.read_text(encoding="utf-8"), name)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: {error}; run what writes its folder anew") from error
-    described = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    return {"id": name, "title": title, "svg": Markup(described)}  # noqa: S704 - drawn by the pipeline itself
-
-
-def _read(path: Path, command: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: {error}; run `{command}`") from error
-    if not isinstance(value, dict):
-        raise ResultsError(f"{path}: must be a JSON object; run `{command}`")
-    return value
+def _named(found: Evaluated) -> list[tuple[str, str]]:
+    """What the policies that ran anywhere stand for, as tables list them."""
+    ran = {policy for _, _, by_load in found.tables() for cells_at in by_load.values() for policy in cells_at}
+    return [(policy, POLICIES[policy]) for policy in ORDER if policy in ran]
 
 
 def _width(text: str) -> str:

@@ -1,6 +1,6 @@
 """Stage `report`: reports/index.html, one page to send to a colleague, and the headline table as Markdown.
 
-`make compare` and `make fidelity` call it again, since their results stand on the page too.
+`make compare`, `make fidelity` and `make live` call it again, since their results stand on the page too.
 """
 
 import logging
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    sources = Sources(REPORTS / "evaluate", REPORTS / "train", REPORTS / "compare", REPORTS / "fidelity", SELECTION)
+    optional = {name: REPORTS / name for name in ("compare", "fidelity", "live")}
+    sources = Sources(REPORTS / "evaluate", REPORTS / "train", **optional, selection=SELECTION)
     found = read_results(sources.evaluate / "metrics.json")
     write_text(HEADLINE, headline_markdown(found, Selection.read(SELECTION)))
     write_text(PAGE, text := page(sources))

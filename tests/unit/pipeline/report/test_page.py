@@ -6,10 +6,14 @@ from html.parser import HTMLParser
 import pytest
 
 from augserve.data.atomic import write_json
+from augserve.models.target import QUANTILE_TARGETS
 from augserve.pipeline.report import run as report
+from augserve.pipeline.report.embedded import inline
 from augserve.pipeline.report.figures import INK, TITLES
-from augserve.pipeline.report.page import SECTIONS, Sources, inline, page, predictors
+from augserve.pipeline.report.glossary import POLICIES, PREDICTED
+from augserve.pipeline.report.page import SECTIONS, Sources, page, predictors
 from augserve.pipeline.report.results import ResultsError, write_results
+from augserve.pipeline.report.tables import ORDER
 
 SVG = f'<?xml version="1.0"?>\n<svg width="10pt"><g id="axes_1" fill="{INK}"/><use xlink:href="#axes_1"/></svg>'
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -51,7 +55,9 @@ def sources(tmp_path, evaluated, selection):
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}
     (tmp_path / "train" / "metrics.json").write_text(json.dumps(trained))
     write_json(tmp_path / "selection.json", dataclasses.asdict(selection))
-    return Sources(*(tmp_path / name for name in ("evaluate", "train", "compare", "fidelity", "selection.json")))
+    return Sources(
+        *(tmp_path / name for name in ("evaluate", "train", "compare", "fidelity", "live", "selection.json"))
+    )
 
 
 def test_every_section_has_its_id_and_a_link(sources):
@@ -128,8 +134,46 @@ def test_fidelity_is_shown_where_it_was_measured(sources):
     (sources.fidelity / "summary.json").write_text(json.dumps(summary))
     (sources.fidelity / "fidelity.svg").write_text(SVG)
     text = page(sources)
-    assert "the median relative error is 8.3%, attainment differs by 2.1 points" in text
+    assert "the median relative error is 8.3 %, the share of turns in time differs by 2.1 points" in text
     assert "0.5 / 0.55" in text
+
+
+LIVE = {
+    "vllm": {"effective_throughput": 2.0, "attainment": 0.25, "unfinished": 0.0},
+    "augserve": {"effective_throughput": 5.0, "attainment": 0.5, "unfinished": 3.0},
+    "conditions": {"duration_s": 300.0, "load": 2.0, "slo": {"ttft_s": 1.5, "tpot_s": 0.15}},
+}
+
+
+def test_the_run_on_the_real_server_is_shown_where_there_was_one(sources):
+    assert "AugServe against stock vLLM</h3>" not in page(sources)
+    sources.live.mkdir()
+    (sources.live / "metrics.json").write_text(json.dumps(LIVE))
+    text = " ".join(" ".join(Page(page(sources)).text).split())
+    assert "for 5 minutes at 2× its capacity@90" in text
+    assert "a TTFT ≤ 1.5 s and a TPOT ≤ 0.15 s" in text
+    assert "turns in time /s 2 5 2.50 share of turns in time 0.25 0.5 2.00 turns not finished 0 3 –" in text
+
+
+@pytest.mark.parametrize("lost", ["vllm", "conditions"])
+def test_a_damaged_report_of_the_real_server_is_one_clear_line(sources, lost):
+    sources.live.mkdir()
+    (sources.live / "metrics.json").write_text(json.dumps({name: of for name, of in LIVE.items() if name != lost}))
+    with pytest.raises(ResultsError, match=rf"live/metrics\.json: incomplete .*{lost}.*; run `make live`") as error:
+        page(sources)
+    assert "\n" not in str(error.value)
+
+
+def test_a_stranger_is_told_what_words_and_policies_are_before_their_figures(sources):
+    text = " ".join(Page(page(sources)).text)
+    assert text.index("a turn is one call of the model in it") < text.index("At 2× the load")
+    assert text.index(POLICIES["augserve-no-context"]) < text.index("Load 1x is stock vLLM")
+    assert POLICIES["continuum"] not in text  # it did not run
+
+
+def test_every_policy_and_every_prediction_of_the_tables_has_its_meaning():
+    assert set(POLICIES) == set(ORDER)
+    assert set(PREDICTED) == {target.name for target in QUANTILE_TARGETS}
 
 
 @pytest.mark.parametrize("lost", ["metrics.json", "ttft.svg"])
@@ -142,7 +186,7 @@ def test_a_missing_part_is_one_clear_line(sources, lost):
 
 def test_targets_without_the_figures_shown_are_left_out():
     grid = predictors({"set": {"ends_in_tool": {"auc": 0.8}, "output_length": {"mae": 3.0}}, "note": "x"})
-    assert grid.rows == [("set", "output_length", "–", "3", "–", "–")]
+    assert grid.rows == [("set", "output of a turn, tokens", "–", "3", "–", "–")]
 
 
 def test_the_same_reports_give_the_same_page(sources):

@@ -32,7 +32,7 @@ def test_a_turn_that_is_there_twice_begins_no_life():
 
 def test_lives_are_told_by_source_and_session():
     rows = turns((1.0, 0), (9.0, 0))
-    others = [*turns((1.0, 0), session="other"), *turns((9.0, 0), source="mine")]
+    others = [*turns((1.0, 0), session="other"), *turns((5.0, 0), source="mine")]
     assert named(rows, *others) == ["s#1", "s"]
     assert named(others, *rows) == ["other", "s"]
 

@@ -21,7 +21,7 @@ CHANGES: tuple[Change, ...] = (None, by_priority, one_lora, speculating, no_pref
 SETTINGS = SchedulerSettings(
     step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # so that every context is worth keeping
     retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
-    admission=Admission(pass_over_s=0.1, overdue_share=0.5),
+    admission=Admission(pass_over_s=0.1, overdue_share=0.125),
     max_wait_s=0.5,
 )
 any_workload = st.tuples(events, st.sampled_from(CHANGES), st.sampled_from([4_096, 10_000]), st.sampled_from([3, 32]))

@@ -23,6 +23,7 @@ BATCH_ROWS = 8192
 BATCH_VALUES = 1 << 21  # of lists (token ids, features), so that a batch of long texts stays small
 _NAMES: tuple[TableName, ...] = get_args(TableName)
 _KEYS = {"turns": ("session_id", "turn"), "tool_calls": ("session_id", "turn", "call"), "steps": ("step",)}
+_MOMENTS = {"turns": "arrival_s", "tool_calls": "start_s"}
 _DUPLICATES = {"turns": "duplicate session and turn", "tool_calls": "duplicate tool call", "steps": "duplicate step"}
 
 
@@ -31,15 +32,25 @@ class TraceWriter:
 
     A row that fails a check becomes a problem and the rest is written; a call of such a turn goes with it. Memory
     beside the batch: eight bytes a turn, call and step to find duplicates, eight a session to count them; nothing
-    where `unique` says that the importer numbers the sessions itself and none has two turns.
+    where `unique` says that the importer numbers the sessions itself and none has two turns. Where sessions have
+    several `lives` (data/lives.py), what is numbered like another row but began at another time is no duplicate.
     `source` names the set of rows; None keeps the one that a row brings, otherwise `default_source`.
     """
 
-    def __init__(self, folder: Path, source: str | None, default_source: str, problems: Problems, unique: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: str | None,
+        default_source: str,
+        problems: Problems,
+        unique: bool,
+        lives: bool = False,
+    ) -> None:
         self._source = source
         self._default_source = default_source
         self._problems = problems
         self._unique = unique
+        self._lives = lives
         self._stack = ExitStack()
         self._files = {
             name: self._stack.enter_context(
@@ -107,7 +118,7 @@ class TraceWriter:
         orphans = self._orphans(rows) if name == "tool_calls" else np.zeros(len(rows), np.bool_)
         if self._unique:
             return list(rows)
-        doubles = self._keys[name].add([_key(name, row) for _, row in rows])
+        doubles = self._keys[name].add([self._one(name, row) for _, row in rows])
         kept = []
         for (position, row), double, orphan in zip(rows, doubles, orphans, strict=True):
             if double:
@@ -119,6 +130,11 @@ class TraceWriter:
         if name == "turns":
             self._sessions.add([(row["source"], row["session_id"]) for _, row in kept])
         return kept
+
+    def _one(self, name: TableName, row: Row) -> tuple[Any, ...]:
+        """By what a row is known to be there already."""
+        key = _key(name, row)
+        return (*key, row[_MOMENTS[name]]) if self._lives and name in _MOMENTS else key
 
     def _orphans(self, rows: Sequence[tuple[str, Row]]) -> NDArray[np.bool_]:
         keys = (hash(_key("turns", row)) for _, row in rows)

@@ -14,6 +14,7 @@ from augserve.data.importers.problems import ImportingError
 from augserve.data.traces import read_table, rows_to_table, write_table
 from augserve.pipeline.cli import main
 from augserve.pipeline.imports import import_traces
+from augserve.pipeline.prepare.past import read_traces
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 PUBLIC = {
@@ -110,6 +111,33 @@ def test_own_recordings_come_through_unchanged(
     assert read_table(folder / "out", "turns") == table
     import_traces("augserve", [folder / "in"], folder / "named", source="mine")
     assert {row["source"] for row in turns(folder / "named")} == {"mine"}
+
+
+def test_a_session_that_came_back_after_a_restart_is_imported_whole(
+    tmp_path: Path,
+) -> None:
+    turn = {"source": "live", "session_id": "s", "prompt_tokens": 5, "output_tokens": 2, "finish_reason": "stop"}
+    call = {"source": "live", "session_id": "s", "call": 0, "tool": "sql", "duration_s": 1.0, "timing": "call"}
+    for began_s in (10.0, 500.0):
+        rows = [turn | {"turn": n, "arrival_s": began_s + 5 * n, "finish_s": began_s + 5 * n + 1} for n in range(3)]
+        write_table(tmp_path / f"in/turns-{began_s:.0f}.parquet", "turns", rows_to_table("turns", rows))
+        made = rows_to_table("tool_calls", [call | {"turn": n, "start_s": began_s + 5 * n + 1} for n in range(2)])
+        write_table(tmp_path / f"in/tool_calls-{began_s:.0f}.parquet", "tool_calls", made)
+    summary = import_traces("augserve", [tmp_path / "in"], tmp_path / "out", strict=True)
+    assert (summary.turns, summary.tool_calls, summary.skipped) == (6, 4, {})
+    found, recorded = read_traces([tmp_path / "out"]), read_traces([tmp_path / "in"])
+    assert [turn.past for turn in found] == [turn.past for turn in recorded]
+    assert [(one.past.session_id, len(one.past.pause.calls)) for one in found if one.past.pause] == [
+        *(("s", 1), ("s", 1), ("s#1", 1), ("s#1", 1))
+    ]
+
+
+def test_a_row_that_was_recorded_into_two_files_is_imported_once(tmp_path: Path) -> None:
+    row = {"source": "live", "session_id": "s", "turn": 0, "arrival_s": 1.0, "prompt_tokens": 5, "output_tokens": 2}
+    for number in range(2):
+        write_table(tmp_path / f"in/turns-{number}.parquet", "turns", rows_to_table("turns", [row]))
+    summary = import_traces("augserve", [tmp_path / "in"], tmp_path / "out")
+    assert (summary.turns, summary.skipped) == (1, {"duplicate session and turn": 1})
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -94,8 +94,8 @@ class ContextKeeper:
 
     def _note_step(self, output: SchedulerOutput) -> None:
         self.pins.turns_scheduled(output.num_scheduled_tokens)
-        if not output.num_scheduled_tokens and self._scheduler.waiting and not self._scheduler.running:
-            self.pins.release_all()  # whatever the reason: what is kept must never be what keeps an engine idle
+        if not output.num_scheduled_tokens and vllm_compat.may_lack_blocks(self._scheduler):
+            self.pins.release_all()  # whatever was miscounted: what is kept must never be what keeps an engine idle
 
     def _running_tokens(self) -> float:
         references = self._references

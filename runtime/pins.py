@@ -1,5 +1,6 @@
 """The paused contexts whose blocks are kept: at most one a session, bounded in all, and the first to give way."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ class References(Protocol):
         ...
 
     def release(self, blocks: list[Any]) -> None: ...
+
+    def count(self, block: Any) -> int:
+        """How often the block is referenced, by requests and by what `hold` took."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +77,18 @@ class Pins:
     @property
     def tokens(self) -> int:
         return self.blocks * self._references.block_tokens
+
+    @property
+    def releasable_blocks(self) -> int:
+        """Blocks that would be free if all were let go: those that no request holds beside. With one group of layers,
+        in which who holds a block holds those before it."""
+        held: set[int] = set()
+        for pin in self._pins.values():
+            for block in map(id, reversed(pin.blocks[: self._held(pin.blocks)])):
+                if block in held:
+                    break
+                held.add(block)
+        return self.blocks - len(held)
 
     def keep(
         self, session_id: str, request: Any, tokens: int, forecast: Forecast, now_s: float, running: float
@@ -194,6 +211,15 @@ class Pins:
     def _frees(self, pin: Pin) -> int:
         """Blocks of the pin that no other one holds."""
         return sum(self._sharers[block] == 1 for block in map(id, pin.blocks))
+
+    def _held(self, blocks: list[Any]) -> int:
+        """Of a context's blocks, the first so many are held by requests too."""
+        if not blocks or self._only_kept(blocks[0]):  # nearly always, and most cheaply
+            return 0
+        return bisect_left(blocks, True, key=self._only_kept)
+
+    def _only_kept(self, block: Any) -> bool:
+        return self._references.count(block) == self._sharers[id(block)]
 
     def _let_go(self, pin: Pin) -> None:
         for block in map(id, pin.blocks):

@@ -116,7 +116,7 @@ class AugServeScheduler(HookedScheduler):
                 self,
                 self._kv_cache,
                 self._running_demand,
-                lambda: 0 if self._keeper is None else self._keeper.pins.blocks,
+                lambda: 0 if self._keeper is None else self._keeper.pins.releasable_blocks,
             ),
         )
         if settings.weights.tenant:

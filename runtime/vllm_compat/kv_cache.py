@@ -37,6 +37,9 @@ class BlockReferences:
         """As vLLM frees a request: the last block is the first to be evicted."""
         self._pool.free_blocks(reversed(blocks))
 
+    def count(self, block: KVCacheBlock) -> int:
+        return int(block.ref_cnt)
+
 
 class KvCache:
     """Read-only view of the KV cache: never touches reference counts, the eviction order or the statistics."""

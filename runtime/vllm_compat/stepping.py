@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable
 
-from .names import AsyncScheduler, Request, RequestQueue
+from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 from .relied import HOLDING_QUEUES
 
 
@@ -44,6 +44,15 @@ def step_demand(scheduler: AsyncScheduler, heads: Iterable[Request], kept: Calla
     for request in itertools.chain(heads, itertools.islice(holding_queue(scheduler), MAX_HOLDING)):
         blocks += max(2 + (request.num_tokens + ahead) // block_tokens - kept(request.request_id), 0)
     return blocks * max(len(managers), 1)
+
+
+def may_lack_blocks(scheduler: AsyncScheduler) -> bool:
+    """Whether a step that has scheduled nothing may have found too few free blocks: nothing runs, and somebody waits,
+    for neither a grammar, a remote load nor its next input. Looks at all that wait: not for the hot path."""
+    if scheduler.running:
+        return False
+    waiting = itertools.chain(scheduler.waiting, holding_queue(scheduler))
+    return any(request.status in (RequestStatus.WAITING, RequestStatus.PREEMPTED) for request in waiting)
 
 
 def holding_queue(scheduler: AsyncScheduler) -> RequestQueue:

@@ -71,6 +71,9 @@ def pins_are_bounded(engine: Engine) -> None:
     most_blocks = settings.retention.max_share * scheduler.kv_cache_manager.block_pool.num_gpu_blocks
     assert pins.blocks == len({block.block_id for pin in pins_of(engine).values() for block in pin.blocks})
     assert pins.blocks <= most_blocks
+    keeping = Counter(id(block) for pin in pins_of(engine).values() for block in pin.blocks)
+    kept = {id(block): block for pin in pins_of(engine).values() for block in pin.blocks}
+    assert pins.releasable_blocks == sum(kept[each].ref_cnt == count for each, count in keeping.items())
     claims = {pin.claimed_by: session for session, pin in pins_of(engine).items() if pin.claimed_by is not None}
     assert pins._claims == claims
     assert claims.keys() <= scheduler.requests.keys()

@@ -12,7 +12,8 @@ from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.pins import Pins
 
-from .conftest import Engine, EngineMaker, Guessing, TestedScheduler
+from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
+from .test_vllm_features import structured
 
 SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every context is worth keeping
 SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
@@ -192,6 +193,58 @@ def test_a_streaming_session_that_ends_as_it_speaks_keeps_its_context_for_the_ne
     engine.step()
     assert released(engine, "hit") == 1
     engine.drain()
+
+
+def test_whoever_waits_for_its_grammar_lets_no_context_go(make_engine: EngineMaker) -> None:
+    """An engine that is idle for want of a grammar does not lack blocks."""
+    engine, pins = keeping(make_engine)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    _, compiled = structured(engine, 2)
+    for _ in range(4):
+        engine.step()
+    assert not engine.scheduler.running
+    assert (len(pins), released(engine, "reset")) == (1, 0)
+    compiled.set_result(Grammar())
+    engine.drain()
+    assert engine.finished() == {"r1": 5, "r2": 5}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_engine_that_would_stand_still_lets_every_context_go(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    """Though what its foremost turns need was miscounted; a streaming session's next input is foremost elsewhere."""
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    if streaming:
+        session = engine.add(9, 300, 5, "stream", resumable=True)
+        engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    for number in range(3):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain_until(lambda: not engine.scheduler.running)
+    assert len(pins) > 1
+    monkeypatch.setattr(Pins, "make_room", lambda *_: None)
+    engine.add(9, 3300, 5, "stream", resumable=streaming)
+    for _ in range(3):
+        engine.step()
+    assert engine.scheduled[-1]["r9"]
+    assert not pins
+
+
+def test_room_is_what_letting_every_context_go_leaves_free(make_engine: EngineMaker) -> None:
+    """Contexts that begin alike are kept, and turns that run begin with the same: some of it, or all of it."""
+    engine, pins = keeping(make_engine)
+    for number in range(4):
+        engine.add(number, 800, 5, f"s{number}")
+        engine.drain()
+    for number, prompt in ((4, 800), (5, 500)):
+        engine.add(number, prompt, 500, "running")
+        engine.step()
+    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
+    room, kept, free = ordering._room(), pins.blocks, engine.scheduler._kv_cache.free_blocks  # type: ignore[attr-defined]
+    pins.release_all()
+    assert free < engine.scheduler._kv_cache.free_blocks < free + kept  # type: ignore[attr-defined]
+    assert ordering._room() == room
 
 
 @pytest.mark.parametrize("mode", ["shadow", "observe"])

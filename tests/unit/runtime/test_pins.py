@@ -32,6 +32,9 @@ class Cache:
         self.references.update(request)
         return list(request)
 
+    def count(self, block: int) -> int:
+        return self.references[block]
+
     def release(self, blocks: list[int]) -> None:
         self.references.subtract(blocks)
         assert min(self.references.values()) >= 0
@@ -106,6 +109,21 @@ def test_what_sessions_share_counts_once() -> None:
     pins.turn_arrived("a", "r", 0.0)
     pins.turns_scheduled(["r"])
     assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
+
+
+def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
+    """Two sessions that begin alike are kept, and of what they share a running request holds the first twenty."""
+    pins, cache, _ = make()
+    for name, own in (("a", range(24, 30)), ("b", range(30, 33)), ("alone", range(40, 45))):
+        blocks = [*range(0 if name != "alone" else 40, 24 if name != "alone" else 40), *own]
+        assert pins.keep(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0, RUNNING)
+    assert pins.releasable_blocks == pins.blocks == 38
+    running = cache.hold([*range(20), 90])
+    before = cache.free_blocks
+    assert pins.releasable_blocks == 18
+    pins.release_all()
+    assert cache.free_blocks == before + 18
+    cache.release(running)
 
 
 def test_a_clock_that_is_set_back_keeps_nothing_from_being_reviewed() -> None:

@@ -15,13 +15,13 @@ from ...models.settings import SchedulerSettings, StepTime
 from ..report.budgets import STATIC_BUDGET, Tried, best_budget
 from ..report.intervals import cells_of
 from ..report.results import Capacities, Results
-from ..simulator.capacity import bisect, bracket, capacity
+from ..simulator.capacity import Bracket, bracket, capacity, narrow
 from ..simulator.cell import Cell
 from ..simulator.cell_cache import Submit
 from ..simulator.evidence import Evidence
 from ..stage import StageError
 from ..tracking import experiment_run
-from .params import EXTRA_ROUNDS, VLLM_TUNED, ComparisonParams, steady
+from .params import VLLM_TUNED, ComparisonParams, steady
 
 MODELS = Path("models/onnx")
 PROFILES = Path("data/profiles")
@@ -32,8 +32,6 @@ SEED_STEP = 1000
 
 STOCK_BOUNDS = (0.5, 1.5)
 """Where stock vLLM's capacity@90 is searched, multiples of what `tune` found on its own sessions."""
-OTHER_BOUNDS = (0.9, 1.9)
-"""Where the other policies' is, multiples of stock vLLM's; what is beyond is given as about the upper one."""
 
 Evidences = dict[tuple[str, str, str], dict[str, list[Evidence]]]
 """(workload, profile, load) → policy → its runs, one a seed."""
@@ -143,23 +141,35 @@ def stock_capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
     return {name: {at: dict(of) for at, of in found[steady(name)].items()} for name in params.workloads}
 
 
-def capacities(evaluation: Evaluation, stock: Capacities, submit: Submit) -> Capacities:
-    """Capacity@90 of the policies asked for, by bisection about stock vLLM's, all policies side by side."""
+def capacities(
+    evaluation: Evaluation, stock: Capacities, evidences: Evidences, submit: Submit
+) -> tuple[Capacities, Capacities]:
+    """Capacity@90 of the policies asked for, and the lowest rates tried above that missed it (stock vLLM has none
+    named), each narrowed from what its cells have shown, all policies side by side."""
     params = evaluation.params
     jobs = [job for job in evaluation.jobs if job in evaluation.searched_jobs]
     names = [(job, policy) for job in jobs for policy in params.capacity_policies if policy != "vllm"]
 
-    def search(name: tuple[tuple[str, str], str]) -> float | None:
+    def search(name: tuple[tuple[str, str], str]) -> Bracket:
         job, policy = name
         attainments = evaluation.attainment(submit, job, policy)
         unit = stock[job[0]][job[1]]["vllm"] or 0.0
-        low, high = (bound * unit for bound in OTHER_BOUNDS)
-        return bisect(lambda rate: attainments((rate,))[0], low, high, params.capacity_rounds + EXTRA_ROUNDS)
+        known = shown(evidences, job, policy, unit)
+        return narrow(lambda rate: attainments((rate,))[0], known, unit, params.capacity_within)
 
-    found: Capacities = {
-        workload: {at: dict(of) for at, of in profiles.items()} for workload, profiles in stock.items()
-    }
+    reached: Capacities = {name: {at: dict(of) for at, of in profiles.items()} for name, profiles in stock.items()}
+    missed: Capacities = {name: {at: {} for at in profiles} for name, profiles in stock.items()}
     with ThreadPoolExecutor(max(len(names), 1)) as threads:  # they only wait for the processes
-        for (job, policy), rate in zip(names, threads.map(search, names), strict=True):
-            found[job[0]][job[1]][policy] = rate
-    return found
+        for (job, policy), found in zip(names, threads.map(search, names), strict=True):
+            reached[job[0]][job[1]][policy] = found.reached
+            missed[job[0]][job[1]][policy] = found.missed
+    return reached, missed
+
+
+def shown(evidences: Evidences, job: tuple[str, str], policy: str, unit_per_s: float) -> dict[float, float]:
+    """The share of turns in time by sessions/s that a policy's cells have shown, over all seeds."""
+    return {
+        float(load) * unit_per_s: sum(run.metrics["attainment"] for run in runs[policy]) / len(runs[policy])
+        for (*at, load), runs in evidences.items()
+        if tuple(at) == job and policy in runs
+    }

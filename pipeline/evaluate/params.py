@@ -14,8 +14,8 @@ from ..simulator.policies import POLICIES
 
 VLLM_TUNED = "vllm-tuned"
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
-EXTRA_ROUNDS = 1
-"""Of bisection, which halves where stock vLLM's search leaves a third."""
+NARROWING_RUNS = 2
+"""That a policy's capacity takes beyond its cells, about: where a line between two of them says, and beside that."""
 VARIANTS = (*ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET)
 """AugServe without one of its parts, or with another in its place."""
 
@@ -39,6 +39,7 @@ class ComparisonParams:
     seeds: int
     capacity_policies: tuple[str, ...]
     capacity_rounds: int
+    capacity_within: float
     static_loads: tuple[float, ...]
     static_budgets: tuple[int, ...]
     warmup_s: float
@@ -74,6 +75,7 @@ class ComparisonParams:
         self._require(positive and bool(self.static_budgets or not self.budgeted), "static_budgets", rule)
         self._require(1 <= self.seeds <= 100, "seeds", "from 1 to 100")
         self._require(1 <= self.capacity_rounds <= 12, "capacity_rounds", "from 1 to 12")
+        self._require(0.001 <= self.capacity_within <= 1, "capacity_within", "from 0.001 to 1")
         self._require(self.warmup_s >= 0, "warmup_s", "0 or more")
         self._require(self.window_s > 0, "window_s", "positive")
         self._require(self.drain_s >= 0, "drain_s", "0 or more")
@@ -122,10 +124,10 @@ class ComparisonParams:
 
 
 def planned_runs(params: ComparisonParams, static_runs: int) -> int:
-    """How many simulations a comparison asks for, about: what a search on traces takes to begin is not known."""
+    """How many simulations a comparison asks for, about: what a search takes is known where it ends."""
     searched = [policy for policy in params.capacity_policies if policy != "vllm"]
     cells = sum(len(params.policies_at(name, load)) for name in params.workloads for load in params.loads_of(name))
-    capacities = (2 * params.capacity_rounds + (params.capacity_rounds + EXTRA_ROUNDS) * len(searched)) * params.seeds
+    capacities = (2 * params.capacity_rounds + NARROWING_RUNS * len(searched)) * params.seeds
     static = static_runs if VLLM_TUNED in (*params.policies, *params.capacity_policies) else 0
     budgets = len(params.static_budgets) * len(params.budgeted)
     searches = len({steady(name) for name in params.workloads}) * (capacities + static)

@@ -80,9 +80,9 @@ def report(params: ComparisonParams, folder: Path) -> None:
     facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
     tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
-        evidences, capacity90, evaluation = simulated(evaluation)
+        evidences, (capacity90, misses90), evaluation = simulated(evaluation)
         rivals = by_workload(evaluation.static), by_workload(evaluation.budgets)
-        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, *rivals)
+        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, *rivals, misses90)
         write_figures(folder, found, distributions(evidences))
         write_text(folder / "table.md", text := table(found) + target_tables(found))
         write_results(folder / "metrics.json", found, target_summary(found))
@@ -90,14 +90,14 @@ def report(params: ComparisonParams, folder: Path) -> None:
     print(text)
 
 
-def simulated(evaluation: Evaluation) -> tuple[Evidences, Capacities, Evaluation]:
-    """All cells, the capacities, and the evaluation with the rivals that it searched."""
+def simulated(evaluation: Evaluation) -> tuple[Evidences, tuple[Capacities, Capacities], Evaluation]:
+    """All cells, the capacities with what missed them, and the evaluation with the rivals that it searched."""
     params = evaluation.params
     with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
         evidences = compare(evaluation, stock, submit)
-        return evidences, capacities(evaluation, stock, submit), evaluation
+        return evidences, capacities(evaluation, stock, evidences, submit), evaluation
 
 
 def by_workload(of_jobs: Mapping[tuple[str, str], Found]) -> dict[str, dict[str, Found]]:

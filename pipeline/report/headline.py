@@ -35,7 +35,7 @@ def headline(found: Evaluated, workload: str, profile: str) -> Grid:
             cell = cells[policy]
             # A swing has no capacity of its own: its loads are multiples of the steady mix's.
             searched = workload != MIX_SWING
-            capacity = capacity_text(found.capacity90, workload, profile, policy) if searched else "–"
+            capacity = capacity_text(found, workload, profile, policy) if searched else "–"
             rows.append((name, *_figures(cell, policy), capacity, *_waits(cell)))
     header = (
         at_load(workload, load),

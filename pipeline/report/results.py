@@ -16,13 +16,13 @@ BASES = ("vllm", "uncached-first")
 """Policies that every other one is related to, pairwise over the same sessions."""
 UNTUNED = "augserve-default"
 """What ours is related to besides: what tuning is worth."""
-NOT_WORKLOADS = ("format", "capacity90", "summary", "static", "budgets")
+NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "budgets")
 
 Metrics = dict[str, float]
 Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
 """workload → profile → load → policy → metric. Of `x`, the 95 % interval is `x_low` to `x_high`."""
 Capacities = dict[str, dict[str, dict[str, float | None]]]
-"""workload → profile → policy → sessions/s; None where it lies below the rates searched. Stock vLLM's is load 1x."""
+"""workload → profile → policy → sessions/s; None where no rate tried was so. Stock vLLM's capacity is load 1x."""
 
 Targets = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """workload → profile → target → what was asked, what was reached, and whether it was held."""
@@ -41,6 +41,7 @@ class Evaluated:
     capacity90: Capacities
     static: Mapping[str, Mapping[str, str]]  # what `vllm-tuned` was, by workload and profile
     budgets: Mapping[str, Mapping[str, Tried]] = field(default_factory=dict)  # static ones tried in ours, the same way
+    misses90: Capacities = field(default_factory=dict)  # the lowest rate tried above a capacity, where it was narrowed
 
     def tables(self) -> Iterator[tuple[str, str, dict[str, dict[str, Metrics]]]]:
         """Each workload and profile with its cells by load and policy."""
@@ -66,7 +67,7 @@ def write_results(path: Path, found: Evaluated, targets: Targets = NO_TARGETS) -
         for profile, reached in of_profile.items():
             summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
     beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summary}
-    beside |= {"static": found.static, "budgets": found.budgets}
+    beside |= {"static": found.static, "budgets": found.budgets, "misses90": found.misses90}
     write_json(path, {**found.results, **beside})
 
 
@@ -86,7 +87,8 @@ def read_results(path: Path) -> Evaluated:
     try:
         results = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
         _check(results)
-        return Evaluated(results, value["capacity90"], value["static"], value.get("budgets", {}))
+        beside = value.get("budgets", {}), value.get("misses90", {})  # which older files lack
+        return Evaluated(results, value["capacity90"], value["static"], *beside)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{path}: incomplete ({type(error).__name__}: {error}); {remedy}") from error
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ...data.mix import MIX_SWING
 from .budgets import P_PAS_BUDGET, STATIC_BUDGET, budget_text
 from .grid import Grid
-from .results import OURS, Capacities, Evaluated, Metrics, main_load
+from .results import OURS, Evaluated, Metrics, main_load
 
 COLUMNS = {
     "turns in time /s": ("effective_throughput", "{:.1f}"),
@@ -64,12 +64,12 @@ def units(found: Evaluated, workload: str, profile: str) -> str:
     """What a load of 1 is, which capacities were found, and what the best static setting is, in words."""
     rates = found.capacity90[workload][profile]
     if workload == MIX_SWING:
-        unit = capacity_text(found.capacity90, workload, profile, "vllm")
+        unit = capacity_text(found, workload, profile, "vllm")
         text = (
             f"Loads are means of a swing; 1x is {unit} sessions/s, stock vLLM's capacity@90 where arrivals are steady."
         )
     else:
-        known = ", ".join(map(_capacity_text, rates.items()))
+        known = ", ".join(f"{policy} {capacity_text(found, workload, profile, policy)}" for policy in rates)
         text = f"Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}."
     if (static := found.static.get(workload, {}).get(profile)) is not None:
         text += f" vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."
@@ -142,10 +142,14 @@ def place(item: tuple[str, Metrics]) -> tuple[int, str]:
     return (ORDER.index(policy) if policy in ORDER else len(ORDER), policy)
 
 
-def capacity_text(capacity90: Capacities, workload: str, profile: str, policy: str) -> str:
-    """Three digits, `–` where it was not searched or lies below the rates searched."""
-    rate = capacity90.get(workload, {}).get(profile, {}).get(policy)
-    return "–" if rate is None else format(rate, ".3g")
+def capacity_text(found: Evaluated, workload: str, profile: str, policy: str) -> str:
+    """Three digits; a bound, `< 6.19` or `≥ 49.5`, where every rate tried missed or none did; `–`: not searched, or
+    below what an older release searched."""
+    reached, missed = (of.get(workload, {}).get(profile, {}) for of in (found.capacity90, found.misses90))
+    rate, miss = reached.get(policy), missed.get(policy)
+    if rate is None:
+        return "–" if miss is None else f"< {miss:.3g}"
+    return f"≥ {rate:.3g}" if policy in missed and miss is None else f"{rate:.3g}"
 
 
 def _values(cell: Metrics) -> list[str]:
@@ -153,8 +157,3 @@ def _values(cell: Metrics) -> list[str]:
         ranged(cell, metric, ".1f") if metric == "effective_throughput" else form.format(cell[metric])
         for metric, form in COLUMNS.values()
     ]
-
-
-def _capacity_text(item: tuple[str, float | None]) -> str:
-    policy, rate = item
-    return f"{policy} {'below the rates searched' if rate is None else format(rate, '.3g')}"

@@ -1,12 +1,26 @@
 """Capacity@90: the highest session rate at which at least 90 % of the turns meet the SLO."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 from .errors import SimulationError
 
 ATTAINMENT = 0.9
 BRACKET_TRIES = 8
 BRACKET_STEP = 4.0  # from one bound to the other
+FLOOR, CAP = 0.5, 4.0
+"""Between which a capacity is narrowed, in units."""
+STEP_UP = 1.5  # from a rate that reached to the next one, where none has missed yet
+ROUNDING = 1 + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """What was tried of a capacity, sessions/s. None: no rate tried did so."""
+
+    reached: float | None  # the highest rate at which ATTAINMENT was reached
+    missed: float | None  # the lowest rate above it at which it was not
 
 
 def capacity(
@@ -34,20 +48,56 @@ def capacity(
     return best
 
 
-def bisect(attainment: Callable[[float], float], low: float, high: float, rounds: int) -> float | None:
-    """Halve [low, high] sessions/s, `rounds` times, after trying neither bound; else as `capacity`.
+def narrow(
+    attainment: Callable[[float], float], shown: Mapping[float, float], unit_per_s: float, within: float
+) -> Bracket:
+    """Narrow a capacity to `within` of a unit, from the shares of turns in time that are `shown` at rates already.
 
-    For searches that run side by side: it needs fewer simulations than `capacity`, one after the other.
+    Where none of those reached ATTAINMENT, FLOOR units are tried, and no rate below; where none missed it, ever higher
+    ones up to CAP. In between, the first rate tried is where a line through both ends' shares says, the second a width
+    beside it, and then halves. All rates are sessions/s.
     """
-    _require_order(low, high)
-    best: float | None = None
-    for _ in range(rounds):
-        middle = (low + high) / 2
-        if attainment(middle) >= ATTAINMENT:
-            low = best = middle
+    known = dict(shown)
+
+    def run(rate: float) -> Bracket:
+        known[rate] = attainment(rate)
+        return bracket_of(known)
+
+    at = bracket_of(known) if known else run(unit_per_s)
+    if at.reached is None and at.missed is not None and at.missed > FLOOR * unit_per_s:
+        at = run(FLOOR * unit_per_s)
+    while at.missed is None and at.reached is not None and at.reached < CAP * unit_per_s:
+        at = run(min(STEP_UP * at.reached, CAP * unit_per_s))
+    width = within * unit_per_s
+    for tried in count():
+        if at.reached is None or at.missed is None or at.missed - at.reached <= ROUNDING * width:
+            break
+        low, high = at.reached, at.missed
+        if tried == 0:
+            rate = _on_line((low, known[low]), (high, known[high]), width)
+        elif tried == 1:
+            rate = low + width if next(reversed(known)) == low else high - width
         else:
-            high = middle
-    return best
+            rate = (low + high) / 2
+        at = run(rate)
+    return at
+
+
+def bracket_of(shares: Mapping[float, float]) -> Bracket:
+    """What shares of turns in time by rate say. Chance may put a miss below a rate that reached: that one counts."""
+    reached = max((rate for rate, share in shares.items() if share >= ATTAINMENT), default=None)
+    above = [rate for rate, share in shares.items() if share < ATTAINMENT and (reached is None or rate > reached)]
+    return Bracket(reached, min(above, default=None))
+
+
+def _on_line(low: tuple[float, float], high: tuple[float, float], width: float) -> float:
+    """Where a line through two rates and their shares crosses ATTAINMENT, a width at least from either where it fits:
+    closer by, a miss or a hit would narrow the other side only."""
+    (left, over), (right, under) = low, high
+    if right - left < 2 * width:
+        return (left + right) / 2
+    crossing = left + (right - left) * (over - ATTAINMENT) / (over - under)
+    return min(max(crossing, left + width), right - width)
 
 
 def _require_order(low: float, high: float) -> None:

@@ -9,7 +9,7 @@ from augserve.data.load import SWING
 from augserve.data.mix import MIX_SWING
 from augserve.models.settings import SchedulerSettings, SettingsError, StepTime
 from augserve.pipeline.compare import CompareParams, conditions
-from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, stock_capacities
+from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities
 from augserve.pipeline.evaluate.params import planned_runs
 from augserve.pipeline.evaluate.run import EvaluateParams, read_tuned
 from augserve.pipeline.params import ParamsError
@@ -30,6 +30,7 @@ PARAMS = EvaluateParams(
     seeds=1,
     capacity_policies=("vllm",),
     capacity_rounds=1,
+    capacity_within=0.06,
     static_loads=(1.0,),
     static_budgets=(1024, 2048),
     warmup_s=0.0,
@@ -56,6 +57,7 @@ PARAMS = EvaluateParams(
         {"static_loads": (0.0,)},
         {"static_budgets": (1024, 0)},
         {"seeds": 0},
+        {"capacity_within": 0.0},
         {"target_loads": (0.0,)},
         {"swing_load": 0.0},
         {"swing_window_s": -1.0},
@@ -119,28 +121,55 @@ class KnownEngine:
 
 
 def searched(evaluation, engine):
-    return capacities(evaluation, stock_capacities(evaluation, engine), engine)
+    stock = stock_capacities(evaluation, engine)
+    return capacities(evaluation, stock, compare(evaluation, stock, engine), engine)[0]
 
 
-def test_capacity_is_searched_about_stock_vllms():
+def test_a_capacity_is_searched_from_what_the_cells_have_shown():
     params = dataclasses.replace(PARAMS, capacity_policies=("augserve", "vllm"), capacity_rounds=6)
-    evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
-    found = searched(evaluation, KnownEngine({"vllm": 10.0, "augserve": 15.0}))["augmentation-mix"]["p"]
-    assert found["vllm"] == pytest.approx(10.0, abs=0.05)
-    assert found["augserve"] == pytest.approx(15.0, abs=0.1)
-    assert found["augserve"] <= 15.0
+    evaluation, engine = (
+        Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0),
+        KnownEngine({"vllm": 10.0, "augserve": 15.0}),
+    )
+    stock = stock_capacities(evaluation, engine)
+    evidences = compare(evaluation, stock, engine)
+    unit = stock["augmentation-mix"]["p"]["vllm"]
+    assert unit == pytest.approx(10.0, abs=0.05)
+    assert shown(evidences, ("augmentation-mix", "p"), "augserve", unit) == {unit: 1.0, 2 * unit: 0.2}
+    engine.tried.clear()
+    reached, missed = (of["augmentation-mix"]["p"] for of in capacities(evaluation, stock, evidences, engine))
+    assert reached["augserve"] <= 15.0 < missed["augserve"]
+    assert missed["augserve"] - reached["augserve"] <= 0.0601 * unit
+    assert unit < min(engine.tried)  # what a cell has shown is not run again
+    assert max(engine.tried) < 2 * unit
+    assert reached["vllm"] == unit
+    assert "vllm" not in missed
+
+
+def test_a_capacity_that_no_rate_reaches_is_given_as_what_missed():
+    params = dataclasses.replace(PARAMS, capacity_policies=("augserve", "vllm"), capacity_rounds=6)
+    evaluation, engine = (
+        Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0),
+        KnownEngine({"vllm": 10.0, "augserve": 1.0}),
+    )
+    stock = stock_capacities(evaluation, engine)
+    reached, missed = capacities(evaluation, stock, compare(evaluation, stock, engine), engine)
+    assert reached["augmentation-mix"]["p"]["augserve"] is None
+    assert missed["augmentation-mix"]["p"]["augserve"] == stock["augmentation-mix"]["p"]["vllm"] / 2
 
 
 def test_capacity_is_of_all_seeds_together():
     class Lucky(KnownEngine):
         def __call__(self, cell):  # one seed of two bears anything; 0.6 in time is not 0.9
-            self.rates = {"vllm": 10.0 if cell.seed == 1 else 100.0}
+            self.rates = dict.fromkeys(("vllm", "augserve"), 10.0 if cell.seed == 1 else 100.0)
             return super().__call__(cell)
 
-    params = dataclasses.replace(PARAMS, seeds=2, capacity_rounds=6)
+    both = ("vllm", "augserve")
+    params = dataclasses.replace(PARAMS, seeds=2, capacity_rounds=6, capacity_policies=both, loads=(0.9, 2.0))
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
-    found = searched(evaluation, Lucky({}))["augmentation-mix"]["p"]["vllm"]
-    assert found == pytest.approx(10.0, abs=0.05)
+    found = searched(evaluation, Lucky({}))["augmentation-mix"]["p"]
+    assert found["vllm"] == pytest.approx(10.0, abs=0.05)
+    assert 9.4 <= found["augserve"] <= 10.0
 
 
 def test_capacity_on_traces_is_found_however_far_from_the_mix_s(tmp_path, monkeypatch):
@@ -149,7 +178,7 @@ def test_capacity_on_traces_is_found_however_far_from_the_mix_s(tmp_path, monkey
     monkeypatch.setattr("augserve.pipeline.simulator.cell.TRACES", tmp_path)
     params = dataclasses.replace(PARAMS, workloads=("coding",), capacity_rounds=6)
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
-    found = searched(evaluation, KnownEngine({"vllm": 0.3}))["coding"]["p"]["vllm"]
+    found = stock_capacities(evaluation, KnownEngine({"vllm": 0.3}))["coding"]["p"]["vllm"]
     assert found == pytest.approx(0.3, rel=0.01)
 
 
@@ -158,7 +187,7 @@ def test_capacity_on_another_engine_is_searched_about_its_own_guess():
     params = dataclasses.replace(PARAMS, capacity_rounds=6)
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=500.0, guesses=guesses)
     engine = KnownEngine({"vllm": 0.3})
-    assert searched(evaluation, engine)["augmentation-mix"]["p"]["vllm"] == pytest.approx(0.3, rel=0.01)
+    assert stock_capacities(evaluation, engine)["augmentation-mix"]["p"]["vllm"] == pytest.approx(0.3, rel=0.01)
     assert max(engine.tried) <= 1.0  # a rate far beyond it would simulate for hours
 
 
@@ -202,8 +231,8 @@ def test_the_runs_of_a_comparison_are_counted_beforehand():
         capacity_policies=("vllm", "augserve"),
         capacity_rounds=3,
     )
-    # 3 policies at 2 loads and 1 ablation, 6 rates of stock vLLM and 4 of ours, all twice; 11 for vllm-tuned
-    assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 4) + 11
+    # 3 policies at 2 loads and 1 ablation, 6 rates of stock vLLM and 2 of ours, all twice; 11 for vllm-tuned
+    assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 2) + 11
 
 
 def test_a_long_comparison_says_what_it_was_made_with():
@@ -250,7 +279,7 @@ def test_a_swing_runs_its_own_policies_at_its_mean_load_in_multiples_of_the_stea
         (policy, 1.65 * unit, 60.0) for policy in SWINGING.swing_policies
     }
     assert set(found[MIX_SWING, "p", "1.65"]) == set(SWINGING.swing_policies)
-    rates = capacities(evaluation, stock, engine)
+    rates, _ = capacities(evaluation, stock, found, engine)
     assert {name: set(of["p"]) for name, of in rates.items()} == {
         "augmentation-mix": {"vllm", "augserve"},
         MIX_SWING: {"vllm"},

@@ -26,6 +26,7 @@ PARAMS = CompareParams(
     seeds=1,
     capacity_policies=("vllm",),
     capacity_rounds=1,
+    capacity_within=0.06,
     static_loads=(1.0, 1.5),
     static_budgets=(),
     warmup_s=0.0,

@@ -24,6 +24,17 @@ def test_the_static_budgets_tried_are_kept_and_a_file_from_before_them_is_read(t
     assert evaluated.tried("mix", "p") == {}
 
 
+def test_what_missed_above_a_capacity_is_kept_and_a_file_from_before_it_is_read(tmp_path, evaluated):
+    path = tmp_path / "metrics.json"
+    found = dataclasses.replace(evaluated, misses90={"mix": {"p": {"infercept": 5.5, "augserve": None}}})
+    write_results(path, found)
+    assert read_results(path) == found
+    older = json.loads(path.read_text())
+    del older["misses90"]
+    path.write_text(json.dumps(older))
+    assert read_results(path) == evaluated
+
+
 def test_cells_stand_where_the_contract_says(tmp_path, evaluated):
     write_results(tmp_path / "metrics.json", evaluated)
     value = json.loads((tmp_path / "metrics.json").read_text())

@@ -1,6 +1,6 @@
 import dataclasses
 
-from augserve.pipeline.report.tables import ORDER, ablations, plot_rows, ranged, table, units
+from augserve.pipeline.report.tables import ORDER, ablations, capacity_text, plot_rows, ranged, table, units
 from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
 from augserve.pipeline.simulator.policies import POLICIES
 
@@ -29,7 +29,16 @@ def test_the_table_lists_loads_in_order_and_stock_first(evaluated):
 def test_the_table_says_what_the_tuned_stock_was_and_which_capacity_was_not_found(evaluated):
     text = table(evaluated)
     assert "vllm-tuned is vllm@2048x256" in text
-    assert "infercept below the rates searched" in text
+    assert "infercept –" in text  # a file of an older release, which says no more
+
+
+def test_a_capacity_is_a_rate_or_a_bound(evaluated):
+    misses = {"mix": {"p": {"augserve": 17.0, "infercept": 6.19, "mars": None}}}
+    evaluated.capacity90["mix"]["p"]["mars"] = 49.5
+    found = dataclasses.replace(evaluated, misses90=misses)
+    texts = [capacity_text(found, "mix", "p", policy) for policy in ("vllm", "augserve", "infercept", "mars", "sjf")]
+    assert texts == ["11", "16.2", "< 6.19", "≥ 49.5", "–"]
+    assert "vllm 11, augserve 16.2, infercept < 6.19, mars ≥ 49.5." in table(found)
 
 
 def test_an_ablation_is_told_by_what_it_loses(evaluated):

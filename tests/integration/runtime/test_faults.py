@@ -2,7 +2,7 @@
 
 import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.request import RequestStatus
+from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.settings import Retention, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
@@ -145,6 +145,28 @@ def test_an_error_in_the_ordering_is_vllms_own_order(
     ours, stock = ([list(step) for step in engine.scheduled] for engine in engines)
     assert ours[:3] == stock[:3]
     engines[0].assert_nothing_is_left()
+
+
+def test_one_turn_that_nobody_can_describe_leaves_all_in_vllms_own_order(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(max_num_seqs=1)
+    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
+    row = ordering._row
+
+    def broken_for_one(request: Request) -> object:
+        if request.request_id == "r9":
+            raise RuntimeError("broken")
+        return row(request)
+
+    monkeypatch.setattr(ordering, "_row", broken_for_one)
+    load(engine)
+    engine.step()
+    waiting = [int(request.request_id[1:]) for request in engine.scheduler.waiting]
+    assert len(waiting) > 20
+    assert waiting == sorted(waiting)
+    engine.drain()
+    engine.assert_nothing_is_left()
 
 
 def test_an_order_that_fails_later_gives_way_to_vllms_own(

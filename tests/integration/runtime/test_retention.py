@@ -161,6 +161,7 @@ def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_w
     held = used_blocks(engine)
     assert held >= 600 // 16
     assert not pins, "vLLM itself holds the blocks between its inputs"
+    assert "r1" in engine.scheduler._turns, "the turn goes on"  # type: ignore[attr-defined]
     for number in range(2, 4):
         engine.add(number, 600, 5, f"s{number}")
         engine.drain_until(lambda: not engine.scheduler.running)

@@ -44,7 +44,8 @@ def evaluate(predicted: NDArray[np.float32], test: TrainingSet, train: TrainingS
 
 def quantile_metrics(predicted: NDArray[np.float32], actual: Values) -> Metrics:
     """Of predictions of shape (n, quantiles). `actual`: no less than the target's floor, for no more is asked of a
-    prediction. Kendall's τ is None where all values or all predictions are alike, for there is no order then."""
+    prediction. Kendall's τ is None where all values or all predictions are alike, or there is but one, for there is no
+    order then."""
     low, median, high = (predicted[:, index].astype(np.float64) for index in range(len(QUANTILES)))
     return {
         "rows": float(len(actual)),
@@ -118,6 +119,8 @@ def calibration_curve(predicted: NDArray[np.float32], actual: Values) -> Mapping
 
 
 def _kendall_tau(predicted: Values, actual: Values) -> float | None:
+    if len(actual) < 2:
+        return None  # SciPy would warn
     tau = float(kendalltau(predicted, actual).statistic)
     return tau if np.isfinite(tau) else None
 

@@ -43,6 +43,13 @@ def test_a_constant_target_has_no_rank_correlation(make_set: MakeSet) -> None:
     assert metrics["mae"] == metrics["mae_baseline"] == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_value_has_no_rank_correlation_and_no_warning_reaches_the_user(make_set: MakeSet) -> None:
+    data = make_set(OUTPUT_LENGTH)
+    test = data.select(np.arange(len(data)) == 0)
+    assert evaluate(np.full((1, 3), 5, np.float32), test, data)["kendall_tau"] is None
+
+
 def test_a_value_below_the_floor_counts_as_the_floor(make_set: MakeSet) -> None:
     data = make_set(TOOL_DURATION)
     test = dataclasses.replace(data, values=np.full(len(data), 1e-9))

@@ -28,7 +28,7 @@ are tried again."""
 RETRIES = 2
 OPENING_TRIES = 4
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes to SQLite
-STARTUP_TRIALS = 4  # drawn at random, the starts counted: a default study has time for some ten trials
+STARTUP_TRIALS = 4  # drawn at random, the starts counted: a default study has time for some eight trials
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 Simulate = Callable[[Job, SchedulerSettings, bool], dict[str, float]]
 """Metrics of a job under some settings; short or whole."""

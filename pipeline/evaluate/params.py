@@ -10,7 +10,7 @@ from ..params import require
 from ..report.budgets import STATIC_BUDGET
 from ..simulator.ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET
 from ..simulator.cell import Schedule, workload_names
-from ..simulator.policies import POLICIES
+from ..simulator.policies import ORACLES, POLICIES
 
 VLLM_TUNED = "vllm-tuned"
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
@@ -30,6 +30,7 @@ class ComparisonParams:
     profiles: tuple[str, ...]
     policies: tuple[str, ...]
     ablations: tuple[str, ...]
+    oracles: tuple[str, ...]
     loads: tuple[float, ...]
     target_loads: tuple[float, ...]
     target_policies: tuple[str, ...]
@@ -55,6 +56,8 @@ class ComparisonParams:
         self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
         if self.ablations:
             self._require_known("ablations", VARIANTS)
+        if self.oracles:
+            self._require_known("oracles", ORACLES)
         self._require_known("capacity_policies", (*POLICIES, VLLM_TUNED))
         rule = "a list with vllm, whose capacity is load 1x"
         self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
@@ -99,12 +102,13 @@ class ComparisonParams:
         return [name for name in self.workloads if STATIC_BUDGET in self.policies_at(name, self.main_load(name))]
 
     def policies_at(self, workload: str, load: float) -> tuple[str, ...]:
-        """Ablations run at the highest load alone, where there is most to lose, and few policies at `target_loads`."""
+        """Ablations and oracles run at the highest load alone, where most is to be lost and gained, and few policies at
+        `target_loads`."""
         if workload == MIX_SWING:
             return self.swing_policies
         if load not in self.loads:
             return self.target_policies
-        more = self.ablations if load == self.main_load(workload) else ()
+        more = (*self.oracles, *self.ablations) if load == self.main_load(workload) else ()
         return tuple(dict.fromkeys((*self.policies, *more)))
 
     def schedule(self, workload: str) -> Schedule:

@@ -8,7 +8,7 @@ from typing import Any
 from ...data.atomic import atomic_file, write_text
 from .distributions import STEPS, TTFT, WAITING, Rows
 from .results import OURS, Evaluated, Metrics
-from .tables import ORDER, PARTS, csv, place, plot_rows
+from .tables import ORDER, PARTS, csv, listed, place, plot_rows
 
 INK = "#767677"
 """Of text and axes: readable on light and dark; the page puts its own colour in its place."""
@@ -24,6 +24,7 @@ COLOURS = (
     "#e15759",
     "#ff9d9a",
     "#b6992d",
+    "#499894",
 )
 OUR_COLOUR = "#1a73e8"
 TITLES = {
@@ -86,11 +87,13 @@ def _panels(path: Path, jobs: Sequence[tuple[str, str]], *draws: Draw) -> None:
 
 
 def _line(policy: str) -> dict[str, Any]:
-    """Ours stands out; its oracle and ablations share its colour."""
+    """Ours stands out; oracles, and ablations of ours, share the colour of what they are of."""
     if policy in PARTS:
         style = {OURS: "-", "augserve-oracle": "--"}.get(policy, ":")
         return {"color": OUR_COLOUR, "linestyle": style, "linewidth": 2.4 if policy == OURS else 1.4, "label": policy}
-    return {"color": COLOURS[ORDER.index(policy) % len(COLOURS)] if policy in ORDER else INK, "label": policy}
+    known = listed(policy)
+    colour = INK if known is None else COLOURS[ORDER.index(known) % len(COLOURS)]
+    return {"color": colour, "linestyle": "-" if known == policy else "--", "label": policy}
 
 
 def _against_load(found: Evaluated, metric: str, label: str) -> Draw:

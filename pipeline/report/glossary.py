@@ -35,6 +35,7 @@ POLICIES = {
     "mars": "MARS/LAMPS: least memory over time first, the tool call's included",
     "mars-firm": "MARS/LAMPS whose kept contexts never give way",
     "continuum": "Continuum: keeps contexts for a time that pays by past tool calls",
+    "continuum-forecast": "Continuum by the call's predicted duration, which is not the paper's",
     OURS: "AugServe, as it is deployed, with tuned settings",
     UNTUNED: "AugServe with settings set by hand, before tuning",
     "augserve-oracle": "AugServe, knowing what comes: what is left to gain by better predictions",

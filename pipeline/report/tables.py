@@ -30,6 +30,7 @@ RIVALS = (
     "mars",
     "mars-firm",
     "continuum",
+    "continuum-forecast",
 )
 """In the order in which tables list them; ours follow. Without the simulator's own list, tables need no vLLM."""
 PLOTTED = ("effective_throughput", "session_effective_throughput", "throughput", "attainment", "ttft_p99_s")
@@ -137,9 +138,15 @@ def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def place(item: tuple[str, Metrics]) -> tuple[int, str]:
-    """Sorts policies as ORDER lists them, others last."""
+    """Sorts policies as ORDER lists them, a rival that knows what comes after the one that predicts, others last."""
     policy = item[0]
-    return (ORDER.index(policy) if policy in ORDER else len(ORDER), policy)
+    known = listed(policy)
+    return (len(ORDER) if known is None else ORDER.index(known), policy)
+
+
+def listed(policy: str) -> str | None:
+    """The policy in ORDER that one is, or is the oracle of."""
+    return next((name for name in (policy, policy.removesuffix("-oracle")) if name in ORDER), None)
 
 
 def capacity_text(found: Evaluated, workload: str, profile: str, policy: str) -> str:

@@ -20,7 +20,7 @@ from .engine import build_scheduler
 from .errors import SimulationError
 from .oracle import Oracle
 from .profile import EngineLimits
-from .rivals.continuum import Continuum
+from .rivals.continuum import Continuum, ForecastContinuum
 from .rivals.forecasting import ForecastingScheduler
 from .rivals.infercept import FirmInferCept, InferCept
 from .rivals.mars import FirmMars, Mars
@@ -106,6 +106,8 @@ POLICIES: dict[str, Policy] = {
     "mars-firm": _forecasting(FirmMars),
     "mars-firm-oracle": _knowing(FirmMars),
     "continuum": _ranked(Continuum),
+    "continuum-forecast": _forecasting(ForecastContinuum),
+    "continuum-forecast-oracle": _knowing(ForecastContinuum),
     "augserve": _augserve,
     "augserve-oracle": _augserve_oracle,
     NO_PREDICTORS: _augserve_unpredicted,
@@ -113,8 +115,19 @@ POLICIES: dict[str, Policy] = {
     **{name: _augserve_ablated(settings) for name, settings in ABLATIONS.items()},
 }
 PREDICTING = frozenset(
-    {*ABLATIONS, P_PAS_BUDGET, "sjf", "infercept", "infercept-firm", "mars", "mars-firm", "augserve"}
+    {
+        *ABLATIONS,
+        P_PAS_BUDGET,
+        "sjf",
+        "infercept",
+        "infercept-firm",
+        "mars",
+        "mars-firm",
+        "continuum-forecast",
+        "augserve",
+    }
 )
+ORACLES = tuple(name for name in POLICIES if name.endswith("-oracle"))
 
 TUNED_NAME = re.compile(r"vllm@(?P<budget>[1-9]\d*)x(?P<sequences>[1-9]\d*)")
 """Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""

@@ -50,6 +50,7 @@ TINY: dict[str, dict[str, Any]] = {
     "evaluate": {
         "policies": ["vllm", "augserve"],
         "ablations": [],
+        "oracles": [],
         "loads": [1.0, 3.0],
         "target_loads": [],
         "swing_policies": ["vllm", "augserve"],

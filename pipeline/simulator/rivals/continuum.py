@@ -14,6 +14,8 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....runtime.hints import Hints
+from .forecasting import ForecastingScheduler
+from .infercept import GOES_ON_TURNS
 from .pinned import Pin, PinningScheduler
 from .ranked import Floats
 from .waste import forward_s
@@ -66,10 +68,14 @@ class Continuum(PinningScheduler):
         session_id = request.session_id or request.request_id
         first_s, tool, _ = self._programs[session_id]
         self._programs[session_id] = (first_s, tool, self._clock())
-        durations = self._durations[tool]
         queue_s = sum(self._waits_s) / len(self._waits_s) if self._waits_s else 0.0
         saved_s = queue_s + forward_s(self._settings.step_time, request.num_tokens)
-        return time_to_live_s(durations if len(durations) >= ENOUGH else self._all_durations, saved_s) or None
+        return time_to_live_s(self.durations_s(request, tool), saved_s) or None
+
+    def durations_s(self, request: Request, tool: str) -> Iterable[float]:  # noqa: ARG002 - one is by the request
+        """What the call after the turn may last; nothing where none is expected."""
+        durations = self._durations[tool]
+        return durations if len(durations) >= ENOUGH else self._all_durations
 
     def keeps(self, pin: Pin) -> bool:
         return self._clock() - pin.since_s <= pin.pause_s
@@ -92,3 +98,12 @@ class Continuum(PinningScheduler):
             gone = next(iter(self._programs))
             self._pins.release(gone)
             del self._programs[gone]
+
+
+class ForecastContinuum(ForecastingScheduler, Continuum):
+    """Continuum by the call's predicted duration in place of those observed of the tool: not the paper's, but with the
+    predictions that the other rivals have."""
+
+    def durations_s(self, request: Request, tool: str) -> Iterable[float]:  # noqa: ARG002
+        forecast = self._forecasts[request.request_id]
+        return (forecast.pause_s,) if forecast.remaining_turns >= GOES_ON_TURNS else ()

@@ -17,6 +17,8 @@ from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.records import SimulationResult
 from augserve.pipeline.simulator.rivals.pinned import MAX_SHARE, PinningScheduler
 
+from .guessing import GuessingPredictor
+
 PINNING = ["infercept-oracle", "mars-oracle", "continuum"]
 
 
@@ -25,7 +27,7 @@ def simulate(
 ) -> SimulationResult:
     """Runs to the end, looking at the pins at each step."""
     clock = VirtualClock()
-    scheduler = build_policy(policy, Bench(profile.limits, settings, None, sessions, clock))
+    scheduler = build_policy(policy, Bench(profile.limits, settings, GuessingPredictor(), sessions, clock))
     pool = scheduler.kv_cache_manager.block_pool
     if isinstance(scheduler, PinningScheduler):
         allocate = scheduler.kv_cache_manager.allocate_slots
@@ -58,7 +60,7 @@ def returning(result: SimulationResult) -> int:
     return next(turn.cached_tokens for turn in result.turns if turn.session_id == "math-1-0" and turn.turn == 1)
 
 
-@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle"])
+@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle", "continuum-forecast-oracle"])
 def test_the_context_of_a_short_call_is_kept_where_vllm_evicts_it(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
@@ -69,7 +71,7 @@ def test_the_context_of_a_short_call_is_kept_where_vllm_evicts_it(
     assert returning(simulate(policy, engine, crowded(4.0), slow)) >= 3200
 
 
-@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle"])
+@pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle", "continuum-forecast-oracle"])
 def test_the_context_of_a_long_call_is_let_go(policy: str, profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
     assert returning(simulate(policy, engine, crowded(60.0), settings)) < 3200
@@ -119,8 +121,10 @@ def test_a_turn_that_returns_goes_before_sessions_that_came_later(
         ("p-pas", "abcd"),
         ("infercept-oracle", "abcd"),  # each is its session's first turn
         ("continuum", "abcd"),
+        ("continuum-forecast-oracle", "abcd"),
         ("sjf-prompt", "bdca"),  # 100, 200, 300, 600
         ("sjf-oracle", "dbca"),  # with outputs 250, 300, 302, 604
+        ("sjf", "bdca"),  # with a quarter of the prompt, which is what is predicted: 125, 250, 375, 750
         ("uncached-first", "bdca"),  # nothing is cached, and all can still be in time
         # Token·seconds, 0.02 s a decode step: c 12 decoding + 7.5 in prefill, a 49 + 24, d 225 + 4, b 800 + 1.5
         ("mars-oracle", "cadb"),

@@ -21,6 +21,7 @@ PARAMS = EvaluateParams(
     profiles=("p",),
     policies=("vllm", "augserve"),
     ablations=(),
+    oracles=(),
     loads=(1.0, 2.0),
     target_loads=(),
     target_policies=(),
@@ -54,6 +55,8 @@ PARAMS = EvaluateParams(
         {"window_s": 0.0},
         {"processes": 0},
         {"ablations": ("augserve-no-engine",)},
+        {"oracles": ("vllm-oracle",)},
+        {"oracles": ("sjf",)},
         {"static_loads": (0.0,)},
         {"static_budgets": (1024, 0)},
         {"seeds": 0},
@@ -207,13 +210,11 @@ def test_stock_vllm_without_a_capacity_is_an_error():
         stock_capacities(evaluation, KnownEngine({"vllm": 0.0}))
 
 
-def test_ablations_run_at_the_highest_load_alone():
-    evaluation = Evaluation(
-        dataclasses.replace(PARAMS, ablations=("augserve-no-context",)), 1, SchedulerSettings(), guess_per_s=12.0
-    )
-    at = functools.partial(evaluation.params.policies_at, "augmentation-mix")
+def test_ablations_and_oracles_run_at_the_highest_load_alone():
+    params = dataclasses.replace(PARAMS, ablations=("augserve-no-context",), oracles=("sjf-oracle",))
+    at = functools.partial(params.policies_at, "augmentation-mix")
     assert at(1.0) == ("vllm", "augserve")
-    assert at(2.0) == ("vllm", "augserve", "augserve-no-context")
+    assert at(2.0) == ("vllm", "augserve", "sjf-oracle", "augserve-no-context")
 
 
 def test_seeds_are_of_different_sessions_and_policies_share_them():

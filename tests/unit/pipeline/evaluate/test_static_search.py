@@ -17,6 +17,7 @@ PARAMS = CompareParams(
     profiles=("p",),
     policies=("vllm", VLLM_TUNED),
     ablations=(),
+    oracles=(),
     loads=(1.0,),
     target_loads=(),
     target_policies=(),

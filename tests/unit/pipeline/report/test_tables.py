@@ -1,15 +1,28 @@
 import dataclasses
 
-from augserve.pipeline.report.tables import ORDER, ablations, capacity_text, plot_rows, ranged, table, units
+from augserve.pipeline.report.tables import (
+    ORDER,
+    ablations,
+    capacity_text,
+    listed,
+    place,
+    plot_rows,
+    ranged,
+    table,
+    units,
+)
 from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
-from augserve.pipeline.simulator.policies import POLICIES
+from augserve.pipeline.simulator.policies import ORACLES, POLICIES
 
 from .conftest import cell
 
 
-def test_every_policy_has_a_place_but_rivals_that_know():
-    rivals_that_know = {name for name in POLICIES if name.endswith("-oracle") and name != "augserve-oracle"}
-    assert set(POLICIES) - rivals_that_know <= set(ORDER)
+def test_every_policy_has_a_place_and_one_that_knows_stands_after_its_own():
+    assert [policy for policy in POLICIES if listed(policy) is None] == []
+    assert {policy for policy in POLICIES if policy not in ORDER} <= set(ORACLES)
+    cells = {"augserve": {}, "sjf-oracle": {}, "mars": {}, "sjf": {}, "unheard-of": {}}
+    ordered = [policy for policy, _ in sorted(cells.items(), key=place)]
+    assert ordered == ["sjf", "sjf-oracle", "mars", "augserve", "unheard-of"]
     assert {*ABLATIONS, NO_PREDICTORS} <= set(ORDER)
 
 

@@ -58,7 +58,7 @@ bench: env  ## measure prediction, scheduling, simulating, linking, recording, i
 	$(RUN).bench.recorder
 	$(RUN).bench.imports
 
-compare: env  ## every rival on two workloads and two engines, into reports/compare/: an hour, idle; goes on where it was cut off
+compare: env  ## every rival on two workloads and two engines, into reports/compare/: half an hour, idle; goes on where it was cut off
 	$(RUN).compare
 	$(RUN).directions
 	$(RUN).report

@@ -84,11 +84,12 @@ class ContextKeeper:
     def _make_room(self) -> None:
         now_s, running_tokens = self._clock(), self._running_tokens()
         self.pins.review(now_s, running_tokens)
+        count = min(HEADS, vllm_compat.free_seats(self._scheduler))
         a_head = 2 + self._ordering.longest_tokens // self._references.block_tokens
-        most = HEADS * a_head * self._references.groups
+        most = count * a_head * self._references.groups
         if self._references.free_blocks >= most + vllm_compat.step_demand(self._scheduler, (), lambda _: 0):
             return  # plenty for any: not worth counting
-        heads = self._ordering.admissible(HEADS, vllm_compat.token_budget(self._scheduler))
+        heads = self._ordering.admissible(count, vllm_compat.token_budget(self._scheduler)) if count else ()
         blocks = vllm_compat.step_demand(self._scheduler, heads, self.pins.claimed_blocks)
         self.pins.make_room(blocks, now_s, running_tokens)
 

@@ -19,6 +19,7 @@ from .requests import is_decode, prompt_prefix, whole_prefix
 from .stepping import (
     RunningDemand,
     engine_number,
+    free_seats,
     holding_queue,
     may_lack_blocks,
     reserves_whole_prompts,
@@ -52,6 +53,7 @@ __all__ = [
     "check_scheduler",
     "check_vllm",
     "engine_number",
+    "free_seats",
     "holding_queue",
     "is_decode",
     "may_lack_blocks",

@@ -109,6 +109,7 @@ SCHEDULER: Mapping[str, tuple[str, ...]] = {
         "block_size",
         "hash_block_size",
         "max_num_scheduled_tokens",
+        "max_num_running_reqs",
         "current_step",
         "num_spec_tokens",
         "num_lookahead_tokens",

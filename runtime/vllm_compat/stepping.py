@@ -32,6 +32,11 @@ def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) ->
     scheduler.max_num_scheduled_tokens = max(1, min(tokens, configured))
 
 
+def free_seats(scheduler: AsyncScheduler) -> int:
+    """Requests that the next step may admit at most, whatever blocks and tokens there are."""
+    return max(scheduler.max_num_running_reqs - len(scheduler.running), 0)
+
+
 def step_demand(scheduler: AsyncScheduler, heads: Iterable[Request], kept: Callable[[str], int]) -> int:
     """Blocks that the next step may take at most, if it admits `heads`. `kept` tells how many a request needs no free
     ones for. Reserves, as vLLM does, for whole prompts, and for every running request as much as one step can add."""

@@ -93,6 +93,23 @@ def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engin
     assert large.num_preemptions == 0
 
 
+def test_nothing_gives_way_for_who_finds_no_seat(make_engine: EngineMaker) -> None:
+    """As many run as may: a turn that waits is provided for once one of them has ended."""
+    engine, pins = keeping(make_engine, kv_tokens=4_096, max_num_seqs=1)
+    engine.add(0, 1200, 5, "s0")
+    engine.drain()
+    running = engine.add(1, 100, 20, "s1")
+    engine.step()
+    large = engine.add(2, 3000, 5, "large")
+    engine.step()
+    assert (len(pins), large.status) == (1, RequestStatus.WAITING)
+    engine.drain_until(lambda: running.is_finished())
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") >= 1
+    engine.drain()
+
+
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
 def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
     engine, pins = keeping(make_engine, kv_tokens=kv_tokens)

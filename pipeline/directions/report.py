@@ -21,6 +21,12 @@ Runs = Sequence[Mapping[str, float]]
 Found = dict[tuple[int, float], dict[str, list[dict[str, float]]]]
 """(KV tokens, load) → policy → its runs."""
 
+WHY_FIRM = (
+    "- MARS is below InferCept where kept contexts never give way: it ranks who returns from a call anew, behind "
+    "others, while the kept context holds memory that nobody may use. Tried with contexts given up as their next turn "
+    "arrives, MARS is above ([docs/scheduling.md](../../docs/scheduling.md) has the figures)."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Direction:
@@ -119,6 +125,9 @@ def words(found: Found) -> Iterator[str]:
         "without prefix caching none: today's vLLM by itself keeps a context over a call as long as nothing else needs "
         "the memory, which is much of what InferCept brought."
     )
+    firm = Direction("", "mars-firm", "infercept-firm", "latency_mean_s")
+    if any(firm.verdict(by_policy) == "reversed" for by_policy in found.values()):
+        yield WHY_FIRM
 
 
 def report(found: Found, params: DirectionsParams) -> str:

@@ -12,9 +12,10 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime
 from augserve.runtime.vllm_compat import vllm_version
 
+from ..invariants import check_budget, check_scheduler, pins_of
 from .conftest import EngineMaker, Guessing, TestedScheduler, by_priority, no_prefix_caching, one_lora, speculating
 from .events import Event, Player, events
-from .invariants import Waits, check_step, pins_of
+from .waits import Waits
 
 Change = Callable[[VllmConfig], None] | None
 CHANGES: tuple[Change, ...] = (None, by_priority, one_lora, speculating, no_prefix_caching)
@@ -48,7 +49,9 @@ def test_whatever_happens_every_invariant_holds_after_each_step(
     def step() -> None:
         waits.before_step()
         engine.step()
-        check_step(engine)
+        check_scheduler(engine.scheduler, SETTINGS)
+        if engine.last is not None:
+            check_budget(engine.scheduler, engine.last, engine.budgets[-1])
         if change is not by_priority:  # a caller's priority goes before any wait
             waits.check()
 
@@ -61,7 +64,7 @@ def test_whatever_happens_every_invariant_holds_after_each_step(
     assert {number: finished.get(number) for number in player.expected} == player.expected
     assert not engine.scheduler._metrics._fallbacks._metrics, "no decision fell back"
     engine.scheduler._keeper.release_all()  # type: ignore[union-attr]
-    assert not pins_of(engine)
+    assert not pins_of(engine.scheduler)
     engine.assert_nothing_is_left()
 
 

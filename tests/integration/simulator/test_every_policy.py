@@ -21,17 +21,21 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCacheStats, RequestStateStats
+from vllm.v1.request import Request
 
 from augserve.data.workload import Session, ToolCall, Turn
-from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.settings import BudgetGains, Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
+from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observer import Observer
 from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.records import SimulationResult
+from augserve.pipeline.simulator.records import SimulationResult, TurnRecord
 
+from ..invariants import check_budget, check_scheduler, pins_of
 from .conftest import check_nothing_left
 from .guessing import GuessingPredictor
 
@@ -48,7 +52,12 @@ PROFILE = StepProfile(
     per_context_token_s=1e-7,
     linear=LINEAR,
 )
-SETTINGS = SchedulerSettings(step_time=LINEAR, max_wait_s=30.0, retention=Retention(max_share=0.6))
+SETTINGS = SchedulerSettings(
+    step_time=LINEAR,
+    max_wait_s=30.0,
+    budget=BudgetGains(min_tokens=32, target=0.3),  # so that the budget moves, and every context is worth keeping
+    retention=Retention(max_share=0.6, ttl_factor=8.0, min_tokens=16, max_waste=1000.0),
+)
 
 
 MAX_TOKENS = 96
@@ -125,7 +134,30 @@ class Ran:
     counters: Counters
 
 
-def run(policy: str, profile: StepProfile = PROFILE, sessions: Sequence[Session] = SESSIONS) -> Ran:
+class EachStep:
+    """An observer that checks what must hold after each step."""
+
+    def __init__(self) -> None:
+        self.pinned_blocks = 0  # at most
+        self.budgets: set[int] = set()
+
+    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None: ...
+
+    def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
+        check_scheduler(scheduler, SETTINGS)
+        check_budget(scheduler, step.scheduled, scheduler.max_num_scheduled_tokens)
+        self.pinned_blocks = max([self.pinned_blocks, *(len(pin.blocks) for pin in pins_of(scheduler).values())])
+        self.budgets.add(scheduler.max_num_scheduled_tokens)
+
+    def turn_finished(self, record: TurnRecord, reason: str) -> None: ...
+
+
+def run(
+    policy: str,
+    profile: StepProfile = PROFILE,
+    sessions: Sequence[Session] = SESSIONS,
+    observer: Observer | None = None,
+) -> Ran:
     """To the end, with vLLM's statistics on."""
     clock, counters = VirtualClock(), Counters()
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +165,7 @@ def run(policy: str, profile: StepProfile = PROFILE, sessions: Sequence[Session]
         bench = Bench(profile.limits, SETTINGS, GuessingPredictor(), sessions, clock)
         scheduler = build_policy(policy, bench)
     counters.watch(scheduler)
-    result = Simulation(scheduler, profile, clock, sessions).run()
+    result = Simulation(scheduler, profile, clock, sessions, observer=observer).run()
     scheduler.shutdown()
     return Ran(scheduler, result, counters)
 
@@ -211,23 +243,38 @@ def test_the_same_seed_gives_the_same_bytes_again_and_in_another_process() -> No
         assert as_bytes(run(policy).result) == as_bytes(ran(policy).result)
 
 
-@given(
-    seed=st.integers(0, 1000),
-    count=st.integers(1, 20),
-    rate_per_s=st.floats(0.2, 20.0),
+any_engine = st.builds(
+    lambda blocks, budget: dataclasses.replace(PROFILE, limits=EngineLimits(blocks * 16, 1280, 16, budget)),
     blocks=st.integers(81, 300),
     budget=st.sampled_from([16, 64, 256, 2048]),
-    policy=st.sampled_from(["vllm", "mars", "continuum", "augserve"]),
 )
+any_sessions = st.builds(sessions_of, st.integers(1, 20), st.floats(0.2, 20.0), st.integers(0, 1000))
+
+
+@given(any_engine, any_sessions, st.sampled_from(["vllm", "mars", "continuum", "augserve"]))
 @examples(max_examples=20, deadline=None)
 def test_any_workload_on_any_engine_is_counted_and_drained(
-    seed: int, count: int, rate_per_s: float, blocks: int, budget: int, policy: str
+    profile: StepProfile, sessions: tuple[Session, ...], policy: str
 ) -> None:
-    profile = dataclasses.replace(PROFILE, limits=EngineLimits(blocks * 16, 1280, 16, budget))
-    sessions = sessions_of(count, rate_per_s, seed)
     found = run(policy, profile, sessions)
     check_drained(found, sessions)
     check_counters(found)
+
+
+@given(any_engine, any_sessions, st.sampled_from(["vllm", "augserve", "augserve", "augserve"]))
+@examples(max_examples=20, deadline=None)
+def test_any_workload_on_any_engine_keeps_every_invariant_after_each_step(
+    profile: StepProfile, sessions: tuple[Session, ...], policy: str
+) -> None:
+    check_drained(run(policy, profile, sessions, EachStep()), sessions)
+
+
+def test_the_workload_keeps_contexts_and_moves_the_budget() -> None:
+    """Else the invariants above would hold of nothing."""
+    seen = EachStep()
+    run("augserve", observer=seen)
+    assert seen.pinned_blocks > 0
+    assert len(seen.budgets) > 1
 
 
 if __name__ == "__main__":

@@ -78,6 +78,14 @@ def test_the_report_says_of_each_claim_how_often_it_holds(tmp_path) -> None:  # 
     assert (tmp_path / "directions.json").exists()
 
 
+@pytest.mark.parametrize(("firm_latency_s", "said"), [(2.0, True), (0.5, False)])
+def test_the_report_says_why_firm_mars_is_below_infercept_where_it_is(firm_latency_s: float, said: bool) -> None:
+    found = {(16_384, 1.0): {name: [dict(METRICS), dict(METRICS)] for name in policies()}}
+    for run in found[16_384, 1.0]["mars-firm"]:
+        run["latency_mean_s"] = firm_latency_s * METRICS["latency_mean_s"]
+    assert ("docs/scheduling.md" in report(found, PARAMS)) is said
+
+
 def test_every_policy_compared_is_known() -> None:
     assert set(policies()) - {UNCACHED} <= set(POLICIES)
 

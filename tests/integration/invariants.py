@@ -1,0 +1,82 @@
+"""What must hold of a scheduler after each step, whatever has happened and whoever drives it."""
+
+from collections import Counter
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import RequestStatus
+
+from augserve.models.settings import SchedulerSettings
+from augserve.runtime import AugServeScheduler
+from augserve.runtime.pins import Pin
+from augserve.runtime.vllm_compat import holding_queue
+
+WAITING = frozenset(
+    {
+        RequestStatus.WAITING,
+        RequestStatus.PREEMPTED,
+        RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR,
+        RequestStatus.WAITING_FOR_STREAMING_REQ,
+    }
+)
+
+
+def check_scheduler(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
+    """`settings`: AugServe's, where it is AugServe."""
+    each_request_is_in_one_place(scheduler)
+    references_are_of_requests_and_pins(scheduler)
+    pins_are_bounded(scheduler, settings)
+
+
+def each_request_is_in_one_place(scheduler: AsyncScheduler) -> None:
+    queued = [*scheduler.waiting, *holding_queue(scheduler)]
+    places = Counter(request.request_id for request in (*scheduler.running, *queued))
+    assert all(count == 1 for count in places.values()), places
+    unfinished = {number for number, request in scheduler.requests.items() if not request.is_finished()}
+    assert places.keys() == unfinished
+    assert all(request.status == RequestStatus.RUNNING for request in scheduler.running)
+    assert all(request.status in WAITING for request in queued)
+    if isinstance(scheduler, AugServeScheduler):
+        assert scheduler._turns.keys() == unfinished
+
+
+def references_are_of_requests_and_pins(scheduler: AsyncScheduler) -> None:
+    """Each block's reference count is what requests and pins hold of it, and every other block is free."""
+    manager = scheduler.kv_cache_manager
+    held: Counter[int] = Counter()
+    for group in manager.coordinator.single_type_managers:
+        assert group.req_to_blocks.keys() <= scheduler.requests.keys()
+        for blocks in group.req_to_blocks.values():
+            held.update(block.block_id for block in blocks if not block.is_null)
+    for pin in pins_of(scheduler).values():
+        held.update(block.block_id for block in pin.blocks)
+    pool = manager.block_pool
+    assert {block.block_id: block.ref_cnt for block in pool.blocks if block.ref_cnt and not block.is_null} == held
+    assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1 - len(held)
+
+
+def check_budget(scheduler: AsyncScheduler, scheduled: SchedulerOutput, budget: int) -> None:
+    """`budget`: what the scheduler allowed itself for the step."""
+    tokens = sum(scheduled.num_scheduled_tokens.values())
+    assert tokens <= budget <= scheduler.scheduler_config.max_num_batched_tokens
+    assert len(scheduler.running) <= scheduler.scheduler_config.max_num_seqs
+
+
+def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
+    if not isinstance(scheduler, AugServeScheduler) or scheduler._keeper is None:
+        return
+    pins = scheduler._keeper.pins
+    most_blocks = settings.retention.max_share * scheduler.kv_cache_manager.block_pool.num_gpu_blocks
+    assert pins.blocks == len({block.block_id for pin in pins_of(scheduler).values() for block in pin.blocks})
+    assert pins.blocks <= most_blocks
+    keeping = Counter(id(block) for pin in pins_of(scheduler).values() for block in pin.blocks)
+    kept = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
+    assert pins.releasable_blocks == sum(kept[each].ref_cnt == count for each, count in keeping.items())
+    claims = {pin.claimed_by: session for session, pin in pins_of(scheduler).items() if pin.claimed_by is not None}
+    assert pins._claims == claims
+    assert claims.keys() <= scheduler.requests.keys()
+
+
+def pins_of(scheduler: AsyncScheduler) -> dict[str, Pin]:
+    keeper = scheduler._keeper if isinstance(scheduler, AugServeScheduler) else None
+    return {} if keeper is None else keeper.pins._pins

@@ -22,9 +22,9 @@ Found = dict[tuple[int, float], dict[str, list[dict[str, float]]]]
 """(KV tokens, load) → policy → its runs."""
 
 WHY_FIRM = (
-    "- MARS is below InferCept where kept contexts never give way: it ranks who returns from a call anew, behind "
+    "- MARS is not above InferCept where kept contexts never give way: it ranks who returns from a call anew, behind "
     "others, while the kept context holds memory that nobody may use. Tried with contexts given up as their next turn "
-    "arrives, MARS is above ([docs/scheduling.md](../../docs/scheduling.md) has the figures)."
+    "arrives, it is above ([docs/scheduling.md](../../docs/scheduling.md) has the figures)."
 )
 
 
@@ -126,7 +126,7 @@ def words(found: Found) -> Iterator[str]:
         "the memory, which is much of what InferCept brought."
     )
     firm = Direction("", "mars-firm", "infercept-firm", "latency_mean_s")
-    if any(firm.verdict(by_policy) == "reversed" for by_policy in found.values()):
+    if any(firm.verdict(by_policy) != "holds" for by_policy in found.values()):
         yield WHY_FIRM
 
 

@@ -78,8 +78,10 @@ def test_the_report_says_of_each_claim_how_often_it_holds(tmp_path) -> None:  # 
     assert (tmp_path / "directions.json").exists()
 
 
-@pytest.mark.parametrize(("firm_latency_s", "said"), [(2.0, True), (0.5, False)])
-def test_the_report_says_why_firm_mars_is_below_infercept_where_it_is(firm_latency_s: float, said: bool) -> None:
+@pytest.mark.parametrize(("firm_latency_s", "said"), [(2.0, True), (1.0, True), (0.5, False)])
+def test_the_report_says_why_firm_mars_is_not_above_infercept_where_it_is_not(
+    firm_latency_s: float, said: bool
+) -> None:
     found = {(16_384, 1.0): {name: [dict(METRICS), dict(METRICS)] for name in policies()}}
     for run in found[16_384, 1.0]["mars-firm"]:
         run["latency_mean_s"] = firm_latency_s * METRICS["latency_mean_s"]

@@ -125,8 +125,8 @@ def words(found: Found) -> Iterator[str]:
         "without prefix caching none: today's vLLM by itself keeps a context over a call as long as nothing else needs "
         "the memory, which is much of what InferCept brought."
     )
-    firm = Direction("", "mars-firm", "infercept-firm", "latency_mean_s")
-    if any(firm.verdict(by_policy) != "holds" for by_policy in found.values()):
+    firm = [one for one in DIRECTIONS if one.policy == "mars-firm"]
+    if any(one.verdict(by_policy) != "holds" for one in firm for by_policy in found.values()):
         yield WHY_FIRM
 
 

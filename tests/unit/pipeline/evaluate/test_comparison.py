@@ -128,12 +128,15 @@ def searched(evaluation, engine):
     return capacities(evaluation, stock, compare(evaluation, stock, engine), engine)[0]
 
 
-def test_a_capacity_is_searched_from_what_the_cells_have_shown():
+def against_stock(augserve_per_s):
+    """Stock vLLM's capacity is 10 sessions/s."""
     params = dataclasses.replace(PARAMS, capacity_policies=("augserve", "vllm"), capacity_rounds=6)
-    evaluation, engine = (
-        Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0),
-        KnownEngine({"vllm": 10.0, "augserve": 15.0}),
-    )
+    engine = KnownEngine({"vllm": 10.0, "augserve": augserve_per_s})
+    return Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0), engine
+
+
+def test_a_capacity_is_searched_from_what_the_cells_have_shown():
+    evaluation, engine = against_stock(augserve_per_s=15.0)
     stock = stock_capacities(evaluation, engine)
     evidences = compare(evaluation, stock, engine)
     unit = stock["augmentation-mix"]["p"]["vllm"]
@@ -150,11 +153,7 @@ def test_a_capacity_is_searched_from_what_the_cells_have_shown():
 
 
 def test_a_capacity_that_no_rate_reaches_is_given_as_what_missed():
-    params = dataclasses.replace(PARAMS, capacity_policies=("augserve", "vllm"), capacity_rounds=6)
-    evaluation, engine = (
-        Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0),
-        KnownEngine({"vllm": 10.0, "augserve": 1.0}),
-    )
+    evaluation, engine = against_stock(augserve_per_s=1.0)
     stock = stock_capacities(evaluation, engine)
     reached, missed = capacities(evaluation, stock, compare(evaluation, stock, engine), engine)
     assert reached["augmentation-mix"]["p"]["augserve"] is None

@@ -40,19 +40,34 @@ class Overheads:
 class Calibration:
     profile: StepProfile  # of a busy engine's cycles, from one step's start to the next one's
     overheads: Overheads
+    pace_s: float  # the engine's pace at the time: seconds a token of pace.py's batch
+
+    def at_pace(self, pace_s: float) -> "Calibration":
+        """Of the same engine on a machine that has become slower or faster: all step times by the same factor.
+
+        The profile's `linear`, which the scheduler is told, stays: no deployment would learn it anew each minute.
+        """
+        factor = pace_s / self.pace_s
+        profile = dataclasses.replace(
+            self.profile,
+            table_s=tuple(time_s * factor for time_s in self.profile.table_s),
+            per_decode_s=self.profile.per_decode_s * factor,
+            per_context_token_s=self.profile.per_context_token_s * factor,
+        )
+        return dataclasses.replace(self, profile=profile, pace_s=pace_s)
 
 
-def calibrate(recorded: Path, replayed: Replayed, limits: EngineLimits) -> Calibration:
-    """From the recorder's folder and what the client saw of the same run.
+def calibrate(recorded: Path, replayed: Replayed, pace_s: float, limits: EngineLimits) -> Calibration:
+    """From the recorder's folder, what the client saw of the same run, and the pace around it.
 
     Raises StageError where too few steps or turns were recorded, TraceError where there is no trace.
     """
-    steps = _steps_since(recorded, replayed.started_at_s)
+    steps = _steps_of(recorded, replayed)
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
     profile, _, _ = cpu_profile(path)
     found = overheads(steps, read_table(recorded, "turns"), replayed)
-    return Calibration(dataclasses.replace(profile, limits=limits), found)
+    return Calibration(dataclasses.replace(profile, limits=limits), found, pace_s)
 
 
 def cycles(steps: pa.Table) -> pa.Table:
@@ -117,7 +132,8 @@ def _median(what: str, values: Sequence[float]) -> float:
     return max(float(np.median(values)), 0.0)
 
 
-def _steps_since(recorded: Path, started_at_s: float) -> pa.Table:
-    """The run's steps in order, without those that ran the server in."""
+def _steps_of(recorded: Path, replayed: Replayed) -> pa.Table:
+    """The run's steps in order, without those that ran the server in or measured its pace."""
     steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
-    return steps.filter(pa.array(steps.column("start_s").to_numpy() >= started_at_s))
+    since_s = steps.column("start_s").to_numpy() - replayed.started_at_s
+    return steps.filter(pa.array((since_s >= 0) & (since_s < replayed.end_s)))

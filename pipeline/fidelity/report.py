@@ -18,6 +18,8 @@ Pair = Mapping[str, float]
 """`real` and `simulated`."""
 Results = Mapping[str, Mapping[str, Mapping[str, Pair]]]
 """load → policy → metric"""
+Paces = Mapping[str, Mapping[str, float]]
+"""load → policy → what step times took there, as a multiple of the calibration's."""
 
 TIMES = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "tpot_mean_s", "throughput")
 """Metrics whose relative error is reported."""
@@ -89,13 +91,13 @@ def _better(first: Mapping[str, Pair], second: Mapping[str, Pair], side: str) ->
     return 1 if a > b else -1
 
 
-def table(results: Results) -> str:
-    """Markdown, a line a load and policy: real / simulated."""
-    lines = ["| load | policy | " + " | ".join(METRICS) + " |", "|---|---|" + "---:|" * len(METRICS)]
+def table(results: Results, paces: Paces) -> str:
+    """Markdown, a line a load and policy: the pace, then real / simulated."""
+    lines = ["| load | policy | pace | " + " | ".join(METRICS) + " |", "|---|---|---:|" + "---:|" * len(METRICS)]
     for load in sorted(results, key=float):
         for policy, cell in results[load].items():
             pairs = (f"{cell[name]['real']:.3g} / {cell[name]['simulated']:.3g}" for name in METRICS)
-            lines.append(f"| {load}x | {policy} | {' | '.join(pairs)} |")
+            lines.append(f"| {load}x | {policy} | {paces[load][policy]:.3f} | {' | '.join(pairs)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -110,10 +112,11 @@ def plot_rows(results: Results) -> str:
     return "\n".join(rows) + "\n"
 
 
-def write_report(folder: Path, results: Results, conditions: Mapping[str, Any]) -> str:
-    """metrics.json, summary.json (with the `conditions`), fidelity.csv, fidelity.svg and table.md; gives the table."""
-    text = table(results)
-    write_json(folder / "summary.json", {**summarize(results), "conditions": conditions})
+def write_report(folder: Path, results: Results, paces: Paces, conditions: Mapping[str, Any]) -> str:
+    """metrics.json, summary.json (with paces and `conditions`), fidelity.csv, fidelity.svg and table.md; gives the
+    table."""
+    text = table(results, paces)
+    write_json(folder / "summary.json", {**summarize(results), "paces": paces, "conditions": conditions})
     write_text(folder / "fidelity.csv", plot_rows(results))
     write_text(folder / "table.md", text)
     draw(results, folder / "fidelity.svg")

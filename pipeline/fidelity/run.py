@@ -2,7 +2,7 @@
 
 The same sessions at the same times, with the same lengths and engine limits, on vLLM's CPU engine and in the simulator.
 What the simulator is told of the machine comes from a calibration run of other sessions. Not a stage: a quarter of an
-hour, on an idle machine.
+hour, on an idle machine. The simulator's step times follow the machine's pace, which is measured around each load.
 """
 
 import dataclasses
@@ -16,14 +16,15 @@ from tqdm import tqdm
 from ...data.tokens import SPLIT_SEEDS
 from ...models.bundle import Bundle
 from ..params import BaseParams, load_params
+from ..server import Server
 from ..simulator.capacity import bracket, capacity
 from ..simulator.metrics import Window
 from ..simulator.records import EngineTotals, SimulationResult
 from ..stage import StageError
 from .calibration import Calibration
 from .params import FidelityParams
-from .report import Pair, measured, paired, summarize, write_report
-from .server import bundle_to_serve, measure_calibration, retargeted, run_load, serving
+from .report import Paces, Pair, Results, measured, paired, summarize, write_report
+from .server import bundle_to_serve, measure_calibration, retargeted, run_paced, serving
 from .simulation import simulate
 
 REPORTS = Path("reports/fidelity")
@@ -51,7 +52,7 @@ class Fidelity:
             def attainment(rate_per_s: float) -> float:
                 shares = []
                 for seed in seeds:
-                    shares.append(self.simulated("vllm", rate_per_s, seed)["attainment"])
+                    shares.append(self.simulated("vllm", rate_per_s, seed, self.calibration)["attainment"])
                     bar.update()
                 return float(np.mean(shares))
 
@@ -61,32 +62,36 @@ class Fidelity:
             low, high = bracket(attainments, self.params.calibration_rate_per_s)
             return capacity(attainments, low, high, CAPACITY_ROUNDS) or low
 
-    def compare(self, capacity_per_s: float) -> dict[str, dict[str, dict[str, Pair]]]:
-        """Every load under every policy, real and simulated: load → policy → metric. A policy keeps its server."""
-        loads = {f"{load:g}": (load * capacity_per_s, self._load_seed(at)) for at, load in enumerate(self.params.loads)}
-        results: dict[str, dict[str, dict[str, Pair]]] = {load: {} for load in loads}
+    def compare(self, capacity_per_s: float) -> tuple[Results, Paces]:
+        """Every load under every policy, real and simulated: load → policy → metric; and what step times took
+        there, as a multiple of the calibration's: load → policy. A policy keeps its server."""
+        results: dict[str, dict[str, dict[str, Pair]]] = {f"{load:g}": {} for load in self.params.loads}
+        paces: dict[str, dict[str, float]] = {load: {} for load in results}
         for policy in self.params.policies:
             with serving(self.params, policy, self._bundle, self._settings, self._seed + 90) as server:
-                for load, (rate_per_s, seed) in loads.items():
-                    sessions = self.params.load(rate_per_s, self.params.duration_s, seed)
-                    found = run_load(self.params, server, sessions, self.params.duration_s)
-                    if failures := found.failures():
-                        raise StageError(f"fidelity: turns failed under {policy} at {load}x: {failures}; see logs/")
-                    real = SimulationResult(found.records(), EngineTotals(), found.end_s)
-                    results[load][policy] = paired(
-                        measured(real, self._window, self.params.slo), self.simulated(policy, rate_per_s, seed)
-                    )
-        return results
+                for index, load in enumerate(results):
+                    rate_per_s = self.params.loads[index] * capacity_per_s
+                    found = self._both(server, policy, rate_per_s, index)
+                    results[load][policy], paces[load][policy] = found
+        return results, paces
 
-    def simulated(self, policy: str, rate_per_s: float, seed: int) -> dict[str, float]:
+    def _both(self, server: Server, policy: str, rate_per_s: float, index: int) -> tuple[dict[str, Pair], float]:
+        """One load, real and simulated, and its pace against the calibration's."""
+        seed, duration_s = self._seed + 200 + 2 * index, self.params.duration_s
+        load = self.params.load(rate_per_s, duration_s, seed)
+        found, pace_s = run_paced(self.params, server, load, duration_s, f"{policy}-{index}")
+        if failures := found.failures():
+            raise StageError(f"fidelity: turns failed under {policy} at {rate_per_s:.2f}/s: {failures}; see logs/")
+        real = SimulationResult(found.records(), EngineTotals(), found.end_s)
+        simulated = self.simulated(policy, rate_per_s, seed, self.calibration.at_pace(pace_s))
+        factor = pace_s / self.calibration.pace_s
+        return paired(measured(real, self._window, self.params.slo), simulated), factor
+
+    def simulated(self, policy: str, rate_per_s: float, seed: int, calibration: Calibration) -> dict[str, float]:
         sessions = self.params.load(rate_per_s, self.params.duration_s, seed).sessions
         predictor = None if policy == "vllm" else self._bundle.predictor
-        duration_s = self.params.duration_s
-        result = simulate(policy, sessions, duration_s, self.calibration, self._settings, predictor)
+        result = simulate(policy, sessions, self.params.duration_s, calibration, self._settings, predictor)
         return measured(result, self._window, self.params.slo)
-
-    def _load_seed(self, index: int) -> int:
-        return self._seed + 200 + 2 * index
 
 
 def main() -> None:
@@ -96,8 +101,8 @@ def main() -> None:
     run = Fidelity(params, seed, bundle, measure_calibration(params, seed))
     capacity_per_s = run.capacity_per_s()
     logger.info("load 1x is %.2f sessions/s", capacity_per_s)
-    results = run.compare(capacity_per_s)
-    print(write_report(REPORTS, results, _conditions(run, capacity_per_s)))
+    results, paces = run.compare(capacity_per_s)
+    print(write_report(REPORTS, results, paces, _conditions(run, capacity_per_s)))
     summary = summarize(results)
     print(f"order: {summary['order']}; median error {summary['median_relative_error_of_all']}")
     print(f"attainment differs by {summary['attainment_largest_difference']:.1%} at most; plots in {REPORTS}")

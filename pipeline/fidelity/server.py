@@ -25,6 +25,7 @@ from ..server import MODEL_NAME, Server, hook_arguments, vllm_server
 from ..stage import StageError
 from .calibration import Calibration, calibrate
 from .cores import ENVIRONMENT, client_aside, separate
+from .pace import WITHIN_S, pace_load, token_s
 from .params import FidelityParams
 
 LOGS = Path("logs")
@@ -53,8 +54,9 @@ def measure_calibration(params: FidelityParams, seed: int) -> Calibration:
         recorded = Path(folder)
         observe = hook_arguments({"mode": "observe", "traces": folder, "source": "fidelity"})
         with _server(params, "calibration", observe, seed) as server:
-            found = run_load(params, server, calibration_load(params, seed), params.calibration_s)
-        return calibrate(recorded, found, params.limits)  # the server's end closed the recorder
+            load = calibration_load(params, seed)
+            found, pace_s = run_paced(params, server, load, params.calibration_s, "calibration")
+        return calibrate(recorded, found, pace_s, params.limits)  # the server's end closed the recorder
 
 
 def calibration_load(params: FidelityParams, seed: int) -> Load:
@@ -103,6 +105,20 @@ def run_load(
         found = asyncio.run(replay(settings, load))
     server.check_alive()
     return found
+
+
+def run_paced(
+    params: FidelityParams, server: Server, load: Load, duration_s: float, name: str
+) -> tuple[Replayed, float]:
+    """The load, and the engine's pace around it: seconds a token, the mean of before and after. Raises as `run_load`,
+    and StageError where the pace cannot be measured."""
+    before_s = _pace_s(params, server, f"before-{name}")
+    found = run_load(params, server, load, duration_s)
+    return found, (before_s + _pace_s(params, server, f"after-{name}")) / 2
+
+
+def _pace_s(params: FidelityParams, server: Server, name: str) -> float:
+    return token_s(run_load(params, server, pace_load(name), WITHIN_S))
 
 
 @contextmanager

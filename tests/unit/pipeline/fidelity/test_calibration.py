@@ -3,7 +3,9 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from augserve.pipeline.fidelity.calibration import cycles, overheads
+from augserve.models.settings import StepTime
+from augserve.pipeline.fidelity.calibration import Calibration, Overheads, cycles, overheads
+from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.stage import StageError
 
 START_S = 1_000.0
@@ -57,3 +59,14 @@ def test_steps_that_never_follow_each_other_are_refused():
     lonely = pa.Table.from_pylist([{"start_s": float(number), "step_s": 0.01} for number in range(9)])
     with pytest.raises(StageError, match="0 steps one after another"):
         cycles(lonely)
+
+
+def test_at_a_slower_pace_every_step_takes_longer_by_as_much_and_the_scheduler_is_told_nothing():
+    limits = EngineLimits(kv_tokens=4096, max_model_len=4096, max_num_seqs=64, max_num_batched_tokens=1024)
+    profile = StepProfile("cpu", "made", limits, (1, 1024), (0.02, 0.5), 1e-3, 1e-6, StepTime())
+    found = Calibration(profile, Overheads(0.001, 0.002, 0.003), pace_s=0.10)
+    slower = found.at_pace(0.11)
+    for held in ((0, 8, 900), (300, 2, 5_000), (1, 0, 1)):
+        assert slower.profile.step_s(*held) == pytest.approx(1.1 * found.profile.step_s(*held))
+    assert slower.profile.linear == found.profile.linear
+    assert slower.at_pace(0.10).profile.step_s(100, 4, 2_000) == pytest.approx(found.profile.step_s(100, 4, 2_000))

@@ -96,11 +96,14 @@ def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attai
 
 def test_the_report_is_written_in_the_agreed_form(tmp_path):
     results = {"2": {"vllm": cell(), "augserve": cell()}, "0.5": {"vllm": cell(), "augserve": cell(1.0, 1.1)}}
-    text = write_report(tmp_path, results, {"capacity90_per_s": 1.5})
+    paces = {load: {"vllm": 1.0, "augserve": 0.954} for load in results}
+    text = write_report(tmp_path, results, paces, {"capacity90_per_s": 1.5})
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["0.5"]["augserve"]["ttft_p50_s"] == {"real": 1.0, "simulated": 1.1}
     assert json.loads((tmp_path / "summary.json").read_text())["conditions"] == {"capacity90_per_s": 1.5}
-    assert text == table(results)
+    assert json.loads((tmp_path / "summary.json").read_text())["paces"] == paces
+    assert text == table(results, paces)
+    assert "| 2x | augserve | 0.954 | 1 / 1 |" in text
     assert text.index("| 0.5x |") < text.index("| 2x |")
     assert "<svg" in (tmp_path / "fidelity.svg").read_text()
     assert plot_rows(results).splitlines()[1].startswith("0.5,vllm,ttft_p50_s,1,1")

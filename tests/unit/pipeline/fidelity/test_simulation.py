@@ -21,7 +21,7 @@ def params():
 
 def calibration(params, overheads=NONE):
     profile = StepProfile("cpu", "made", params.limits, (1, 8192), (0.02, 4.0), 1e-3, 1e-7, StepTime())
-    return Calibration(profile, overheads)
+    return Calibration(profile, overheads, pace_s=0.1)
 
 
 def run(params, rate_per_s, overheads=NONE, duration_s=20.0):

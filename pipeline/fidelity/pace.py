@@ -1,0 +1,36 @@
+"""The engine's pace: what a token of a fixed batch takes, measured before and after each load on the load's own server.
+
+A machine that others share is now faster, now slower; without this the drift since the calibration would be taken for
+the simulator's error. The batch belongs to no load, so that nothing is fitted to what is judged.
+"""
+
+from statistics import median
+
+from ...data.changes import Changes
+from ...data.load import Load
+from ...data.workload import Session, Turn
+from ..replay.report import Replayed
+from ..stage import StageError
+
+SESSIONS = 32  # all begin at once, a turn each: about the decode batch of a load at capacity
+PROMPT_TOKENS, OUTPUT_TOKENS = 64, 32
+WITHIN_S = 1.0  # of this run's start all are sent
+
+
+def pace_load(name: str) -> Load:
+    """The fixed batch. Another `name` gives other tokens of the same number, of which nothing is cached."""
+    turns = (Turn(PROMPT_TOKENS, OUTPUT_TOKENS, None),)
+    ids = (f"pace-{name}-{number}" for number in range(SESSIONS))
+    return Load(tuple(Session(one, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for one in ids), Changes())
+
+
+def token_s(seen: Replayed) -> float:
+    """Seconds between two tokens of a turn of the batch, in the median. Raises StageError where a turn failed."""
+    found = [
+        (turn.finish_s - turn.first_token_s) / (turn.output_tokens - 1)
+        for turn in seen.turns
+        if turn.finish_s is not None and turn.first_token_s is not None and turn.output_tokens > 1
+    ]
+    if len(found) < SESSIONS:
+        raise StageError(f"fidelity: {len(found)} of {SESSIONS} turns that measure the pace succeeded; see logs/")
+    return median(found)

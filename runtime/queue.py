@@ -163,6 +163,8 @@ class WaitingQueue(RequestQueue):
         return iter([self._requests[slot] for slot in np.lexsort((order[_TICKET], order[_KEY], order[_CLASS]))])
 
     def _insert(self, request: Request, ticket: float, key: float) -> None:
+        if request in self._slots:  # preempted, a streaming session ends what it says: vLLM adds it, then removes both
+            self._remove(request)
         slot = len(self._requests)
         if slot == self._columns.shape[1]:
             self._columns = np.concatenate((self._columns, np.zeros_like(self._columns)), axis=1)

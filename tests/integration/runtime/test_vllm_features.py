@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from vllm.config import VllmConfig
 from vllm.lora.request import LoRARequest
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine import FinishReason
 from vllm.v1.request import Request, RequestStatus
@@ -247,4 +248,30 @@ def test_a_reset_of_the_prefix_cache_is_answered_as_vllm_does(
     assert engine.scheduler.reset_prefix_cache(reset_running_requests=True)
     engine.drain()
     assert engine.finished() == expected
+    engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("mode", [None, "active", "shadow", "observe"])
+@pytest.mark.parametrize("more", [False, True])
+def test_a_streaming_session_that_is_preempted_as_it_ends_its_turn_stops_nobody(
+    make_engine: EngineMaker, mode: str | None, more: bool
+) -> None:
+    """vLLM itself (mode None) puts it into a queue in which it stands already, and takes it out altogether: it is heard
+    of no more till its abort."""
+    engine = make_engine(AsyncScheduler) if mode is None else make_engine(mode=mode)
+    scheduler = engine.scheduler
+    session = engine.add(0, 100, 1, resumable=True)
+    if more:
+        engine.add(0, 50, 1, resumable=True)
+    engine.schedule()
+    scheduler.running.remove(session)
+    scheduler._preempt_request(session, 0.0)  # as for want of blocks
+    engine.answer()
+    assert len(scheduler.waiting) == 0
+    engine.add(1, 100, 3)
+    for _ in range(6):
+        engine.step()
+    assert engine.finished() == {"r1": 3, "r0": 1}
+    scheduler.finish_requests("r0", RequestStatus.FINISHED_ABORTED)
+    engine.drain()
     engine.assert_nothing_is_left()

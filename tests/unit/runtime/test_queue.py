@@ -189,3 +189,15 @@ def test_one_that_is_not_there_cannot_be_removed() -> None:
         queue.remove_request(requests[0])
     queue.remove_requests(requests)
     assert not queue
+
+
+@pytest.mark.parametrize("by_priority", [False, True])
+def test_who_enters_twice_is_removed_altogether(by_priority: bool) -> None:
+    """As vLLM adds a streaming session that was preempted and then ends what it says, and removes it."""
+    queue, requests = fill(3, by_priority)
+    queue.prepend_request(requests[1])
+    queue.add_request(requests[1])
+    queue.remove_requests({requests[1]})
+    assert len(queue) == 2
+    assert [queue.pop_request(), queue.pop_request()] == [requests[0], requests[2]]
+    assert not queue

@@ -27,7 +27,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from .fitting import Margins, labels, objective
+from .fitting import PROBABILITY_HESSIAN, Margins, labels, objective
 from .target import QUANTILES
 from .training_set import TrainingError, TrainingSet
 
@@ -111,7 +111,7 @@ def _by_error(held_out: TrainingSet, margins: Margins, quantile: float, seed: in
     parameters = objective(held_out.target, (quantile,)) | {
         "base_score": 0.5 if probability else 0.0,  # no intercept: 0.5 is 0 in log odds
         "max_depth": min(MAX_DEPTH, int(np.log2(max(len(held_out) / MIN_LEAF_ROWS, 1)))),
-        "min_child_weight": MIN_LEAF_ROWS * (0.15 if probability else 1.0),  # a row's Hessian is p(1 - p), else 1
+        "min_child_weight": MIN_LEAF_ROWS * (PROBABILITY_HESSIAN if probability else 1.0),
     }
     if parameters["max_depth"] == 0:
         parameters |= _NO_SPLIT  # too few rows for groups: one pooled offset

@@ -19,6 +19,9 @@ from .training_set import TrainingSet
 Margins = NDArray[np.float32]
 Quantiles = tuple[float, ...]
 
+PROBABILITY_HESSIAN = 0.15
+"""What a row of a probability counts in XGBoost's `min_child_weight`, about: p(1 - p); a row of a quantile counts 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
@@ -26,8 +29,10 @@ class FitSettings:
 
     max_rounds: int
     max_rounds_only_forest: int
+    max_rounds_probability: int
     early_stopping_rounds: int
     learning_rate: float
+    learning_rate_probability: float
     max_depth: int
     max_depth_shared_trees: int
     min_child_weight: float
@@ -41,8 +46,17 @@ class FitSettings:
         return self.max_depth_shared_trees if target.shared_trees else self.max_depth
 
     def rounds_of(self, target: Target) -> int:
-        """Trees that a forest of the target may have: more where it is the target's only one."""
+        """Trees that a forest of the target may have: more where it is the only one of a target's quantiles."""
+        if target.kind == "probability":
+            return self.max_rounds_probability
         return self.max_rounds_only_forest if len(target.forests) == 1 else self.max_rounds
+
+    def learning_rate_of(self, target: Target) -> float:
+        return self.learning_rate_probability if target.kind == "probability" else self.learning_rate
+
+    def min_child_weight_of(self, target: Target) -> float:
+        """Sum of the rows' Hessians that a leaf needs: of as many rows, whatever the target."""
+        return self.min_child_weight * (PROBABILITY_HESSIAN if target.kind == "probability" else 1.0)
 
 
 def labels(data: TrainingSet) -> NDArray[np.float32]:
@@ -108,9 +122,9 @@ def _parameters(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) 
     return objective(data.target, quantiles) | {
         "base_score": _base_scores(data, quantiles),
         "tree_method": "hist",
-        "learning_rate": settings.learning_rate,
+        "learning_rate": settings.learning_rate_of(data.target),
         "max_depth": settings.depth_of(data.target),
-        "min_child_weight": settings.min_child_weight,
+        "min_child_weight": settings.min_child_weight_of(data.target),
         "subsample": settings.subsample,
         "colsample_bytree": settings.colsample_bytree,
         "reg_lambda": settings.reg_lambda,

@@ -34,8 +34,10 @@ METRICS = REPORTS / "metrics.json"
 class TrainParams:
     max_rounds: int
     max_rounds_only_forest: int
+    max_rounds_probability: int
     early_stopping_rounds: int
     learning_rate: float
+    learning_rate_probability: float
     max_depth: int
     max_depth_shared_trees: int
     min_child_weight: float
@@ -47,8 +49,12 @@ class TrainParams:
         require(1 <= self.max_rounds <= 5000, "train.max_rounds", self.max_rounds, "in [1, 5000]")
         only = self.max_rounds_only_forest
         require(1 <= only <= 5000, "train.max_rounds_only_forest", only, "in [1, 5000]")
+        chance = self.max_rounds_probability
+        require(1 <= chance <= 5000, "train.max_rounds_probability", chance, "in [1, 5000]")
         require(self.early_stopping_rounds >= 1, "train.early_stopping_rounds", self.early_stopping_rounds, "1 or more")
         require(0 < self.learning_rate <= 1, "train.learning_rate", self.learning_rate, "in (0, 1]")
+        rate = self.learning_rate_probability
+        require(0 < rate <= 1, "train.learning_rate_probability", rate, "in (0, 1]")
         require(1 <= self.max_depth <= 12, "train.max_depth", self.max_depth, "in [1, 12]")
         shared = self.max_depth_shared_trees
         require(1 <= shared <= 12, "train.max_depth_shared_trees", shared, "in [1, 12]")

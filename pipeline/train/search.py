@@ -103,9 +103,11 @@ def _suggested(trial: optuna.Trial | None) -> dict[str, Any]:
     """The searched settings; without a trial only their names."""
     if trial is None:
         depths, shares = ("max_depth", "max_depth_shared_trees"), ("subsample", "colsample_bytree")
-        return dict.fromkeys(("learning_rate", *depths, "min_child_weight", *shares, "reg_lambda"), 0.0)
+        rates = ("learning_rate", "learning_rate_probability")
+        return dict.fromkeys((*rates, *depths, "min_child_weight", *shares, "reg_lambda"), 0.0)
     return {
         "learning_rate": trial.suggest_float("learning_rate", 0.05, 0.4, log=True),
+        "learning_rate_probability": trial.suggest_float("learning_rate_probability", 0.1, 0.6, log=True),
         "max_depth": trial.suggest_int("max_depth", 3, 6),
         "max_depth_shared_trees": trial.suggest_int("max_depth_shared_trees", 3, 7),
         "min_child_weight": trial.suggest_float("min_child_weight", 3.0, 60.0, log=True),

@@ -34,8 +34,10 @@ SHARES = (0.125, 0.25, 0.5, 1.0)  # of the sessions learned from
 UPPER: dict[str, Any] = {
     "max_rounds": 400,
     "max_rounds_only_forest": 400,
+    "max_rounds_probability": 400,
     "early_stopping_rounds": 30,
     "learning_rate": 0.05,
+    "learning_rate_probability": 0.05,
     "max_depth": 8,
     "max_depth_shared_trees": 8,
     "min_child_weight": 10.0,

@@ -45,7 +45,7 @@ LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 TINY: dict[str, dict[str, Any]] = {
     "data": {"sources": ["gathered"]},
     "prepare": {"mix_sessions": 40},
-    "train": {"max_rounds": 5, "max_rounds_only_forest": 5},
+    "train": {"max_rounds": 5, "max_rounds_only_forest": 5, "max_rounds_probability": 5},
     "export": {"rows": 200},
     "evaluate": {
         "policies": ["vllm", "augserve"],

@@ -21,7 +21,7 @@ from augserve.pipeline.model import convert, find_gguf
 from augserve.pipeline.server import Server, hook_arguments, vllm_server
 
 ROOT = Path(__file__).parents[2]
-FIT = FitSettings(3, 3, 2, 0.3, 2, 2, 1.0, 1.0, 1.0, 1.0, seed=1)
+FIT = FitSettings(3, 3, 3, 2, 0.3, 0.3, 2, 2, 1.0, 1.0, 1.0, 1.0, seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def make_set() -> MakeSet:
 
 @pytest.fixture(scope="session")
 def fit_settings() -> FitSettings:
-    return FitSettings(40, 40, 10, 0.2, 3, 3, 1.0, 0.8, 0.8, 1.0, 7)
+    return FitSettings(40, 40, 40, 10, 0.2, 0.2, 3, 3, 1.0, 0.8, 0.8, 1.0, 7)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,30 @@ def test_only_trees_that_hold_all_quantiles_are_deeper(make_set: MakeSet, fit_se
         assert max(_depth(tree["left_children"], tree["right_children"], 0) for tree in _trees(forest)) == deepest
 
 
+def test_a_probability_has_rounds_steps_and_leaves_of_its_own(make_set: MakeSet, fit_settings: FitSettings) -> None:
+    own = dataclasses.replace(fit_settings, max_rounds_probability=3, learning_rate_probability=0.4)
+    assert [own.rounds_of(target) for target in (OUTPUT_LENGTH, SESSION_REMAINING, ENDS_IN_TOOL)] == [40, 40, 3]
+    slow = dataclasses.replace(own, learning_rate_probability=0.1, subsample=1.0, colsample_bytree=1.0)
+    fast = dataclasses.replace(slow, learning_rate_probability=0.4)
+    for target, factor in ((ENDS_IN_TOOL, 4.0), (SESSION_REMAINING, 1.0)):
+        first, second = (_first_leaves(fit(make_set(target), (0.5,), settings, 1)) for settings in (slow, fast))
+        np.testing.assert_allclose(np.array(second), np.array(first) * factor, rtol=1e-4)
+
+
+def test_leaves_of_a_probability_hold_as_few_rows_as_those_of_a_quantile(
+    make_set: MakeSet, fit_settings: FitSettings
+) -> None:
+    data = make_set(ENDS_IN_TOOL)
+    settings = dataclasses.replace(fit_settings, min_child_weight=len(data) / 5)  # a row weighs a quarter at most
+    assert len(_first_leaves(fit(data, (0.5,), settings, 1))) > 1
+
+
+def _first_leaves(forest: xgb.Booster) -> list[float]:
+    tree = next(iter(_trees(forest)))
+    pairs = zip(tree["left_children"], tree["split_conditions"], strict=True)
+    return [value for left, value in pairs if left == -1]
+
+
 def _depth(left: list[int], right: list[int], node: int) -> int:
     return 0 if left[node] == -1 else 1 + max(_depth(left, right, left[node]), _depth(left, right, right[node]))
 

@@ -30,8 +30,10 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "train": {
         "max_rounds": 20,
         "max_rounds_only_forest": 20,
+        "max_rounds_probability": 20,
         "early_stopping_rounds": 5,
         "learning_rate": 0.3,
+        "learning_rate_probability": 0.3,
         "max_depth": 3,
         "max_depth_shared_trees": 3,
         "min_child_weight": 1.0,

@@ -31,7 +31,7 @@ from augserve.pipeline.train.trained import log_width
 Rows = NDArray[np.float32]
 NAMES = [feature.name for feature in TOOL_CALL_FEATURES]
 EXPECTED = NAMES.index("expected")
-FIT = FitSettings(30, 30, 10, 0.2, 5, 5, 10.0, 0.9, 0.8, 1.0, 7)
+FIT = FitSettings(30, 30, 30, 10, 0.2, 0.2, 5, 5, 10.0, 0.9, 0.8, 1.0, 7)
 HISTORY_SHARE = 0.7  # of the sessions: seen before the ones that are asked about
 REAL = Path(__file__).parents[5] / "shared" / "data" / "claude-code-swe" / "sessions.tar.xz"
 

@@ -6,7 +6,7 @@ vLLM's way of stopping is its reservation: what becomes free stays free until it
 """
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import vllm_compat
 from .vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
@@ -75,14 +75,17 @@ class PassingOver:
         return passed
 
 
-def block_demand(kv_cache: KvCache, request: Request, cached_tokens: int, free_blocks: int) -> Demand:
+def block_demand(
+    kv_cache: KvCache, request: Request, cached_tokens: int, free_blocks: int, kept: Callable[[Any], int]
+) -> Demand:
     """Of a request whose whole prompt must find room, `cached_tokens` of it in the prefix cache. Looks at single blocks
-    only where `free_blocks` leave the answer open: those that others reference need no free ones."""
+    only where `free_blocks` leave the answer open: those that others reference need no free ones. Among these are not
+    those that are only kept, as often as `kept` tells: `room_of` counts them as free already."""
     tokens, block_tokens = request.num_tokens, kv_cache.block_tokens
     uncached = max(tokens - cached_tokens, 1)
     blocks = -(-tokens // block_tokens)
     if blocks > free_blocks >= -(-uncached // block_tokens):
-        blocks -= kv_cache.held_blocks(request, cached_tokens)
+        blocks -= kv_cache.held_blocks(request, cached_tokens, kept)
     return Demand(blocks, uncached)
 
 

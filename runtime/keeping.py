@@ -1,6 +1,7 @@
 """Carries the context policy through a scheduler's events: what a finish leaves kept gives way before it hinders."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..models.settings import SchedulerSettings
 from . import vllm_compat
@@ -10,11 +11,20 @@ from .metrics import Metrics
 from .ordering import Ordering
 from .pins import Pins
 from .turns import LiveTurn
-from .vllm_compat import AsyncScheduler, BlockReferences, PauseState, RequestStatus, SchedulerOutput
+from .vllm_compat import AsyncScheduler, BlockReferences, PauseState, Request, RequestStatus, SchedulerOutput
 
 HEADS = 32
 """Of the foremost waiting requests, so many at most are provided for in a step."""
 _FINISHED = (RequestStatus.FINISHED_STOPPED, RequestStatus.FINISHED_LENGTH_CAPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What is kept for a turn that waits, and how much of it its prompt begins with."""
+
+    request_id: str
+    blocks: int
+    used: int
 
 
 class ContextKeeper:
@@ -87,11 +97,40 @@ class ContextKeeper:
         count = min(HEADS, vllm_compat.free_seats(self._scheduler))
         a_head = 2 + self._ordering.longest_tokens // self._references.block_tokens
         most = count * a_head * self._references.groups
-        if self._references.free_blocks >= most + vllm_compat.step_demand(self._scheduler, (), lambda _: 0):
+        step = vllm_compat.step_demand(self._scheduler)
+        if self._references.free_blocks >= most + step:
             return  # plenty for any: not worth counting
-        heads = self._ordering.admissible(count, vllm_compat.token_budget(self._scheduler)) if count else ()
-        blocks = vllm_compat.step_demand(self._scheduler, heads, self.pins.claimed_blocks)
-        self.pins.make_room(blocks, now_s, running_tokens)
+        heads = self._ordering.admissible(count, vllm_compat.token_budget(self._scheduler)) if count else []
+        claims = [self._claim(head) for head in heads]
+        demands = [
+            max(demand - claim.used, 0)
+            for demand, claim in zip(vllm_compat.prompt_demand(self._scheduler, heads), claims, strict=True)
+        ]
+        spared = {claim.request_id for claim in claims}
+        self.pins.make_room(step + sum(demands), now_s, running_tokens, spared)
+        self._share_out(step + sum(demands), list(zip(claims, demands, strict=True)))
+
+    def _share_out(self, blocks: int, heads: list[tuple[_Claim, int]]) -> None:
+        """There is no room for all `heads`, though nothing is kept but for them: the last ones wait. What is kept for
+        a turn makes no room for itself, but for what it does not use; it gives way to those before it."""
+        references = self._references
+        for claim, demand in reversed(heads):
+            missing = blocks - references.free_blocks
+            if missing <= 0:
+                return
+            if claim.blocks - claim.used >= missing:
+                self.pins.give_up(claim.request_id)
+                return
+            blocks -= demand
+            if references.free_blocks < blocks:
+                self.pins.give_up(claim.request_id)
+
+    def _claim(self, head: Request) -> _Claim:
+        blocks = self.pins.claimed_blocks(head.request_id)
+        if not blocks:
+            return _Claim(head.request_id, 0, 0)
+        found = self._ordering.cached_tokens(head) // self._references.block_tokens * self._references.groups
+        return _Claim(head.request_id, blocks, min(blocks, found))
 
     def _note_step(self, output: SchedulerOutput) -> None:
         self.pins.turns_scheduled(output.num_scheduled_tokens)

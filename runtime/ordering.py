@@ -1,6 +1,7 @@
 """The order of the waiting queue: columns kept up to date, valued each step."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +40,10 @@ class Ordering:
         by_priority: bool,
         shadow: bool,
         room: Callable[[], int] | None = None,
+        kept: Callable[[Any], int] = lambda _: 0,
     ) -> None:
         """`room`: free blocks of the KV cache for those that wait; None where it cannot be told: nobody is passed over
-        then."""
+        then. `kept`: how often paused sessions hold a block that `room` counts as free."""
         self._settings = settings
         self._kv_cache = kv_cache
         self._turns = turns
@@ -50,6 +52,7 @@ class Ordering:
         self._shadow = shadow
         self._next_probe = 0
         self._room = room
+        self._kept = kept
         admission = settings.admission
         self._overdue = OverdueTurns(settings.max_wait_s, admission.overdue_share)
         self._passing = PassingOver(admission.pass_over_s, settings.max_wait_s) if admission.pass_over_s else None
@@ -97,9 +100,12 @@ class Ordering:
         self._passing.arrange(self.queue, self._demand, free_blocks, token_budget, now_s)
 
     def _demand(self, request: Request, free_blocks: int) -> Demand:
+        return block_demand(self._kv_cache, request, self.cached_tokens(request), free_blocks, self._kept)
+
+    def cached_tokens(self, request: Request) -> int:
+        """Of a request that waits, as looked up last."""
         columns, slot = self.queue.columns, self.queue.slot(request)
-        cached = int(columns[Column.TOKENS, slot] - columns[Column.UNCACHED_TOKENS, slot])
-        return block_demand(self._kv_cache, request, cached, free_blocks)
+        return int(columns[Column.TOKENS, slot] - columns[Column.UNCACHED_TOKENS, slot])
 
     @property
     def longest_tokens(self) -> int:

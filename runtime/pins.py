@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,6 +90,10 @@ class Pins:
                 held.add(block)
         return self.blocks - len(held)
 
+    def times_kept(self, block: Any) -> int:
+        """How many of the contexts that are kept hold the block."""
+        return self._sharers[id(block)]
+
     def keep(
         self, session_id: str, request: Any, tokens: int, forecast: Forecast, now_s: float, running: float
     ) -> bool:
@@ -135,7 +139,7 @@ class Pins:
             self._drop(session_id, "aborted")
 
     def claimed_blocks(self, request_id: str) -> int:
-        """Blocks kept for a turn that waits: it needs no free ones for them."""
+        """Blocks kept for a turn that waits: as far as its prompt begins with them, it needs no free ones for them."""
         session_id = self._claims.get(request_id)
         return 0 if session_id is None else len(self._pins[session_id].blocks)
 
@@ -150,14 +154,25 @@ class Pins:
             elif self._policy.wastes(self._waste(pin, now_s, running_tokens)):
                 self._drop(session_id, "waste")
 
-    def make_room(self, blocks: int, now_s: float, running_tokens: float) -> None:
-        """Let go, largest waste first, until so many blocks are free or nothing is kept."""
+    def make_room(
+        self, blocks: int, now_s: float, running_tokens: float, spared: Collection[str] = frozenset()
+    ) -> None:
+        """Let go, largest waste first, until so many blocks are free or there is nothing left but what the `spared`
+        turns have claimed, and contexts of which requests hold every block: in nobody's way."""
         if not self._pins or self._references.free_blocks >= blocks:
             return
         for _, session_id in self._by_waste(now_s, running_tokens):
+            pin = self._pins[session_id]
+            if pin.claimed_by in spared or not any(map(self._only_kept, reversed(pin.blocks))):
+                continue
             self._drop(session_id, "pressure")
             if self._references.free_blocks >= blocks:
                 return
+
+    def give_up(self, request_id: str) -> None:
+        """Let go of what is kept for a turn that waits: others need the room more."""
+        if (session_id := self._claims.get(request_id)) is not None:
+            self._drop(session_id, "pressure")
 
     def release_all(self) -> None:
         """Blocks first, all of them: what fails afterwards keeps none back. Where letting go itself fails, the others
@@ -219,7 +234,7 @@ class Pins:
         return bisect_left(blocks, True, key=self._only_kept)
 
     def _only_kept(self, block: Any) -> bool:
-        return self._references.count(block) == self._sharers[id(block)]
+        return self._references.count(block) == self.times_kept(block)
 
     def _let_go(self, pin: Pin) -> None:
         for block in map(id, pin.blocks):

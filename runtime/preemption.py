@@ -52,7 +52,7 @@ class PreemptionOrder:
     def before_step(self) -> None:
         """Costs next to nothing while there are plenty of free blocks."""
         now_s, scheduler, free_blocks = self._clock(), self._scheduler, self._kv_cache.free_blocks
-        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= step_demand(scheduler, (), lambda _: 0):
+        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= step_demand(scheduler):
             return
         missing = self._running_demand() - free_blocks
         if missing > 0:

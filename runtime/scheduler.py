@@ -118,6 +118,7 @@ class AugServeScheduler(HookedScheduler):
                 self._running_demand,
                 lambda: 0 if self._keeper is None else self._keeper.pins.releasable_blocks,
             ),
+            kept=lambda block: 0 if self._keeper is None else self._keeper.pins.times_kept(block),
         )
         if settings.weights.tenant:
             self._lifecycle.listeners.append(self._ordering.tenants)

@@ -1,5 +1,7 @@
 """The KV cache of vLLM: read without a trace, and referenced beyond its requests."""
 
+from collections.abc import Callable
+
 from .names import (
     BlockPool,
     FullAttentionSpec,
@@ -84,8 +86,9 @@ class KvCache:
         """Whether `held_blocks` can tell: with a single group of full attention."""
         return self._chained
 
-    def held_blocks(self, request: Request, cached_tokens: int) -> int:
-        """Of the first `cached_tokens` of the request, blocks that others reference: it needs no free ones for them.
+    def held_blocks(self, request: Request, cached_tokens: int, kept: Callable[[KVCacheBlock], int]) -> int:
+        """Of the first `cached_tokens` of the request, blocks that others reference, but for the references that `kept`
+        counts of a block: it needs no free ones for them.
 
         Binary search: who references a block references those before it.
         """
@@ -94,7 +97,7 @@ class KvCache:
         while low < high:
             middle = (low + high) // 2
             block = block_of(make_block_hash_with_group_id(request.block_hashes[middle], 0))
-            if block is not None and block.ref_cnt > 0:
+            if block is not None and block.ref_cnt > kept(block):
                 low = middle + 1
             else:
                 high = middle

@@ -1,7 +1,7 @@
 """A step of vLLM's scheduler: its token budget, and what it may take of the KV cache."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 from .relied import HOLDING_QUEUES
@@ -37,18 +37,28 @@ def free_seats(scheduler: AsyncScheduler) -> int:
     return max(scheduler.max_num_running_reqs - len(scheduler.running), 0)
 
 
-def step_demand(scheduler: AsyncScheduler, heads: Iterable[Request], kept: Callable[[str], int]) -> int:
-    """Blocks that the next step may take at most, if it admits `heads`. `kept` tells how many a request needs no free
-    ones for. Reserves, as vLLM does, for whole prompts, and for every running request as much as one step can add."""
+def step_demand(scheduler: AsyncScheduler) -> int:
+    """Blocks that the next step may take at most, but for who is admitted from the waiting queue: for every running
+    request as much as one step can add, and for those that wait beside the queue their `prompt_demand`."""
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
     block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
-    ahead = 1 + scheduler.num_spec_tokens + scheduler.num_lookahead_tokens
-    blocks = len(scheduler.running) * (1 + ahead // block_tokens)
+    blocks = len(scheduler.running) * (1 + _ahead(scheduler) // block_tokens)
     blocks += 1 + scheduler.max_num_scheduled_tokens // block_tokens
     blocks += scheduler.kv_cache_manager.watermark_blocks
-    for request in itertools.chain(heads, itertools.islice(holding_queue(scheduler), MAX_HOLDING)):
-        blocks += max(2 + (request.num_tokens + ahead) // block_tokens - kept(request.request_id), 0)
-    return blocks * max(len(managers), 1)
+    blocks *= max(len(managers), 1)
+    return blocks + sum(prompt_demand(scheduler, itertools.islice(holding_queue(scheduler), MAX_HOLDING)))
+
+
+def prompt_demand(scheduler: AsyncScheduler, requests: Iterable[Request]) -> list[int]:
+    """Blocks that each takes at most if the next step admits it; vLLM reserves for whole prompts."""
+    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
+    block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
+    ahead, groups = _ahead(scheduler), max(len(managers), 1)
+    return [groups * (2 + (request.num_tokens + ahead) // block_tokens) for request in requests]
+
+
+def _ahead(scheduler: AsyncScheduler) -> int:
+    return 1 + int(scheduler.num_spec_tokens) + int(scheduler.num_lookahead_tokens)
 
 
 def may_lack_blocks(scheduler: AsyncScheduler) -> bool:

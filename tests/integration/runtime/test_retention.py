@@ -19,8 +19,10 @@ SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every c
 SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
 
 
-def keeping(make_engine: EngineMaker, kv_tokens: int = 16_384, **facts: Any) -> tuple[Engine, Pins]:
-    engine = make_engine(kv_tokens=kv_tokens, settings=SETTINGS, **facts)
+def keeping(
+    make_engine: EngineMaker, kv_tokens: int = 16_384, settings: SchedulerSettings = SETTINGS, **facts: Any
+) -> tuple[Engine, Pins]:
+    engine = make_engine(kv_tokens=kv_tokens, settings=settings, **facts)
     assert isinstance(engine.scheduler, TestedScheduler)
     engine.scheduler.predictor.answer = (1.0, 5.0, 20.0)  # output tokens, turns left, pause in s
     return engine, engine.scheduler._keeper.pins  # type: ignore[union-attr]
@@ -36,15 +38,15 @@ def released(engine: Engine, by: str) -> float:
     return float(engine.scheduler._metrics._pins.labels(by, "0")._value.get())
 
 
-def follow(engine: Engine, before: Request) -> Request:
-    """The session's next turn: all that was before, and a tool's result."""
+def follow(engine: Engine, before: Request, more: int = 20, session: str | None = None) -> Request:
+    """The next turn, of the same session or another: all that was before, and a tool's result of `more` tokens."""
     request = Request(
         f"{before.request_id} next",
-        [*before.all_token_ids, *range(500, 520)],
+        [*before.all_token_ids, *range(500, 500 + more)],
         before.sampling_params,
         None,
         arrival_time=engine.clock.now_s,
-        session_id=before.session_id,
+        session_id=session or before.session_id,
         block_hasher=block_hasher(),
     )
     engine.scheduler.add_request(request)

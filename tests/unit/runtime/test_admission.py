@@ -128,7 +128,7 @@ class Cache:
         self.held = held
         self.asked = 0
 
-    def held_blocks(self, each: Any, cached_tokens: int) -> int:
+    def held_blocks(self, each: Any, cached_tokens: int, kept: Any) -> int:
         self.asked += 1
         return min(self.held, cached_tokens // 16)
 
@@ -138,7 +138,7 @@ def test_blocks_that_others_hold_are_looked_at_only_where_it_matters(
     blocks: int, cached: int, held: int, free: int
 ) -> None:
     cache, cached_tokens = Cache(held), 16 * min(cached, blocks - 1)
-    demand = block_demand(cache, request(blocks), cached_tokens, free)  # type: ignore[arg-type]
+    demand = block_demand(cache, request(blocks), cached_tokens, free, lambda _: 0)  # type: ignore[arg-type]
     exact = blocks - min(held, cached, blocks - 1)
     assert (demand.blocks <= free) == (exact <= free)
     assert not cache.asked or demand.blocks == exact

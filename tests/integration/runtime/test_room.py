@@ -1,0 +1,111 @@
+"""Who makes room for whom beside kept contexts, on vLLM's real scheduler with a cache that is nearly full."""
+
+from typing import Any
+
+import pytest
+from vllm.config import VllmConfig
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime, ValueWeights
+from augserve.runtime import vllm_compat
+from augserve.runtime.pins import Pins
+
+from .conftest import Engine, EngineMaker
+from .test_retention import follow, keeping, released
+
+SETTINGS = SchedulerSettings(
+    weights=ValueWeights(stage_one=0, uncached=0, output=0, remaining=0, waiting=1, slack=0),  # first come first
+    step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # so that every context is worth keeping
+    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+    admission=Admission(pass_over_s=2.0),
+)
+CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks
+
+
+def small_steps(config: VllmConfig) -> None:
+    """So that what a step's tokens may take at most is little beside the cache."""
+    config.scheduler_config.max_num_batched_tokens = 256
+
+
+def with_a_claim(make_engine: EngineMaker, running: int, more: int) -> tuple[Engine, Pins, Request, Request]:
+    """101 blocks are kept, a turn of `running` tokens runs, and the session's next one has arrived: as long as before
+    and `more` tokens."""
+    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
+    before = engine.add(1, 1600, 20, "s")
+    engine.drain()
+    assert len(pins) == 1
+    other = engine.add(2, running, 400, "running", cache_salt="its own")
+    engine.drain_until(lambda: not other.is_prefill_chunk)
+    return engine, pins, other, follow(engine, before, more)
+
+
+def test_what_is_kept_for_a_turn_is_no_room_for_the_same_turn(make_engine: EngineMaker) -> None:
+    """It finds its context, and no room for the rest: smaller ones pass, and it keeps what it has until there is."""
+    engine, pins, other, claiming = with_a_claim(make_engine, running=1500, more=1400)
+    engine.clock.now_s += 0.001
+    small = [engine.add(number, 60, 2, cache_salt="small") for number in range(3, 6)]
+    for _ in range(4):
+        engine.step()
+    assert (claiming.status, len(pins)) == (RequestStatus.WAITING, 1)
+    assert all(each.num_computed_tokens >= 60 for each in small)
+    engine.scheduler.finish_requests(other.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    assert released(engine, "hit") == 1
+    stats = [each.prefill_stats for each in engine.outputs if each.request_id == claiming.request_id]
+    assert stats[0].num_cached_tokens >= 1600
+
+
+def test_what_is_kept_for_a_turn_gives_way_to_who_goes_before(make_engine: EngineMaker) -> None:
+    engine, pins, _, claiming = with_a_claim(make_engine, running=1200, more=100)
+    claiming.arrival_time = engine.clock.now_s
+    first = engine.add(3, 2300, 2, cache_salt="large")
+    engine.scheduler._turns[first.request_id].waiting_since_s -= 1.0  # type: ignore[attr-defined]
+    engine.scheduler.waiting.refresh(first)  # type: ignore[attr-defined]
+    engine.step()
+    assert (first.status, len(pins)) == (RequestStatus.RUNNING, 0)
+    engine.drain()
+
+
+def test_a_turn_that_does_not_go_on_from_what_is_kept_for_it_has_other_room(make_engine: EngineMaker) -> None:
+    """A session whose next prompt is another one altogether, as after its history was summed up."""
+    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
+    for number in range(2):
+        engine.add(number, 960, 5, f"s{number}", cache_salt=f"s{number}")
+        engine.drain()
+    assert len(pins) == 2
+    engine.add(2, 320, 400, "running")
+    engine.drain_until(lambda: len(engine.scheduler.running) == 1)
+    other = engine.add(3, 2880, 5, "s1", cache_salt="another")
+    engine.step()
+    assert other.status == RequestStatus.RUNNING
+    engine.drain()
+
+
+def test_contexts_that_a_running_turn_holds_too_make_no_room_and_stay(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
+    forked = engine.add(0, 640, 50, "forked")  # shorter: of more waste
+    engine.drain()
+    engine.add(1, 1280, 5, "s1", cache_salt="s1")
+    engine.drain()
+    assert len(pins) == 2
+    running = follow(engine, forked, session="another")
+    engine.drain_until(lambda: not running.is_prefill_chunk)
+    assert len(pins) == 2
+    large = engine.add(3, 2400, 2, "large", cache_salt="large")
+    engine.step()
+    assert (large.status, released(engine, "pressure"), len(pins)) == (RequestStatus.RUNNING, 1, 1)
+    engine.drain()
+
+
+def test_what_is_kept_for_a_turn_counts_once_with_several_groups_of_layers(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine()
+    request = engine.add(1, 1600, 5)
+    managers = engine.scheduler.kv_cache_manager.coordinator.single_type_managers
+    (alone,) = vllm_compat.prompt_demand(engine.scheduler, [request])
+    step = vllm_compat.step_demand(engine.scheduler)
+    coordinator: Any = engine.scheduler.kv_cache_manager.coordinator
+    monkeypatch.setattr(coordinator, "single_type_managers", managers * 2)
+    assert vllm_compat.prompt_demand(engine.scheduler, [request]) == [2 * alone]
+    assert vllm_compat.step_demand(engine.scheduler) == 2 * step

@@ -105,7 +105,7 @@ class Pins:
         waste = self._policy.waste(forecast.pause_s, 0.0, tokens, running)
         blocks, kept = self._references.hold(request), False
         try:
-            kept = self._yields(count - self._shared(blocks), waste, now_s, running)
+            kept = self._yields(count, blocks, waste, now_s, running)
         finally:
             if not kept:
                 self._references.release(blocks)
@@ -184,17 +184,20 @@ class Pins:
         for _ in range(count):
             self._released("reset")
 
-    def _yields(self, blocks: int, waste: float, now_s: float, running_tokens: float) -> bool:
-        """Whether so many more blocks may be kept; pins of more waste give way for it."""
-        excess = self.blocks + blocks - self._max_blocks
+    def _yields(self, count: int, blocks: list[Any], waste: float, now_s: float, running_tokens: float) -> bool:
+        """Whether a context of so many blocks, these, may be kept beside the others; pins of more waste give way."""
+        excess = self.blocks + count - self._shared(blocks) - self._max_blocks
         if excess <= 0:
             return True
         victims: list[str] = []
+        own, let_go = set(map(id, blocks)), Counter[int]()
         for worse, session_id in self._by_waste(now_s, running_tokens):
             if worse <= waste:
                 return False
             victims.append(session_id)
-            excess -= self._frees(self._pins[session_id])
+            victim = [block for block in map(id, self._pins[session_id].blocks) if block not in own]
+            let_go.update(victim)
+            excess -= sum(let_go[block] == self._sharers[block] for block in victim)
             if excess <= 0:
                 break
         for session_id in victims:
@@ -222,10 +225,6 @@ class Pins:
     def _shared(self, blocks: list[Any]) -> int:
         """Blocks among these that are kept already."""
         return sum(block in self._sharers for block in map(id, blocks))
-
-    def _frees(self, pin: Pin) -> int:
-        """Blocks of the pin that no other one holds."""
-        return sum(self._sharers[block] == 1 for block in map(id, pin.blocks))
 
     def _held(self, blocks: list[Any]) -> int:
         """Of a context's blocks, the first so many are held by requests too."""

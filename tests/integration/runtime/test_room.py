@@ -55,17 +55,6 @@ def test_what_is_kept_for_a_turn_is_no_room_for_the_same_turn(make_engine: Engin
     assert stats[0].num_cached_tokens >= 1600
 
 
-def test_what_is_kept_for_a_turn_gives_way_to_who_goes_before(make_engine: EngineMaker) -> None:
-    engine, pins, _, claiming = with_a_claim(make_engine, running=1200, more=100)
-    claiming.arrival_time = engine.clock.now_s
-    first = engine.add(3, 2300, 2, cache_salt="large")
-    engine.scheduler._turns[first.request_id].waiting_since_s -= 1.0  # type: ignore[attr-defined]
-    engine.scheduler.waiting.refresh(first)  # type: ignore[attr-defined]
-    engine.step()
-    assert (first.status, len(pins)) == (RequestStatus.RUNNING, 0)
-    engine.drain()
-
-
 def test_a_turn_that_does_not_go_on_from_what_is_kept_for_it_has_other_room(make_engine: EngineMaker) -> None:
     """A session whose next prompt is another one altogether, as after its history was summed up."""
     engine, pins = keeping(make_engine, change=small_steps, **CACHE)

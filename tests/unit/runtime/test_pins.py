@@ -111,6 +111,15 @@ def test_what_sessions_share_counts_once() -> None:
     assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
 
 
+def test_who_share_what_they_begin_with_make_way_together() -> None:
+    """None of the thirty blocks is one's own, and all of them are free once both have gone."""
+    pins, _, released = make()
+    for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
+        assert pins.keep(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
+    assert keep(pins, "short", range(50, 70), pause_s=0.5)
+    assert (len(pins), pins.blocks, released) == (1, 20, {"share": 2})
+
+
 def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
     """Two sessions that begin alike are kept, and of what they share a running request holds the first twenty."""
     pins, cache, _ = make()

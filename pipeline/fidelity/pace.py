@@ -4,12 +4,11 @@ A machine that others share is now faster, now slower; without this the drift si
 the simulator's error. The batch belongs to no load, so that nothing is fitted to what is judged.
 """
 
-from statistics import median
-
 from ...data.changes import Changes
 from ...data.load import Load
 from ...data.workload import Session, Turn
 from ..replay.report import Replayed
+from ..simulator.metrics import pace_metrics
 from ..stage import StageError
 
 SESSIONS = 32  # all begin at once, a turn each: about the decode batch of a load at capacity
@@ -27,11 +26,7 @@ def pace_load(name: str) -> Load:
 
 def token_s(seen: Replayed) -> float:
     """Seconds between two tokens of a turn of the batch, in the median. Raises StageError where a turn failed."""
-    found = [
-        (turn.finish_s - turn.first_token_s) / (turn.output_tokens - 1)
-        for turn in seen.turns
-        if turn.finish_s is not None and turn.first_token_s is not None and turn.output_tokens > 1
-    ]
-    if len(found) < SESSIONS:
-        raise StageError(f"fidelity: {len(found)} of {SESSIONS} turns that measure the pace succeeded; see logs/")
-    return median(found)
+    finished = [turn for turn in seen.records() if turn.finish_s is not None]
+    if len(finished) < SESSIONS:
+        raise StageError(f"fidelity: {len(finished)} of {SESSIONS} turns that measure the pace succeeded; see logs/")
+    return pace_metrics(finished)["tpot_p50_s"]

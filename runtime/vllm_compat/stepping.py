@@ -40,21 +40,24 @@ def free_seats(scheduler: AsyncScheduler) -> int:
 def step_demand(scheduler: AsyncScheduler) -> int:
     """Blocks that the next step may take at most, but for who is admitted from the waiting queue: for every running
     request as much as one step can add, and for those that wait beside the queue their `prompt_demand`."""
-    managers = scheduler.kv_cache_manager.coordinator.single_type_managers
-    block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
+    block_tokens, groups = _block_layout(scheduler)
     blocks = len(scheduler.running) * (1 + _ahead(scheduler) // block_tokens)
     blocks += 1 + scheduler.max_num_scheduled_tokens // block_tokens
     blocks += scheduler.kv_cache_manager.watermark_blocks
-    blocks *= max(len(managers), 1)
-    return blocks + sum(prompt_demand(scheduler, itertools.islice(holding_queue(scheduler), MAX_HOLDING)))
+    return blocks * groups + sum(prompt_demand(scheduler, itertools.islice(holding_queue(scheduler), MAX_HOLDING)))
 
 
 def prompt_demand(scheduler: AsyncScheduler, requests: Iterable[Request]) -> list[int]:
     """Blocks that each takes at most if the next step admits it; vLLM reserves for whole prompts."""
+    (block_tokens, groups), ahead = _block_layout(scheduler), _ahead(scheduler)
+    return [groups * (2 + (request.num_tokens + ahead) // block_tokens) for request in requests]
+
+
+def _block_layout(scheduler: AsyncScheduler) -> tuple[int, int]:
+    """Tokens of the smallest block, and in how many groups of layers each token takes one."""
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
     block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
-    ahead, groups = _ahead(scheduler), max(len(managers), 1)
-    return [groups * (2 + (request.num_tokens + ahead) // block_tokens) for request in requests]
+    return block_tokens, max(len(managers), 1)
 
 
 def _ahead(scheduler: AsyncScheduler) -> int:

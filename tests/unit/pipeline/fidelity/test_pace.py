@@ -7,14 +7,15 @@ from augserve.data.tokens import session_token_ids
 from augserve.pipeline.fidelity.pace import OUTPUT_TOKENS, SESSIONS, pace_load, token_s
 from augserve.pipeline.fidelity.params import FidelityParams
 from augserve.pipeline.params import load_params
+from augserve.pipeline.simulator.records import TurnRecord
 from augserve.pipeline.stage import StageError
 
 
 def seen(count=SESSIONS, slow=0):
     """Turns of 10 ms a token, `slow` of them of 50 ms."""
     each_s = [0.05] * slow + [0.01] * (count - slow)
-    turns = [SimpleNamespace(first_token_s=1.0, finish_s=1.0 + 8 * one_s, output_tokens=9) for one_s in each_s]
-    return SimpleNamespace(turns=turns)
+    turns = [TurnRecord("s", "pace", 0, True, 0.0, 8, 1.0, 1.0 + 8 * one_s, output_tokens=9) for one_s in each_s]
+    return SimpleNamespace(records=lambda: turns)
 
 
 def test_two_batches_are_of_the_same_size_and_share_no_prompt():

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.tables.prompt_tail import TAIL_BUCKETS
 from .feature import Feature, bucket, bucket_features
 from .history import TOOL_BUCKETS, SessionHistory
 from .series import NAN
 from .shared import SharedHistory, fall_back
-
-TAIL_TOKENS = 48
-TAIL_BUCKETS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +151,6 @@ def turn_features(facts: TurnFacts, session: SessionHistory, shared: SharedHisto
     row += _NO_TOOL if session.last_head is None else _one(session.last_head)
     row += _NO_TAIL if facts.tail is None else facts.tail
     return np.array(row, np.float32)
-
-
-def tail_counts(token_ids: Sequence[int]) -> list[int]:
-    """Counts of the hashed uni- and bigrams of a prompt's last TAIL_TOKENS tokens, of length TAIL_BUCKETS.
-
-    The hash is multiplicative (Knuth's constant), modulo 2^32, of which the upper five bits name the bucket.
-    """
-    ids = np.array(token_ids[-TAIL_TOKENS:], np.uint32)
-    if not len(ids):
-        return [0] * TAIL_BUCKETS
-    hashes = np.empty(2 * len(ids) - 1, np.uint32)
-    np.multiply(ids, _UNIGRAM, out=hashes[: len(ids)])
-    np.add(hashes[: len(ids) - 1], ids[1:] * _BIGRAM, out=hashes[len(ids) :])
-    counts: list[int] = np.bincount(hashes >> _SHIFT, minlength=TAIL_BUCKETS).tolist()
-    return counts
-
-
-_UNIGRAM = np.uint32(2654435761)
-_BIGRAM = np.uint32(2246822519)
-_SHIFT = np.uint32(32 - (TAIL_BUCKETS - 1).bit_length())
 
 
 def _known(value: float | None) -> float:

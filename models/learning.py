@@ -20,7 +20,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from ..data.splits import position
+from ..data.tables.splits import position
 from .calibration import calibrate, calibrate_with_unknown_tools
 from .censoring import impute
 from .fitted import FittedModels

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..data.atomic import atomic_file
-from ..data.splits import Part as Part
-from ..data.splits import assign_parts
+from ..data.tables.splits import Part as Part
+from ..data.tables.splits import assign_parts
 from ..features import feature
 from .predictor import Rows
 from .target import Target
@@ -124,7 +124,7 @@ def split_sessions(
     test_share: float,
     groups: Mapping[tuple[str, str], str] | None = None,
 ) -> Mapping[tuple[str, str], Part]:
-    """Assign each (source, session id) to a part, source by source, by the rule of data/splits.py.
+    """Assign each (source, session id) to a part, source by source, by the rule of data/tables/splits.py.
 
     Sessions of one split group (`groups`, by source and session; a session without one is its own) are in one part.
     Every source has at least one group in each part. Raises TrainingError where a source has fewer than three.

@@ -13,9 +13,9 @@ from pathlib import Path
 import yaml
 
 from ..data.atomic import replace_folder, write_text
-from ..data.load import MIXES
-from ..data.splits import MIN_GROUPS
-from ..data.traces import TableName, TraceError
+from ..data.tables.files import TableName, TraceError
+from ..data.tables.splits import MIN_GROUPS
+from ..data.workload.schedule import MIXES
 from .cards.card import Card, measure_card
 from .cards.text import text
 from .params import PARAMS_FILE, ParamsError, load_params

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data.tool_arguments import argument_facts
+from ..data.tables.tool_arguments import argument_facts
 from .hints import (
     ARGUMENT_BYTES,
     ARGUMENT_COUNT,

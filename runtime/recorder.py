@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ..data.traces import TableName
+from ..data.tables.files import TableName
 from .losses import Losses, Outage
 from .retention import remove_oldest, run_name
 from .trace_files import TableFiles, convert

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from ..data.schema import TABLES
+from ..data.tables.schema import TABLES
 
 _FILE = re.compile(rf"(?:{'|'.join(TABLES)})-\d+-[0-9a-f]{{8}}-\d{{6,}}\.parquet")
 _TEMPORARY = re.compile(rf"\.{_FILE.pattern}\..+")

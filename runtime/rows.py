@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.tables.prompt_tail import TAIL_BUCKETS
 from ..features.feature import VERSION
-from ..features.turn import TAIL_AT, TAIL_BUCKETS
+from ..features.turn import TAIL_AT
 from .hints import CallHint
 from .sessions import Pause
 from .turns import LiveTurn

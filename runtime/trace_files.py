@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..data.atomic import atomic_file
-from ..data.schema import TABLES
-from ..data.traces import TableName, TraceError, rows_to_table
+from ..data.tables.files import TableName, TraceError, rows_to_table
+from ..data.tables.schema import TABLES
 
 
 class TableFiles:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast, get_args
 
-from ..traces import TableName, TraceError, read_rows
-from .members import Member
-from .record import Context, Record
+from ..tables.files import TableName, TraceError, read_rows
+from .contract import Context, Record
+from .reading.members import Member
 
 _NAMES: tuple[TableName, ...] = get_args(TableName)
 _COPY_BYTES = 1 << 20

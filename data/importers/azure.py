@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from .lines import text_lines
-from .members import Member
-from .problems import ImportingError, Problems
-from .record import Context, Record
+from .contract import Context, Record
+from .reading.lines import text_lines
+from .reading.members import Member
+from .reading.problems import ImportingError, Problems
 
 _COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)?")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 
-from .problems import ImportingError
-from .record import Importer
+from .contract import Importer
+from .reading.problems import ImportingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Format:
     suffixes: tuple[str, ...]  # of its files inside folders and archives, without that of a compression
     meaning: str
     numbered: bool = False  # its importer numbers the sessions itself, of one turn each: no duplicates are possible
-    lives: bool = False  # a session may come back under its id and be numbered anew (data/lives.py)
+    lives: bool = False  # a session may come back under its id and be numbered anew (data/tables/restarts.py)
 
     @property
     def importer(self) -> Importer:
@@ -30,12 +30,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         entry.name: entry
         for entry in (
             Format("augserve", "augserve", (".parquet",), "AugServe's own recordings", lives=True),
-            Format("claude-code", "claude_code", (".jsonl",), "session files of Claude Code"),
+            Format("claude-code", "claude_code.importer", (".jsonl",), "session files of Claude Code"),
             Format("infercept", "infercept", (".json",), "the six-augmentation workload of InferCept and MARS"),
-            Format("kv-cache-tester", "kv_cache_tester", (".json",), "sessions of kv-cache-tester"),
+            Format("kv-cache-tester", "kv_cache_tester.importer", (".json",), "sessions of kv-cache-tester"),
             Format("mooncake", "mooncake", (".jsonl",), "Mooncake's request traces", numbered=True),
             Format("azure", "azure", (".csv",), "Azure's LLM inference traces", numbered=True),
-            Format("otel", "otel", (".json", ".jsonl"), "OpenTelemetry spans of generative AI"),
+            Format("otel", "otel.importer", (".json", ".jsonl"), "OpenTelemetry spans of generative AI"),
         )
     }
 )

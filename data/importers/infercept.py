@@ -19,8 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .members import Member
-from .record import Context, Record
+from ..tables.prompt_tail import tail_counts
+from .contract import Context, Record
+from .reading.members import Member
 
 NOMINAL_TOKEN_S = 0.02  # as pipeline/prepare has it for generated sessions
 _KINDS = (("math", 98), ("chatbot", 163), ("qa", 213), ("tts", 278), ("ve", 332), ("image", 397))  # kind, end
@@ -125,16 +126,16 @@ def _segment(part: Mapping[str, Any], context: Context) -> _Segment:
         raise _MalformedError("an api_time that is no number")
     if api_s is not None and api_s < 0:
         raise _MalformedError("negative duration (api_time)")
-    tail_counts = None
+    tail = None
     if isinstance(part.get("prompt"), str):
         ids = context.tokens.ids(part["prompt"]) if context.tokens.exact else []
         prompt_tokens = len(ids) if context.tokens.exact else context.tokens.count(part["prompt"])
-        tail_counts = context.tail_counts(ids) if ids else None
+        tail = tail_counts(ids) if ids else None
     else:
         prompt_tokens = _count(part, "prompt_tokens")
     output_tokens = _tokens(part, "completion", "completion_tokens", context)
     result_tokens = None if api_s is None else _result_tokens(part, context)
-    return _Segment(prompt_tokens, output_tokens, api_s, result_tokens, tail_counts)
+    return _Segment(prompt_tokens, output_tokens, api_s, result_tokens, tail)
 
 
 def _tokens(part: Mapping[str, Any], text: str, count: str, context: Context) -> int:

@@ -12,9 +12,9 @@ Times count from the trace's beginning. When an answer began and ended is not to
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .lines import json_lines
-from .members import Member
-from .record import Context, Record
+from .contract import Context, Record
+from .reading.lines import json_lines
+from .reading.members import Member
 
 _GROUP_BLOCKS = 2
 

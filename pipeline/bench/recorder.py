@@ -25,7 +25,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
 from ...data.atomic import write_json
-from ...data.traces import read_table
+from ...data.tables.files import read_table
 from ...runtime.scheduler import AugServeScheduler
 from ..params import BaseParams, load_params
 from ..profile.engines import ENGINES

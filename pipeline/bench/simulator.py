@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...data.arrivals import Poisson
 from ...data.atomic import write_json, write_text
-from ...data.load import mix_load
+from ...data.workload.arrivals import Poisson
+from ...data.workload.schedule import mix_load
 from ...models.settings import SchedulerSettings
 from ..params import BaseParams, load_params
 from ..simulator.clock import VirtualClock

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...data.schema import TABLES
-from ...data.traces import TableName, read_table
+from ...data.tables.files import TableName, read_table
+from ...data.tables.schema import TABLES
 from ..public.sets import PublicSet
 
 _LEVELS = (0.1, 0.5, 0.9, 0.99, 1.0)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from ...data.atomic import atomic_file, write_json
-from ...data.traces import read_table
+from ...data.tables.files import read_table
 from ..params import load_params
 from ..public.sets import load_public_sets
 from ..sources import DataParams, Source, present_sources

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...data.importers.formats import FORMATS
-from ...data.importers.summary import ImportSummary
-from ...data.token_counter import BYTES_PER_TOKEN
-from ..imports import import_traces
+from ...data.importers.run import import_traces
+from ...data.importers.token_counter import BYTES_PER_TOKEN
+from ...data.importers.writing.summary import ImportSummary
 
 _TOOLS_SHOWN = 20
 

@@ -5,10 +5,10 @@ import asyncio
 import logging
 from pathlib import Path
 
-from ...data.arrivals import Recorded, parse_arrivals, require_positive
 from ...data.atomic import write_json
-from ...data.mix import MIX
-from ...data.trace_set import Split
+from ...data.workload.arrivals import Recorded, parse_arrivals, require_positive
+from ...data.workload.mix import MIX
+from ...data.workload.trace_set import Split
 from ...models.settings import Slo
 from ..params import load_params
 from ..prepare.run import PrepareParams

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.arrivals import Arrivals, Recorded, parse_arrivals, require_positive
-from ...data.changes import Changes
-from ...data.load import Load, mix_load, trace_load
-from ...data.mix import MIX
-from ...data.trace_set import read_trace_set
+from ...data.workload.adjustments import Changes
+from ...data.workload.arrivals import Arrivals, Recorded, parse_arrivals, require_positive
+from ...data.workload.mix import MIX
+from ...data.workload.schedule import Load, mix_load, trace_load
+from ...data.workload.trace_set import read_trace_set
 from ...models.bundle import load_bundle
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings

@@ -9,7 +9,7 @@ as it is today.
 
 from tqdm import tqdm
 
-from ...data.tokens import SPLIT_SEEDS
+from ...data.workload.token_ids import SPLIT_SEEDS
 from ..compare import REPORTS
 from ..evaluate.comparison import PROFILES, SEED_STEP
 from ..params import BaseParams, load_params

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from ...data.mix import augmentation_sessions
-from ...data.workload import Session
+from ...data.workload.mix import augmentation_sessions
+from ...data.workload.model import Session
 from ...models.settings import SchedulerSettings
 from ..evaluate.capacity_guess import filling_rate_per_s
 from ..evaluate.comparison import MODELS

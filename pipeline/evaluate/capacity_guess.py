@@ -7,10 +7,10 @@ as the cache holds token·seconds, over those of a session.
 
 from collections.abc import Mapping, Sequence
 
-from ...data.mix import MIX, augmentation_sessions
-from ...data.steady import NOMINAL_TOKEN_S
-from ...data.trace_set import Split
-from ...data.workload import Session
+from ...data.workload.mix import MIX, augmentation_sessions
+from ...data.workload.model import Session
+from ...data.workload.steady_state import NOMINAL_TOKEN_S
+from ...data.workload.trace_set import Split
 from ..simulator.cell import TRACES, load_traces
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError

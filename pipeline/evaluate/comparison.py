@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from ...data.mix import MIX
-from ...data.splits import Use
-from ...data.tokens import SPLIT_SEEDS
-from ...data.trace_set import Split
+from ...data.tables.splits import Use
+from ...data.workload.mix import MIX
+from ...data.workload.token_ids import SPLIT_SEEDS
+from ...data.workload.trace_set import Split
 from ...models.settings import SchedulerSettings, StepTime
 from ..report.budgets import STATIC_BUDGET, Tried, best_budget
 from ..report.intervals import cells_of

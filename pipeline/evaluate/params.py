@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...data.load import MIXES
-from ...data.mix import MIX, MIX_SWING
+from ...data.workload.mix import MIX, MIX_SWING
+from ...data.workload.schedule import MIXES
 from ..params import require
 from ..report.budgets import STATIC_BUDGET
 from ..simulator.ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET

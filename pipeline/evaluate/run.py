@@ -13,9 +13,9 @@ from typing import ClassVar, TypeVar
 from tqdm import tqdm
 
 from ...data.atomic import write_text
-from ...data.mix import MIX
-from ...data.tokens import SPLIT_SEEDS
-from ...data.trace_set import Split
+from ...data.workload.mix import MIX
+from ...data.workload.token_ids import SPLIT_SEEDS
+from ...data.workload.trace_set import Split
 from ...models.settings import SchedulerSettings
 from ..params import BaseParams, load_params
 from ..prepare.run import PrepareParams

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...data.traces import read_table, write_table
+from ...data.tables.files import read_table, write_table
 from ..profile.cpu import cpu_profile
 from ..replay.report import Replayed
 from ..simulator.profile import EngineLimits, StepProfile

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...data.atomic import write_json, write_text
-from ...data.tokens import SPLIT_SEEDS
+from ...data.workload.token_ids import SPLIT_SEEDS
 from ...models.settings import SettingsError, StepTime
 from ..params import BaseParams, load_params, require
 from ..stage import StageError, run_stage

@@ -4,9 +4,9 @@ A machine that others share is now faster, now slower; without this the drift si
 the simulator's error. The batch belongs to no load, so that nothing is fitted to what is judged.
 """
 
-from ...data.changes import Changes
-from ...data.load import Load
-from ...data.workload import Session, Turn
+from ...data.workload.adjustments import Changes
+from ...data.workload.model import Session, Turn
+from ...data.workload.schedule import Load
 from ..replay.report import Replayed
 from ..simulator.metrics import pace_metrics
 from ..stage import StageError

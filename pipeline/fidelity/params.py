@@ -4,11 +4,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from ...data.changes import Changes
-from ...data.load import Load
-from ...data.mix import steady_sessions
-from ...data.trace_set import fit_context
-from ...data.workload import MAX_TOKENS, Session, ToolCall, Turn
+from ...data.workload.adjustments import Changes
+from ...data.workload.mix import steady_sessions
+from ...data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
+from ...data.workload.schedule import Load
+from ...data.workload.trace_set import fit_context
 from ...models.settings import Slo
 from ..params import require
 from ..simulator.profile import EngineLimits

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ...data.tokens import SPLIT_SEEDS
+from ...data.workload.token_ids import SPLIT_SEEDS
 from ...models.bundle import Bundle
 from ..params import BaseParams, load_params
 from ..server import Server

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.arrivals import Burst, Poisson
-from ...data.load import Load
+from ...data.workload.arrivals import Burst, Poisson
+from ...data.workload.schedule import Load
 from ...models.bundle import Bundle, Origin, load_bundle, write_bundle
 from ...models.settings import SchedulerSettings, StepTime
 from ..model import MODEL_FOLDER

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ...data.workload import Session, Turn
+from ...data.workload.model import Session, Turn
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings
 from ..replay.run import DRAIN_S

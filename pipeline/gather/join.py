@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from ...data.traces import read_table, rows_to_table
+from ...data.tables.files import read_table, rows_to_table
 from ..stage import StageError
 from .session import CallSeen, SessionSeen, TurnSeen, argument_facts
 

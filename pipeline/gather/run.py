@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
-from ...data.traces import read_table, write_table
+from ...data.tables.files import read_table, write_table
 from ..model import MODEL_FOLDER
 from ..params import BaseParams, load_params, require
 from ..server import MODEL_NAME, Server, hook_arguments, vllm_server

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...data import tool_arguments
+from ...data.tables import tool_arguments
 from .plan import SessionPlan, ToolUse, TurnPlan
 from .tools.tool import Tool
 

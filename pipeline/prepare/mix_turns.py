@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from ...data.mix import MIX
-from ...data.tokens import session_token_ids
-from ...data.workload import Session
+from ...data.tables.prompt_tail import TAIL_TOKENS, tail_counts
+from ...data.workload.mix import MIX
+from ...data.workload.model import Session
+from ...data.workload.token_ids import session_token_ids
 from ...features.replay import PastCall, PastPause, PastTurn
-from ...features.turn import TAIL_TOKENS, TurnFacts, tail_counts
+from ...features.turn import TurnFacts
 from .past import NOMINAL_TOKEN_S, RecordedTurn
 
 MIX_TEMPERATURE = 1.0  # vLLM's defaults, which the simulator's requests keep

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.lives import Lives
-from ...data.traces import TraceError, read_table
+from ...data.tables.files import TraceError, read_table
+from ...data.tables.prompt_tail import TAIL_BUCKETS
+from ...data.tables.restarts import Lives
 from ...features import feature
 from ...features.replay import PastCall, PastPause, PastTurn
-from ...features.turn import TAIL_BUCKETS, TURN_FEATURES, TurnFacts
+from ...features.turn import TURN_FEATURES, TurnFacts
 
 _FINISHED = ("stop", "length", None)  # finish reasons that tell a turn's length; None: not recorded
 NOMINAL_TOKEN_S = 0.02  # pace of an output of which no finish is told; it only orders what several sessions teach
@@ -39,7 +40,7 @@ def read_traces(folders: Sequence[Path]) -> list[RecordedTurn]:
     """All turns of the folders' tables, each with the pause and the calls that followed it.
 
     The calls that a turn made at once are in the order of their column `call`. A pause before a session's next turn of
-    which no tool call tells is one without calls, as in serving. Each life of a session (data/lives.py) is a session,
+    which no tool call tells is one without calls, as in serving. Each life of a session (restarts.py) is a session,
     of the split group of the others. Raises TraceError for an unusable file, for a turn or a call that is there twice,
     and for a time or duration that is no number.
     """

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
-from ...data.mix import MIX, augmentation_sessions
-from ...data.tokens import SPLIT_SEEDS
+from ...data.workload.mix import MIX, augmentation_sessions
+from ...data.workload.token_ids import SPLIT_SEEDS
 from ...features.replay import Replayed, replay
 from ...models.target import (
     ENDS_IN_TOOL,

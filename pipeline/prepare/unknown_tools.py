@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...data.splits import position
+from ...data.tables.splits import position
 from ...models.target import TOOL_DURATION
 from ...models.training_set import TrainingSet, read_training_set
 from .past import RecordedTurn

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.traces import read_table
+from ...data.tables.files import read_table
 from ...models.settings import StepTime
 from ..simulator.profile import EngineLimits, StepProfile
 from ..stage import StageError

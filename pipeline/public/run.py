@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from ...data.atomic import replace_folder, write_json
-from ..imports import import_traces
+from ...data.importers.run import import_traces
 from ..params import load_params
 from ..sources import PUBLIC_TRACES, DataParams, public_sources
 from .sets import PublicSet, present_files

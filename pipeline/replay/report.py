@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...data.changes import Changes
+from ...data.workload.adjustments import Changes
 from ...models.settings import Slo
 from ..simulator.metrics import Window, pace_metrics, run_metrics
 from ..simulator.records import EngineTotals, SimulationResult, TurnRecord

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...data.arrivals import Arrivals, Recorded
-from ...data.changes import Changes
-from ...data.load import Load, mix_load, trace_load
-from ...data.mix import MIX
-from ...data.trace_set import Split, fit_context, read_trace_set
+from ...data.workload.adjustments import Changes
+from ...data.workload.arrivals import Arrivals, Recorded
+from ...data.workload.mix import MIX
+from ...data.workload.schedule import Load, mix_load, trace_load
+from ...data.workload.trace_set import Split, fit_context, read_trace_set
 from ...models.settings import Slo
 from ..gather.open_loop import run_open_loop
 from ..simulator.metrics import Window

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import httpx
 
-from ...data.tokens import session_token_ids
-from ...data.workload import Session
+from ...data.workload.model import Session
+from ...data.workload.token_ids import session_token_ids
 from .endpoint import Endpoint, ServedModel
 from .seen import TurnSeen
 from .stream import read_turn

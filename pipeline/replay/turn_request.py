@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ...data.tokens import END_ID
-from ...data.workload import Session
+from ...data.workload.model import Session
+from ...data.workload.token_ids import END_ID
 from ...runtime.hints import LAST_TOOL, TOOLS_OFFERED
 from .endpoint import ServedModel
 

@@ -1,6 +1,6 @@
 """The headline: ours beside its rivals at the highest load, in a table and in words, with what their papers claim."""
 
-from ...data.mix import MIX_SWING
+from ...data.workload.mix import MIX_SWING
 from .grid import Grid
 from .papers import CLAIMS, DIFFERENCES
 from .results import OURS, UNTUNED, Evaluated, Metrics

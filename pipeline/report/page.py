@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.mix import MIX_SWING
+from ...data.workload.mix import MIX_SWING
 from .embedded import figure, read_object
 from .figures import TITLES
 from .glossary import INTRODUCTION, POLICIES, PREDICTED, WORDS

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ...data.mix import MIX_SWING
+from ...data.workload.mix import MIX_SWING
 from .budgets import P_PAS_BUDGET, STATIC_BUDGET, budget_text
 from .grid import Grid
 from .results import OURS, Evaluated, Metrics, main_load

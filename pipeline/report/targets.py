@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.mix import MIX_SWING
+from ...data.workload.mix import MIX_SWING
 from .budgets import P_PAS_BUDGET, STATIC_BUDGET
 from .grid import Grid
 from .results import OURS, UNTUNED, Evaluated, Metrics, main_load

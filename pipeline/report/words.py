@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ...data.load import SWING
-from ...data.mix import MIX_SWING
+from ...data.workload.mix import MIX_SWING
+from ...data.workload.schedule import SWING
 from .budgets import P_PAS_BUDGET, STATIC_BUDGET, Tried, budget_text
 from .results import OURS, UNTUNED, Evaluated, Metrics
 from .tables import ranged

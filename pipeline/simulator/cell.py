@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...data.arrivals import Poisson
-from ...data.changes import Changes
-from ...data.load import MIXES, mix_load, trace_load
-from ...data.trace_sessions import RecordedSession
-from ...data.trace_set import Split, read_trace_set
-from ...data.workload import Session
+from ...data.workload.adjustments import Changes
+from ...data.workload.arrivals import Poisson
+from ...data.workload.model import Session
+from ...data.workload.recorded import RecordedSession
+from ...data.workload.schedule import MIXES, mix_load, trace_load
+from ...data.workload.trace_set import Split, read_trace_set
 from ...models.onnx_predictor import OnnxPredictor
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings

@@ -25,7 +25,7 @@ STARTS: tuple[Name, ...] = (
     ("pipeline.simulator.evidence", "Evidence"),
 )
 """What runs a cell and what it gives."""
-FIGURES = Path("data/augmentations.csv")  # of the mix, relative to the package
+FIGURES = Path("data/workload/augmentations.csv")  # of the mix, relative to the package
 
 
 Submit = Callable[[Cell], "Future[Evidence]"]

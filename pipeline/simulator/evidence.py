@@ -9,7 +9,7 @@ from typing import Any, Self
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
-from ...data.workload import Session
+from ...data.workload.model import Session
 from .cell import Cell, simulate_cell
 from .errors import SimulationError
 from .forward import Step

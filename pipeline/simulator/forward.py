@@ -7,7 +7,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import KVConnectorOutput, ModelRunnerOutput
 
-from ...data.tokens import END_ID
+from ...data.workload.token_ids import END_ID
 from .profile import StepProfile
 
 

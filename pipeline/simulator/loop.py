@@ -14,8 +14,8 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.request import Request
 
-from ...data.tokens import END_ID, session_token_ids
-from ...data.workload import Session
+from ...data.workload.model import Session
+from ...data.workload.token_ids import END_ID, session_token_ids
 from .clock import VirtualClock
 from .engine import block_hasher, room_tokens
 from .errors import SimulationError

@@ -6,7 +6,7 @@ from typing import Protocol
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
-from ...data.workload import Session
+from ...data.workload.model import Session
 from .forward import Step
 from .records import TurnRecord
 

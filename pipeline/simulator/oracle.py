@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...data.workload import Session
+from ...data.workload.model import Session
 from ...runtime.turns import Forecast, LiveTurn
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from ...data.workload import Session
+from ...data.workload.model import Session
 from ...models.predictor import Predictor
 from ...models.settings import SchedulerSettings
 from ...runtime.deployment import Deployment

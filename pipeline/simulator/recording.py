@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
-from ...data.workload import Session, ToolCall
-from ...features.turn import tail_counts
+from ...data.tables.prompt_tail import tail_counts
+from ...data.workload.model import Session, ToolCall
 from .forward import Step
 from .records import TurnRecord
 

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...data.atomic import replace_folder
-from ...data.importers.problems import Problems
-from ...data.importers.record import Record
-from ...data.importers.writer import TraceWriter
+from ...data.importers.contract import Record
+from ...data.importers.reading.problems import Problems
+from ...data.importers.writing.writer import TraceWriter
 from .errors import SimulationError
 from .recording import Recording, SeenTurn
 
 UNKNOWN_TOOL = "unknown"  # a recorded pause of which no call is told
 SOURCE = "simulated"
-_COPY = re.compile(r"(\+\d+)?(~\d+)?$")  # how data/load.py and data/trace_sessions.py name parts and repeats
+_COPY = re.compile(
+    r"(\+\d+)?(~\d+)?$"
+)  # how data/workload/schedule.py and data/workload/recorded.py name parts and repeats
 
 
 def write_traces(recording: Recording, folder: Path, policy: str, profile: str, timing: str) -> None:

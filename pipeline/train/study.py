@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ...data.splits import position
+from ...data.tables.splits import position
 from ...models.evaluation import evaluate, quantile_metrics
 from ...models.fitting import FitSettings
 from ...models.learning import FOLDS, Learned, learn, session_folds

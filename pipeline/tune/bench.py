@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from ...data.load import MIXES
-from ...data.mix import MIX, MIX_SWING
-from ...data.splits import Use
-from ...data.tokens import SPLIT_SEEDS
-from ...data.trace_set import Split
+from ...data.tables.splits import Use
+from ...data.workload.mix import MIX, MIX_SWING
+from ...data.workload.schedule import MIXES
+from ...data.workload.token_ids import SPLIT_SEEDS
+from ...data.workload.trace_set import Split
 from ...models.settings import SchedulerSettings
 from ..simulator.capacity import bracket, capacity
 from ..simulator.cell import Cell

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ...data.load import MIXES
-from ...data.mix import MIX, MIX_SWING
+from ...data.workload.mix import MIX, MIX_SWING
+from ...data.workload.schedule import MIXES
 from ..params import load_params, require
 from ..simulator.cell import Schedule, workload_names
 

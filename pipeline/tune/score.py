@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from ...data.mix import MIX, MIX_SWING
+from ...data.workload.mix import MIX, MIX_SWING
 from ..stage import StageError
 from .params import TuneParams
 

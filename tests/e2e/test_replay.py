@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augserve.data.traces import TraceError, read_table, rows_to_table, write_table
+from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
 from augserve.pipeline.cli import main
 from augserve.pipeline.server import Server, hook_arguments, vllm_server
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from augserve.data.workload.mix import augmentation_sessions
+from augserve.data.workload.model import Session
 
-from augserve.data.mix import augmentation_sessions
-from augserve.data.workload import Session
 from augserve.features.replay import PastTurn, replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES

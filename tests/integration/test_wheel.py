@@ -44,7 +44,7 @@ def test_the_wheel_holds_every_part_and_no_data_of_a_run(wheel: Path) -> None:
         "runtime/scheduler.py",
         "features/turn.py",
         "models/bundle.py",
-        "data/augmentations.csv",
+        "data/workload/augmentations.csv",
         "runtime/vllm_compat/fingerprints.json",
         "py.typed",
     ):

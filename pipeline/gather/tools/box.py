@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ....data.augmentations import load_augmentations
+from ....data.workload.augmentations import load_augmentations
 from .http import HttpTool, data_service
 from .python import PythonTool
 from .search import SearchTool

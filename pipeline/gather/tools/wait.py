@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 
-from ....data.augmentations import Augmentation
+from ....data.workload.augmentations import Augmentation
 from .tool import Arguments, Specification
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from augserve.data.traces import read_table, rows_to_table, write_table
-from augserve.pipeline import cli, imports
+from augserve.data.importers import run as imports
+from augserve.data.tables.files import read_table, rows_to_table, write_table
+from augserve.pipeline import cli
 from augserve.pipeline.commands import simulate
 from augserve.pipeline.prepare.past import read_traces
 from augserve.pipeline.simulator.metrics import Window

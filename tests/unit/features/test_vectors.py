@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augserve.data.tables.prompt_tail import TAIL_BUCKETS, TAIL_TOKENS, tail_counts
 from augserve.features.feature import bucket
 from augserve.features.history import ReturnedCall, SessionHistory
 from augserve.features.shared import SharedHistory
@@ -18,15 +19,7 @@ from augserve.features.tool_call import (
     expected_call,
     tool_call_features,
 )
-from augserve.features.turn import (
-    TAIL_AT,
-    TAIL_BUCKETS,
-    TAIL_TOKENS,
-    TURN_FEATURES,
-    TurnFacts,
-    tail_counts,
-    turn_features,
-)
+from augserve.features.turn import TAIL_AT, TURN_FEATURES, TurnFacts, turn_features
 
 TURN_NAMES = [part.name for part in TURN_FEATURES]
 CALL_NAMES = [part.name for part in TOOL_CALL_FEATURES]

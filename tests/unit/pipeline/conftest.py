@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from augserve.data.atomic import write_json
-from augserve.data.traces import rows_to_table, write_table
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline import export
 from augserve.pipeline.package import run as package

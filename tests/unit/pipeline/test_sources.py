@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.data.traces import rows_to_table, write_table
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.sources import DataParams, Source, SourceError, present_sources
 

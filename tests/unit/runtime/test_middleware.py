@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.data.tool_arguments import argument_facts
+from augserve.data.tables.tool_arguments import argument_facts
 from augserve.runtime.middleware import AugServeMiddleware, with_hints
 
 CHAT = "/v1/chat/completions"

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augserve.data.schema import TOOL_CALLS
-from augserve.data.traces import read_table
+from augserve.data.tables.files import read_table
+from augserve.data.tables.schema import TOOL_CALLS
 from augserve.runtime import trace_files
 from augserve.runtime.recorder import Limits, Recorder
 

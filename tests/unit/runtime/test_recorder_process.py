@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from augserve.data.traces import read_table
+from augserve.data.tables.files import read_table
 
 RECORD = """
 import os, resource, sys, time

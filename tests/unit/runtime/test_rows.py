@@ -3,10 +3,11 @@ import pytest
 from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
 
-from augserve.data.schema import TOOL_CALLS, TURNS
-from augserve.data.traces import rows_to_table
+from augserve.data.tables.files import rows_to_table
+from augserve.data.tables.prompt_tail import tail_counts
+from augserve.data.tables.schema import TOOL_CALLS, TURNS
 from augserve.features.feature import VERSION
-from augserve.features.turn import TURN_FEATURES, tail_counts
+from augserve.features.turn import TURN_FEATURES
 from augserve.runtime.rows import Origin, pause_rows, turn_row
 from augserve.runtime.sessions import Pause, SessionTable
 from augserve.runtime.turns import LiveTurn, arrived

@@ -1,4 +1,4 @@
-from augserve.data.schema import STEPS
+from augserve.data.tables.schema import STEPS
 from augserve.runtime.steps import MAX_IN_FLIGHT, StepFacts, StepLog, step_row
 
 

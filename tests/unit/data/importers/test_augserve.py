@@ -7,17 +7,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from augserve.data.importers.augserve import import_records
-from augserve.data.importers.members import open_members
-from augserve.data.importers.problems import Problems
-from augserve.data.importers.record import Context, Record
-from augserve.data.token_counter import EstimatedTokens
-from augserve.data.traces import read_rows, rows_to_table, write_table
+from augserve.data.importers.contract import Context, Record
+from augserve.data.importers.reading.members import open_members
+from augserve.data.importers.reading.problems import Problems
+from augserve.data.importers.token_counter import EstimatedTokens
+from augserve.data.tables.files import read_rows, rows_to_table, write_table
 
 TURN = {"source": "live", "session_id": "s", "turn": 0, "arrival_s": 1.0, "prompt_tokens": 5, "output_tokens": 2}
 
 
 def records(path: Path, problems: Problems) -> list[Record]:
-    context = Context(problems, EstimatedTokens(), lambda ids: [])
+    context = Context(problems, EstimatedTokens())
     return list(import_records(open_members([path], (".parquet",), problems), context))
 
 

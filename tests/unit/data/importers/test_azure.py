@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from augserve.data.importers.azure import import_records, timestamp_s
-from augserve.data.importers.members import Member
-from augserve.data.importers.problems import ImportingError, Problems
-from augserve.data.importers.record import Context
-from augserve.data.token_counter import EstimatedTokens
+from augserve.data.importers.contract import Context
+from augserve.data.importers.reading.members import Member
+from augserve.data.importers.reading.problems import ImportingError, Problems
+from augserve.data.importers.token_counter import EstimatedTokens
 
 HEADER = b"TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
 
@@ -20,7 +20,7 @@ def _zone_as_before() -> Iterator[None]:
 
 
 def rows(content: bytes, problems: Problems) -> list[dict[str, object]]:
-    context = Context(problems, EstimatedTokens(), lambda ids: [])
+    context = Context(problems, EstimatedTokens())
     return [dict(row) for _, row in import_records([Member("t.csv", io.BytesIO(content))], context)]
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from augserve.data.importers import infercept
+from augserve.data.importers.contract import Context, Record
 from augserve.data.importers.infercept import NOMINAL_TOKEN_S, import_records
-from augserve.data.importers.members import Member
-from augserve.data.importers.problems import Problems
-from augserve.data.importers.record import Context, Record
-from augserve.data.token_counter import EstimatedTokens
+from augserve.data.importers.reading.members import Member
+from augserve.data.importers.reading.problems import Problems
+from augserve.data.importers.token_counter import EstimatedTokens
 
 COUNTED = {"prompt_tokens": 392, "completion_tokens": 100, "api_time": 0.5, "api_token_length": 21}
 WITH_TEXT = ("chatbot", "tts", "image")
@@ -25,7 +25,7 @@ def text_session(first: str = "a question") -> list[dict[str, Any]]:
 
 
 def records(content: bytes, problems: Problems) -> list[Record]:
-    context = Context(problems, EstimatedTokens(), lambda ids: [])
+    context = Context(problems, EstimatedTokens())
     return list(import_records([Member("m.json", io.BytesIO(content))], context))
 
 

@@ -1,16 +1,16 @@
 import io
 import json
 
-from augserve.data.importers.members import Member
+from augserve.data.importers.contract import Context
 from augserve.data.importers.mooncake import import_records
-from augserve.data.importers.problems import Problems
-from augserve.data.importers.record import Context
-from augserve.data.token_counter import EstimatedTokens
+from augserve.data.importers.reading.members import Member
+from augserve.data.importers.reading.problems import Problems
+from augserve.data.importers.token_counter import EstimatedTokens
 
 
 def rows(values: list[object], problems: Problems) -> list[dict[str, object]]:
     content = "\n".join(json.dumps(value) for value in values).encode()
-    context = Context(problems, EstimatedTokens(), lambda ids: [])
+    context = Context(problems, EstimatedTokens())
     return [dict(row) for _, row in import_records([Member("t.jsonl", io.BytesIO(content))], context)]
 
 

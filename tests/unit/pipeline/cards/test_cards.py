@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from augserve.data.traces import TraceError, rows_to_table, write_table
+from augserve.data.tables.files import TraceError, rows_to_table, write_table
 from augserve.pipeline import cli
 from augserve.pipeline.cards import run as cards
 from augserve.pipeline.cards import text as card_text

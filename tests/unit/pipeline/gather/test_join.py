@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.data.traces import rows_to_table, write_table
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.pipeline.gather.join import JoinError, join_turns
 from augserve.pipeline.gather.session import SessionSeen, TurnSeen
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from augserve.data.workload.mix import augmentation_sessions
 from numpy.typing import NDArray
 
-from augserve.data.mix import augmentation_sessions
+from augserve.data.importers.run import import_traces
 from augserve.features.history import SessionHistory
 from augserve.features.replay import PastCall, PastPause, PastTurn, replay
 from augserve.features.shared import SharedHistory
@@ -21,7 +22,6 @@ from augserve.models.fitting import FitSettings, predict_margins
 from augserve.models.learning import learn
 from augserve.models.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.models.training_set import TrainingSet
-from augserve.pipeline.imports import import_traces
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.prepare.past import RecordedTurn, read_traces

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augserve.data.traces import rows_to_table, write_table
+from augserve.data.tables.files import rows_to_table, write_table
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models
 
-from augserve.data.traces import read_table
+from augserve.data.tables.files import read_table
 from augserve.pipeline.public import run as public
 from augserve.pipeline.public.sets import PublicSetError
 

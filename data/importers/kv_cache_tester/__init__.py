@@ -1,0 +1,1 @@
+"""Importer of kv-cache-tester sessions."""

@@ -1,0 +1,142 @@
+"""OpenTelemetry spans of generative AI: OTLP/JSON documents, and JSON Lines of them (the Collector's file exporter).
+
+A session is a conversation (`gen_ai.conversation.id`; spans that do not tell it share that of their trace), otherwise
+a trace. LLM calls are its turns in the order of their start; a tool's span is a call of the turn that started last
+before it. Agents that work at the same time in one conversation share its session: give them conversations of their
+own to tell them apart. Memory does not grow with the input, see `otel_store`.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from ..contract import Context, Record
+from ..reading.lines import LINE_LIMIT_BYTES, json_lines
+from ..reading.members import Member
+from ..reading.problems import Problems
+from .spans import SpanError, read_span
+from .store import SpanStore
+
+_OPENING_BYTES = 200  # of the first line of a document over many lines; a longer one is a line of JSON Lines
+_SPANS = "resourceSpans.item.scopeSpans.item.spans.item"
+
+
+def import_records(members: Iterable[Member], context: Context) -> Iterator[Record]:
+    with SpanStore() as store:
+        for member in members:
+            for value in _spans(member, context.problems):
+                _keep(value, store, context)
+        context.problems.position = ""
+        yield from _rows(store, context.problems)
+
+
+def _keep(value: Any, store: SpanStore, context: Context) -> None:
+    problems = context.problems
+    try:
+        span = read_span(value, context.tokens)
+    except SpanError as error:
+        problems.skip(problems.position, str(error))
+        return
+    if span.left_out is not None:
+        problems.note(span.left_out)
+    if not store.add(span, problems.position):
+        problems.skip(problems.position, "span of the same ids as an earlier one")
+
+
+@dataclass(slots=True)
+class _Turn:
+    session: str
+    number: int
+    row: dict[str, Any]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def records(self) -> Iterator[Record]:
+        called = self.calls[0]["tool"] if self.calls else None
+        identity = {"session_id": self.session, "turn": self.number}
+        yield "turns", {**identity, **self.row, "tool_called": called}
+        for call, row in enumerate(self.calls):
+            yield "tool_calls", {**identity, "call": call, **row}
+
+
+def _rows(store: SpanStore, problems: Problems) -> Iterator[Record]:
+    turn: _Turn | None = None
+    for session, kind, start_ns, end_ns, row, place, inner in store.ordered():
+        problems.position = place
+        if turn is not None and turn.session != session:
+            yield from turn.records()
+            turn = None
+        if inner:
+            problems.note("LLM calls within an LLM call: the outer one counts")
+        elif kind == "turn":
+            number = 0
+            if turn is not None:
+                yield from turn.records()
+                number = turn.number + 1
+            turn = _Turn(session, number, {"arrival_s": start_ns / 1e9, "finish_s": end_ns / 1e9, **row})
+        elif turn is None:
+            problems.skip(place, "tool span before any LLM call of its session")
+        else:
+            turn.calls.append({"start_s": start_ns / 1e9, **row})
+    if turn is not None:
+        yield from turn.records()
+
+
+def _spans(member: Member, problems: Problems) -> Iterator[Any]:
+    """The spans of a file of either form, as JSON values."""
+    first = member.stream.readline(LINE_LIMIT_BYTES + 1)
+    stream = cast(BinaryIO, io.BufferedReader(_Rejoined(first, member.stream)))
+    opens = len(first) < _OPENING_BYTES and first.strip()[-1:] in (b"{", b"[", b",")
+    if opens or len(first) > LINE_LIMIT_BYTES:
+        yield from _document(Member(member.name, stream), problems)
+        return
+    for _, value in json_lines(Member(member.name, stream), problems):
+        yield from _batch(value, problems)
+
+
+def _document(member: Member, problems: Problems) -> Iterator[Any]:
+    """The spans of one document over many lines, or in one too long to hold."""
+    import ijson  # type: ignore[import-untyped]  # of the train extra: not beside a bare runtime
+
+    number = 0
+    try:
+        for number, value in enumerate(ijson.items(member.stream, _SPANS, use_float=True, multiple_values=True), 1):
+            problems.position = f"{member.name}: span {number}"
+            yield value
+    except (ijson.JSONError, UnicodeDecodeError):
+        problems.skip(f"{member.name}: after span {number}", "not valid JSON")
+        return
+    if not number:
+        problems.skip(member.name, "no export of spans: not an object with resourceSpans")
+
+
+def _batch(value: Any, problems: Problems) -> Iterator[Any]:
+    """The spans of one export."""
+    if not isinstance(value, dict) or not isinstance(value.get("resourceSpans"), list):
+        problems.skip(problems.position, "no export of spans: not an object with resourceSpans")
+        return
+    for resource in value["resourceSpans"]:
+        for scope in _items(resource, "scopeSpans"):
+            yield from _items(scope, "spans")
+
+
+def _items(value: Any, key: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream with what was read of it put back in front."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        super().__init__()
+        self._head = io.BytesIO(head)
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head.read(len(buffer)) or self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

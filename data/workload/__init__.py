@@ -1,0 +1,1 @@
+"""What is run: sessions, their arrivals, and the built-in workloads."""

@@ -1,0 +1,43 @@
+from augserve.data.tables.restarts import Lives
+
+
+def turns(*met: tuple[float, int], session: str = "s", source: str = "live") -> list[dict[str, object]]:
+    return [{"source": source, "session_id": session, "arrival_s": at, "turn": number} for at, number in met]
+
+
+def named(rows: list[dict[str, object]], *more: dict[str, object]) -> list[str]:
+    lives = Lives([*rows, *more])
+    return [lives.name(row, float(str(row["arrival_s"]))) for row in rows]
+
+
+def test_a_session_that_is_numbered_once_keeps_its_name():
+    assert named(turns((1.0, 0), (2.0, 1), (9.0, 2))) == ["s", "s", "s"]
+    assert named(turns((2.0, 0), (1.0, 1))) == ["s", "s"]  # a client's clock: no number is there twice
+
+
+def test_each_time_that_the_numbers_begin_again_is_a_life_of_its_own():
+    rows = turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1), (11.0, 2), (20.0, 0))
+    assert named(rows) == ["s#1", "s#1", "s#2", "s#2", "s#2", "s"]
+    assert named(rows[::-1]) == ["s", "s#2", "s#2", "s#2", "s#1", "s#1"]
+
+
+def test_a_life_of_which_the_first_turns_were_not_kept_ends_where_the_next_begins():
+    assert named(turns((1.0, 1), (2.0, 2), (9.0, 0), (10.0, 1))) == ["s#1", "s#1", "s", "s"]
+    assert named(turns((1.0, 0), (2.0, 1), (9.0, 1), (10.0, 2))) == ["s#1", "s#1", "s", "s"]
+
+
+def test_a_turn_that_is_there_twice_begins_no_life():
+    assert named(turns((1.0, 0), (2.0, 1), (1.0, 0), (2.0, 1))) == ["s"] * 4
+
+
+def test_lives_are_told_by_source_and_session():
+    rows = turns((1.0, 0), (9.0, 0))
+    others = [*turns((1.0, 0), session="other"), *turns((5.0, 0), source="mine")]
+    assert named(rows, *others) == ["s#1", "s"]
+    assert named(others, *rows) == ["other", "s"]
+
+
+def test_a_call_belongs_to_the_life_that_it_started_in():
+    lives = Lives(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
+    call = {"source": "live", "session_id": "s", "turn": 0}
+    assert [lives.name(call, at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .feature import Feature, bucket, bucket_features
-from .history import TOOL_BUCKETS, SessionHistory
-from .series import NAN, UNSEEN, Running
-from .shared import SharedHistory, fall_back, tool_family
+from .running import NAN, UNSEEN, Running
+from .session_history import TOOL_BUCKETS, SessionHistory
+from .shared_history import SharedHistory, fall_back, tool_family
 
 HEAD_BUCKETS = 16
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ..data.tables.prompt_tail import TAIL_BUCKETS
 from .feature import Feature, bucket, bucket_features
-from .history import TOOL_BUCKETS, SessionHistory
-from .series import NAN
-from .shared import SharedHistory, fall_back
+from .running import NAN
+from .session_history import TOOL_BUCKETS, SessionHistory
+from .shared_history import SharedHistory, fall_back
 
 
 @dataclass(frozen=True, slots=True)

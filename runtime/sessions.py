@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..features.history import ReturnedCall, SessionHistory
-from ..features.shared import SharedHistory
+from ..features.session_history import ReturnedCall, SessionHistory
+from ..features.shared_history import SharedHistory
 from .linking import Link, Past, TurnLinker
 from .prefix import Prefix
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.tables.prompt_tail import TAIL_TOKENS, tail_counts
-from ..features.history import ReturnedCall, SessionHistory
-from ..features.shared import SharedHistory
+from ..features.session_history import ReturnedCall, SessionHistory
+from ..features.shared_history import SharedHistory
 from ..features.tool_call import expected_call, tool_call_features
 from ..features.turn import TurnFacts, turn_features
 from .hints import Hints

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ...data.atomic import write_json
 from ...data.tables.prompt_tail import TAIL_TOKENS, tail_counts
-from ...features.history import ReturnedCall, SessionHistory
-from ...features.shared import SharedHistory
+from ...features.session_history import ReturnedCall, SessionHistory
+from ...features.shared_history import SharedHistory
 from ...features.tool_call import ToolCallFacts, expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
 from ..params import BaseParams, load_params

@@ -6,7 +6,7 @@ from ...data.tables.prompt_tail import TAIL_TOKENS, tail_counts
 from ...data.workload.mix import MIX
 from ...data.workload.model import Session
 from ...data.workload.token_ids import session_token_ids
-from ...features.replay import PastCall, PastPause, PastTurn
+from ...features.past import PastCall, PastPause, PastTurn
 from ...features.turn import TurnFacts
 from .past import NOMINAL_TOKEN_S, RecordedTurn
 

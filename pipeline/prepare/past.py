@@ -14,7 +14,7 @@ from ...data.tables.files import TraceError, read_table
 from ...data.tables.prompt_tail import TAIL_BUCKETS
 from ...data.tables.restarts import Lives
 from ...features import feature
-from ...features.replay import PastCall, PastPause, PastTurn
+from ...features.past import PastCall, PastPause, PastTurn
 from ...features.turn import TURN_FEATURES, TurnFacts
 
 _FINISHED = ("stop", "length", None)  # finish reasons that tell a turn's length; None: not recorded

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ...data.atomic import replace_folder, write_json
 from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.token_ids import SPLIT_SEEDS
-from ...features.replay import Replayed, replay
+from ...features.past import Replayed, replay
 from ...models.target import (
     ENDS_IN_TOOL,
     OUTPUT_LENGTH,

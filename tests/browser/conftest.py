@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import yaml
-from augserve.data.workload.mix import MIX
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from augserve.data.atomic import write_json
+from augserve.data.workload.mix import MIX
 from augserve.models.registry import registered_versions
 from augserve.models.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline import cli, export

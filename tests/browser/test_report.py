@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from augserve.data.workload.mix import MIX, MIX_SWING
 from playwright.sync_api import expect
 
+from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.pipeline.report.run import PAGE
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from augserve.data.workload.mix import augmentation_sessions
 from augserve.data.workload.model import Session
-
-from augserve.features.replay import PastTurn, replay
+from augserve.features.past import PastTurn, replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.settings import SchedulerSettings, StepTime

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..reading.problems import Problems
 from .members import Member
+from .problems import Problems
 
 LINE_LIMIT_BYTES = 64 << 20  # a longer line is skipped, so that a file without line ends cannot fill the memory
 _BOM = b"\xef\xbb\xbf"

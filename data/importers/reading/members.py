@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from ..reading.problems import ImportingError, Problems
+from .problems import ImportingError, Problems
 
 _COMPRESSIONS: dict[str, Callable[[BinaryIO], Any]] = {
     ".xz": lzma.LZMAFile,

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from augserve.data.workload.model import Session, ToolCall, Turn
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -24,6 +23,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCacheStats, RequestStateStats
 from vllm.v1.request import Request
 
+from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.settings import BudgetGains, Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
 from augserve.pipeline.simulator.clock import VirtualClock

@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from augserve.data.workload.model import Session, ToolCall, Turn
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.settings import Retention, SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation

@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from augserve.data.workload.model import Session, ToolCall, Turn
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.pipeline.simulator import loop
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler

@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from augserve.data.workload.model import Session, ToolCall, Turn
 
 from augserve.data.tables.files import read_table
+from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline import cli
 from augserve.pipeline.simulator.clock import VirtualClock

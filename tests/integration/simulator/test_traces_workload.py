@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.arrivals import ArrivalError
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import WorkloadError
 from augserve.data.workload.trace_set import Split
-
-from augserve.data.tables.files import rows_to_table, write_table
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.simulator import cell as cells
 from augserve.pipeline.simulator.cell import Cell, Schedule, cell_sessions, run_cell, workload_names

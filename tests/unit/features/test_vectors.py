@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from augserve.data.tables.prompt_tail import TAIL_BUCKETS, TAIL_TOKENS, tail_counts
 from augserve.features.feature import bucket
-from augserve.features.history import ReturnedCall, SessionHistory
-from augserve.features.shared import SharedHistory
+from augserve.features.session_history import ReturnedCall, SessionHistory
+from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import (
     HEAD_BUCKETS,
     TOOL_BUCKETS,

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from augserve.data.workload.mix import MIX
 
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
+from augserve.data.workload.mix import MIX
 from augserve.pipeline import retrain
 from augserve.pipeline.params import PARAMS_FILE
 from augserve.pipeline.sources import TRACES

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from augserve.data.workload.mix import augmentation_sessions
 
 from augserve.data.tables.splits import assign_parts
-from augserve.features.replay import replay
+from augserve.data.workload.mix import augmentation_sessions
+from augserve.features.past import replay
 from augserve.models.bundle import load_bundle
 from augserve.models.drift import DRIFT_FILE
 from augserve.models.evaluation import evaluate

@@ -1,7 +1,7 @@
 import math
 
-from augserve.features.history import ReturnedCall
-from augserve.features.series import MAX_NAMES
+from augserve.features.running import MAX_NAMES
+from augserve.features.session_history import ReturnedCall
 from augserve.runtime.linking import Link, past_of
 from augserve.runtime.prefix import Prefix
 from augserve.runtime.sessions import Pause, SessionTable

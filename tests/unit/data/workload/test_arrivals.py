@@ -2,6 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from augserve.data.workload.arrivals import (
     MAX_SESSIONS,
     ArrivalError,
@@ -13,8 +16,6 @@ from augserve.data.workload.arrivals import (
     parse_arrivals,
     session_count,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GENERATED = [Poisson(), Gamma(0.5), Gamma(3.0), Burst(), Swing()]
 

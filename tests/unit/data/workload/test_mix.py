@@ -2,13 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from augserve.data.workload.arrivals import covering_count
 from augserve.data.workload.augmentations import AugmentationError, load_augmentations, lognormal
 from augserve.data.workload.mix import augmentation_sessions, steady_sessions
 from augserve.data.workload.model import MAX_TOKENS, Session, ToolCall, Turn, WorkloadError
 from augserve.data.workload.token_ids import END_ID, SPLIT_SEEDS, prompt_token_ids, session_token_ids
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SESSIONS = augmentation_sessions(12_000, 10.0, seed=1)
 

@@ -1,16 +1,16 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.adjustments import Changes
 from augserve.data.workload.arrivals import Poisson, Recorded
 from augserve.data.workload.model import MAX_TOKENS, WorkloadError
 from augserve.data.workload.recorded import read_sessions
 from augserve.data.workload.schedule import trace_load
 from augserve.data.workload.steady_state import NOMINAL_TOKEN_S
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from augserve.data.tables.files import rows_to_table, write_table
 
 
 def turn(session="s", number=0, at=100.0, prompt=50, output=10, finish=None, **other):

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from augserve.data.workload.arrivals import ArrivalError, Burst, Gamma, Poisson, covering_count
 from augserve.data.workload.mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from augserve.data.workload.model import Session, Turn, WorkloadError

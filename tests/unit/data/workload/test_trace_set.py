@@ -1,12 +1,12 @@
 import pytest
-from augserve.data.workload.adjustments import Changes
-from augserve.data.workload.model import Session, ToolCall, Turn, WorkloadError
-from augserve.data.workload.trace_set import Split, fit_context, read_trace_set
 from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.tables.splits import SplitError
+from augserve.data.workload.adjustments import Changes
+from augserve.data.workload.model import Session, ToolCall, Turn, WorkloadError
+from augserve.data.workload.trace_set import Split, fit_context, read_trace_set
 from augserve.models.training_set import split_sessions
 
 

@@ -1,8 +1,8 @@
 """Directions by hand: how sessions are measured, and what is called held, equal or reversed."""
 
 import pytest
-from augserve.data.workload.model import Session, ToolCall, Turn
 
+from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.pipeline.directions.params import DirectionsParams
 from augserve.pipeline.directions.report import DIRECTIONS, Direction, policies, report, verdicts, write_report
 from augserve.pipeline.directions.trial import UNCACHED, session_metrics

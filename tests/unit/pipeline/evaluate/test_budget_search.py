@@ -2,10 +2,10 @@ import dataclasses
 from concurrent.futures import Future
 
 import pytest
+
 from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.data.workload.trace_set import Split
-
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.evaluate.budget_search import search_budgets
 from augserve.pipeline.evaluate.comparison import Evaluation

@@ -4,9 +4,9 @@ import json
 from concurrent.futures import Future
 
 import pytest
+
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.schedule import SWING
-
 from augserve.models.settings import SchedulerSettings, SettingsError, StepTime
 from augserve.pipeline.compare import CompareParams, conditions
 from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities

@@ -2,9 +2,9 @@ import dataclasses
 from concurrent.futures import Future
 
 import pytest
+
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
-
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.compare import CompareParams
 from augserve.pipeline.evaluate.comparison import Evaluation

@@ -2,8 +2,8 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
-from augserve.data.workload.token_ids import session_token_ids
 
+from augserve.data.workload.token_ids import session_token_ids
 from augserve.pipeline.fidelity.pace import OUTPUT_TOKENS, SESSIONS, pace_load, token_s
 from augserve.pipeline.fidelity.params import FidelityParams
 from augserve.pipeline.params import load_params

@@ -1,6 +1,6 @@
 """What was still to come of a session, from turns made by hand."""
 
-from augserve.features.replay import PastCall, PastPause, PastTurn
+from augserve.features.past import PastCall, PastPause, PastTurn
 from augserve.features.turn import TurnFacts
 from augserve.pipeline.prepare.outcomes import Remaining, remaining_work
 from augserve.pipeline.prepare.past import RecordedTurn, multi_turn

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from augserve.data.workload.mix import MIX, augmentation_sessions
-from augserve.data.workload.token_ids import prompt_token_ids
 
 from augserve.data.tables.files import TraceError
 from augserve.data.tables.prompt_tail import TAIL_BUCKETS, TAIL_TOKENS, tail_counts
+from augserve.data.workload.mix import MIX, augmentation_sessions
+from augserve.data.workload.token_ids import prompt_token_ids
 from augserve.features import feature
-from augserve.features.replay import replay
+from augserve.features.past import replay
 from augserve.features.turn import TAIL_AT, TURN_FEATURES
 from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
 from augserve.models.training_set import NO_GROUP, TrainingError, read_training_set

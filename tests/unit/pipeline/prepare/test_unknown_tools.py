@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from augserve.data.workload.mix import augmentation_sessions
 from numpy.typing import NDArray
 
 from augserve.data.importers.run import import_traces
-from augserve.features.history import SessionHistory
-from augserve.features.replay import PastCall, PastPause, PastTurn, replay
-from augserve.features.shared import SharedHistory
+from augserve.data.workload.mix import augmentation_sessions
+from augserve.features.past import PastCall, PastPause, PastTurn, replay
+from augserve.features.session_history import SessionHistory
+from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
 from augserve.features.turn import TurnFacts
 from augserve.models.calibration import calibrate, calibrate_with_unknown_tools

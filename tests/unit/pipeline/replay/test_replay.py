@@ -3,11 +3,11 @@ import itertools
 import json
 
 import pytest
+
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.arrivals import Poisson, Recorded
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.token_ids import session_token_ids
-
-from augserve.data.tables.files import rows_to_table, write_table
 from augserve.models.settings import Slo
 from augserve.pipeline.cli import main
 from augserve.pipeline.replay.endpoint import Endpoint, ReplayError

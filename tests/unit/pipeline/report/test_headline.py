@@ -1,6 +1,6 @@
 import pytest
-from augserve.data.workload.mix import MIX_SWING
 
+from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.report.headline import NAMES, headline, headline_markdown
 from augserve.pipeline.report.papers import CLAIMS
 from augserve.pipeline.report.results import Evaluated

@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from augserve.data.workload.mix import MIX_SWING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.report.results import Evaluated, read_results, write_results
 from augserve.pipeline.report.targets import OF_A_SWING, TARGETS, outcomes, target_grid, target_summary
 from augserve.pipeline.simulator.ablations import ABLATIONS

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from augserve.data.workload.model import ToolCall
 
 from augserve.data.tables.files import read_table
+from augserve.data.workload.model import ToolCall
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.recording import Recording, SeenTurn
 from augserve.pipeline.simulator.records import TurnRecord

@@ -10,8 +10,8 @@ import sys
 import time
 
 import optuna
-from augserve.data.workload.mix import MIX
 
+from augserve.data.workload.mix import MIX
 from augserve.models.settings import SchedulerSettings
 from augserve.pipeline.tune import study as tune_study
 from augserve.pipeline.tune.params import TuneParams

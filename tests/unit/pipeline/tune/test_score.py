@@ -1,8 +1,8 @@
 import dataclasses
 
 import pytest
-from augserve.data.workload.mix import MIX, MIX_SWING
 
+from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tune.score import Job, Tally, Yardstick, jobs_of, stock_jobs
 

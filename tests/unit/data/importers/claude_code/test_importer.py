@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from augserve.data.importers.claude_code.importer import OPEN_SESSIONS, import_records, task_group
 
+from augserve.data.importers.claude_code.importer import OPEN_SESSIONS, import_records, task_group
 from augserve.data.importers.contract import Context, Record
 from augserve.data.importers.reading.members import Member, open_members
 from augserve.data.importers.reading.problems import ImportingError, Problems

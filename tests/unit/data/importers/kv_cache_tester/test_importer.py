@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from augserve.data.importers.kv_cache_tester.importer import import_records
 from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.data.importers.contract import Context
+from augserve.data.importers.kv_cache_tester.importer import import_records
 from augserve.data.importers.reading.members import Member, open_members
 from augserve.data.importers.reading.problems import ImportingError, Problems
 

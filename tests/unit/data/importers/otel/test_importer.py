@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from augserve.data.importers.otel.importer import import_records
 from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.data.importers.contract import Context
+from augserve.data.importers.otel.importer import import_records
 from augserve.data.importers.reading.members import Member
 from augserve.data.importers.reading.problems import ImportingError, Problems
 from augserve.data.tables.tool_arguments import text_hash

@@ -7,8 +7,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .history import ReturnedCall, SessionHistory
-from .shared import SharedHistory
+from .session_history import ReturnedCall, SessionHistory
+from .shared_history import SharedHistory
 from .tool_call import ToolCallFacts, expected_call, tool_call_features
 from .turn import TurnFacts, turn_features
 

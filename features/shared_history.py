@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from .history import ReturnedCall, SessionHistory, own_duration_s
-from .series import RecentLog, RecentTable
+from .running import RecentLog, RecentTable
+from .session_history import ReturnedCall, SessionHistory, own_duration_s
 
 PRIOR = 3.0
 """Values that a level of the hierarchy needs to weigh as much as the level above it."""

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from augserve.features.history import ReturnedCall, SessionHistory
-from augserve.features.series import UNSEEN, RecentLog
-from augserve.features.shared import SharedHistory, fall_back, tool_family
+from augserve.features.running import UNSEEN, RecentLog
+from augserve.features.session_history import ReturnedCall, SessionHistory
+from augserve.features.shared_history import SharedHistory, fall_back, tool_family
 
 
 def log_of(*values: float) -> RecentLog:

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.history import ReturnedCall, SessionHistory
-from augserve.features.replay import PastCall, PastPause, PastTurn, Replayed, replay
-from augserve.features.shared import SharedHistory
+from augserve.features.past import PastCall, PastPause, PastTurn, Replayed, replay
+from augserve.features.session_history import ReturnedCall, SessionHistory
+from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, expected_call, tool_call_features
 from augserve.features.turn import TURN_FEATURES, TurnFacts, turn_features
 

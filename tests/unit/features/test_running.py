@@ -4,7 +4,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.series import RecentLog, RecentTable, Running
+from augserve.features.running import RecentLog, RecentTable, Running
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))

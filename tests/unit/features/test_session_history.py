@@ -1,6 +1,6 @@
 import math
 
-from augserve.features.history import MAX_CALLS, ReturnedCall, SessionHistory
+from augserve.features.session_history import MAX_CALLS, ReturnedCall, SessionHistory
 
 
 def test_an_empty_history_knows_nothing() -> None:

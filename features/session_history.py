@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .feature import bucket
-from .series import NAN, RecentLog, Running
+from .running import NAN, RecentLog, Running
 
 TOOL_BUCKETS = 16
 MAX_CALLS = 256

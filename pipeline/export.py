@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.atomic import replace_folder, write_json
-from ..models.drift import DRIFT_FILE, DriftReference, reference
-from ..models.fitted import FittedModels, load_models
-from ..models.onnx_export import check_parity, export_models, hard_rows
-from ..models.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
-from ..models.target import TARGETS
-from ..models.training_set import TrainingError, TrainingSet, read_training_set
+from ..models.learning.onnx_export import check_parity, export_models, hard_rows
+from ..models.learning.target_models import FittedModels, load_models
+from ..models.learning.training_set import TrainingError, TrainingSet, read_training_set
+from ..models.serving.drift import DRIFT_FILE, DriftReference, reference
+from ..models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
+from ..models.serving.target import TARGETS
 from .params import BaseParams, load_params, require
 from .prepare.run import TRAINING
 from .stage import run_stage

@@ -1,6 +1,6 @@
 """The token budget of a step, steered by the step time that is measured."""
 
-from ..models.settings import BudgetGains, StepTime
+from ..models.serving.settings import BudgetGains, StepTime
 
 IDLE_S = 5.0
 """Without a decode for so long, the past says nothing about the load that comes."""

@@ -5,7 +5,7 @@ waste_discard = T_fwd(C)·(C + C_other), with C the context, d̂ what is expecte
 tokens of the running requests.
 """
 
-from ..models.settings import SchedulerSettings
+from ..models.serving.settings import SchedulerSettings
 from .turns import Forecast
 
 GOES_ON_TURNS = 1.5

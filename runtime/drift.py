@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.feature import Feature
-from ..models.drift import DriftReference, Histogram
-from ..models.onnx_predictor import TOOL_CALLS, TURNS
+from ..models.serving.drift import DriftReference, Histogram
+from ..models.serving.onnx_predictor import TOOL_CALLS, TURNS
 
 logger = logging.getLogger(f"vllm.{__name__}")
 

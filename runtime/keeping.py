@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..models.settings import SchedulerSettings
+from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
 from .context import ContextPolicy
 from .guard import Guard

@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
 
 from ..data.atomic import write_text
-from ..models.target import OUTPUT_LENGTH, TOOL_DURATION
+from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models.residual import residual_quantiles
-from ..models.settings import SchedulerSettings
+from ..models.serving.residual import residual_quantiles
+from ..models.serving.settings import SchedulerSettings
 from .admission import Demand, PassingOver, block_demand
 from .guard import Guard
 from .overdue import OverdueTurns

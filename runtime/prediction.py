@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.predictor import Predictor, Rows
+from ..models.serving.predictor import Predictor, Rows
 from .correction import Correction
 from .drift import DRIFTED_WIDTH, DriftMonitor
 from .turns import Forecast, LiveTurn

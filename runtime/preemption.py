@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.settings import SchedulerSettings
+from ..models.serving.settings import SchedulerSettings
 from .prediction import FALLBACK
 from .turns import LiveTurn
 from .value import prefill_s

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
-from ..models.drift import DriftReference
-from ..models.predictor import Predictor
-from ..models.settings import SchedulerSettings
+from ..models.serving.drift import DriftReference
+from ..models.serving.predictor import Predictor
+from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
 from .admission import room_of
 from .budget import TokenBudget
@@ -84,7 +84,7 @@ class AugServeScheduler(HookedScheduler):
 
     def load_artifacts(self, deployment: Deployment) -> Artifacts:
         """Settings and predictor of the deployment's bundle. Raises DeploymentError or BundleError."""
-        from ..models.bundle import load_bundle
+        from ..models.serving.bundle import load_bundle
 
         version = None if deployment.allow_unknown_vllm else vllm_compat.vllm_version
         bundle = load_bundle(deployment.bundle_folder(), version)

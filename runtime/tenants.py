@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.settings import StepTime
+from ..models.serving.settings import StepTime
 from .turns import LiveTurn
 
 SLOTS = 1024

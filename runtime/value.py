@@ -11,7 +11,7 @@ from enum import IntEnum, auto
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.settings import SchedulerSettings, StepTime
+from ..models.serving.settings import SchedulerSettings, StepTime
 
 Floats = NDArray[np.float64]
 

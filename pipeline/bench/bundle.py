@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ...models.bundle import Bundle, load_bundle
+from ...models.serving.bundle import Bundle, load_bundle
 from ..stage import StageError
 
 BUNDLE = Path("models/bundle")

@@ -17,10 +17,10 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request
 
 from ...data.atomic import write_json
-from ...models.onnx_predictor import TOOL_CALLS, OnnxPredictor
-from ...models.predictor import Rows
-from ...models.target import OUTPUT_LENGTH, TOOL_DURATION, Target
-from ...models.training_set import read_training_set
+from ...models.learning.training_set import read_training_set
+from ...models.serving.onnx_predictor import TOOL_CALLS, OnnxPredictor
+from ...models.serving.predictor import Rows
+from ...models.serving.target import OUTPUT_LENGTH, TOOL_DURATION, Target
 from ...runtime.prediction import PredictorForecaster
 from ...runtime.sessions import SessionTable
 from ...runtime.turns import LiveTurn, arrived
@@ -39,7 +39,7 @@ from pathlib import Path
 import numpy as np, onnxruntime
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
-from augserve.models.onnx_predictor import OnnxPredictor
+from augserve.models.serving.onnx_predictor import OnnxPredictor
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
 before = resident()

@@ -20,8 +20,8 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
 from ...data.atomic import write_json
-from ...models.bundle import Bundle
-from ...models.settings import Retention
+from ...models.serving.bundle import Bundle
+from ...models.serving.settings import Retention
 from ...runtime.deployment import Deployment
 from ...runtime.scheduler import Artifacts, AugServeScheduler
 from ..params import BaseParams, load_params

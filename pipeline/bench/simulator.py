@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ...data.atomic import write_json, write_text
 from ...data.workload.arrivals import Poisson
 from ...data.workload.schedule import mix_load
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..params import BaseParams, load_params
 from ..simulator.clock import VirtualClock
 from ..simulator.loop import Simulation

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ...models.pull import pull
-from ...models.registry import CHAMPION
-from ...models.registry_source import open_source
+from ...models.registry.pull import pull
+from ...models.registry.source import open_source
+from ...models.registry.versions import CHAMPION
 from .versions import add_registry
 
 

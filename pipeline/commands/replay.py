@@ -9,7 +9,7 @@ from ...data.atomic import write_json
 from ...data.workload.arrivals import Recorded, parse_arrivals, require_positive
 from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from ..params import load_params
 from ..prepare.run import PrepareParams
 from ..replay.endpoint import Endpoint

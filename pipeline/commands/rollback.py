@@ -3,8 +3,8 @@
 import argparse
 from datetime import UTC, datetime
 
-from ...models.registry import roll_back
-from ...models.registry_source import open_client, open_source
+from ...models.registry.source import open_client, open_source
+from ...models.registry.versions import roll_back
 from .versions import add_registry
 
 

@@ -11,9 +11,9 @@ from ...data.workload.arrivals import Arrivals, Recorded, parse_arrivals, requir
 from ...data.workload.mix import MIX
 from ...data.workload.schedule import Load, mix_load, trace_load
 from ...data.workload.trace_set import read_trace_set
-from ...models.bundle import load_bundle
-from ...models.predictor import Predictor
-from ...models.settings import SchedulerSettings
+from ...models.serving.bundle import load_bundle
+from ...models.serving.predictor import Predictor
+from ...models.serving.settings import SchedulerSettings
 from ..stage import StageError
 
 if importlib.util.find_spec("vllm") is None:

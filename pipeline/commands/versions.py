@@ -4,8 +4,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ...models.registry import Version
-from ...models.registry_source import open_source
+from ...models.registry.source import open_source
+from ...models.registry.versions import Version
 from ..tracking import DATABASE
 
 

@@ -10,7 +10,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ...data.workload.mix import augmentation_sessions
 from ...data.workload.model import Session
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..evaluate.capacity_guess import filling_rate_per_s
 from ..evaluate.comparison import MODELS
 from ..simulator.cell import load_predictor, load_profile

@@ -11,7 +11,7 @@ from ...data.tables.splits import Use
 from ...data.workload.mix import MIX
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
-from ...models.settings import SchedulerSettings, StepTime
+from ...models.serving.settings import SchedulerSettings, StepTime
 from ..report.budgets import STATIC_BUDGET, Tried, best_budget
 from ..report.intervals import cells_of
 from ..report.results import Capacities, Results

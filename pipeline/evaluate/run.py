@@ -16,7 +16,7 @@ from ...data.atomic import write_text
 from ...data.workload.mix import MIX
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..params import BaseParams, load_params
 from ..prepare.run import PrepareParams
 from ..report.distributions import distributions

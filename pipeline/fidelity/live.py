@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...data.atomic import write_json, write_text
 from ...data.workload.token_ids import SPLIT_SEEDS
-from ...models.settings import SettingsError, StepTime
+from ...models.serving.settings import SettingsError, StepTime
 from ..params import BaseParams, load_params, require
 from ..stage import StageError, run_stage
 from .params import FidelityParams

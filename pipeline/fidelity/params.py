@@ -9,7 +9,7 @@ from ...data.workload.mix import steady_sessions
 from ...data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
 from ...data.workload.schedule import Load
 from ...data.workload.trace_set import fit_context
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from ..params import require
 from ..simulator.profile import EngineLimits
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...data.atomic import atomic_file, write_json, write_text
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from ..simulator.metrics import Window, pace_metrics, run_metrics
 from ..simulator.records import SimulationResult
 from ..stage import StageError

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...data.workload.token_ids import SPLIT_SEEDS
-from ...models.bundle import Bundle
+from ...models.serving.bundle import Bundle
 from ..params import BaseParams, load_params
 from ..server import Server
 from ..simulator.capacity import bracket, capacity

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...data.workload.arrivals import Burst, Poisson
 from ...data.workload.schedule import Load
-from ...models.bundle import Bundle, Origin, load_bundle, write_bundle
-from ...models.settings import SchedulerSettings, StepTime
+from ...models.serving.bundle import Bundle, Origin, load_bundle, write_bundle
+from ...models.serving.settings import SchedulerSettings, StepTime
 from ..model import MODEL_FOLDER
 from ..replay.endpoint import Endpoint
 from ..replay.report import Replayed

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...data.workload.model import Session, Turn
-from ...models.predictor import Predictor
-from ...models.settings import SchedulerSettings
+from ...models.serving.predictor import Predictor
+from ...models.serving.settings import SchedulerSettings
 from ..replay.run import DRAIN_S
 from ..simulator import engine
 from ..simulator.clock import VirtualClock

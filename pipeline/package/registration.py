@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
-from ...models import promotion
-from ...models.bundle import Bundle
-from ...models.registry import (
+from ...models.registry import promotion
+from ...models.registry.versions import (
     CHALLENGER,
     CHAMPION,
     ROLLED_BACK_TAG,
@@ -22,6 +21,7 @@ from ...models.registry import (
     register,
     registered_versions,
 )
+from ...models.serving.bundle import Bundle
 from ..stage import StageError
 from ..tracking import Run, experiment_run, tracking_client
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...data.atomic import write_text
-from ...models.bundle import Origin, write_bundle
-from ...models.manifest import vllm_range
-from ...models.registry import REGISTERED_MODEL
-from ...models.settings import SchedulerSettings, SettingsError
+from ...models.registry.versions import REGISTERED_MODEL
+from ...models.serving.bundle import Origin, write_bundle
+from ...models.serving.manifest import vllm_range
+from ...models.serving.settings import SchedulerSettings, SettingsError
 from ..export import ONNX
 from ..params import load_params, require
 from ..stage import StageError

@@ -15,7 +15,15 @@ from ...data.atomic import replace_folder, write_json
 from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...features.past import Replayed, replay
-from ...models.target import (
+from ...models.learning.training_set import (
+    NO_GROUP,
+    TrainingError,
+    TrainingSet,
+    group_counts,
+    split_sessions,
+    write_training_set,
+)
+from ...models.serving.target import (
     ENDS_IN_TOOL,
     OUTPUT_LENGTH,
     SESSION_REMAINING,
@@ -23,14 +31,6 @@ from ...models.target import (
     TARGETS,
     TOOL_DURATION,
     Target,
-)
-from ...models.training_set import (
-    NO_GROUP,
-    TrainingError,
-    TrainingSet,
-    group_counts,
-    split_sessions,
-    write_training_set,
 )
 from ..params import BaseParams, load_params, require
 from ..sources import DataParams, present_sources

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.tables.splits import position
-from ...models.target import TOOL_DURATION
-from ...models.training_set import TrainingSet, read_training_set
+from ...models.learning.training_set import TrainingSet, read_training_set
+from ...models.serving.target import TOOL_DURATION
 from .past import RecordedTurn
 
 TABLE = f"{TOOL_DURATION.name}_unknown"

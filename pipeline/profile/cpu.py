@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.tables.files import read_table
-from ...models.settings import StepTime
+from ...models.serving.settings import StepTime
 from ..simulator.profile import EngineLimits, StepProfile
 from ..stage import StageError
 from .fit import Array, errors, relative_fit

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ...models.settings import StepTime
+from ...models.serving.settings import StepTime
 from ..simulator.profile import EngineLimits, KvTransfer, PrefillAttention, StepProfile
 from ..stage import StageError
 from .engines import Engine

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...data.workload.adjustments import Changes
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from ..simulator.metrics import Window, pace_metrics, run_metrics
 from ..simulator.records import EngineTotals, SimulationResult, TurnRecord
 from .lag import ClientLag

@@ -14,7 +14,7 @@ from ...data.workload.arrivals import Arrivals, Recorded
 from ...data.workload.mix import MIX
 from ...data.workload.schedule import Load, mix_load, trace_load
 from ...data.workload.trace_set import Split, fit_context, read_trace_set
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from ..gather.open_loop import run_open_loop
 from ..simulator.metrics import Window
 from .endpoint import Endpoint, ReplayError, counted, read_counters, served_model

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from ...models.settings import SchedulerSettings, ValueWeights
+from ...models.serving.settings import SchedulerSettings, ValueWeights
 from ...runtime.turns import Forecast, LiveTurn
 
 FAR_S = 3600.0

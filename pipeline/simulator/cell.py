@@ -12,9 +12,9 @@ from ...data.workload.model import Session
 from ...data.workload.recorded import RecordedSession
 from ...data.workload.schedule import MIXES, mix_load, trace_load
 from ...data.workload.trace_set import Split, read_trace_set
-from ...models.onnx_predictor import OnnxPredictor
-from ...models.predictor import Predictor
-from ...models.settings import SchedulerSettings
+from ...models.serving.onnx_predictor import OnnxPredictor
+from ...models.serving.predictor import Predictor
+from ...models.serving.settings import SchedulerSettings
 from .clock import VirtualClock
 from .engine import context_tokens
 from .errors import SimulationError

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...data.atomic import write_text
-from ...models.onnx_predictor import model_files
+from ...models.serving.onnx_predictor import model_files
 from ..code.graph import ROOT, CodeGraph
 from ..code.syntax import Name
 from .cell import TRACES, Cell

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...models.settings import Slo
+from ...models.serving.settings import Slo
 from .errors import SimulationError
 from .records import SimulationResult, TurnRecord
 

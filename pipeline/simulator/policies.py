@@ -9,8 +9,8 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ...data.workload.model import Session
-from ...models.predictor import Predictor
-from ...models.settings import SchedulerSettings
+from ...models.serving.predictor import Predictor
+from ...models.serving.settings import SchedulerSettings
 from ...runtime.deployment import Deployment
 from ...runtime.prediction import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler

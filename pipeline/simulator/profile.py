@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...data.atomic import write_json
-from ...models.settings import StepTime
+from ...models.serving.settings import StepTime
 
 FORMAT = 1
 GIB = 1 << 30

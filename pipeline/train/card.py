@@ -9,11 +9,11 @@ import pandas as pd
 
 from ...data.atomic import atomic_file, write_text
 from ...features import feature
-from ...models.evaluation import Metrics, calibration_curve, quantile_metrics
-from ...models.fitted import importance
-from ...models.fitting import FitSettings
-from ...models.target import QUANTILES
-from ...models.training_set import group_counts
+from ...models.learning.evaluation import Metrics, calibration_curve, quantile_metrics
+from ...models.learning.forest import FitSettings
+from ...models.learning.target_models import importance
+from ...models.learning.training_set import group_counts
+from ...models.serving.target import QUANTILES
 from .left_on_table import left_on_the_table
 from .reports import known_rows, markdown
 from .trained import REPORTS, Trained

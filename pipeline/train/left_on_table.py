@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...models.evaluation import Metrics
+from ...models.learning.evaluation import Metrics
 from .reports import MODEL, known_rows, markdown
 from .trained import REPORTS, Trained
 

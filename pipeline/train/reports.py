@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ...data.atomic import atomic_file, write_text
-from ...models.baselines import baselines, quantiles, tool_quantiles
-from ...models.evaluation import calibration_curve, quantile_metrics
-from ...models.fitted import importance
-from ...models.fitting import FitSettings
-from ...models.target import QUANTILES
+from ...models.learning.baselines import baselines, quantiles, tool_quantiles
+from ...models.learning.evaluation import calibration_curve, quantile_metrics
+from ...models.learning.forest import FitSettings
+from ...models.learning.target_models import importance
+from ...models.serving.target import QUANTILES
 from .trained import REPORTS, Trained
 
 PLOTTED_ROWS = 100  # of each set and target

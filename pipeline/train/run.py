@@ -11,10 +11,10 @@ import numpy as np
 
 from ...data.atomic import replace_folder, write_json
 from ...features import feature
-from ...models.evaluation import Metrics, evaluate
-from ...models.fitting import FitSettings
-from ...models.target import TARGETS
-from ...models.training_set import group_counts, read_training_set
+from ...models.learning.evaluation import Metrics, evaluate
+from ...models.learning.forest import FitSettings
+from ...models.learning.training_set import group_counts, read_training_set
+from ...models.serving.target import TARGETS
 from ..params import BaseParams, load_params, require
 from ..prepare.run import TRAINING
 from ..prepare.unknown_tools import read_unknown_tools

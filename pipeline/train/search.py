@@ -21,11 +21,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ...models.censoring import impute
-from ...models.fitting import FitSettings, Quantiles, labels
-from ...models.learning import cross_fit
-from ...models.target import TARGETS
-from ...models.training_set import TrainingSet, read_training_set
+from ...models.learning.censoring import impute
+from ...models.learning.cross_fit import cross_fit
+from ...models.learning.forest import FitSettings, Quantiles, labels
+from ...models.learning.training_set import TrainingSet, read_training_set
+from ...models.serving.target import TARGETS
 from ..prepare.run import TRAINING
 from ..stage import run_stage
 from .reports import write_csv

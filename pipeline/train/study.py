@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...data.tables.splits import position
-from ...models.evaluation import evaluate, quantile_metrics
-from ...models.fitting import FitSettings
-from ...models.learning import FOLDS, Learned, learn, session_folds
-from ...models.target import QUANTILE_TARGETS, QUANTILES, TOOL_DURATION
-from ...models.training_set import TrainingError, TrainingSet, read_training_set
+from ...models.learning.cross_fit import FOLDS, Learned, learn, session_folds
+from ...models.learning.evaluation import evaluate, quantile_metrics
+from ...models.learning.forest import FitSettings
+from ...models.learning.training_set import TrainingError, TrainingSet, read_training_set
+from ...models.serving.target import QUANTILE_TARGETS, QUANTILES, TOOL_DURATION
 from ..prepare.run import TRAINING
 from ..prepare.unknown_tools import read_unknown_tools
 from ..stage import run_stage

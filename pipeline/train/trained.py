@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ...models.evaluation import Metrics, evaluate, quantile_metrics
-from ...models.fitting import FitSettings
-from ...models.learning import Learned, learn
-from ...models.target import TOOL_DURATION
-from ...models.training_set import TrainingSet
+from ...models.learning.cross_fit import Learned, learn
+from ...models.learning.evaluation import Metrics, evaluate, quantile_metrics
+from ...models.learning.forest import FitSettings
+from ...models.learning.training_set import TrainingSet
+from ...models.serving.target import TOOL_DURATION
 
 REPORTS = Path("reports/train")
 _EXPECTED = [part.name for part in TOOL_DURATION.features].index("expected")

@@ -13,7 +13,7 @@ from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..simulator.capacity import bracket, capacity
 from ..simulator.cell import Cell
 from ..simulator.parallel import Submit

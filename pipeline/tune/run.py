@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 
 from ...data.atomic import write_json
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..code.graph import CodeGraph
 from ..params import BaseParams, load_params
 from ..prepare.run import PrepareParams

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..report.tuning import DEFAULTS
 from ..stage import StageError
 from .bench import Bench, Capacities, collect

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import optuna
 
-from ...models.settings import SchedulerSettings, SettingsError
+from ...models.serving.settings import SchedulerSettings, SettingsError
 from ..params import PARAMS_FILE, ParamsError, require
 
 Value = float | str | bool

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, ProgrammingError
 from tqdm import tqdm
 
-from ...models.settings import SchedulerSettings
+from ...models.serving.settings import SchedulerSettings
 from ..report.tuning import DEFAULTS
 from ..stage import StageError
 from ..tracking import experiment_run

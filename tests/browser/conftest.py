@@ -21,8 +21,8 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from augserve.data.atomic import write_json
 from augserve.data.workload.mix import MIX
-from augserve.models.registry import registered_versions
-from augserve.models.settings import SchedulerSettings, ValueWeights
+from augserve.models.registry.versions import registered_versions
+from augserve.models.serving.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline import cli, export
 from augserve.pipeline.evaluate import run as evaluate
 from augserve.pipeline.package import run as package

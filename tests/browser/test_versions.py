@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from augserve.models.bundle import load_bundle
-from augserve.models.registry import REGISTERED_MODEL
+from augserve.models.registry.versions import REGISTERED_MODEL
+from augserve.models.serving.bundle import load_bundle
 from augserve.pipeline.package.registration import HEADLINE
 
 WITHOUT_MLFLOW = """

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from openai import DefaultHttpxClient, OpenAI
 
-from augserve.models.bundle import Origin, write_bundle
-from augserve.models.drift import DRIFT_FILE, reference
-from augserve.models.fitting import FitSettings
-from augserve.models.learning import learn
-from augserve.models.onnx_export import export_models
-from augserve.models.onnx_predictor import GRAPHS
-from augserve.models.settings import SchedulerSettings
-from augserve.models.target import TARGETS, Target
-from augserve.models.training_set import TrainingSet
+from augserve.models.learning.cross_fit import learn
+from augserve.models.learning.forest import FitSettings
+from augserve.models.learning.onnx_export import export_models
+from augserve.models.learning.training_set import TrainingSet
+from augserve.models.serving.bundle import Origin, write_bundle
+from augserve.models.serving.drift import DRIFT_FILE, reference
+from augserve.models.serving.onnx_predictor import GRAPHS
+from augserve.models.serving.settings import SchedulerSettings
+from augserve.models.serving.target import TARGETS, Target
 from augserve.pipeline.model import convert, find_gguf
 from augserve.pipeline.server import Server, hook_arguments, vllm_server
 

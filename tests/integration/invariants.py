@@ -6,7 +6,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import RequestStatus
 
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.pins import Pin
 from augserve.runtime.vllm_compat import holding_queue

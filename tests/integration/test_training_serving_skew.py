@@ -13,7 +13,7 @@ from augserve.data.workload.model import Session
 from augserve.features.past import PastTurn, replay
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
-from augserve.models.settings import SchedulerSettings, StepTime
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation

@@ -15,7 +15,8 @@ BASE_INSTALL = ("numpy", "onnxruntime", "pyarrow", "flatbuffers", "google", "pac
 PROBE = """
 import sys
 import augserve.runtime
-import augserve.models.bundle, augserve.runtime.deployment, augserve.runtime.middleware, augserve.runtime.recorder
+import augserve.models.serving.bundle, augserve.runtime.deployment
+import augserve.runtime.middleware, augserve.runtime.recorder
 import augserve.runtime.value, augserve.runtime.budget, augserve.runtime.sessions, augserve.runtime.prediction
 from augserve.runtime import AugServeMiddleware
 absent = {"pandas", "xgboost", "optuna", "mlflow", "dvc", "vllm", "torch"} & set(sys.modules)
@@ -43,7 +44,7 @@ def test_the_wheel_holds_every_part_and_no_data_of_a_run(wheel: Path) -> None:
     for member in (
         "runtime/scheduler.py",
         "features/turn.py",
-        "models/bundle.py",
+        "models/serving/bundle.py",
         "data/workload/augmentations.csv",
         "runtime/vllm_compat/fingerprints.json",
         "py.typed",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from vllm.v1.request import Request
 
-from ....models.settings import StepTime
+from ....models.serving.settings import StepTime
 from ....runtime.vllm_compat import KvCache
 from .infercept import GOES_ON_TURNS, InferCept
 from .ranked import Floats

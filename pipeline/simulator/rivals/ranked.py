@@ -9,7 +9,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from ....models.settings import SchedulerSettings
+from ....models.serving.settings import SchedulerSettings
 from ....runtime.queue import WaitingQueue
 
 Floats = NDArray[np.float64]

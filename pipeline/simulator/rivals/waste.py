@@ -6,7 +6,7 @@ decides on it. Where the engine has host memory, vLLM's offloading connector mov
 
 import math
 
-from ....models.settings import StepTime
+from ....models.serving.settings import StepTime
 
 
 def forward_s(step: StepTime, tokens: float) -> float:

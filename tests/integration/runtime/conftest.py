@@ -14,8 +14,8 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
 
-from augserve.models.predictor import Rows, TurnPredictions
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.deployment import Deployment

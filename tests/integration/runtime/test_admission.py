@@ -5,7 +5,7 @@ import random
 import pytest
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.settings import Admission, SchedulerSettings, ValueWeights
+from augserve.models.serving.settings import Admission, SchedulerSettings, ValueWeights
 from augserve.runtime import vllm_compat
 from augserve.runtime.value import CLASS_S
 from augserve.runtime.vllm_compat import stepping

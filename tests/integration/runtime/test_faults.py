@@ -4,7 +4,7 @@ import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.pins import Pins

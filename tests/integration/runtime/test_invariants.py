@@ -9,7 +9,7 @@ from packaging.version import Version
 from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Admission, Retention, SchedulerSettings, StepTime
 from augserve.runtime.vllm_compat import vllm_version
 
 from ..invariants import check_budget, check_scheduler, pins_of

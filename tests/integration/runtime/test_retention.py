@@ -7,7 +7,7 @@ import pytest
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.pins import Pins

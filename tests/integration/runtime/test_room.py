@@ -6,7 +6,7 @@ import pytest
 from vllm.config import VllmConfig
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.settings import Admission, Retention, SchedulerSettings, StepTime, ValueWeights
+from augserve.models.serving.settings import Admission, Retention, SchedulerSettings, StepTime, ValueWeights
 from augserve.runtime import vllm_compat
 from augserve.runtime.pins import Pins
 

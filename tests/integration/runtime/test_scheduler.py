@@ -9,8 +9,8 @@ import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.predictor import Rows, TurnPredictions
-from augserve.models.settings import BudgetGains, SchedulerSettings, ValueWeights
+from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.models.serving.settings import BudgetGains, SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler

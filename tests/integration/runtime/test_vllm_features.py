@@ -12,7 +12,7 @@ from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine import FinishReason
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.settings import BudgetGains, SchedulerSettings
+from augserve.models.serving.settings import BudgetGains, SchedulerSettings
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.budget import LEAST_PREFILL
 

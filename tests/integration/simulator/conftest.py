@@ -3,7 +3,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from augserve.data.workload.mix import augmentation_sessions
 from augserve.data.workload.model import Session
-from augserve.models.settings import SchedulerSettings, StepTime
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 
 

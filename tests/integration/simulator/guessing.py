@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from augserve.models.predictor import TurnPredictions
+from augserve.models.serving.predictor import TurnPredictions
 
 Floats = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
 from augserve.data.workload.model import Session, Turn
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation

@@ -24,7 +24,7 @@ from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCache
 from vllm.v1.request import Request
 
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.settings import BudgetGains, Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.report.intervals import cells_of
 from augserve.pipeline.simulator.cell import Cell, Schedule, run_cell
 from augserve.pipeline.simulator.evidence import Evidence, run_evidence

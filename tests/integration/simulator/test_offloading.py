@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.settings import Retention, SchedulerSettings
+from augserve.models.serving.settings import Retention, SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from augserve.data.workload.mix import augmentation_sessions
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy

@@ -9,7 +9,7 @@ import pytest
 
 from augserve.data.tables.files import read_table
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline import cli
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation

@@ -10,7 +10,7 @@ from augserve.data.workload.arrivals import ArrivalError
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import WorkloadError
 from augserve.data.workload.trace_set import Split
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator import cell as cells
 from augserve.pipeline.simulator.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
 from augserve.pipeline.simulator.errors import SimulationError

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augserve.models.bundle import Origin, write_bundle
-from augserve.models.drift import DRIFT_FILE, reference
-from augserve.models.fitted import FittedModels
-from augserve.models.fitting import FitSettings
-from augserve.models.learning import Learned, learn
-from augserve.models.onnx_export import export_models
-from augserve.models.onnx_predictor import GRAPHS
-from augserve.models.settings import SchedulerSettings
-from augserve.models.target import TARGETS, Target
-from augserve.models.training_set import TrainingSet, split_sessions
+from augserve.models.learning.cross_fit import Learned, learn
+from augserve.models.learning.forest import FitSettings
+from augserve.models.learning.onnx_export import export_models
+from augserve.models.learning.target_models import FittedModels
+from augserve.models.learning.training_set import TrainingSet, split_sessions
+from augserve.models.serving.bundle import Origin, write_bundle
+from augserve.models.serving.drift import DRIFT_FILE, reference
+from augserve.models.serving.onnx_predictor import GRAPHS
+from augserve.models.serving.settings import SchedulerSettings
+from augserve.models.serving.target import TARGETS, Target
 
 MakeSet = Callable[..., TrainingSet]
 

@@ -13,16 +13,16 @@ import pytest
 from augserve.data.tables.splits import assign_parts
 from augserve.data.workload.mix import augmentation_sessions
 from augserve.features.past import replay
-from augserve.models.bundle import load_bundle
-from augserve.models.drift import DRIFT_FILE
-from augserve.models.evaluation import evaluate
-from augserve.models.fitted import load_models
-from augserve.models.onnx_export import ExportError, check_parity, hard_rows
-from augserve.models.onnx_predictor import OnnxPredictor, model_files
-from augserve.models.registry import CHAMPION, registered_versions
-from augserve.models.settings import SettingsError
-from augserve.models.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS, TOOL_DURATION
-from augserve.models.training_set import TrainingError, read_training_set
+from augserve.models.learning.evaluation import evaluate
+from augserve.models.learning.onnx_export import ExportError, check_parity, hard_rows
+from augserve.models.learning.target_models import load_models
+from augserve.models.learning.training_set import TrainingError, read_training_set
+from augserve.models.registry.versions import CHAMPION, registered_versions
+from augserve.models.serving.bundle import load_bundle
+from augserve.models.serving.drift import DRIFT_FILE
+from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
+from augserve.models.serving.settings import SettingsError
+from augserve.models.serving.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS, TOOL_DURATION
 from augserve.pipeline import export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare

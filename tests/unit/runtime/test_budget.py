@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import BudgetGains, StepTime
+from augserve.models.serving.settings import BudgetGains, StepTime
 from augserve.runtime.budget import DRAIN_S, IDLE_S, LEAST_PREFILL, TokenBudget
 
 GAINS = BudgetGains(min_tokens=512, proportional=0.5, integral=0.05, target=0.8)

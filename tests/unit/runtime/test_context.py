@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from augserve.models.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
 from augserve.runtime.context import ContextPolicy, expected_rest_s
 from augserve.runtime.turns import Forecast
 

@@ -4,7 +4,7 @@ import pytest
 from augserve.features.feature import Feature
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
-from augserve.models.drift import DriftReference, Histogram
+from augserve.models.serving.drift import DriftReference, Histogram
 from augserve.runtime.drift import ALARM_PSI, BATCH_ROWS, CALL_PREFIX, DriftMonitor, monitors
 
 FEATURES = tuple(Feature(f"f{index}", "1", "a number") for index in range(20))

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from augserve.features.feature import Feature
-from augserve.models.drift import Histogram
+from augserve.models.serving.drift import Histogram
 from augserve.runtime import metrics as metrics_module
 from augserve.runtime.correction import Correction
 from augserve.runtime.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor

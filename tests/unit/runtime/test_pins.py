@@ -6,7 +6,7 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from augserve.models.settings import Retention, SchedulerSettings
+from augserve.models.serving.settings import Retention, SchedulerSettings
 from augserve.runtime.context import ContextPolicy
 from augserve.runtime.pins import Pins
 from augserve.runtime.turns import Forecast

@@ -4,8 +4,8 @@ from vllm.sampling_params import SamplingParams
 
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
-from augserve.models.drift import Histogram
-from augserve.models.predictor import Rows, TurnPredictions
+from augserve.models.serving.drift import Histogram
+from augserve.models.serving.predictor import Rows, TurnPredictions
 from augserve.runtime.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
 from augserve.runtime.prediction import PredictorForecaster
 from augserve.runtime.sessions import SessionTable

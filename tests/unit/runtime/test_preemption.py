@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import SchedulerSettings, Slo, StepTime
+from augserve.models.serving.settings import SchedulerSettings, Slo, StepTime
 from augserve.runtime.preemption import MAX_VICTIMS, REVIEW_S, LossJudge, PreemptionOrder, move_last
 from augserve.runtime.turns import Forecast
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.runtime.tenants import MEMORY_S, SLOTS, TenantService, slot_of
 
 STEP = StepTime(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-3, per_context_token_s=1e-6)

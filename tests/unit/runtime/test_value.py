@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from augserve.models.settings import SchedulerSettings, Slo, StepTime, ValueWeights
+from augserve.models.serving.settings import SchedulerSettings, Slo, StepTime, ValueWeights
 from augserve.runtime.value import (
     CLASS_S,
     Column,

@@ -7,7 +7,7 @@ from augserve.data.tables.splits import SplitError
 from augserve.data.workload.adjustments import Changes
 from augserve.data.workload.model import Session, ToolCall, Turn, WorkloadError
 from augserve.data.workload.trace_set import Split, fit_context, read_trace_set
-from augserve.models.training_set import split_sessions
+from augserve.models.learning.training_set import split_sessions
 
 
 def session(lengths, max_tokens=1024):

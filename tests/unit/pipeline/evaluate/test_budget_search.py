@@ -6,7 +6,7 @@ import pytest
 from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.data.workload.trace_set import Split
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.budget_search import search_budgets
 from augserve.pipeline.evaluate.comparison import Evaluation
 from augserve.pipeline.report.budgets import STATIC_BUDGET

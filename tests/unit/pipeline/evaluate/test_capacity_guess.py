@@ -6,7 +6,7 @@ import pytest
 
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.evaluate.capacity_guess import capacity_guesses, filling_rate_per_s, held_token_s
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile

@@ -7,7 +7,7 @@ import pytest
 
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.schedule import SWING
-from augserve.models.settings import SchedulerSettings, SettingsError, StepTime
+from augserve.models.serving.settings import SchedulerSettings, SettingsError, StepTime
 from augserve.pipeline.compare import CompareParams, conditions
 from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities
 from augserve.pipeline.evaluate.params import planned_runs

@@ -5,7 +5,7 @@ import pytest
 
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.compare import CompareParams
 from augserve.pipeline.evaluate.comparison import Evaluation
 from augserve.pipeline.evaluate.params import VLLM_TUNED

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.fidelity.calibration import Calibration, Overheads, cycles, overheads
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.stage import StageError

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from augserve.models.settings import SchedulerSettings, StepTime
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity import live
 from augserve.pipeline.fidelity.live import LiveParams, Measured, ratios, table
 from augserve.pipeline.params import ParamsError, load_params

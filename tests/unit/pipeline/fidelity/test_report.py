@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from augserve.models.settings import Slo
+from augserve.models.serving.settings import Slo
 from augserve.pipeline.fidelity.report import (
     METRICS,
     measured,

@@ -2,8 +2,8 @@ import logging
 
 import pytest
 
-from augserve.models.bundle import BundleError
-from augserve.models.settings import SchedulerSettings, StepTime
+from augserve.models.serving.bundle import BundleError
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity.params import FidelityParams
 from augserve.pipeline.fidelity.server import bundle_to_serve, retargeted
 from augserve.pipeline.model import MODEL_FOLDER

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from augserve.models.settings import SchedulerSettings, StepTime
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity.calibration import Calibration, Overheads
 from augserve.pipeline.fidelity.params import FidelityParams, shortened
 from augserve.pipeline.fidelity.simulation import at_the_client, at_the_engine, simulate

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from augserve.data.atomic import write_json
-from augserve.models.manifest import Manifest
-from augserve.models.registry import CHALLENGER, CHAMPION, registered_versions, roll_back
-from augserve.models.settings import SchedulerSettings
+from augserve.models.registry.versions import CHALLENGER, CHAMPION, registered_versions, roll_back
+from augserve.models.serving.manifest import Manifest
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline import cli
 from augserve.pipeline.package import registration
 from augserve.pipeline.stage import StageError

@@ -16,8 +16,8 @@ from augserve.data.workload.token_ids import prompt_token_ids
 from augserve.features import feature
 from augserve.features.past import replay
 from augserve.features.turn import TAIL_AT, TURN_FEATURES
-from augserve.models.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
-from augserve.models.training_set import NO_GROUP, TrainingError, read_training_set
+from augserve.models.learning.training_set import NO_GROUP, TrainingError, read_training_set
+from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns

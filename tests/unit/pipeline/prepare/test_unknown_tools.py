@@ -16,12 +16,12 @@ from augserve.features.session_history import SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
 from augserve.features.turn import TurnFacts
-from augserve.models.calibration import calibrate, calibrate_with_unknown_tools
-from augserve.models.fitted import FittedModels
-from augserve.models.fitting import FitSettings, predict_margins
-from augserve.models.learning import learn
-from augserve.models.target import QUANTILES, TARGETS, TOOL_DURATION
-from augserve.models.training_set import TrainingSet
+from augserve.models.learning.calibration import calibrate, calibrate_with_unknown_tools
+from augserve.models.learning.cross_fit import learn
+from augserve.models.learning.forest import FitSettings, predict_margins
+from augserve.models.learning.target_models import FittedModels
+from augserve.models.learning.training_set import TrainingSet
+from augserve.models.serving.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.prepare.past import RecordedTurn, read_traces

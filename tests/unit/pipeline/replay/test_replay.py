@@ -8,7 +8,7 @@ from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.arrivals import Poisson, Recorded
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.token_ids import session_token_ids
-from augserve.models.settings import Slo
+from augserve.models.serving.settings import Slo
 from augserve.pipeline.cli import main
 from augserve.pipeline.replay.endpoint import Endpoint, ReplayError
 from augserve.pipeline.replay.run import ReplaySettings, build_load, replay

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from augserve.data.atomic import write_json
-from augserve.models.target import QUANTILE_TARGETS
+from augserve.models.serving.target import QUANTILE_TARGETS
 from augserve.pipeline.report import run as report
 from augserve.pipeline.report.embedded import inline
 from augserve.pipeline.report.figures import INK, TITLES

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from augserve.models.settings import BudgetGains, Retention, SchedulerSettings, Slo, ValueWeights
+from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, Slo, ValueWeights
 from augserve.pipeline.simulator.ablations import ABLATIONS
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import Bench, build_policy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from augserve.models.onnx_predictor import model_files
-from augserve.models.settings import SchedulerSettings, ValueWeights
+from augserve.models.serving.onnx_predictor import model_files
+from augserve.models.serving.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline.code.graph import CodeGraph
 from augserve.pipeline.code.syntax import PARTS
 from augserve.pipeline.simulator.cell import Cell, Schedule

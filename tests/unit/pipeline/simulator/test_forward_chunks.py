@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.simulator.forward import ForwardPass
 from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from augserve.models.settings import Slo
+from augserve.models.serving.settings import Slo
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.metrics import Window, meets_slo, pace_metrics, run_metrics
 from augserve.pipeline.simulator.records import EngineTotals, SimulationResult, TurnRecord

@@ -1,6 +1,6 @@
 import pytest
 
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.ablations import ABLATIONS, P_PAS_BUDGET
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.errors import SimulationError

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.simulator.profile import (
     EngineLimits,
     KvTransfer,

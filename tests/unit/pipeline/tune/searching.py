@@ -12,7 +12,7 @@ import time
 import optuna
 
 from augserve.data.workload.mix import MIX
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.tune import study as tune_study
 from augserve.pipeline.tune.params import TuneParams
 from augserve.pipeline.tune.score import Yardstick, stock_jobs

@@ -11,7 +11,7 @@ import pytest
 
 from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.report.tuning import Selection
 from augserve.pipeline.stage import StageError

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.models.settings import SchedulerSettings, SettingsError
+from augserve.models.serving.settings import SchedulerSettings, SettingsError
 from augserve.pipeline.params import ParamsError
 from augserve.pipeline.tune.space import read_space, with_values
 

@@ -16,7 +16,7 @@ import optuna
 import pytest
 import sqlalchemy
 
-from augserve.models.settings import SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.stage import StageError
 from augserve.pipeline.tune import study as tune_study
 from augserve.pipeline.tune.select import candidates

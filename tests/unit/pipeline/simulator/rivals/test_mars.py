@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.simulator.rivals.mars import held, integral
 
 STEP = StepTime(base_s=0.0, per_prefill_token_s=0.01, per_decode_s=0.0, per_context_token_s=0.0)

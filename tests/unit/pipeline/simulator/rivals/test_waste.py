@@ -1,6 +1,6 @@
 import pytest
 
-from augserve.models.settings import StepTime
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.simulator.rivals.waste import discard_waste, preserve_waste, remaining_pause_s
 
 STEP = StepTime(base_s=0.0, per_prefill_token_s=0.001, per_decode_s=0.0, per_context_token_s=0.0)

@@ -1,0 +1,1 @@
+"""From training tables to calibrated models, and from these to ONNX."""

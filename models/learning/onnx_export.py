@@ -1,0 +1,121 @@
+"""XGBoost → ONNX, with what the models are in its metadata, and the proof that both say the same."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ...features import feature
+from ..serving.onnx_predictor import FEATURES_KEY, GRAPHS, INPUT, MODELS_KEY, VERSION_KEY, Graph, OnnxPredictor
+from ..serving.predictor import Rows
+from ..serving.target import TOOL_DURATION, Target
+from .onnx_trees import ensemble
+from .target_models import FittedModels
+
+TRAINING_KEY = "augserve.training"
+CALIBRATION_KEY = "augserve.calibration"
+_OPSETS = (("", 15), ("ai.onnx.ml", 3))
+_IR_VERSION = 8
+_NEGATIVE = "negative rows"
+_BOTH = "rows and negative rows"
+_OUTPUT = "margins"
+_EXTREMES = (0.0, -1.0, 1.0, 1e9, -1e9, float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny))
+
+
+class ExportError(ValueError):
+    """An exported model is not the same as the trained one; the message names the model and the difference."""
+
+
+def export_models(models: Sequence[FittedModels], folder: Path, training: Mapping[str, Any]) -> None:
+    """Write one ONNX file a graph into `folder`. `training`: what each target's models were made with, by its name."""
+    of_target = {one.target.name: one for one in models}
+    for graph in GRAPHS:
+        parts = [of_target[target.name] for target in graph.targets]
+        summary = {target.name: training.get(target.name) for target in graph.targets}
+        (folder / graph.file).write_bytes(to_onnx(graph, parts, summary))
+
+
+def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str, Any]) -> bytes:
+    """A tree ensemble a forest, side by side: input (n, features) float32, output (n, models) float32."""
+    width = len(graph.features)
+    forests = {name: attributes for one in models for name, attributes in _forests(one, width).items()}
+    nodes = [
+        helper.make_node("Neg", [INPUT], [_NEGATIVE]),
+        helper.make_node("Concat", [INPUT, _NEGATIVE], [_BOTH], axis=1),
+        *(
+            helper.make_node("TreeEnsembleRegressor", [_BOTH], [name], name, domain="ai.onnx.ml", **attributes)
+            for name, attributes in forests.items()
+        ),
+        helper.make_node("Concat", list(forests), [_OUTPUT], axis=1),
+    ]
+    given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])
+    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(graph.model_names)])
+    model = helper.make_model(
+        helper.make_graph(nodes, graph.file.removesuffix(".onnx"), [given], [made]),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in _OPSETS],
+        ir_version=_IR_VERSION,
+        producer_name="augserve",
+    )
+    onnx.checker.check_model(model)
+    metadata = {
+        MODELS_KEY: json.dumps(graph.model_names),
+        VERSION_KEY: str(feature.VERSION),
+        FEATURES_KEY: json.dumps([part.name for part in graph.features]),
+        TRAINING_KEY: json.dumps(training, sort_keys=True),
+        CALIBRATION_KEY: json.dumps({name: rules for one in models for name, rules in one.offsets().items()}),
+    }
+    helper.set_model_props(model, metadata)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _forests(models: FittedModels, width: int) -> dict[str, dict[str, Any]]:
+    """Attributes of each forest's tree ensemble, by its name, the calibrations of its models in it."""
+    trees = iter(models.calibrations)
+    return {
+        name: ensemble(booster, [next(trees) for _ in quantiles], width)
+        for name, booster, quantiles in zip(
+            models.target.forest_names, models.boosters, models.target.forests, strict=True
+        )
+    }
+
+
+def check_parity(models: FittedModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:
+    """Largest relative difference between XGBoost's and ONNX Runtime's predictions over `rows`.
+
+    Raises ExportError where it exceeds `tolerance`.
+    """
+    expected = _columns(models.predict(rows))
+    worst = np.max(np.abs(_columns(predicted(exported, models.target, rows)) - expected) / expected, axis=0, initial=0)
+    if not np.all(worst <= tolerance):
+        column = int(np.argmax(np.nan_to_num(worst, nan=np.inf)))
+        raise ExportError(
+            f"{models.target.model_names[column]}: ONNX and XGBoost differ by {worst[column]:.1e} (relative), more "
+            f"than {tolerance:.0e}; these releases of onnxruntime and xgboost do not fit, install the locked ones"
+        )
+    return float(worst.max())
+
+
+def predicted(exported: OnnxPredictor, target: Target, rows: Rows) -> Rows:
+    """What the exported models say of one target."""
+    if target is TOOL_DURATION:
+        return exported.tool_duration(rows)
+    answer: Rows = getattr(exported.turns(rows), target.name)
+    return answer
+
+
+def hard_rows(rows: Rows, seed: int) -> Rows:
+    """`rows`; the same with NaN at random places; the same with extreme values at random places; a row of NaN."""
+    generator = np.random.default_rng(seed)
+    missing = np.where(generator.random(rows.shape) < 0.3, np.float32(np.nan), rows)
+    chosen = generator.choice(np.array(_EXTREMES, np.float32), rows.shape)
+    extreme = np.where(generator.random(rows.shape) < 0.3, chosen, rows)
+    unknown = np.full((1, rows.shape[1]), np.nan)
+    return np.concatenate((rows, missing, extreme, unknown), dtype=np.float32)
+
+
+def _columns(values: Rows) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return values.astype(np.float64).reshape(len(values), -1)

@@ -1,0 +1,196 @@
+"""The rows that a target is learned from, as a Parquet table: features at a moment, and what came of it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ...data.atomic import atomic_file
+from ...data.tables.splits import Part as Part
+from ...data.tables.splits import assign_parts
+from ...features import feature
+from ..serving.predictor import Rows
+from ..serving.target import Target
+
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+NO_GROUP = "none"  # the group of a row before any tool call
+_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("session_id", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("censored", pa.bool_(), nullable=False),
+        pa.field("features", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+_NAMES_KEY = b"augserve.features"
+_VERSION_KEY = b"augserve.features_version"
+
+
+class TrainingError(ValueError):
+    """Training data are unusable; the message names the file or target, the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """`rows` of shape (n, features of the target) float32 with NaN for what is not known, `values` of shape (n,) in
+    the target's unit; `censored` (the value is only a lower bound), `sources`, `sessions`, `parts` and `groups` (the
+    tool, for baselines) of shape (n,). Pieces of one session are one in `sessions`: their split group, so that neither
+    parts nor folds divide them."""
+
+    target: Target
+    rows: Rows
+    values: NDArray[np.float64]
+    sources: NDArray[np.str_]
+    sessions: NDArray[np.str_]
+    parts: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    censored: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        name, count = self.target.name, len(self.values)
+        if self.rows.shape != (count, len(self.target.features)):
+            expected = (count, len(self.target.features))
+            raise TrainingError(
+                f"{name}: features of shape {self.rows.shape}, expected {expected}; prepare the data again"
+            )
+        if not count:
+            raise TrainingError(f"{name}: no rows to learn from; gather more traces or raise prepare.mix_sessions")
+        if bad := int(np.count_nonzero(~(np.isfinite(self.values) & (self.values >= 0)))):
+            raise TrainingError(f"{name}: {bad} of {count} values are NaN, infinite or negative; correct the traces")
+        if self.target.kind == "probability" and (
+            bad := int(np.count_nonzero(self.values % 1) + (self.values > 1).sum())
+        ):
+            raise TrainingError(f"{name}: {bad} of {count} values are neither 0 nor 1; correct the traces")
+        if np.isinf(self.rows).any():
+            raise TrainingError(f"{name}: infinite features; correct the traces")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def log_values(self) -> NDArray[np.float32]:
+        """What the models learn: log(max(value, floor))."""
+        return np.asarray(np.log(np.maximum(self.values, self.target.floor)), np.float32)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each row, mean 1: a source weighs with the root of its size, so that a large one does not drown a
+        small one and a row of a small one is not learned by heart."""
+        _, index, counts = np.unique(self.sources, return_inverse=True, return_counts=True)
+        weights = (1 / np.sqrt(counts))[index]
+        return np.asarray(weights / weights.mean(), np.float64)
+
+    def select(self, mask: NDArray[np.bool_]) -> "TrainingSet":
+        """The rows where `mask` holds. Raises TrainingError where there are none."""
+        return TrainingSet(
+            target=self.target,
+            rows=self.rows[mask],
+            values=self.values[mask],
+            sources=self.sources[mask],
+            sessions=self.sessions[mask],
+            parts=self.parts[mask],
+            groups=self.groups[mask],
+            censored=self.censored[mask],
+        )
+
+    def joined(self, other: "TrainingSet") -> "TrainingSet":
+        """These rows, then those of `other`, of the same target."""
+        columns = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
+        return TrainingSet(
+            self.target, **{name: np.concatenate((getattr(self, name), getattr(other, name))) for name in columns}
+        )
+
+    def part(self, part: Part) -> "TrainingSet":
+        """The rows of one part of the split. Raises TrainingError where there are none."""
+        mask = self.parts == part
+        if not mask.any():
+            raise TrainingError(f"{self.target.name}: no rows in the {part} part; gather more sessions")
+        return self.select(mask)
+
+
+def split_sessions(
+    sessions: Iterable[tuple[str, str]],
+    validation_share: float,
+    test_share: float,
+    groups: Mapping[tuple[str, str], str] | None = None,
+) -> Mapping[tuple[str, str], Part]:
+    """Assign each (source, session id) to a part, source by source, by the rule of data/tables/splits.py.
+
+    Sessions of one split group (`groups`, by source and session; a session without one is its own) are in one part.
+    Every source has at least one group in each part. Raises TrainingError where a source has fewer than three.
+    """
+    of_source: dict[str, dict[str, str]] = {}
+    for source, session in sessions:
+        of_source.setdefault(source, {})[session] = (groups or {}).get((source, session), session)
+    parts: dict[tuple[str, str], Part] = {}
+    for source, group_of in sorted(of_source.items()):
+        if len(set(group_of.values())) < len(PARTS):
+            raise TrainingError(
+                f"source {source!r} has {len(set(group_of.values()))} sessions: at least 3 are needed, one each to "
+                "train, to stop early and to test; record more, or take it out of data.sources in params.yaml"
+            )
+        part_of = assign_parts(group_of.values(), validation_share, test_share)
+        parts.update({(source, session): part_of[group] for session, group in group_of.items()})
+    return parts
+
+
+def write_training_set(path: Path, data: TrainingSet) -> None:
+    """Write atomically as Parquet, with the feature names and version in the metadata."""
+    columns = (data.sources, data.sessions, data.parts, data.groups, data.values, data.censored)
+    offsets = np.arange(len(data) + 1, dtype=np.int32) * data.rows.shape[1]
+    features = pa.ListArray.from_arrays(pa.array(offsets), pa.array(data.rows.reshape(-1)))
+    table = pa.table([*(pa.array(column) for column in columns), features], schema=_SCHEMA)
+    with atomic_file(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(_metadata(data.target)), temporary, compression="zstd")
+
+
+def read_training_set(path: Path, target: Target) -> TrainingSet:
+    """Raises TrainingError for an unreadable file, other columns, or features of another release."""
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        cause = " ".join(str(error).split())
+        raise TrainingError(f"{path}: not a readable training table: {cause}; run `dvc repro prepare`") from error
+    if table.schema.names != _SCHEMA.names or (table.schema.metadata or {}) != _metadata(target):
+        raise TrainingError(f"{path}: made for another target, feature version or release; run `dvc repro prepare`")
+    lists = table.column("features").combine_chunks()
+    width = len(target.features)
+    widths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    if lists.null_count or lists.values.null_count or (widths != width).any():
+        raise TrainingError(f"{path}: a row has not its {width} features; run `dvc repro prepare`")
+    text = {
+        name: np.array(table.column(name).to_pylist(), dtype=np.str_)
+        for name in ("source", "session_id", "part", "group")
+    }
+    rows = lists.values.to_numpy(zero_copy_only=False).reshape(-1, width)
+    values = table.column("value").to_numpy()
+    censored = table.column("censored").to_numpy()
+    names = (text["source"], text["session_id"], text["part"], text["group"])
+    return TrainingSet(target, rows, values, *names, censored)
+
+
+def group_counts(data: TrainingSet) -> dict[str, dict[str, int]]:
+    """Rows a source and part, for the reports."""
+    found: dict[str, dict[str, int]] = {}
+    for (source, part), count in sorted(Counter(zip(data.sources.tolist(), data.parts.tolist(), strict=True)).items()):
+        found.setdefault(source, {})[part] = count
+    return found
+
+
+def _metadata(target: Target) -> dict[bytes, bytes]:
+    names = json.dumps([part.name for part in target.features])
+    return {
+        _NAMES_KEY: names.encode(),
+        _VERSION_KEY: str(feature.VERSION).encode(),
+        b"augserve.target": target.name.encode(),
+    }

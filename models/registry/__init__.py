@@ -1,0 +1,1 @@
+"""Versions of a scheduler in MLflow: registering, promoting, fetching."""

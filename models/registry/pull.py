@@ -1,0 +1,47 @@
+"""A bundle fetched from a registry: verified before it takes its place."""
+
+from pathlib import Path
+
+from ...data.atomic import replace_folder
+from ..serving.bundle import BUNDLE_FILES, MANIFEST, Bundle, load_bundle
+from ..serving.manifest import BundleError, Manifest
+from .source import RegistrySource
+from .versions import REGISTERED_MODEL, RegistryError, Version, resolve
+
+
+def pull(source: RegistrySource, wanted: str, folder: Path) -> tuple[Version, Bundle]:
+    """Put the bundle of a version, `wanted` by number, alias or its own version, into `folder`.
+
+    `folder` may be missing, empty or an older bundle, which is replaced. Raises RegistryError or BundleError; `folder`
+    is then as it was.
+    """
+    folder = folder.resolve()
+    _check_place(folder)
+    version = resolve(source.versions(), wanted)
+    try:
+        manifest = source.read(version, MANIFEST)
+        Manifest.parse(manifest)  # a bundle of another format may hold other files: it is refused before any is fetched
+        contents = {name: source.read(version, name) for name in BUNDLE_FILES} | {MANIFEST: manifest}
+        replace_folder(folder, lambda temporary: _fill(temporary, contents))
+    except BundleError as error:
+        raise BundleError(f"version {version.number} of {REGISTERED_MODEL}: {error}") from error
+    except OSError as error:
+        raise RegistryError(f"{folder}: {error.strerror}; name a folder that can be written") from error
+    return version, load_bundle(folder, None)
+
+
+def _fill(folder: Path, contents: dict[str, bytes]) -> None:
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    try:
+        load_bundle(folder, None)
+    except BundleError as error:
+        raise BundleError(str(error).removeprefix(f"bundle {folder}: ")) from error
+
+
+def _check_place(folder: Path) -> None:
+    """What is no bundle is never replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise RegistryError(f"{folder}: is a file; name a folder")
+    if folder.is_dir() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise RegistryError(f"{folder}: holds something else than a bundle; name an empty or a new folder")

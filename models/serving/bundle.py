@@ -1,0 +1,141 @@
+"""The bundle: a folder with all that a deployment needs, verified as a whole before any of it is used.
+
+`manifest.json` (see manifest.py for the format's number and how to bump it), `scheduler.json`, one ONNX graph a feature
+set and `drift.json`: JSON and ONNX only, never a pickle.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...data.atomic import replace_folder
+from .drift import DRIFT_FILE, DriftReference
+from .manifest import BundleError, Manifest, vllm_range
+from .onnx_predictor import OnnxPredictor, PredictorError, model_files
+from .settings import SchedulerSettings, SettingsError
+
+__all__ = ["Bundle", "BundleError", "Origin", "load_bundle", "write_bundle"]
+
+MANIFEST = "manifest.json"
+SETTINGS = "scheduler.json"
+_LEARNED = (*model_files(), DRIFT_FILE)
+BUNDLE_FILES = (*_LEARNED, SETTINGS)
+"""All files beside the manifest."""
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(onnx|json)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    manifest: Manifest
+    settings: SchedulerSettings
+    predictor: OnnxPredictor
+    drift: DriftReference
+    version: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a bundle comes from and what it is for: the manifest's facts that its files do not show."""
+
+    git_revision: str
+    vllm_range: str
+    training: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+
+
+def load_bundle(path: Path, vllm_version: str | None) -> Bundle:
+    """Verify the bundle in folder `path` and load it.
+
+    `vllm_version` is the running vLLM's (None: not checked). Each file is read once, and what was verified is what is
+    used. Raises BundleError naming the file, the cause and the remedy.
+    """
+    try:
+        return _load(path, vllm_version)
+    except (BundleError, PredictorError, SettingsError) as error:
+        raise BundleError(f"bundle {path}: {error}") from error
+
+
+def write_bundle(path: Path, models: Path, settings: SchedulerSettings, origin: Origin, created: datetime) -> Bundle:
+    """Write a bundle of the ONNX models in folder `models`, verify it, then put it in the place of `path`.
+
+    Its version is the day of `created` and the head of a hash over its files. Raises BundleError; `path` is then
+    as it was.
+    """
+    vllm_range(origin.vllm_range)
+    created = created.astimezone(UTC)
+    contents = {name: _read(models / name) for name in _LEARNED}
+    contents[SETTINGS] = (json.dumps(settings.to_json(), indent=2, sort_keys=True) + "\n").encode()
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    manifest = Manifest(
+        version=f"{created:%Y%m%d}-{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]}",
+        created=created.isoformat(timespec="seconds"),
+        git_revision=origin.git_revision,
+        vllm=origin.vllm_range,
+        files=files,
+        training=origin.training,
+        evaluation=origin.evaluation,
+    )
+
+    def fill(folder: Path) -> None:
+        for name, content in (contents | {MANIFEST: manifest.render()}).items():
+            (folder / name).write_bytes(content)
+        load_bundle(folder, None)
+
+    replace_folder(path, fill)
+    return load_bundle(path, None)
+
+
+def _load(path: Path, vllm_version: str | None) -> Bundle:
+    if not path.is_dir():
+        raise BundleError("no such folder; run `dvc repro package` or correct the path")
+    manifest = Manifest.parse(_read(path / MANIFEST))
+    _check_names(path, manifest.files)
+    contents = {name: _verified(path / name, digest) for name, digest in manifest.files.items()}
+    if vllm_version is not None:
+        manifest.check_vllm(vllm_version)
+    try:
+        settings = SchedulerSettings.from_json(json.loads(contents[SETTINGS]))
+    except (ValueError, TypeError, AttributeError) as error:
+        message = (
+            str(error) if isinstance(error, SettingsError) else f"{SETTINGS} is no JSON object of settings ({error})"
+        )
+        raise BundleError(message) from error
+    models = {name: contents[name] for name in model_files()}
+    drift = DriftReference.parse(contents[DRIFT_FILE])
+    return Bundle(manifest, settings, OnnxPredictor(models), drift, manifest.version, path)
+
+
+def _check_names(path: Path, files: Mapping[str, str]) -> None:
+    remedy = "package it again or copy it anew"
+    for name in files:
+        if not _SAFE_NAME.fullmatch(name):
+            raise BundleError(f"{MANIFEST} lists {name!r}, which is no plain .onnx or .json file name; {remedy}")
+    expected = set(BUNDLE_FILES)
+    if wrong := sorted(expected ^ set(files)):
+        raise BundleError(
+            f"{MANIFEST} {'does not list' if wrong[0] in expected else 'lists the unknown'} {wrong[0]}; {remedy}"
+        )
+    if wrong := sorted({entry.name for entry in path.iterdir()} ^ (expected | {MANIFEST})):
+        raise BundleError(f"{wrong[0]} is {'missing' if wrong[0] in expected else 'not part of a bundle'}; {remedy}")
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BundleError(f"{path.name} is damaged (its sha256 differs); package it again or copy it anew")
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.is_symlink():
+            raise BundleError(f"{path.name} is a link; a bundle holds plain files only: copy it anew")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path.name}: {error.strerror}; package it again or copy it anew") from error

@@ -1,0 +1,161 @@
+"""Prediction with ONNX Runtime: all that serving needs of the trained models.
+
+A feature set has one graph with all its targets' models in it, so that one run answers everything for a batch: rows
+are not handed over in smaller lots, for ONNX Runtime walks one tree over 128 rows before the next.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ...features import feature
+from ...features.feature import Feature
+from ...features.tool_call import TOOL_CALL_FEATURES
+from ...features.turn import TURN_FEATURES
+from .predictor import Rows, TurnPredictions
+from .target import (
+    ENDS_IN_TOOL,
+    OUTPUT_LENGTH,
+    QUANTILES,
+    SESSION_REMAINING,
+    SESSION_REMAINING_TOKENS,
+    TOOL_DURATION,
+    Target,
+)
+
+MODELS_KEY = "augserve.models"  # a JSON list of model names, in the order of the output's columns
+FEATURES_KEY = "augserve.features"  # a JSON list of names, in the input's columns' order
+VERSION_KEY = "augserve.features_version"
+INPUT = "rows"
+LOG_CEILING = 20.0  # no prediction above e^20: keeps exp finite whatever a model says
+_CEILING = np.float32(LOG_CEILING)
+
+
+class PredictorError(ValueError):
+    """A model file is unusable, or rows do not fit it; the message names the model, the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The models that share a feature set, hence one ONNX file. Targets with quantiles come first."""
+
+    file: str
+    features: tuple[Feature, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def model_names(self) -> list[str]:
+        return [name for target in self.targets for name in target.model_names]
+
+
+TURNS = Graph("turns.onnx", TURN_FEATURES, (OUTPUT_LENGTH, SESSION_REMAINING, SESSION_REMAINING_TOKENS, ENDS_IN_TOOL))
+TOOL_CALLS = Graph("tool_calls.onnx", TOOL_CALL_FEATURES, (TOOL_DURATION,))
+GRAPHS = (TURNS, TOOL_CALLS)
+
+
+def model_files() -> tuple[str, ...]:
+    return tuple(graph.file for graph in GRAPHS)
+
+
+class OnnxPredictor:
+    """Implements `Predictor`, on the calling thread."""
+
+    def __init__(self, models: Mapping[str, bytes]) -> None:
+        """Take each model's bytes by its file name. Raises PredictorError where one is missing or unfit."""
+        self._turns = _GraphSession(TURNS, models)
+        self._tool_calls = _GraphSession(TOOL_CALLS, models)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the models of a folder. Raises PredictorError for a missing file or an unfit model."""
+        try:
+            return cls({name: (folder / name).read_bytes() for name in model_files()})
+        except OSError as error:
+            raise PredictorError(f"{error.filename}: {error.strerror}; run `dvc repro export`") from error
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        answer = self._turns.answer(rows)
+        quantiles = self._turns.quantiles(answer)
+        odds = answer[:, -1]
+        return TurnPredictions(quantiles[:, 0], quantiles[:, 1], quantiles[:, 2], odds / (1 + odds))
+
+    def tool_duration(self, rows: Rows) -> Rows:
+        duration: Rows = self._tool_calls.quantiles(self._tool_calls.answer(rows))[:, 0]
+        return duration
+
+
+class _GraphSession:
+    """One graph in ONNX Runtime."""
+
+    def __init__(self, graph: Graph, models: Mapping[str, bytes]) -> None:
+        self._graph = graph
+        self._session = _open(graph, models)
+        self._width = len(graph.features)
+        self._outputs = [part.name for part in self._session.get_outputs()]
+        targets = [target for target in graph.targets if target.kind == "quantiles"]
+        self._floors = np.array([target.floor for target in targets], np.float32)[:, None]
+        least = np.full(len(graph.model_names), -LOG_CEILING, np.float32)
+        least[: self._floors.size * len(QUANTILES)] = np.repeat(np.log(self._floors), len(QUANTILES))
+        self._least = least
+
+    def answer(self, rows: Rows) -> Rows:
+        """Shape (n, models): quantiles, not yet in order, and odds last where the graph has a probability."""
+        graph = self._graph
+        if rows.ndim != 2 or rows.shape[1] != self._width:
+            raise PredictorError(f"{graph.file}: rows of shape {rows.shape}, expected (n, {self._width})")
+        if not rows.shape[0]:
+            return np.empty((0, len(self._least)), np.float32)
+        margins: Rows = self._session.run(self._outputs, {INPUT: np.ascontiguousarray(rows, np.float32)})[0]
+        np.minimum(margins, _CEILING, out=margins)
+        np.maximum(margins, self._least, out=margins)
+        return np.exp(margins, out=margins)
+
+    def quantiles(self, answer: Rows) -> NDArray[np.float32]:
+        """(n, targets, quantiles) in the targets' units: sorted along the last axis, so that they never cross."""
+        shape = (len(answer), len(self._floors), len(QUANTILES))
+        found: Rows = np.maximum(answer[:, : shape[1] * shape[2]].reshape(shape), self._floors)
+        found.sort(axis=2)
+        return found
+
+
+def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
+    if graph.file not in models:
+        raise PredictorError(f"{graph.file}: this model is missing; run `dvc repro export`")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # an arena of some MiB for outputs of some KiB
+    options.log_severity_level = 4  # a bad model is raised, once, not also logged
+    try:
+        session = ort.InferenceSession(models[graph.file], options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no public base
+        cause = " ".join(str(error).split())[:200]
+        raise PredictorError(f"{graph.file}: not a usable ONNX model: {cause}; export it again") from error
+    _check(graph, session)
+    return session
+
+
+def _check(graph: Graph, session: Any) -> None:
+    found = session.get_modelmeta().custom_metadata_map
+    expected = {MODELS_KEY: json.dumps(graph.model_names), VERSION_KEY: str(feature.VERSION)}
+    for key, value in expected.items():
+        if found.get(key) != value:
+            what = key.removeprefix("augserve.")
+            raise PredictorError(
+                f"{graph.file}: its {what} is {found.get(key)!r}, expected {value!r}; retrain with this release"
+            )
+    if found.get(FEATURES_KEY) != json.dumps([part.name for part in graph.features]):
+        raise PredictorError(
+            f"{graph.file}: made with other features than this release computes; retrain with this release"
+        )
+    shapes = [[(part.name, part.shape[-1]) for part in side] for side in (session.get_inputs(), session.get_outputs())]
+    if shapes[0] != [(INPUT, len(graph.features))] or [width for _, width in shapes[1]] != [len(graph.model_names)]:
+        raise PredictorError(
+            f"{graph.file}: takes {shapes[0]} and gives {shapes[1]}, not what its models need; export it again"
+        )

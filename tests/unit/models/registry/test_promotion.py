@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.models.registry.promotion import estimates, no_worse
+
+
+def evaluated(**cells):
+    """Cells of one workload and profile: load → value, or (low, value, high)."""
+    loads = {}
+    for load, value in cells.items():
+        low, mean, high = value if isinstance(value, tuple) else (None, value, None)
+        metrics = {"effective_throughput": mean}
+        if low is not None:
+            metrics |= {"effective_throughput_low": low, "effective_throughput_high": high}
+        loads[load.strip("x")] = {"vllm": {"effective_throughput": 1.0}, "augserve": metrics}
+    return {"mix": {"h100": loads}, "capacity90": {"mix": {"h100": {"augserve": 16.0}}}, "summary": {"a": 1}}
+
+
+def test_equal_and_better_are_no_worse():
+    assert no_worse(evaluated(x1=60.0, x2=70.0), evaluated(x1=60.0, x2=70.0)) == []
+    assert no_worse(evaluated(x1=61.0, x2=90.0), evaluated(x1=60.0, x2=70.0)) == []
+
+
+def test_without_intervals_two_percent_are_chance():
+    assert no_worse(evaluated(x2=98.1), evaluated(x2=100.0)) == []
+    (reason,) = no_worse(evaluated(x2=97.9), evaluated(x2=100.0))
+    assert reason == (
+        "mix on h100 at 2x: 97.9 turns in time a second, the champion had 100.0 (-2.1%; chance explains ±2.0%)"
+    )
+
+
+def test_a_gain_at_one_load_does_not_pay_for_a_loss_at_another():
+    reasons = no_worse(evaluated(x1=50.0, x2=200.0), evaluated(x1=60.0, x2=70.0))
+    assert [reason.split(":")[0] for reason in reasons] == ["mix on h100 at 1x"]
+
+
+def test_a_loss_on_one_workload_alone_is_a_loss():
+    def on_both(swing):
+        found = evaluated(x2=70.0)
+        return found | {"mix-swing": evaluated(**{"x1.65": swing})["mix"]}
+
+    assert no_worse(on_both(60.0), on_both(60.0)) == []
+    (reason,) = no_worse(on_both(50.0), on_both(60.0))
+    assert reason.startswith("mix-swing on h100 at 1.65x: 50.0 turns in time a second, the champion had 60.0")
+    assert no_worse(evaluated(x2=90.0), on_both(60.0)) == ["mix-swing on h100 at 1.65x: not evaluated"]
+
+
+def test_intervals_of_both_add_up_as_independent_errors():
+    old = evaluated(x2=(97.0, 100.0, 103.0))
+    assert no_worse(evaluated(x2=(91.1, 95.1, 99.1)), old) == []  # 4.9 below, and 5 may be chance
+    assert len(no_worse(evaluated(x2=(90.9, 94.9, 98.9)), old)) == 1
+
+
+def test_an_interval_narrower_than_two_percent_counts_as_it_is():
+    assert len(no_worse(evaluated(x2=(98.9, 99.0, 99.1)), evaluated(x2=(99.9, 100.0, 100.1)))) == 1
+
+
+def test_what_the_champion_was_evaluated_on_must_have_been_evaluated():
+    assert no_worse(evaluated(x1=60.0), evaluated(x1=60.0, x2=70.0)) == ["mix on h100 at 2x: not evaluated"]
+    assert no_worse(evaluated(x1=60.0, x2=70.0), evaluated(x1=60.0)) == []
+
+
+@pytest.mark.parametrize("old", [{}, {"summary": {"gain": 1.4}}, {"mix": []}, {"mix": {"h100": {"2": {"vllm": {}}}}}])
+def test_a_champion_without_cells_cannot_be_beaten_by_rule(old):
+    assert no_worse(evaluated(x1=60.0), old) == ["the champion's evaluation holds no cell to compare with"]
+
+
+@given(st.dictionaries(st.sampled_from(["x0.5", "x1", "x2", "x3"]), st.floats(0, 1e4), min_size=1))
+def test_nothing_is_worse_than_itself(values):
+    assert no_worse(evaluated(**values), evaluated(**values)) == []
+
+
+def test_the_pipeline_s_own_report_is_understood():
+    metrics = json.loads((Path(__file__).parents[4] / "reports/evaluate/metrics.json").read_text())
+    found = dict(estimates(metrics))
+    assert len(found) >= 3
+    assert no_worse(metrics, metrics) == []
+
+
+def test_of_each_interval_the_side_towards_the_other_is_what_chance_explains():
+    old = evaluated(x2=(99.0, 100.0, 109.0))
+    assert no_worse(evaluated(x2=(94.0, 95.0, 100.0)), old) == []  # 5 below: up to 5 above it and 1 below the old one
+    assert len(no_worse(evaluated(x2=(86.0, 95.0, 96.0)), old)) == 1  # wide, but away from the old one

@@ -1,0 +1,201 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from augserve.models.serving.bundle import BundleError, Origin, load_bundle, write_bundle
+from augserve.models.serving.manifest import Manifest, vllm_range
+from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
+from augserve.models.serving.settings import SchedulerSettings
+from augserve.models.serving.target import OUTPUT_LENGTH
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def forge(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest and give it a checksum that fits."""
+    value = json.loads((bundle / "manifest.json").read_text())
+    del value["checksum"]
+    change(value)
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    value["checksum"] = hashlib.sha256(text.encode()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def refuse(bundle: Path, message: str, vllm: str | None = "0.32.0") -> None:
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(bundle, vllm)
+    assert str(bundle) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_written_is_what_is_loaded(bundle: Path, onnx_folder: Path, origin: Origin) -> None:
+    loaded = load_bundle(bundle, "0.32.0")
+    assert loaded.settings == SchedulerSettings()
+    assert loaded.version == loaded.manifest.version
+    assert loaded.version.startswith("20261123-")
+    assert (loaded.manifest.git_revision, loaded.manifest.training) == ("abc123", origin.training)
+    rows = np.full((1, len(OUTPUT_LENGTH.features)), np.nan, np.float32)
+    expected = OnnxPredictor.load(onnx_folder).turns(rows).output_length
+    np.testing.assert_array_equal(loaded.predictor.turns(rows).output_length, expected)
+
+
+def test_the_version_follows_the_content(onnx_folder: Path, origin: Origin, tmp_path: Path) -> None:
+    same = [write_bundle(tmp_path / name, onnx_folder, SchedulerSettings(), origin, NOW).version for name in "ab"]
+    other = write_bundle(tmp_path / "c", onnx_folder, SchedulerSettings(max_wait_s=9.0), origin, NOW).version
+    assert same[0] == same[1] != other
+
+
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_anywhere_is_refused_and_its_file_named(bundle: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(entry.name for entry in bundle.iterdir())))
+    original = (bundle / name).read_bytes()
+    at, bit = data.draw(st.integers(0, len(original) - 1)), data.draw(st.integers(0, 7))
+    damaged = bytearray(original)
+    damaged[at] ^= 1 << bit
+    (bundle / name).write_bytes(damaged)
+    try:
+        refuse(bundle, name.replace(".", r"\."))
+    finally:
+        (bundle / name).write_bytes(original)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "turns.onnx", "drift.json"])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    refuse(bundle, name)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model.pkl", "more.onnx"])
+def test_a_file_too_many_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"x")
+    refuse(bundle, f"{name} is not part of a bundle")
+
+
+def test_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "scheduler.json").rename(tmp_path / "elsewhere.json")
+    (bundle / "scheduler.json").symlink_to(tmp_path / "elsewhere.json")
+    refuse(bundle, r"scheduler\.json is a link")
+
+
+def test_a_missing_folder_says_so(tmp_path: Path) -> None:
+    refuse(tmp_path / "nowhere", "no such folder")
+
+
+@pytest.mark.parametrize("name", ["../secret.onnx", "/etc/passwd.json", "a/b.onnx", "model.pkl", ".hidden.json"])
+def test_an_unsafe_name_is_refused(bundle: Path, name: str) -> None:
+    forge(bundle, lambda value: value["files"].update({name: "0" * 64}))
+    refuse(bundle, "no plain .onnx or .json file name")
+
+
+def test_a_manifest_that_lists_other_files_is_refused(bundle: Path) -> None:
+    forge(bundle, lambda value: value["files"].pop("scheduler.json"))
+    refuse(bundle, r"does not list scheduler\.json")
+
+
+def test_other_feature_names_are_refused(bundle: Path) -> None:
+    forge(bundle, lambda value: value["features"]["output_length"].reverse())
+    refuse(bundle, "other feature names for 'output_length'; retrain")
+
+
+def test_another_feature_version_is_refused(bundle: Path) -> None:
+    forge(bundle, lambda value: value.update(features_version=99))
+    refuse(bundle, "features of version 99, this release computes version")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (3, "newer than 2.*upgrade"),
+        (1, "format 1 is older than 2; package it again"),
+        (0, "no number"),
+        ("1", "no number"),
+    ],
+)
+def test_another_format_is_refused(bundle: Path, found: object, message: str) -> None:
+    forge(bundle, lambda value: value.update(format=found))
+    refuse(bundle, message)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": 1}', b"null"])
+def test_a_manifest_that_is_none_is_one_line(bundle: Path, content: bytes) -> None:
+    (bundle / "manifest.json").write_bytes(content)
+    refuse(bundle, r"manifest\.json")
+
+
+def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> None:
+    forge(bundle, lambda value: value.update(color="red"))
+    refuse(bundle, "key 'color' is unknown")
+    forge(bundle, lambda value: (value.pop("color"), value.pop("vllm"))[0])
+    refuse(bundle, "key 'vllm' is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scheduler.json", b"not JSON"),
+        ("scheduler.json", b"[1]"),
+        ("scheduler.json", b'{"slo": {}}'),
+        ("turns.onnx", b"no"),
+        ("drift.json", b"{}"),
+    ],
+)
+def test_content_that_is_unfit_is_refused_even_with_a_fitting_checksum(bundle: Path, name: str, content: bytes) -> None:
+    (bundle / name).write_bytes(content)
+    forge(bundle, lambda value: value["files"].update({name: hashlib.sha256(content).hexdigest()}))
+    refuse(bundle, name.replace(".", r"\."))
+
+
+@pytest.mark.parametrize("version", ["0.29.0", "0.32.0", "0.32.1+cpu", "0.32.2.dev3"])
+def test_a_vllm_in_range_is_accepted(bundle: Path, version: str) -> None:
+    assert load_bundle(bundle, version).version
+
+
+@pytest.mark.parametrize("version", ["0.28.1", "0.33.0", "1.0", "0.33.0rc1", "dev", ""])
+def test_a_vllm_out_of_range_is_refused_with_the_remedy(bundle: Path, version: str) -> None:
+    refuse(bundle, r"package\.vllm_range", version)
+
+
+def test_without_a_vllm_version_the_range_is_not_checked(bundle: Path) -> None:
+    assert load_bundle(bundle, None).manifest.vllm == ">=0.29,<0.33"
+
+
+def test_a_range_that_is_none_is_refused() -> None:
+    with pytest.raises(BundleError, match="no range of vLLM versions"):
+        vllm_range("about 0.30")
+
+
+def test_a_failed_write_leaves_the_old_bundle(bundle: Path, onnx_folder: Path, origin: Origin, tmp_path: Path) -> None:
+    before = load_bundle(bundle, None).version
+    broken = Path(shutil.copytree(onnx_folder, tmp_path / "broken"))
+    (broken / model_files()[0]).write_bytes(b"no model")
+    with pytest.raises(BundleError, match="not a usable ONNX model"):
+        write_bundle(bundle, broken, SchedulerSettings(max_wait_s=5.0), origin, NOW)
+    assert load_bundle(bundle, None).version == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["broken", "bundle"]
+
+
+def test_a_manifest_survives_a_round_trip(bundle: Path) -> None:
+    content = (bundle / "manifest.json").read_bytes()
+    assert Manifest.parse(content).render() == content
+
+
+def test_loading_needs_no_training_library(bundle: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from augserve.models.serving.bundle import load_bundle;"
+        f"load_bundle(Path({str(bundle)!r}), None);"
+        "print([m for m in ('xgboost', 'pandas', 'mlflow', 'onnx', 'scipy', 'vllm', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

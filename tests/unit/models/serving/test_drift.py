@@ -1,0 +1,59 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from augserve.models.learning.training_set import TrainingSet
+from augserve.models.serving.drift import DriftReference, Histogram, reference
+from augserve.models.serving.onnx_predictor import GRAPHS, PredictorError
+
+MakeSet = Callable[..., TrainingSet]
+
+
+@pytest.fixture(scope="session")
+def made(make_set: MakeSet) -> DriftReference:
+    return reference({graph.file: make_set(graph.targets[0]).rows for graph in GRAPHS}, {"output_length": 0.8})
+
+
+def test_it_comes_back_as_it_was_written(made: DriftReference) -> None:
+    read = DriftReference.parse(made.render())
+    assert read.coverage_80 == {"output_length": 0.8}
+    assert read.render() == made.render()
+    assert {name: len(one) for name, one in read.histograms.items()} == {
+        graph.file.removesuffix(".onnx"): len(graph.features) for graph in GRAPHS
+    }
+
+
+def test_shares_are_those_of_the_rows_missing_ones_apart(make_set: MakeSet, made: DriftReference) -> None:
+    rows = make_set(GRAPHS[0].targets[0]).rows
+    first = made.histograms["turns"][0]
+    assert first.shares.sum() == pytest.approx(1)
+    assert first.shares[0] == pytest.approx(np.isnan(rows[:, 0]).mean())
+    counts = np.bincount(first.bins(rows[:, 0]), minlength=len(first.shares))
+    assert first.psi(counts) < 0.01
+
+
+def test_values_from_elsewhere_stand_out(make_set: MakeSet, made: DriftReference) -> None:
+    first = made.histograms["turns"][0]
+    moved = first.bins(make_set(GRAPHS[0].targets[0]).rows[:, 0] * 10)
+    assert first.psi(np.bincount(moved, minlength=len(first.shares))) > 1
+
+
+def test_a_feature_that_never_varies_or_is_never_known_has_bins() -> None:
+    constant = Histogram(np.array([3.0], np.float32), np.array([0.0, 1.0, 0.0]))
+    assert constant.bins(np.array([3.0, 4.0, np.nan, -np.inf], np.float32)).tolist() == [1, 2, 0, 1]
+    never = Histogram(np.array([], np.float32), np.array([1.0, 0.0]))
+    assert never.bins(np.array([np.nan, 1.0], np.float32)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b'{"features_version": 2}'])
+def test_what_is_no_reference_is_one_line(content: bytes) -> None:
+    with pytest.raises(PredictorError, match=r"drift\.json: no reference of drift") as caught:
+        DriftReference.parse(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_feature_version_is_refused(made: DriftReference) -> None:
+    content = made.render().replace(b'"features_version": ', b'"features_version": 9')
+    with pytest.raises(PredictorError, match="features of version 9"):
+        DriftReference.parse(content)

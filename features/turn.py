@@ -35,7 +35,7 @@ _SCALARS = (
         "tokens",
         "prompt tokens that the session's last turn left in the prefix cache, if they were not evicted since. What the "
         "cache really holds is another matter at admission, depends on the load, and is told of few traces: the value "
-        "order reads it live (runtime/value.py)",
+        "order reads it live (runtime/queueing/value.py)",
     ),
     Feature("turn", "turns", "number of the turn in its session, from 0"),
     Feature("max_tokens", "tokens", "the caller's limit on the output"),

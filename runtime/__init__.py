@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .middleware import AugServeMiddleware
+    from .hints.middleware import AugServeMiddleware
     from .scheduler import AugServeScheduler
 
 __all__ = ["AugServeMiddleware", "AugServeScheduler"]
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
             raise ImportError("AugServeScheduler needs vLLM, which is not installed here; install it") from error
         return AugServeScheduler
     if name == "AugServeMiddleware":
-        from .middleware import AugServeMiddleware
+        from .hints.middleware import AugServeMiddleware
 
         return AugServeMiddleware
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,19 +11,19 @@ from ..models.serving.drift import DriftReference
 from ..models.serving.predictor import Predictor
 from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
-from .admission import room_of
-from .budget import TokenBudget
 from .deployment import Deployment, parse_deployment
-from .drift import monitors
-from .forecasting import Forecasting
 from .guard import Guard
-from .keeping import ContextKeeper
-from .lifecycle import Lifecycle
 from .metrics import Metrics
-from .ordering import Ordering
-from .prediction import Forecaster, PredictorForecaster
-from .preemption import LossJudge, PreemptionOrder
-from .tracing import Tracer, step_facts
+from .prediction.batching import Forecasting
+from .prediction.drift import monitors
+from .prediction.forecaster import Forecaster, PredictorForecaster
+from .queueing.head_of_line import room_of
+from .queueing.ordering import Ordering
+from .recording.tracer import Tracer, step_facts
+from .residency.keeper import ContextKeeper
+from .steering.preemption import LossJudge, PreemptionOrder
+from .steering.token_budget import TokenBudget
+from .turn_lifecycle import Lifecycle
 from .vllm_compat import (
     EngineCoreOutputs,
     HookedScheduler,

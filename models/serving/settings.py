@@ -44,7 +44,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class ValueWeights:
-    """Weights of the value's terms, each term in seconds (see runtime/value.py); the lowest value goes first."""
+    """Weights of the value's terms, each term in seconds (see value.py); the lowest value goes first."""
 
     stage_one: float = 0.1  # expected cost of the turn: share of the KV cache x time held
     uncached: float = 1.0  # time to compute the prompt tokens that are not cached

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from ...runtime.conversation import hints_of
+from ...runtime.hints.conversation import hints_of
 
 Template = Literal["verbatim", "rewritten", "reasoning-dropped"]
 Ids = Literal["none", "numbered", "random"]

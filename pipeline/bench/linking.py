@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from ...data.atomic import write_json
-from ...runtime.linking import TurnLinker, past_of
-from ...runtime.prefix import own_hashes
+from ...runtime.sessions.linking import TurnLinker, past_of
+from ...runtime.sessions.prefix import own_hashes
 from ...runtime.vllm_compat import prompt_prefix, whole_prefix
 from ..params import BaseParams, load_params
 from ..simulator.engine import BLOCK_TOKENS

@@ -21,9 +21,9 @@ from ...models.learning.training_set import read_training_set
 from ...models.serving.onnx_predictor import TOOL_CALLS, OnnxPredictor
 from ...models.serving.predictor import Rows
 from ...models.serving.target import OUTPUT_LENGTH, TOOL_DURATION, Target
-from ...runtime.prediction import PredictorForecaster
-from ...runtime.sessions import SessionTable
-from ...runtime.turns import LiveTurn, arrived
+from ...runtime.prediction.forecaster import PredictorForecaster
+from ...runtime.sessions.live_turn import LiveTurn, arrived
+from ...runtime.sessions.table import SessionTable
 from ..params import BaseParams, load_params
 from ..prepare.run import TRAINING
 from ..stage import run_stage

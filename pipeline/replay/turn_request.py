@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ...data.workload.model import Session
 from ...data.workload.token_ids import END_ID
-from ...runtime.hints import LAST_TOOL, TOOLS_OFFERED
+from ...runtime.hints.hints import LAST_TOOL, TOOLS_OFFERED
 from .endpoint import ServedModel
 
 SESSION_HEADER = "X-Session-ID"

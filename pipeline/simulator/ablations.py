@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from ...models.serving.settings import SchedulerSettings, ValueWeights
-from ...runtime.turns import Forecast, LiveTurn
+from ...runtime.sessions.live_turn import Forecast, LiveTurn
 
 FAR_S = 3600.0
 """A deadline beyond any simulation: no turn is late by it."""

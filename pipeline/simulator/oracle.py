@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...data.workload.model import Session
-from ...runtime.turns import Forecast, LiveTurn
+from ...runtime.sessions.live_turn import Forecast, LiveTurn
 
 
 class Oracle:

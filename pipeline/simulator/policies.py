@@ -12,7 +12,7 @@ from ...data.workload.model import Session
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
 from ...runtime.deployment import Deployment
-from ...runtime.prediction import Forecaster, PredictorForecaster
+from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler
 from .ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET, NoForecasts, Settings
 from .clock import VirtualClock

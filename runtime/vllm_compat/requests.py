@@ -1,6 +1,6 @@
 """Requests of vLLM, read: whether one decodes, and its tokens as prefixes."""
 
-from ..prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
+from ..sessions.prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
 from .names import Request
 
 

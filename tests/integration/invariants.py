@@ -8,7 +8,7 @@ from vllm.v1.request import RequestStatus
 
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.pins import Pin
+from augserve.runtime.residency.pins import Pin
 from augserve.runtime.vllm_compat import holding_queue
 
 WAITING = frozenset(

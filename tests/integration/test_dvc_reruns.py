@@ -103,7 +103,7 @@ def changed(path: Path, old: str, new: str) -> None:
 
 
 def test_a_change_of_comments_and_docstrings_reruns_nothing(project: Path) -> None:
-    value = project / "runtime/value.py"
+    value = project / "runtime/queueing/value.py"
     value.write_text("# a comment\n" + value.read_text() + "\n\n# another one\n")
     changed(project / "pipeline/gather/run.py", '"""', '"""Anew: ')
     assert reproduced(project) == []
@@ -111,6 +111,6 @@ def test_a_change_of_comments_and_docstrings_reruns_nothing(project: Path) -> No
 
 
 def test_a_change_of_a_term_of_the_value_reruns_what_simulates_it_and_what_follows(project: Path) -> None:
-    value = project / "runtime/value.py"
+    value = project / "runtime/queueing/value.py"
     changed(value, "weights.", "2.0 * weights.")
     assert sorted(reproduced(project)) == ["evaluate", "package", "report", "tune"]

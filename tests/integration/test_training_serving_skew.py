@@ -19,7 +19,7 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, deployed_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.runtime.turns import Forecast, LiveTurn
+from augserve.runtime.sessions.live_turn import Forecast, LiveTurn
 
 LINEAR = StepTime(0.005, 1e-5, 1e-5, 1e-8)
 PROFILE = StepProfile(

@@ -16,8 +16,9 @@ PROBE = """
 import sys
 import augserve.runtime
 import augserve.models.serving.bundle, augserve.runtime.deployment
-import augserve.runtime.middleware, augserve.runtime.recorder
-import augserve.runtime.value, augserve.runtime.budget, augserve.runtime.sessions, augserve.runtime.prediction
+import augserve.runtime.hints.middleware, augserve.runtime.recording.recorder
+import augserve.runtime.queueing.value, augserve.runtime.steering.token_budget
+import augserve.runtime.sessions.table, augserve.runtime.prediction.forecaster
 from augserve.runtime import AugServeMiddleware
 absent = {"pandas", "xgboost", "optuna", "mlflow", "dvc", "vllm", "torch"} & set(sys.modules)
 assert not absent, absent

@@ -13,7 +13,7 @@ import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from ....runtime.hints import Hints
+from ....runtime.hints.hints import Hints
 from .forecasting import ForecastingScheduler
 from .infercept import GOES_ON_TURNS
 from .pinned import Pin, PinningScheduler

@@ -7,9 +7,9 @@ from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from ....runtime.prediction import FALLBACK, Forecaster
-from ....runtime.sessions import SessionTable
-from ....runtime.turns import Forecast, arrived
+from ....runtime.prediction.forecaster import FALLBACK, Forecaster
+from ....runtime.sessions.live_turn import Forecast, arrived
+from ....runtime.sessions.table import SessionTable
 from .ranked import RankedScheduler
 
 

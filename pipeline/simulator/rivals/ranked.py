@@ -10,7 +10,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....models.serving.settings import SchedulerSettings
-from ....runtime.queue import WaitingQueue
+from ....runtime.queueing.waiting_queue import WaitingQueue
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """What an operator does to make the server forget its corrections."""
 
-from augserve.runtime.prediction import PredictorForecaster
+from augserve.runtime.prediction.forecaster import PredictorForecaster
 
 from .conftest import EngineMaker
 

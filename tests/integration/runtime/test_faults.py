@@ -7,7 +7,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.guard import SUSPENSION_S
-from augserve.runtime.pins import Pins
+from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, TestedScheduler
 from .test_scheduler import load

@@ -12,7 +12,7 @@ from augserve.pipeline.bench.conversations import SentTurn, read_block_sessions,
 from augserve.pipeline.bench.interleaved import run_sessions
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime.scheduler import AugServeScheduler
-from augserve.runtime.turns import LiveTurn
+from augserve.runtime.sessions.live_turn import LiveTurn
 
 from .conftest import Engine, EngineMaker
 
@@ -85,7 +85,7 @@ def test_linking_that_fails_leaves_every_turn_a_session_of_its_own_and_is_counte
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(f"augserve.runtime.lifecycle.{part}", broken)
+    monkeypatch.setattr(f"augserve.runtime.turn_lifecycle.{part}", broken)
     engine = make_engine(mode="observe")
     assert send(engine, "a", SYSTEM).session_id == "a"
     engine.drain()

@@ -5,7 +5,7 @@ import random
 import pytest
 from vllm.v1.request import RequestStatus
 
-from augserve.runtime.preemption import PreemptionOrder
+from augserve.runtime.steering.preemption import PreemptionOrder
 from augserve.runtime.vllm_compat import holding_queue
 
 from .conftest import EngineMaker, TestedScheduler, by_priority

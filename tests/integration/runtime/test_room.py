@@ -8,10 +8,10 @@ from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.serving.settings import Admission, Retention, SchedulerSettings, StepTime, ValueWeights
 from augserve.runtime import vllm_compat
-from augserve.runtime.pins import Pins
+from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker
-from .test_retention import follow, keeping, released
+from .test_residency import follow, keeping, released
 
 SETTINGS = SchedulerSettings(
     weights=ValueWeights(stage_one=0, uncached=0, output=0, remaining=0, waiting=1, slack=0),  # first come first

@@ -14,10 +14,10 @@ from augserve.models.serving.settings import BudgetGains, SchedulerSettings, Val
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.forecasting import DEADLINE_S
 from augserve.runtime.guard import SUSPENSION_S
-from augserve.runtime.ordering import SLOW_PROBES
-from augserve.runtime.value import Column
+from augserve.runtime.prediction.batching import DEADLINE_S
+from augserve.runtime.queueing.ordering import SLOW_PROBES
+from augserve.runtime.queueing.value import Column
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
 

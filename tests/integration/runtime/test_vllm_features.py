@@ -14,7 +14,7 @@ from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.serving.settings import BudgetGains, SchedulerSettings
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.budget import LEAST_PREFILL
+from augserve.runtime.steering.token_budget import LEAST_PREFILL
 
 from .conftest import (
     Engine,

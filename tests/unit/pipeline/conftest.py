@@ -15,7 +15,7 @@ from augserve.pipeline import export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.train import run as train
-from augserve.runtime.recorder import Recorder
+from augserve.runtime.recording.recorder import Recorder
 
 Rows = list[dict[str, Any]]
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -113,7 +113,14 @@ def test_without_git_the_revision_is_unknown(tmp_path: Path, monkeypatch: pytest
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A git repository with a file of code and what the pipeline writes, all committed; the working folder."""
-    tracked = ("runtime/value.py", "params.yaml", "data/x.dvc", "dvc.lock", "README.md", "reports/evaluate/table.md")
+    tracked = (
+        "runtime/queueing/value.py",
+        "params.yaml",
+        "data/x.dvc",
+        "dvc.lock",
+        "README.md",
+        "reports/evaluate/table.md",
+    )
     for name in tracked:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("one\n")
@@ -152,7 +159,7 @@ def test_a_run_of_the_pipeline_leaves_the_revision_clean(checkout: Path) -> None
     assert tracking.git_revision() == revision
 
 
-@pytest.mark.parametrize("name", ["runtime/value.py", "params.yaml", "data/x.dvc"])
+@pytest.mark.parametrize("name", ["runtime/queueing/value.py", "params.yaml", "data/x.dvc"])
 @pytest.mark.parametrize("staged", [False, True])
 def test_a_change_of_what_the_pipeline_reads_makes_the_revision_dirty(checkout: Path, name: str, staged: bool) -> None:
     revision = committed(checkout)
@@ -164,7 +171,7 @@ def test_a_change_of_what_the_pipeline_reads_makes_the_revision_dirty(checkout: 
 
 def test_a_file_written_anew_with_the_same_content_is_no_change(checkout: Path) -> None:
     revision = committed(checkout)
-    os.utime(checkout / "runtime/value.py", (1, 1))
+    os.utime(checkout / "runtime/queueing/value.py", (1, 1))
     assert tracking.git_revision() == revision
 
 

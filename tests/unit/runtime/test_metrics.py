@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from augserve.features.feature import Feature
 from augserve.models.serving.drift import Histogram
 from augserve.runtime import metrics as metrics_module
-from augserve.runtime.correction import Correction
-from augserve.runtime.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor
 from augserve.runtime.metrics import Metrics
+from augserve.runtime.prediction.correction import Correction
+from augserve.runtime.prediction.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor
 
 Exported = tuple[Metrics, CollectorRegistry]
 

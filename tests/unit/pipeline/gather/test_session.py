@@ -1,5 +1,5 @@
 from augserve.pipeline.gather.session import CallSeen, argument_facts, call_messages
-from augserve.runtime.conversation import hints_of
+from augserve.runtime.hints.conversation import hints_of
 
 CALL = CallSeen("math-1-0", 2, "python", '{"code": "print(1)"}', 10.0, 0.5, "1")
 

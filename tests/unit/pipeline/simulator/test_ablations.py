@@ -8,8 +8,8 @@ from augserve.pipeline.simulator.ablations import ABLATIONS
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.budget import TokenBudget
-from augserve.runtime.value import Column, Load, keys, stage_one_s
+from augserve.runtime.queueing.value import Column, Load, keys, stage_one_s
+from augserve.runtime.steering.token_budget import TokenBudget
 
 TUNED = SchedulerSettings(
     slo=Slo(ttft_s=2.0),

@@ -108,7 +108,7 @@ def test_a_vllm_without_a_name_that_is_imported_is_refused(monkeypatch: pytest.M
 def test_the_runtime_imports_without_vllm() -> None:
     code = (
         "import sys; sys.modules['vllm'] = None;"
-        "import augserve.runtime, augserve.runtime.plugin, augserve.runtime.recorder;"
+        "import augserve.runtime, augserve.runtime.plugin, augserve.runtime.recording.recorder;"
         "from augserve.runtime import AugServeMiddleware;"
         "assert not {'xgboost', 'pandas', 'torch'} & set(sys.modules)\n"
         "try: augserve.runtime.AugServeScheduler\n"

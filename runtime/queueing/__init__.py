@@ -1,0 +1,1 @@
+"""The waiting queue: its order by value, and the bounds on waits."""

@@ -1,0 +1,1 @@
+"""Turns, tool calls and steps, recorded as traces."""

@@ -1,0 +1,99 @@
+"""A recorder's files: one table's rows as a row of Parquet files, of which the newest is written anew as it grows."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...data.atomic import atomic_file
+from ...data.tables.files import TableName, TraceError, rows_to_table
+from ...data.tables.schema import TABLES
+
+
+class TableFiles:
+    """Files `<table>-<run>-<n>.parquet` in one folder. What is not on the disk yet is held in memory.
+
+    The newest file is replaced by a longer one at each `write`, until it holds `max_bytes` (in memory; Parquet is some
+    three times smaller) or is `max_age_s` old: so the work of one write is bounded, however long the recorder runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        table: TableName,
+        run: str,
+        max_bytes: int,
+        max_age_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self._table = table
+        self._schema = TABLES[table]
+        self._strings = [part.name for part in self._schema if pa.types.is_string(part.type)]
+        self._run = run
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._number = 0
+        self._begun_s = clock()
+        self._written = self._schema.empty_table()  # what the newest file holds
+        self._added: list[pa.Table] = []
+        self._bytes = 0
+
+    @property
+    def path(self) -> Path:
+        """The newest file, whether it is there yet or not."""
+        return self.folder / f"{self._table}-{self._run}-{self._number:06d}.parquet"
+
+    @property
+    def unwritten(self) -> int:
+        """Rows that are not on the disk."""
+        return sum(map(len, self._added))
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be added before a write succeeds."""
+        return self._bytes >= self._max_bytes
+
+    def add(self, rows: pa.Table) -> None:
+        if not self._bytes:
+            self._begun_s = self._clock()
+        self._added.append(rows)
+        self._bytes += rows.nbytes
+
+    def write(self) -> bool:
+        """Put all rows on the disk; True where that finished a file. Raises OSError, and keeps the rows, where the
+        folder takes none. The folder is made where it is missing, its parents are not."""
+        if self._added:
+            newest = pa.concat_tables([self._written, *self._added]).combine_chunks()
+            self.folder.mkdir(exist_ok=True)
+            with atomic_file(self.path) as temporary:
+                pq.write_table(newest, temporary, compression="zstd", use_dictionary=self._strings)
+            self._written, self._added, self._bytes = newest, [], newest.nbytes
+        if not self._bytes or not (self.full or self._clock() - self._begun_s >= self._max_age_s):
+            return False
+        self._written, self._bytes = self._schema.empty_table(), 0
+        self._number += 1
+        return True
+
+    def forget(self) -> int:
+        """Give up the rows that are not on the disk; their number."""
+        lost = self.unwritten
+        self._added, self._bytes = [], self._written.nbytes
+        return lost
+
+
+def convert(table: TableName, rows: Sequence[dict[str, object]]) -> tuple[pa.Table, int]:
+    """The rows that fit the table's schema, and how many do not."""
+    try:
+        return rows_to_table(table, rows), 0
+    except (TraceError, ValueError):  # the second: a text that is no Unicode
+        fitting = []
+        for row in rows:
+            try:
+                fitting.append(rows_to_table(table, [row]))
+            except (TraceError, ValueError):
+                continue
+        return pa.concat_tables([TABLES[table].empty_table(), *fitting]), len(rows) - len(fitting)

@@ -1,0 +1,99 @@
+"""Live turns and pauses as rows of a trace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...data.tables.prompt_tail import TAIL_BUCKETS
+from ...features.feature import VERSION
+from ...features.turn import TAIL_AT
+from ..hints.hints import CallHint
+from ..sessions.live_turn import LiveTurn
+from ..sessions.table import Pause
+
+_TAIL = slice(TAIL_AT, TAIL_AT + TAIL_BUCKETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What all rows of one scheduler share."""
+
+    source: str
+    version: str  # of the scheduler
+    model: str | None = None
+
+
+def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text: bool = False) -> dict[str, object]:
+    """The turn as a row of data.schema.TURNS; the token ids of prompt and output only if `text` is asked for.
+
+    The row shares the vector and the prompt with the turn, which has ended: neither changes any more.
+    """
+    request = live.request
+    params = request.sampling_params
+    prompt = request.prompt_token_ids  # None where the prompt came as embeddings
+    return {
+        "source": origin.source,
+        "session_id": live.session_id,
+        "turn": live.turn,
+        "tenant": live.hints.tenant,
+        "model": origin.model,
+        "split_group": None,
+        "request_id": request.request_id,
+        "arrival_s": live.arrival_s,
+        "first_token_s": live.first_token_s,
+        "finish_s": finish_s,
+        "prompt_tokens": request.num_prompt_tokens,
+        "cached_tokens": live.cached_tokens,
+        "output_tokens": request.num_output_tokens,
+        "max_tokens": request.max_tokens,
+        "temperature": None if params is None else params.temperature,
+        "top_p": None if params is None else params.top_p,
+        "structured": request.use_structured_output,
+        "finish_reason": reason,
+        "tools_offered": live.hints.tools_offered,
+        "tool_called": None,  # not known here; the row of tool_calls that the next turn brings tells it
+        "tail_counts": None if prompt is None or live.features is None else live.features[_TAIL].astype(np.int16),
+        "features_version": None if live.features is None else VERSION,
+        "features": live.features,
+        "scheduler_version": origin.version,
+        "prompt_token_ids": prompt if text else None,
+        "output_token_ids": list(request.output_token_ids) if text else None,
+    }
+
+
+def pause_rows(live: LiveTurn, pause: Pause, origin: Origin) -> list[dict[str, object]]:
+    """The tool calls that the turn brings the results of, as rows of data.schema.TOOL_CALLS; none without a name.
+
+    Calls made at once share the pause: it is as long as the slowest of them. What the prompt has grown by is divided
+    among them as their results' bytes are, where these are told.
+    """
+    calls = live.hints.calls
+    grown = max(live.request.num_prompt_tokens - pause.context_tokens, 0)
+    return [
+        {
+            "source": origin.source,
+            "session_id": live.session_id,
+            "turn": pause.turn,
+            "call": number,
+            "tool": call.tool,
+            "argument_count": call.argument_count,
+            "argument_bytes": call.argument_bytes,
+            "argument_head": call.argument_head,
+            "start_s": pause.start_s,
+            "duration_s": pause.duration_s,
+            "timing": "pause",
+            "result_tokens": tokens,
+        }
+        for number, (call, tokens) in enumerate(zip(calls, _shares(grown, calls), strict=True))
+    ]
+
+
+def _shares(tokens: int, calls: Sequence[CallHint]) -> Sequence[int | None]:
+    if len(calls) == 1:
+        return [tokens]
+    sizes = [call.result_bytes for call in calls]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return [None] * len(sizes)
+    return [round(tokens * size / max(sum(known), 1)) for size in known]

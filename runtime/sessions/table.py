@@ -1,0 +1,121 @@
+"""The live sessions: what each has done so far, bounded in number and in age."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ...features.session_history import ReturnedCall, SessionHistory
+from ...features.shared_history import SharedHistory
+from .linking import Link, Past, TurnLinker
+from .prefix import Prefix
+
+MAX_SESSIONS = 100_000
+TTL_S = 3600.0
+
+
+@dataclass(slots=True)
+class Session:
+    history: SessionHistory = field(default_factory=SessionHistory)
+    turns: int = 0  # arrived so far
+    finish_s: float | None = None  # finish of the last turn, while no later one has arrived
+    seen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A tool call, seen from outside: from the finish of a turn to the arrival of the next."""
+
+    turn: int  # the turn that made the call
+    start_s: float
+    duration_s: float
+    context_tokens: int  # context at its start
+
+
+class SessionTable:
+    """Session id → Session, least recently seen first to go; and what is remembered over all of them."""
+
+    def __init__(
+        self, max_sessions: int = MAX_SESSIONS, ttl_s: float = TTL_S, closed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`closed` is called for each session that is forgotten: abandoned for `ttl_s`, or one too many."""
+        self.linker = TurnLinker()
+        self.shared = SharedHistory()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._max_sessions = max_sessions
+        self._ttl_s = ttl_s
+        self._closed = closed
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._sessions
+
+    def linked(
+        self, prefix: Prefix | None, call_ids: Sequence[str | None], tenant: str | None, now_s: float
+    ) -> Link | None:
+        """The session that an arriving turn continues, by what it tells itself; see linking.py."""
+        self._expire(now_s)
+        return self.linker.link(prefix, call_ids, tenant)
+
+    def turn_ended(self, session_id: str, past: Past, finished: bool) -> None:
+        """Note how the continuation of a turn, finished or broken off, will be recognised."""
+        if session_id not in self._sessions:
+            return
+        if finished:
+            self.linker.turn_finished(session_id, past)
+        else:
+            self.linker.turn_failed(session_id, past)
+
+    def turn_arrived(
+        self, session_id: str, now_s: float, calls: Sequence[ReturnedCall] = ()
+    ) -> tuple[Session, int, Pause | None]:
+        """Note a turn's arrival, and the `calls` that have returned. Gives the session, the turn's number and the pause
+        that it ends, None where the last turn has not finished (or there is none)."""
+        self._expire(now_s)
+        session = self._touch(session_id, now_s)
+        pause = None
+        if session.finish_s is not None:
+            duration_s = max(now_s - session.finish_s, 0.0)
+            pause = Pause(session.turns - 1, session.finish_s, duration_s, session.history.context_tokens)
+            self.shared.paused(session.history, duration_s)
+            self.shared.calls_returned(calls, duration_s)
+            session.history.calls_returned(calls, duration_s)
+            session.finish_s = None
+        turn = session.turns
+        session.turns += 1
+        return session, turn, pause
+
+    def turn_finished(self, session_id: str, now_s: float, prompt_tokens: int, output_tokens: int) -> None:
+        """Note a turn that ran to its end. A session that is forgotten by then stays forgotten."""
+        if session_id in self._sessions:
+            session = self._touch(session_id, now_s)
+            session.history.turn_finished(prompt_tokens, output_tokens)
+            self.shared.turn_finished(session.history, output_tokens)
+            session.finish_s = now_s
+
+    def _touch(self, session_id: str, now_s: float) -> Session:
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = Session()
+            if len(self._sessions) > self._max_sessions:
+                self._forget(next(iter(self._sessions)))
+        else:
+            self._sessions.move_to_end(session_id)
+        session.seen_s = now_s
+        return session
+
+    def _expire(self, now_s: float) -> None:
+        """Forget what is too old: at most two a call, so that no call pays for a burst."""
+        for _ in range(2):
+            if not self._sessions:
+                return
+            session_id, session = next(iter(self._sessions.items()))
+            if now_s - session.seen_s <= self._ttl_s:
+                return
+            self._forget(session_id)
+
+    def _forget(self, session_id: str) -> None:
+        del self._sessions[session_id]
+        self.linker.forget(session_id)
+        self._closed()

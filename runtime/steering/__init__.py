@@ -1,0 +1,1 @@
+"""What a step may compute, and who is preempted."""

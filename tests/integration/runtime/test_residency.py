@@ -1,0 +1,275 @@
+"""Contexts kept over tool calls, on vLLM's real scheduler: they are found again, and are never in the way."""
+
+import random
+from typing import Any
+
+import pytest
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
+from augserve.pipeline.simulator.engine import block_hasher
+from augserve.runtime import AugServeScheduler
+from augserve.runtime.residency.pins import Pins
+
+from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
+from .test_vllm_features import structured
+
+SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every context is worth keeping
+SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
+
+
+def keeping(
+    make_engine: EngineMaker, kv_tokens: int = 16_384, settings: SchedulerSettings = SETTINGS, **facts: Any
+) -> tuple[Engine, Pins]:
+    engine = make_engine(kv_tokens=kv_tokens, settings=settings, **facts)
+    assert isinstance(engine.scheduler, TestedScheduler)
+    engine.scheduler.predictor.answer = (1.0, 5.0, 20.0)  # output tokens, turns left, pause in s
+    return engine, engine.scheduler._keeper.pins  # type: ignore[union-attr]
+
+
+def used_blocks(engine: Engine) -> int:
+    pool = engine.scheduler.kv_cache_manager.block_pool
+    return pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()
+
+
+def released(engine: Engine, by: str) -> float:
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    return float(engine.scheduler._metrics._pins.labels(by, "0")._value.get())
+
+
+def follow(engine: Engine, before: Request, more: int = 20, session: str | None = None) -> Request:
+    """The next turn, of the same session or another: all that was before, and a tool's result of `more` tokens."""
+    request = Request(
+        f"{before.request_id} next",
+        [*before.all_token_ids, *range(500, 500 + more)],
+        before.sampling_params,
+        None,
+        arrival_time=engine.clock.now_s,
+        session_id=session or before.session_id,
+        block_hasher=block_hasher(),
+    )
+    engine.scheduler.add_request(request)
+    return request
+
+
+def test_a_finished_turn_keeps_its_context_for_the_next(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    first = engine.add(1, 400, 20, "s")
+    engine.drain()
+    assert used_blocks(engine) == pins.blocks == 419 // 16
+    grown = follow(engine, first)
+    engine.step()
+    assert released(engine, "hit") == 1
+    engine.drain()
+    stats = [each.prefill_stats for each in engine.outputs if each.request_id == grown.request_id]
+    assert stats[0].num_cached_tokens == 16 * (419 // 16)
+    assert engine.scheduler.reset_prefix_cache()
+    engine.assert_nothing_is_left()
+
+
+def test_a_kept_context_survives_what_would_evict_it(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    kept = engine.add(1, 2000, 5, "s")
+    engine.drain()
+    for number in range(2, 12):  # more than the cache holds, sessions that end
+        engine.scheduler.predictor.answer = (1.0, 1.0, 1.0)  # type: ignore[attr-defined]
+        engine.add(number, 2000, 5, f"s{number}")
+        engine.drain()
+    assert len(pins) == 1
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._kv_cache.cached_tokens(kept) >= 1984
+
+
+def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    for number in range(3):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain()
+    assert pins.blocks > 70
+    large = engine.add(9, 3900, 5, "large")
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") > 0
+    engine.drain()
+    assert large.num_preemptions == 0
+
+
+def test_nothing_gives_way_for_who_finds_no_seat(make_engine: EngineMaker) -> None:
+    """As many run as may: a turn that waits is provided for once one of them has ended."""
+    engine, pins = keeping(make_engine, kv_tokens=4_096, max_num_seqs=1)
+    engine.add(0, 1200, 5, "s0")
+    engine.drain()
+    running = engine.add(1, 100, 20, "s1")
+    engine.step()
+    large = engine.add(2, 3000, 5, "large")
+    engine.step()
+    assert (len(pins), large.status) == (1, RequestStatus.WAITING)
+    engine.drain_until(lambda: running.is_finished())
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") >= 1
+    engine.drain()
+
+
+@pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
+def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=kv_tokens)
+    engine.scheduler._lifecycle.forecaster._predictor = Guessing()  # type: ignore[attr-defined]
+    rnd = random.Random(kv_tokens)
+    requests: list[Request] = []
+    for number in range(150):
+        requests.append(engine.add(number, rnd.randint(2, 3000), rnd.randint(1, 80), f"s{rnd.randrange(40)}"))
+        for _ in range(rnd.randrange(6)):
+            engine.step()
+            assert pins.tokens <= 0.5 * kv_tokens
+        if number % 10 == 9:
+            victim = rnd.choice(requests)
+            engine.scheduler.finish_requests(victim.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.drain()
+    assert sum(request.status == RequestStatus.FINISHED_ABORTED for request in requests) + len(
+        engine.finished()
+    ) == len(requests)
+    assert used_blocks(engine) <= pins.blocks
+    pins.release_all()
+    engine.assert_nothing_is_left()
+
+
+def test_a_reset_a_pause_and_a_shutdown_let_everything_go(make_engine: EngineMaker) -> None:
+    engine, pins = keeping(make_engine)
+    for number, let_go in enumerate(
+        (
+            engine.scheduler.reset_prefix_cache,
+            lambda: engine.scheduler.set_pause_state(PauseState.PAUSED_ALL),
+            engine.scheduler.shutdown,
+        )
+    ):
+        engine.scheduler.set_pause_state(PauseState.UNPAUSED)
+        engine.add(number, 400, 5, f"s{number}")
+        engine.drain()
+        assert len(pins) == 1
+        let_go()
+        assert used_blocks(engine) == len(pins) == 0
+
+
+def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, pins = keeping(make_engine)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    assert len(pins) == 1
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the policy is broken")
+
+    monkeypatch.setattr(Pins, "keep", broken)
+    engine.add(2, 400, 5, "s2")
+    engine.drain()
+    engine.assert_nothing_is_left()
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler._metrics._fallbacks.labels("context", "0")._value.get() == 1
+
+
+def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_way_for_it(
+    make_engine: EngineMaker,
+) -> None:
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    session = engine.add(1, 600, 5, "stream", resumable=True)
+    engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    held = used_blocks(engine)
+    assert held >= 600 // 16
+    assert not pins, "vLLM itself holds the blocks between its inputs"
+    assert "r1" in engine.scheduler._turns, "the turn goes on"  # type: ignore[attr-defined]
+    for number in range(2, 4):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain_until(lambda: not engine.scheduler.running)
+    assert used_blocks(engine) > held, "pins of others beside it"
+    large = engine.add(9, 3000, 5, "large")
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    assert released(engine, "pressure") > 0
+    engine.drain_until(lambda: not engine.scheduler.running)
+    engine.add(1, 50, 5, "stream", resumable=True)
+    engine.step()
+    assert engine.scheduled[-1]["r1"] < 60, "of its context nothing is computed again"
+    engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    engine.add(1, 1, 1, "stream")  # no more to come
+    engine.drain()
+    assert session.is_finished()
+    assert used_blocks(engine) == pins.blocks
+
+
+def test_a_streaming_session_that_ends_as_it_speaks_keeps_its_context_for_the_next_request(
+    make_engine: EngineMaker,
+) -> None:
+    engine, pins = keeping(make_engine)
+    session = engine.add(1, 400, 20, "s", resumable=True)
+    engine.step()
+    engine.add(1, 1, 1, "s")  # no more to come, while it still speaks
+    engine.drain()
+    assert used_blocks(engine) == pins.blocks > 400 // 16 - 1
+    follow(engine, session)
+    engine.step()
+    assert released(engine, "hit") == 1
+    engine.drain()
+
+
+def test_whoever_waits_for_its_grammar_lets_no_context_go(make_engine: EngineMaker) -> None:
+    """An engine that is idle for want of a grammar does not lack blocks."""
+    engine, pins = keeping(make_engine)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    _, compiled = structured(engine, 2)
+    for _ in range(4):
+        engine.step()
+    assert not engine.scheduler.running
+    assert (len(pins), released(engine, "reset")) == (1, 0)
+    compiled.set_result(Grammar())
+    engine.drain()
+    assert engine.finished() == {"r1": 5, "r2": 5}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_engine_that_would_stand_still_lets_every_context_go(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    """Though what its foremost turns need was miscounted; a streaming session's next input is foremost elsewhere."""
+    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    if streaming:
+        session = engine.add(9, 300, 5, "stream", resumable=True)
+        engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
+    for number in range(3):
+        engine.add(number, 600, 5, f"s{number}")
+        engine.drain_until(lambda: not engine.scheduler.running)
+    assert len(pins) > 1
+    monkeypatch.setattr(Pins, "make_room", lambda *_: None)
+    engine.add(9, 3300, 5, "stream", resumable=streaming)
+    for _ in range(3):
+        engine.step()
+    assert engine.scheduled[-1]["r9"]
+    assert not pins
+
+
+def test_room_is_what_letting_every_context_go_leaves_free(make_engine: EngineMaker) -> None:
+    """Contexts that begin alike are kept, and turns that run begin with the same: some of it, or all of it."""
+    engine, pins = keeping(make_engine)
+    for number in range(4):
+        engine.add(number, 800, 5, f"s{number}")
+        engine.drain()
+    for number, prompt in ((4, 800), (5, 500)):
+        engine.add(number, prompt, 500, "running")
+        engine.step()
+    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
+    room, kept, free = ordering._room(), pins.blocks, engine.scheduler._kv_cache.free_blocks  # type: ignore[attr-defined]
+    pins.release_all()
+    assert free < engine.scheduler._kv_cache.free_blocks < free + kept  # type: ignore[attr-defined]
+    assert ordering._room() == room
+
+
+@pytest.mark.parametrize("mode", ["shadow", "observe"])
+def test_other_modes_keep_nothing(make_engine: EngineMaker, mode: str) -> None:
+    engine = make_engine(mode=mode, settings=SETTINGS)
+    engine.add(1, 400, 5, "s1")
+    engine.drain()
+    engine.assert_nothing_is_left()

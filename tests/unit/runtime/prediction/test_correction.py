@@ -1,0 +1,97 @@
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augserve.runtime.prediction.correction import ALARM_WIDTH, LIMIT, MAX_NAMES, MAX_WIDTH, Correction
+
+SAID = (5.0, 10.0, 20.0)
+
+
+def test_without_observations_the_models_word_stands() -> None:
+    correction = Correction("output length")
+    assert correction.factor("bash") == 1.0
+    assert correction.corrected(SAID, "bash") == pytest.approx(SAID)
+    assert math.isnan(correction.coverage)
+
+
+def test_a_steady_error_is_corrected_for_the_tool_and_less_for_others() -> None:
+    correction = Correction("tool duration")
+    for _ in range(200):
+        correction.observe(SAID, "bash", 20.0)
+        correction.observe(SAID, "read", 10.0)
+    assert 1.6 < correction.factor("bash") <= 2.0
+    assert 0.95 < correction.factor("read") < 1.3
+    assert 1.0 < correction.factor("new tool") < 1.7
+
+
+def test_few_observations_change_little() -> None:
+    correction = Correction("tool duration")
+    correction.observe(SAID, "bash", 100.0)
+    assert correction.factor("bash") < 1.1
+
+
+def test_rare_extremes_do_not_carry_the_correction_away() -> None:
+    draw = random.Random(1)
+    correction = Correction("output length")
+    for _ in range(2000):
+        correction.observe(SAID, None, 10_000.0 if draw.random() < 0.05 else 10.0)
+    assert 0.9 < correction.factor(None) < 1.15
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1e9), st.sampled_from([None, "a", "b"])), max_size=200))
+def test_corrections_are_bounded_and_never_cross(observed: list[tuple[float, str | None]]) -> None:
+    correction = Correction("output length")
+    for actual, name in observed:
+        correction.observe(SAID, name, actual)
+    for name in (None, "a", "b", "c"):
+        assert math.exp(-LIMIT) <= correction.factor(name) <= math.exp(LIMIT)
+        low, median, high = correction.corrected(SAID, name)
+        assert 0 < low <= median <= high < math.inf
+    assert 1.0 <= correction.width <= MAX_WIDTH
+
+
+@pytest.mark.parametrize("actual", [0.0, -1.0, math.nan, math.inf])
+def test_what_is_no_measure_teaches_nothing(actual: float) -> None:
+    correction = Correction("output length")
+    correction.observe(SAID, None, actual)
+    assert correction.observed == 0
+
+
+def test_intervals_that_do_not_hold_are_widened_until_they_do_and_it_is_said_once(
+    vllm_log: pytest.LogCaptureFixture,
+) -> None:
+    draw = random.Random(1)
+    correction = Correction("tool duration")
+    for _ in range(3000):
+        correction.observe((9.0, 10.0, 11.0), None, 10 * math.exp(draw.gauss(0, 0.25)))
+    assert correction.width > ALARM_WIDTH
+    assert 0.7 < correction.coverage < 0.9
+    assert len([record for record in vllm_log.records if "tool duration" in record.message]) == 1
+
+
+def test_intervals_that_hold_stay_as_they_are() -> None:
+    draw = random.Random(1)
+    correction = Correction("output length")
+    for _ in range(1000):
+        correction.observe(SAID, None, 10 * math.exp(draw.gauss(0, 0.3)))
+    assert correction.width < 1.2
+    assert correction.coverage > 0.85
+
+
+def test_a_reset_forgets_all() -> None:
+    correction = Correction("output length")
+    for _ in range(100):
+        correction.observe(SAID, "bash", 1000.0)
+    correction.reset()
+    assert correction.corrected(SAID, "bash") == pytest.approx(SAID)
+    assert correction.observed == 0
+
+
+def test_names_are_bounded() -> None:
+    correction = Correction("output length")
+    for number in range(MAX_NAMES + 10):
+        correction.observe(SAID, f"tool-{number}", 10.0)
+    assert len(correction._by_name) == MAX_NAMES

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from vllm.sampling_params import SamplingParams
+
+from augserve.features.tool_call import TOOL_CALL_FEATURES
+from augserve.features.turn import TURN_FEATURES
+from augserve.models.serving.drift import Histogram
+from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.runtime.prediction.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
+from augserve.runtime.prediction.forecaster import PredictorForecaster
+from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, arrived
+from augserve.runtime.sessions.table import SessionTable
+from augserve.runtime.vllm_compat import Request
+
+
+class Known:
+    """Answers p50 = number of the row; counts the calls."""
+
+    def __init__(self, broken: int | None = None) -> None:
+        self.batches: list[int] = []
+        self.broken = broken
+
+    def _answer(self, rows: Rows, scale: float) -> Rows:
+        median = scale * np.arange(1, len(rows) + 1, dtype=np.float32)
+        if self.broken is not None:
+            median[self.broken] = np.nan
+        return np.stack([median / 2, median, median * 2], axis=1)
+
+    def turns(self, rows: Rows) -> TurnPredictions:
+        self.batches.append(len(rows))
+        lengths, remaining, tokens = (self._answer(rows, scale) for scale in (10, 1, 30))
+        return TurnPredictions(lengths, remaining, tokens, np.full(len(rows), 0.5, np.float32))
+
+    def tool_duration(self, rows: Rows) -> Rows:
+        return self._answer(rows, 0.5)
+
+
+FIRST = Forecast(10.0, 1.0, 0.5, (5.0, 20.0), (0.25, 1.0))
+SECOND = Forecast(20.0, 2.0, 1.0, (10.0, 40.0), (0.5, 2.0))
+
+
+def live(number: int) -> LiveTurn:
+    request = Request(f"r{number}", [5] * 60, SamplingParams(max_tokens=9), None, arrival_time=1.0)
+    return arrived(request, SessionTable(), 1.0)[0]
+
+
+def test_all_arrivals_are_predicted_in_one_batch() -> None:
+    predictor = Known()
+    turns = [live(number) for number in range(3)]
+    turns[1].features = None
+    forecasts = PredictorForecaster(predictor).forecast(turns)
+    assert forecasts == [FIRST, None, SECOND]
+    assert predictor.batches == [2]
+
+
+def test_an_answer_that_is_no_number_is_none_and_said_once(vllm_log: pytest.LogCaptureFixture) -> None:
+    forecaster = PredictorForecaster(Known(broken=0))
+    for _ in range(3):
+        assert forecaster.forecast([live(0), live(1)]) == [None, SECOND]
+    (said,) = [record.getMessage() for record in vllm_log.records]
+    assert "no positive number for 1 of 2 turns" in said
+    assert "\n" not in said
+
+
+def test_nothing_to_predict_asks_nobody() -> None:
+    predictor = Known()
+    assert PredictorForecaster(predictor).forecast([]) == []
+    assert predictor.batches == []
+
+
+def finish(turn: LiveTurn, tokens: int) -> None:
+    turn.request.append_output_token_ids([7] * tokens)
+
+
+def test_what_became_of_predictions_corrects_the_next_ones() -> None:
+    forecaster = PredictorForecaster(Known())
+    for number in range(200):
+        turn = live(number)
+        forecaster.forecast([turn])
+        finish(turn, 20)
+        forecaster.turn_finished(turn, "stop")
+        forecaster.pause_ended(turn.session_id, turn.turn, 0.25)
+    (forecast,) = forecaster.forecast([live(1000)])
+    assert forecast is not None
+    assert 15 < forecast.output_tokens <= 20
+    assert 0.25 <= forecast.pause_s < 0.35
+    assert forecast.remaining_turns == 1.0
+    forecaster.reset()
+    assert forecaster.forecast([live(1001)]) == [FIRST]
+
+
+def test_an_output_that_was_cut_teaches_nothing() -> None:
+    forecaster = PredictorForecaster(Known())
+    for reason in ("length", "abort"):
+        turn = live(1)
+        forecaster.forecast([turn])
+        finish(turn, 9)
+        forecaster.turn_finished(turn, reason)
+    assert forecaster.output.observed == 0
+
+
+def test_the_outcome_of_a_turn_that_was_not_predicted_is_passed_over() -> None:
+    forecaster = PredictorForecaster(Known())
+    forecaster.turn_finished(live(1), "stop")
+    forecaster.pause_ended("nobody", 0, 1.0)
+    assert forecaster.output.observed == forecaster.pause.observed == 0
+
+
+def test_features_that_drifted_widen_the_intervals() -> None:
+    elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
+    watched = DriftMonitor("turns", TURN_FEATURES, [elsewhere] * len(TURN_FEATURES), lambda name, psi: None)
+    forecaster = PredictorForecaster(Known(), watched)
+    turn = live(1)
+    for _ in range(BATCH_ROWS + len(TURN_FEATURES)):
+        (forecast,) = forecaster.forecast([turn])
+    assert forecast is not None
+    assert forecast.output_interval == (10 * 0.5**DRIFTED_WIDTH, 10 * 2**DRIFTED_WIDTH)
+    assert forecast.output_tokens == 10.0
+    assert forecast.pause_interval == FIRST.pause_interval  # predicted from other features
+
+
+def test_features_of_calls_that_drifted_widen_the_intervals_of_pauses() -> None:
+    elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
+    width = len(TOOL_CALL_FEATURES)
+    watched = DriftMonitor("tool calls", TOOL_CALL_FEATURES, [elsewhere] * width, lambda name, psi: None)
+    forecaster = PredictorForecaster(Known(), None, watched)
+    for _ in range(BATCH_ROWS + width):
+        (forecast,) = forecaster.forecast([live(1)])
+    assert forecast is not None
+    assert forecast.pause_interval == (0.5 * 0.5**DRIFTED_WIDTH, 0.5 * 2**DRIFTED_WIDTH)
+    assert forecast.output_interval == FIRST.output_interval
+    forecaster.reset()
+    assert forecaster.forecast([live(1)]) == [FIRST]

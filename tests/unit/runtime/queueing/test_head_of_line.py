@@ -1,0 +1,149 @@
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.sampling_params import SamplingParams
+
+from augserve.runtime.queueing.head_of_line import Demand, PassingOver, block_demand
+from augserve.runtime.vllm_compat import KvCache, Request
+
+PARAMS = SamplingParams(max_tokens=4)
+
+
+def request(blocks: int, number: int = 0) -> Request:
+    return Request(f"r{number}", [1] * (16 * blocks), PARAMS, None, arrival_time=0.0)
+
+
+@dataclass
+class Line:
+    """A queue in the order of a list."""
+
+    waiting: list[Request]
+    order: list[Request] = field(default_factory=list)
+
+    def __contains__(self, each: object) -> bool:
+        return each in self.waiting
+
+    def foremost(self, count: int) -> list[Request]:
+        return self.order[:count]
+
+    def rank(self, first: Request | None) -> None:
+        self.order = sorted(self.waiting, key=lambda each: each is not first)
+
+    def defer(self, requests: Collection[Request]) -> None:
+        self.order = [*(each for each in self.order if each not in requests), *requests]
+
+
+def needs(each: Request, free_blocks: int) -> Demand:
+    return Demand(each.num_tokens // 16, each.num_tokens)
+
+
+def step(passing: PassingOver, line: Line, free_blocks: int, now_s: float, token_budget: int = 100_000) -> list[str]:
+    """Rank and arrange, then admit as vLLM does: up to the first that does not fit."""
+    line.rank(passing.reserved(line, now_s))
+    passing.arrange(line, needs, free_blocks, token_budget, now_s)
+    admitted = []
+    for each in list(line.order):
+        if each.num_tokens // 16 > free_blocks:
+            break
+        free_blocks -= each.num_tokens // 16
+        line.waiting.remove(each)
+        admitted.append(each.request_id)
+    return admitted
+
+
+def test_what_does_not_fit_lets_smaller_ones_pass() -> None:
+    line = Line([request(50, 1), request(3, 2), request(4, 3), request(40, 4)])
+    assert step(PassingOver(2.0, 60.0), line, 10, 0.0) == ["r2", "r3"]
+    assert line.order[-2:] == line.waiting
+
+
+def test_after_a_bounded_time_nobody_passes_and_free_blocks_are_kept() -> None:
+    line, passing = Line([request(50, 1), request(3, 2)]), PassingOver(2.0, 60.0)
+    assert step(passing, line, 10, 0.0) == ["r2"]
+    line.waiting.append(request(3, 3))
+    assert step(passing, line, 10, 1.9) == ["r3"]
+    line.waiting.insert(0, request(3, 4))
+    assert step(passing, line, 10, 2.0) == []
+    assert step(passing, line, 40, 30.0) == []
+    assert step(passing, line, 53, 31.0) == ["r1", "r4"]
+    assert passing.reserved(line, 31.0) is None
+
+
+def test_one_reservation_at_a_time_in_the_order_of_being_passed() -> None:
+    first, second = request(50, 1), request(60, 2)
+    line, passing = Line([first, second, request(3, 3)]), PassingOver(2.0, 60.0)
+    step(passing, line, 10, 0.0)
+    assert passing.reserved(line, 2.0) is first
+    line.waiting.remove(first)
+    assert passing.reserved(line, 2.1) is second
+
+
+def test_a_reservation_in_vain_ends() -> None:
+    line, passing = Line([request(50, 1), request(3, 2)]), PassingOver(2.0, 60.0)
+    step(passing, line, 2, 0.0)
+    assert step(passing, line, 10, 61.9) == []
+    assert step(passing, line, 10, 62.1) == ["r2"]
+
+
+def test_a_clock_that_is_set_back_lets_others_pass_for_no_longer() -> None:
+    line, passing = Line([request(50, 1), request(3, 2), request(3, 3)]), PassingOver(2.0, 60.0)
+    step(passing, line, 3, 3600.0)
+    assert passing.reserved(line, 10.0) is None
+    assert passing.reserved(line, 12.0) is line.waiting[0]
+
+
+def test_who_is_beyond_the_steps_tokens_is_not_passed_over() -> None:
+    line, passing = Line([request(5, 1), request(50, 2), request(1, 3)]), PassingOver(2.0, 60.0)
+    line.rank(None)
+    assert passing.arrange(line, needs, 10, 80, 0.0) == []
+
+
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=30),
+    st.lists(st.integers(0, 30), min_size=1, max_size=10),
+    st.floats(0.1, 3.0),
+)
+def test_everybody_is_admitted_within_a_bounded_number_of_steps(
+    sizes: list[int], free: list[int], pass_over_s: float
+) -> None:
+    """As long as the cache is at times as good as empty."""
+    line = Line([request(size, number) for number, size in enumerate(sizes)])
+    passing, admitted = PassingOver(pass_over_s, 60.0), list[str]()
+    for number in range(len(sizes) * 50):
+        if not line.waiting:
+            break
+        admitted += step(passing, line, 20 if number % 10 == 9 else free[number % len(free)], 0.1 * number)
+    assert sorted(admitted) == sorted(f"r{number}" for number in range(len(sizes)))
+
+
+class Cache:
+    """A KV cache whose first blocks of any request are referenced by others."""
+
+    block_tokens = 16
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+        self.asked = 0
+
+    def held_blocks(self, each: Any, cached_tokens: int, kept: Any) -> int:
+        self.asked += 1
+        return min(self.held, cached_tokens // 16)
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
+def test_blocks_that_others_hold_are_looked_at_only_where_it_matters(
+    blocks: int, cached: int, held: int, free: int
+) -> None:
+    cache, cached_tokens = Cache(held), 16 * min(cached, blocks - 1)
+    demand = block_demand(cache, request(blocks), cached_tokens, free, lambda _: 0)  # type: ignore[arg-type]
+    exact = blocks - min(held, cached, blocks - 1)
+    assert (demand.blocks <= free) == (exact <= free)
+    assert not cache.asked or demand.blocks == exact
+    assert demand.tokens == max(16 * blocks - cached_tokens, 1)
+
+
+def test_the_protocol_is_that_of_the_kv_cache() -> None:
+    assert {"held_blocks"} <= set(vars(KvCache))

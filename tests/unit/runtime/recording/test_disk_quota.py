@@ -1,0 +1,72 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from augserve.runtime.recording.disk_quota import remove_oldest, run_name
+
+
+def put(folder: Path, name: str, age_s: float, size: int = 100) -> Path:
+    path = folder / name
+    path.write_bytes(b"x" * size)
+    time_s = 1_700_000_000 - age_s
+    os.utime(path, (time_s, time_s))
+    return path
+
+
+def test_the_oldest_go_first_over_all_tables(tmp_path: Path) -> None:
+    run = run_name()
+    oldest = put(tmp_path, f"turns-{run}-000000.parquet", 50)
+    older = put(tmp_path, f"steps-{run}-000000.parquet", 40)
+    newer = put(tmp_path, f"turns-{run}-000001.parquet", 30)
+    assert remove_oldest(tmp_path, 250, keep=()) == 1
+    assert [oldest.exists(), older.exists(), newer.exists()] == [False, True, True]
+    assert remove_oldest(tmp_path, 250, keep=()) == 0
+
+
+def test_a_file_that_is_being_written_stays_however_old(tmp_path: Path) -> None:
+    run = run_name()
+    still_open = put(tmp_path, f"tool_calls-{run}-000000.parquet", 50)
+    finished = put(tmp_path, f"steps-{run}-000000.parquet", 40)
+    assert remove_oldest(tmp_path, 0, keep=[still_open]) == 1
+    assert still_open.exists()
+    assert not finished.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "turns.parquet",
+        "steps-mine.parquet",
+        "turns-1700000000-0a1b2c3d-000000.parquet.bak",
+        "my-turns-1700000000-0a1b2c3d-000000.parquet",
+        "notes.txt",
+        ".turns-1700000000.parquet.abc",
+    ],
+)
+def test_a_file_that_no_recorder_wrote_stays(tmp_path: Path, name: str) -> None:
+    path = put(tmp_path, name, 1e6)
+    assert remove_oldest(tmp_path, 0, keep=()) == 0
+    assert path.exists()
+
+
+def test_a_link_or_a_folder_of_such_a_name_stays(tmp_path: Path) -> None:
+    target = put(tmp_path, "precious.parquet", 1e6)
+    (tmp_path / f"turns-{run_name()}-000000.parquet").symlink_to(target)
+    (tmp_path / f"steps-{run_name()}-000000.parquet").mkdir()
+    assert remove_oldest(tmp_path, 0, keep=()) == 0
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_a_killed_process_left_half_written_goes_when_it_is_old(tmp_path: Path) -> None:
+    run = run_name()
+    stale = put(tmp_path, f".turns-{run}-000000.parquet.abc_123", 50)
+    fresh = tmp_path / f".turns-{run}-000001.parquet.abc_124"
+    fresh.write_bytes(b"x")
+    assert remove_oldest(tmp_path, 1000, keep=()) == 1
+    assert not stale.exists()
+    assert fresh.exists()
+
+
+def test_a_missing_folder_is_none_to_clean(tmp_path: Path) -> None:
+    assert remove_oldest(tmp_path / "gone", 0, keep=()) == 0

@@ -1,0 +1,214 @@
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings as run
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from augserve.models.serving.settings import Retention, SchedulerSettings
+from augserve.runtime.residency.pins import Pins
+from augserve.runtime.residency.policy import ContextPolicy
+from augserve.runtime.sessions.live_turn import Forecast
+
+CAPACITY = 100
+SETTINGS = SchedulerSettings(retention=Retention(max_share=0.4, ttl_factor=2.0, min_tokens=16))
+RUNNING = 1e6
+
+
+@dataclass
+class Cache:
+    """Counted references; a request is the list of its blocks."""
+
+    block_tokens: int = 16
+    capacity_blocks: int = CAPACITY
+    references: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def free_blocks(self) -> int:
+        return CAPACITY - sum(count > 0 for count in self.references.values())
+
+    def hold(self, request: list[int]) -> list[int]:
+        self.references.update(request)
+        return list(request)
+
+    def count(self, block: int) -> int:
+        return self.references[block]
+
+    def release(self, blocks: list[int]) -> None:
+        self.references.subtract(blocks)
+        assert min(self.references.values()) >= 0
+
+
+def make() -> tuple[Pins, Cache, Counter[str]]:
+    cache, released = Cache(), Counter[str]()
+    return Pins(cache, ContextPolicy(SETTINGS), 2.0, lambda reason: released.update([reason])), cache, released
+
+
+def keep(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
+    return pins.keep(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
+
+
+def test_a_context_is_kept_until_its_time_to_live() -> None:
+    pins, cache, released = make()
+    assert keep(pins, "a", range(10), pause_s=1.0)
+    pins.review(1.9, RUNNING)
+    assert cache.free_blocks == 90
+    pins.review(2.2, RUNNING)
+    assert cache.free_blocks == 100
+    assert released == {"expired": 1}
+
+
+def test_the_next_turn_takes_its_blocks_over_when_it_is_scheduled() -> None:
+    pins, cache, released = make()
+    keep(pins, "a", range(10))
+    pins.turn_arrived("a", "r1", 1.0)
+    assert pins.claimed_blocks("r1") == 10
+    pins.turns_scheduled(["r0"])
+    assert len(pins) == 1
+    pins.turns_scheduled(["r1"])
+    assert (cache.free_blocks, pins.claimed_blocks("r1"), released) == (100, 0, {"hit": 1})
+
+
+def test_a_next_turn_that_is_aborted_lets_the_blocks_go() -> None:
+    pins, cache, released = make()
+    keep(pins, "a", range(10))
+    pins.turn_arrived("a", "r1", 1.0)
+    pins.turn_ended("r1")
+    assert (cache.free_blocks, released) == (100, {"aborted": 1})
+
+
+def test_under_pressure_the_largest_waste_goes_first_and_no_more_than_needed() -> None:
+    pins, cache, released = make()
+    for number, pause_s in enumerate((1.0, 9.0, 5.0)):
+        keep(pins, str(number), range(10 * number, 10 * number + 10), pause_s)
+    pins.turn_arrived("2", "waits", 0.0)  # needed at once: the last to go
+    pins.make_room(75, 0.0, RUNNING)
+    assert set(cache.references.elements()) == {*range(10), *range(20, 30)}
+    pins.make_room(85, 0.0, RUNNING)
+    assert set(cache.references.elements()) == set(range(20, 30))
+    assert released == {"pressure": 2}
+
+
+def test_a_full_share_makes_way_for_less_waste_alone() -> None:
+    pins, cache, released = make()
+    keep(pins, "long", range(30), pause_s=9.0)
+    assert not keep(pins, "longer", range(30, 60), pause_s=20.0)
+    assert keep(pins, "short", range(30, 60), pause_s=1.0)
+    assert set(cache.references.elements()) == set(range(30, 60))
+    assert released == {"share": 1}
+
+
+def test_what_sessions_share_counts_once() -> None:
+    """Sessions that begin with the same long prompt: thirty blocks of it, three of each one's own, forty allowed."""
+    pins, cache, released = make()
+    for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
+        forecast = Forecast(1.0, 3.0, 1.0)
+        assert pins.keep(name, [*range(30), *own], 16 * 33, forecast, 0.0, RUNNING)
+    assert (len(pins), pins.blocks, cache.free_blocks) == (2, 36, CAPACITY - 36)
+    pins.turn_arrived("a", "r", 0.0)
+    pins.turns_scheduled(["r"])
+    assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
+
+
+def test_who_share_what_they_begin_with_make_way_together() -> None:
+    """None of the thirty blocks is one's own, and all of them are free once both have gone."""
+    pins, _, released = make()
+    for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
+        assert pins.keep(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
+    assert keep(pins, "short", range(50, 70), pause_s=0.5)
+    assert (len(pins), pins.blocks, released) == (1, 20, {"share": 2})
+
+
+def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
+    """Two sessions that begin alike are kept, and of what they share a running request holds the first twenty."""
+    pins, cache, _ = make()
+    for name, own in (("a", range(24, 30)), ("b", range(30, 33)), ("alone", range(40, 45))):
+        blocks = [*range(0 if name != "alone" else 40, 24 if name != "alone" else 40), *own]
+        assert pins.keep(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0, RUNNING)
+    assert pins.releasable_blocks == pins.blocks == 38
+    running = cache.hold([*range(20), 90])
+    before = cache.free_blocks
+    assert pins.releasable_blocks == 18
+    pins.release_all()
+    assert cache.free_blocks == before + 18
+    cache.release(running)
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_from_being_reviewed() -> None:
+    pins, _, released = make()
+    pins.review(5000.0, RUNNING)
+    keep(pins, "a", range(10), pause_s=1.0, now_s=100.0)
+    pins.review(103.0, RUNNING)
+    assert released == {"expired": 1}
+
+
+def test_where_letting_go_fails_the_others_are_let_go_by_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins, cache, _ = make()
+    for number in range(3):
+        keep(pins, str(number), range(10 * number, 10 * number + 10))
+    release, failures = cache.release, iter([True])
+
+    def fails_once(blocks: list[int]) -> None:
+        release(blocks)
+        if next(failures, False):
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(cache, "release", fails_once)
+    with pytest.raises(RuntimeError):
+        pins.release_all()
+    pins.release_all()
+    assert (len(pins), pins.blocks, cache.free_blocks) == (0, 0, CAPACITY)
+
+
+SESSIONS = st.sampled_from("abcdef")
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever happens, the share is kept and what is released has been held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pins, self.cache, _ = make()
+        self.now_s = 0.0
+
+    @rule(session=SESSIONS, first=st.integers(0, 80), count=st.integers(0, 60), pause_s=st.floats(0.0, 50.0))
+    def finish(self, session: str, first: int, count: int, pause_s: float) -> None:
+        keep(self.pins, session, range(first, min(first + count, CAPACITY)), pause_s, self.now_s)
+
+    @rule(session=SESSIONS)
+    def arrive(self, session: str) -> None:
+        self.pins.turn_arrived(session, f"r{session}", self.now_s)
+
+    @rule(session=SESSIONS, scheduled=st.booleans())
+    def start(self, session: str, scheduled: bool) -> None:
+        if scheduled:
+            self.pins.turns_scheduled([f"r{session}"])
+        else:
+            self.pins.turn_ended(f"r{session}")
+        assert self.pins.claimed_blocks(f"r{session}") == 0
+
+    @rule(seconds=st.floats(0.0, 30.0))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.pins.review(self.now_s, RUNNING)
+
+    @rule(blocks=st.integers(0, CAPACITY))
+    def need(self, blocks: int) -> None:
+        self.pins.make_room(blocks, self.now_s, RUNNING)
+        assert self.cache.free_blocks >= blocks or not self.pins
+
+    @precondition(lambda self: len(self.pins) > 0)
+    @rule()
+    def reset(self) -> None:
+        self.pins.release_all()
+        assert self.cache.free_blocks == CAPACITY
+
+    @invariant()
+    def share_is_kept(self) -> None:
+        assert self.pins.blocks == CAPACITY - self.cache.free_blocks <= 0.4 * CAPACITY
+        assert self.pins.tokens == 16 * self.pins.blocks
+
+
+TestAnyOrder = Machine.TestCase
+TestAnyOrder.settings = run(max_examples=60, stateful_step_count=30)

@@ -1,0 +1,83 @@
+import math
+
+from augserve.features.running import MAX_NAMES
+from augserve.features.session_history import ReturnedCall
+from augserve.runtime.sessions.linking import Link, past_of
+from augserve.runtime.sessions.prefix import Prefix
+from augserve.runtime.sessions.table import Pause, SessionTable
+
+
+def test_a_pause_lasts_from_a_finish_to_the_next_arrival() -> None:
+    table = SessionTable()
+    table.turn_arrived("a", 10.0)
+    table.turn_finished("a", 11.0, 100, 20)
+    session, turn, pause = table.turn_arrived("a", 14.0, [ReturnedCall("sql")])
+    assert (turn, pause) == (1, Pause(turn=0, start_s=11.0, duration_s=3.0, context_tokens=120))
+    assert (session.history.last_tool, session.history.pause_s.last) == ("sql", 3.0)
+    assert math.isclose(table.shared.tool_s.of("sql").mean, math.log(3.0))
+
+
+def test_a_turn_that_arrives_before_the_last_has_finished_ends_no_pause() -> None:
+    table = SessionTable()
+    table.turn_arrived("a", 10.0)
+    _, turn, pause = table.turn_arrived("a", 11.0, [ReturnedCall("sql")])
+    assert (turn, pause) == (1, None)
+
+
+def test_a_session_too_old_is_forgotten() -> None:
+    table = SessionTable(ttl_s=60)
+    table.turn_arrived("a", 0.0)
+    table.turn_arrived("b", 61.0)
+    assert "a" not in table
+    table.turn_finished("a", 62.0, 1, 1)
+    assert "a" not in table
+
+
+def test_the_session_seen_longest_ago_makes_room() -> None:
+    table = SessionTable(max_sessions=2)
+    for session in "abac":
+        table.turn_arrived(session, 0.0)
+    assert len(table) == 2
+    assert "b" not in table
+
+
+def test_tool_names_are_bounded() -> None:
+    table = SessionTable()
+    for number in range(MAX_NAMES + 2):
+        table.turn_arrived("a", 2.0 * number, [ReturnedCall(f"tool-{number}")])
+        table.turn_finished("a", 2.0 * number + 1, 1, 1)
+    assert len(table.shared.tool_s) == MAX_NAMES
+
+
+def test_a_session_that_is_forgotten_is_counted_and_no_longer_linked() -> None:
+    closed: list[None] = []
+    table = SessionTable(ttl_s=60, closed=lambda: closed.append(None))
+    tokens = list(range(50))
+    table.turn_arrived("a", 0.0)
+    table.turn_finished("a", 1.0, 40, 10)
+    table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
+    after = Prefix([*tokens, 9], [], 64, 51)
+    assert table.linked(after, (), None, 62.0) is None
+    assert len(closed) == 1
+    assert len(table.linker) == 0
+    table.turn_ended("a", past_of(after, 40, None, None, stopped=True), finished=True)
+    assert len(table.linker) == 0
+
+
+def test_a_session_linked_within_the_timeout_goes_on() -> None:
+    table = SessionTable(ttl_s=60)
+    tokens = list(range(50))
+    table.turn_arrived("a", 0.0)
+    table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
+    assert table.linked(Prefix([*tokens, 9], [], 64, 51), (), None, 50.0) == Link("a", "prefix")
+
+
+def test_the_pause_of_calls_made_at_once_is_no_calls_own_time() -> None:
+    table = SessionTable()
+    table.turn_arrived("a", 0.0)
+    table.turn_finished("a", 1.0, 40, 10)
+    session, _, pause = table.turn_arrived("a", 4.0, [ReturnedCall("read"), ReturnedCall("sql")])
+    assert pause is not None
+    assert session.history.pause_s.last == 3.0
+    assert session.history.tools == {"read", "sql"}
+    assert math.isnan(table.shared.tool_s.of("read").mean)

@@ -21,7 +21,7 @@ help:  ## what each target does
 env: .venv/.complete  ## make .venv from requirements.lock, after checking Python, processor and the build of torch
 
 .venv/.complete: requirements.lock pyproject.toml
-	$(PYTHON) pipeline/environment.py
+	$(PYTHON) pipeline/project/environment.py
 	touch $@
 
 repro: env  ## the whole DVC pipeline on real input, then the headline table; does only what is not done

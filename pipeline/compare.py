@@ -12,9 +12,9 @@ from typing import ClassVar
 from ..data.atomic import write_text
 from .evaluate.params import ComparisonParams
 from .evaluate.run import TUNED, read_tuned, report
-from .params import load_params
-from .stage import run_stage
-from .tracking import git_revision
+from .project.params import load_params
+from .project.stage import run_stage
+from .project.tracking import git_revision
 
 REPORTS = Path("reports/compare")
 TRAINED = Path("reports/train/metrics.json")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ..data.atomic import write_text
+from .project.stage import StageError, run_stage
 from .report.run import HEADLINE
-from .stage import StageError, run_stage
 
 README = Path("README.md")
 BEGIN = "<!-- headline: written by `python -m augserve.pipeline.readme` -->"

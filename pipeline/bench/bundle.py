@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...models.serving.bundle import Bundle, load_bundle
-from ..stage import StageError
+from ..project.stage import StageError
 
 BUNDLE = Path("models/bundle")
 

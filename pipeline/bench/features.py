@@ -16,8 +16,8 @@ from ...features.session_history import ReturnedCall, SessionHistory
 from ...features.shared_history import SharedHistory
 from ...features.tool_call import ToolCallFacts, expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
-from ..params import BaseParams, load_params
-from ..stage import run_stage
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from .bundle import times_s
 
 REPORT = Path("reports/bench/features.json")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ...data.atomic import write_json
-from ..stage import StageError, run_stage
+from ..project.stage import StageError, run_stage
 from .synthetic import claude_code_lines, mooncake_lines
 
 REPORT = Path("reports/bench/import.json")
@@ -93,7 +93,7 @@ def _until(lines: Callable[[int], bytes], size_bytes: int) -> Iterator[bytes]:
 
 
 def _command(format_name: str, path: Path, out: Path) -> list[str]:
-    cli = [sys.executable, "-m", "augserve.pipeline.cli"]
+    cli = [sys.executable, "-m", "augserve.pipeline.cli.__main__"]
     return [*cli, "import", format_name, str(path), "--out", str(out)]
 
 

@@ -18,9 +18,9 @@ from ...data.atomic import write_json
 from ...runtime.sessions.linking import TurnLinker, past_of
 from ...runtime.sessions.prefix import own_hashes
 from ...runtime.vllm_compat import prompt_prefix, whole_prefix
-from ..params import BaseParams, load_params
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from ..simulator.engine import BLOCK_TOKENS
-from ..stage import run_stage
 from .bundle import median_s
 from .conversations import Ids, Message, Renderer, SentTurn, Template, read_block_sessions, read_text_sessions
 from .interleaved import Tally, engine_request, run_sessions

@@ -24,9 +24,9 @@ from ...models.serving.target import OUTPUT_LENGTH, TOOL_DURATION, Target
 from ...runtime.prediction.forecaster import PredictorForecaster
 from ...runtime.sessions.live_turn import LiveTurn, arrived
 from ...runtime.sessions.table import SessionTable
-from ..params import BaseParams, load_params
 from ..prepare.run import TRAINING
-from ..stage import run_stage
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from .bundle import BUNDLE, packaged_bundle, times_s
 
 REPORT = Path("reports/bench/predict.json")

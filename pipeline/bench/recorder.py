@@ -27,13 +27,13 @@ from vllm.v1.request import Request
 from ...data.atomic import write_json
 from ...data.tables.files import read_table
 from ...runtime.scheduler import AugServeScheduler
-from ..params import BaseParams, load_params
 from ..profile.engines import ENGINES
 from ..profile.kernels import gpu_profile
 from ..profile.run import ProfileParams
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from ..simulator.engine import block_hasher, build_scheduler
 from ..simulator.profile import EngineLimits, StepProfile
-from ..stage import run_stage
 
 REPORT = Path("reports/bench/recorder.json")
 RUNNING = (16, 256)

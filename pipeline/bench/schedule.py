@@ -24,10 +24,10 @@ from ...models.serving.bundle import Bundle
 from ...models.serving.settings import Retention
 from ...runtime.deployment import Deployment
 from ...runtime.scheduler import Artifacts, AugServeScheduler
-from ..params import BaseParams, load_params
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from ..simulator.engine import block_hasher, build_scheduler
 from ..simulator.profile import EngineLimits
-from ..stage import run_stage
 from .bundle import packaged_bundle
 
 REPORT = Path("reports/bench/schedule.json")

@@ -18,12 +18,12 @@ from ...data.atomic import write_json, write_text
 from ...data.workload.arrivals import Poisson
 from ...data.workload.schedule import mix_load
 from ...models.serving.settings import SchedulerSettings
-from ..params import BaseParams, load_params
+from ..project.params import BaseParams, load_params
+from ..project.stage import run_stage
 from ..simulator.clock import VirtualClock
 from ..simulator.loop import Simulation
 from ..simulator.policies import Bench, build_policy
 from ..simulator.profile import StepProfile
-from ..stage import run_stage
 
 REPORT = Path("reports/bench/simulator.json")
 ASKED = 300.0

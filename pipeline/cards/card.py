@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ...data.tables.files import TableName, read_table
 from ...data.tables.schema import TABLES
-from ..public.sets import PublicSet
+from ..project.public_sets import PublicSet
 
 _LEVELS = (0.1, 0.5, 0.9, 0.99, 1.0)
 

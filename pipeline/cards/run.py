@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from ...data.atomic import atomic_file, write_json
 from ...data.tables.files import read_table
-from ..params import load_params
-from ..public.sets import load_public_sets
-from ..sources import DataParams, Source, present_sources
+from ..project.params import load_params
+from ..project.public_sets import load_public_sets
+from ..project.trace_sources import DataParams, Source, present_sources
 from .card import durations_by_tool, measure_card
 
 REPORTS = Path("reports/cards")

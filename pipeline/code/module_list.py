@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...data.atomic import write_text
+from ..project.stage import StageError, run_stage
 from ..readme import inserted
-from ..stage import StageError, run_stage
 from .graph import CodeGraph
 from .syntax import PARTS
 

@@ -1,6 +1,6 @@
 """`python -m augserve.pipeline.directions`."""
 
-from ..stage import run_stage
+from ..project.stage import run_stage
 from .run import main
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ..params import require
+from ..project.params import require
 
 
 @dataclass(frozen=True, slots=True)

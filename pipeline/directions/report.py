@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...data.atomic import write_json, write_text
-from ..report.grid import Grid
+from ..results.grid import Grid
 from .params import DirectionsParams
 from .trial import UNCACHED
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ..compare import REPORTS
 from ..evaluate.comparison import PROFILES, SEED_STEP
-from ..params import BaseParams, load_params
-from ..simulator.parallel import pool
+from ..project.params import BaseParams, load_params
+from ..simulator.cells.parallel import pool
 from .params import DirectionsParams
 from .report import Found, policies, write_report
 from .trial import Trial, run_trial

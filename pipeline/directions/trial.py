@@ -13,13 +13,13 @@ from ...data.workload.model import Session
 from ...models.serving.settings import SchedulerSettings
 from ..evaluate.capacity_guess import filling_rate_per_s
 from ..evaluate.comparison import MODELS
-from ..simulator.cell import load_predictor, load_profile
+from ..simulator.cells.cell import load_predictor, load_profile
 from ..simulator.clock import VirtualClock
 from ..simulator.engine import build_scheduler
 from ..simulator.loop import Simulation
 from ..simulator.policies import PREDICTING, Bench, build_policy
 from ..simulator.profile import StepProfile
-from ..simulator.records import SimulationResult
+from ..simulator.record.records import SimulationResult
 
 UNCACHED = "vllm-no-prefix-cache"
 """Stock vLLM as the papers met it: what a call ended is computed again."""

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from ..report.results import Capacities
-from ..simulator.cell_cache import Submit
+from ..results.metrics_file import Capacities
+from ..simulator.cells.cache import Submit
 from .comparison import Evaluation
 
 

@@ -11,7 +11,7 @@ from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.model import Session
 from ...data.workload.steady_state import NOMINAL_TOKEN_S
 from ...data.workload.trace_set import Split
-from ..simulator.cell import TRACES, load_traces
+from ..simulator.cells.cell import TRACES, load_traces
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.profile import StepProfile

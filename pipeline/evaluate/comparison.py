@@ -12,15 +12,15 @@ from ...data.workload.mix import MIX
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings, StepTime
-from ..report.budgets import STATIC_BUDGET, Tried, best_budget
-from ..report.intervals import cells_of
-from ..report.results import Capacities, Results
-from ..simulator.capacity import Bracket, bracket, capacity, narrow
-from ..simulator.cell import Cell
-from ..simulator.cell_cache import Submit
-from ..simulator.evidence import Evidence
-from ..stage import StageError
-from ..tracking import experiment_run
+from ..project.stage import StageError
+from ..project.tracking import experiment_run
+from ..results.budgets import STATIC_BUDGET, Tried, best_budget
+from ..results.intervals import cells_of
+from ..results.metrics_file import Capacities, Results
+from ..simulator.cells.cache import Submit
+from ..simulator.cells.capacity import Bracket, bracket, capacity, narrow
+from ..simulator.cells.cell import Cell
+from ..simulator.record.evidence import Evidence
 from .params import VLLM_TUNED, ComparisonParams, steady
 
 MODELS = Path("models/onnx")

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
-from ..params import require
-from ..report.budgets import STATIC_BUDGET
+from ..project.params import require
+from ..results.budgets import STATIC_BUDGET
 from ..simulator.ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET
-from ..simulator.cell import Schedule, workload_names
+from ..simulator.cells.cell import Schedule, workload_names
 from ..simulator.policies import ORACLES, POLICIES
 
 VLLM_TUNED = "vllm-tuned"

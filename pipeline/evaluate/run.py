@@ -17,19 +17,19 @@ from ...data.workload.mix import MIX
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
-from ..params import BaseParams, load_params
 from ..prepare.run import PrepareParams
-from ..report.distributions import distributions
-from ..report.figures import write_figures
-from ..report.results import Capacities, Evaluated, write_results
-from ..report.tables import table
-from ..report.targets import target_summary, target_tables
-from ..simulator.cell import Cell, load_profile
-from ..simulator.cell_cache import Submit, cached
-from ..simulator.evidence import Evidence, run_evidence
-from ..simulator.parallel import pool
-from ..stage import StageError
-from ..tracking import experiment_run
+from ..project.params import BaseParams, load_params
+from ..project.stage import StageError
+from ..project.tracking import experiment_run
+from ..results.distributions import distributions
+from ..results.figures import write_figures
+from ..results.metrics_file import Capacities, Evaluated, write_results
+from ..results.tables import table
+from ..results.targets import target_summary, target_tables
+from ..simulator.cells.cache import Submit, cached
+from ..simulator.cells.cell import Cell, load_profile
+from ..simulator.cells.parallel import pool
+from ..simulator.record.evidence import Evidence, run_evidence
 from .budget_search import search_budgets
 from .capacity_guess import capacity_guesses
 from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from ..report.results import Capacities
-from ..simulator.cell_cache import Submit
+from ..results.metrics_file import Capacities
+from ..simulator.cells.cache import Submit
 from ..simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
 from .comparison import Evaluation
 from .params import VLLM_TUNED, steady

@@ -1,6 +1,6 @@
 """`python -m augserve.pipeline.fidelity`."""
 
-from ..stage import run_stage
+from ..project.stage import run_stage
 from .run import main
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ...data.tables.files import read_table, write_table
 from ..profile.cpu import cpu_profile
-from ..replay.report import Replayed
+from ..project.stage import StageError
+from ..server.replay.report import Replayed
 from ..simulator.profile import EngineLimits, StepProfile
-from ..stage import StageError
 
 GAP_LIMIT_S = 0.05
 """A longer time between two steps is an idle engine's."""

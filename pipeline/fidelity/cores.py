@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..stage import StageError
+from ..project.stage import StageError
 
 ENVIRONMENT: Mapping[str, str] = {"OMP_NUM_THREADS": "1"}
 """Of a server whose engine has one core."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from ...data.atomic import write_json, write_text
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...models.serving.settings import SettingsError, StepTime
-from ..params import BaseParams, load_params, require
-from ..stage import StageError, run_stage
+from ..project.params import BaseParams, load_params, require
+from ..project.stage import StageError, run_stage
 from .params import FidelityParams
 from .run import REPORTS as FIDELITY_REPORTS
 from .server import bundle_to_serve, retargeted, run_load, serving

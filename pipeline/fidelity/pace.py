@@ -7,9 +7,9 @@ the simulator's error. The batch belongs to no load, so that nothing is fitted t
 from ...data.workload.adjustments import Changes
 from ...data.workload.model import Session, Turn
 from ...data.workload.schedule import Load
-from ..replay.report import Replayed
-from ..simulator.metrics import pace_metrics
-from ..stage import StageError
+from ..project.stage import StageError
+from ..server.replay.report import Replayed
+from ..simulator.record.metrics import pace_metrics
 
 SESSIONS = 32  # all begin at once, a turn each: about the decode batch of a load at capacity
 PROMPT_TOKENS = 8  # so short that all prompts are computed within a step or two under any policy

@@ -10,7 +10,7 @@ from ...data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
 from ...data.workload.schedule import Load
 from ...data.workload.trace_set import fit_context
 from ...models.serving.settings import Slo
-from ..params import require
+from ..project.params import require
 from ..simulator.profile import EngineLimits
 
 BLOCK_TOKENS = 32  # a KV block: vLLM's CPU attention takes multiples of 32

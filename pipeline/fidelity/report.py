@@ -10,9 +10,9 @@ import numpy as np
 
 from ...data.atomic import atomic_file, write_json, write_text
 from ...models.serving.settings import Slo
-from ..simulator.metrics import Window, pace_metrics, run_metrics
-from ..simulator.records import SimulationResult
-from ..stage import StageError
+from ..project.stage import StageError
+from ..simulator.record.metrics import Window, pace_metrics, run_metrics
+from ..simulator.record.records import SimulationResult
 
 Pair = Mapping[str, float]
 """`real` and `simulated`."""

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...models.serving.bundle import Bundle
-from ..params import BaseParams, load_params
-from ..server import Server
-from ..simulator.capacity import bracket, capacity
-from ..simulator.metrics import Window
-from ..simulator.records import EngineTotals, SimulationResult
-from ..stage import StageError
+from ..project.params import BaseParams, load_params
+from ..project.stage import StageError
+from ..server.process import Server
+from ..simulator.cells.capacity import bracket, capacity
+from ..simulator.record.metrics import Window
+from ..simulator.record.records import EngineTotals, SimulationResult
 from .calibration import Calibration
 from .params import FidelityParams
 from .report import Paces, Pair, Results, measured, paired, summarize, write_report

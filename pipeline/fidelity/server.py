@@ -15,14 +15,14 @@ from ...data.workload.arrivals import Burst, Poisson
 from ...data.workload.schedule import Load
 from ...models.serving.bundle import Bundle, Origin, load_bundle, write_bundle
 from ...models.serving.settings import SchedulerSettings, StepTime
-from ..model import MODEL_FOLDER
-from ..replay.endpoint import Endpoint
-from ..replay.report import Replayed
-from ..replay.run import DRAIN_S, ReplaySettings, replay
-from ..replay.turn_request import Identity
-from ..serve import BUNDLE_FOLDER
-from ..server import MODEL_NAME, Server, hook_arguments, vllm_server
-from ..stage import StageError
+from ..model.run import MODEL_FOLDER
+from ..project.stage import StageError
+from ..server.process import MODEL_NAME, Server, hook_arguments, vllm_server
+from ..server.replay.endpoint import Endpoint
+from ..server.replay.report import Replayed
+from ..server.replay.run import DRAIN_S, ReplaySettings, replay
+from ..server.replay.turn_request import Identity
+from ..server.serve import BUNDLE_FOLDER
 from .calibration import Calibration, calibrate
 from .cores import ENVIRONMENT, client_aside, separate
 from .pace import WITHIN_S, pace_load, token_s

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from ...data.workload.model import Session, Turn
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
-from ..replay.run import DRAIN_S
+from ..server.replay.run import DRAIN_S
 from ..simulator import engine
 from ..simulator.clock import VirtualClock
 from ..simulator.loop import Simulation
 from ..simulator.policies import Bench, build_policy
-from ..simulator.records import SimulationResult, TurnRecord
+from ..simulator.record.records import SimulationResult, TurnRecord
 from .calibration import Calibration, Overheads
 from .params import BLOCK_TOKENS
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from ...data.tables.files import read_table, rows_to_table
-from ..stage import StageError
+from ..project.stage import StageError
 from .session import CallSeen, SessionSeen, TurnSeen, argument_facts
 
 Key = tuple[str, int]  # session id, turn

@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
 from ...data.tables.files import read_table, write_table
-from ..model import MODEL_FOLDER
-from ..params import BaseParams, load_params, require
-from ..server import MODEL_NAME, Server, hook_arguments, vllm_server
-from ..stage import StageError
-from ..tracking import experiment_run
+from ..model.run import MODEL_FOLDER
+from ..project.params import BaseParams, load_params, require
+from ..project.stage import StageError
+from ..project.tracking import experiment_run
+from ..server.open_loop import run_open_loop
+from ..server.process import MODEL_NAME, Server, hook_arguments, vllm_server
 from .join import call_table, join_turns
-from .open_loop import run_open_loop
 from .plan import SessionPlan
 from .session import SessionRunner, SessionSeen
 from .suite import session_plans

@@ -22,8 +22,8 @@ from ...models.registry.versions import (
     registered_versions,
 )
 from ...models.serving.bundle import Bundle
-from ..stage import StageError
-from ..tracking import Run, experiment_run, tracking_client
+from ..project.stage import StageError
+from ..project.tracking import Run, experiment_run, tracking_client
 
 EXPERIMENT = "evaluation"
 EVALUATION = Path("reports/evaluate/metrics.json")

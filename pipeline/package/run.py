@@ -12,10 +12,10 @@ from ...models.registry.versions import REGISTERED_MODEL
 from ...models.serving.bundle import Origin, write_bundle
 from ...models.serving.manifest import vllm_range
 from ...models.serving.settings import SchedulerSettings, SettingsError
-from ..export import ONNX
-from ..params import load_params, require
-from ..stage import StageError
-from ..tracking import git_revision
+from ..export.run import ONNX
+from ..project.params import load_params, require
+from ..project.stage import StageError
+from ..project.tracking import git_revision
 from ..train.run import METRICS as TRAINING
 from .registration import EVALUATION, register_bundle
 

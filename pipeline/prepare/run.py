@@ -32,8 +32,8 @@ from ...models.serving.target import (
     TOOL_DURATION,
     Target,
 )
-from ..params import BaseParams, load_params, require
-from ..sources import DataParams, present_sources
+from ..project.params import BaseParams, load_params, require
+from ..project.trace_sources import DataParams, present_sources
 from .mix_turns import mix_turns
 from .outcomes import Remaining, remaining_work
 from .past import RecordedTurn, by_model, multi_turn, read_traces

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ...data.tables.files import read_table
 from ...models.serving.settings import StepTime
+from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, StepProfile
-from ..stage import StageError
 from .fit import Array, errors, relative_fit
 
 Flags = NDArray[np.bool_]

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ...data.atomic import write_json, write_text
-from ..params import load_params
+from ..project.params import load_params
+from ..project.stage import StageError, run_stage
 from ..simulator.profile import EngineLimits, StepProfile
-from ..stage import StageError, run_stage
 from .engines import ENGINES, Engine
 from .fit import Array, Work, errors, regions
 from .report import REPORTS

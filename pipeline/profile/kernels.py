@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from ...models.serving.settings import StepTime
+from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, KvTransfer, PrefillAttention, StepProfile
-from ..stage import StageError
 from .engines import Engine
 from .fit import Array, Work, errors, regions, relative_fit, with_residual
 

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...data.atomic import write_json
-from ..params import load_params, require
+from ..project.params import load_params, require
 from ..simulator.profile import StepProfile
 from .cpu import cpu_profile
 from .engines import ENGINES

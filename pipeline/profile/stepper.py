@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..stage import StageError
+from ..project.stage import StageError
 from .engines import BLOCK_TOKENS, Engine, Model
 from .fit import Work
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ...data.atomic import replace_folder, write_json
 from ...data.importers.run import import_traces
-from ..params import load_params
-from ..sources import PUBLIC_TRACES, DataParams, public_sources
-from .sets import PublicSet, present_files
+from ..project.params import load_params
+from ..project.public_sets import PublicSet, present_files
+from ..project.trace_sources import PUBLIC_TRACES, DataParams, public_sources
 
 logger = logging.getLogger(__name__)
 

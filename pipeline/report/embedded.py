@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .figures import INK
-from .results import ResultsError
+from ..results.figures import INK
+from ..results.metrics_file import ResultsError
 
 
 def inline(svg: str, name: str) -> str:

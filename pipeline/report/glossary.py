@@ -1,7 +1,7 @@
 """What the page's words and the policies' names stand for, for a reader who knows nothing of the project."""
 
-from .budgets import P_PAS_BUDGET, STATIC_BUDGET
-from .results import OURS, UNTUNED
+from ..results.budgets import P_PAS_BUDGET, STATIC_BUDGET
+from ..results.metrics_file import OURS, UNTUNED
 
 INTRODUCTION = (
     "AugServe is a scheduler for vLLM that learns, for agents: language-model requests that call tools, pause for them "

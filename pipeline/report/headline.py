@@ -1,13 +1,13 @@
 """The headline: ours beside its rivals at the highest load, in a table and in words, with what their papers claim."""
 
 from ...data.workload.mix import MIX_SWING
-from .grid import Grid
+from ..results.grid import Grid
+from ..results.metrics_file import OURS, UNTUNED, Evaluated, Metrics
+from ..results.tables import capacity_text, ranged
+from ..results.targets import outcomes, target_grid
+from ..results.tuning import Selection, longest_waits, over_tuning
+from ..results.words import at_load, sentence, worth
 from .papers import CLAIMS, DIFFERENCES
-from .results import OURS, UNTUNED, Evaluated, Metrics
-from .tables import capacity_text, ranged
-from .targets import outcomes, target_grid
-from .tuning import Selection, longest_waits, over_tuning
-from .words import at_load, sentence, worth
 
 NAMES = {
     OURS: "**AugServe**",

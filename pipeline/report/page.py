@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from ...data.workload.mix import MIX_SWING
+from ..results.figures import TITLES
+from ..results.grid import Grid
+from ..results.metrics_file import Evaluated, ResultsError, read_results
+from ..results.tables import ORDER, ablations, cells, units
+from ..results.targets import outcomes, target_grid
+from ..results.tuning import Selection, longest_waits, over_tuning
+from ..results.words import at_load, sentence, worth
 from .embedded import figure, read_object
-from .figures import TITLES
 from .glossary import INTRODUCTION, POLICIES, PREDICTED, WORDS
-from .grid import Grid
 from .headline import headline, where
 from .papers import CLAIMS, DIFFERENCES
-from .results import Evaluated, ResultsError, read_results
 from .served import fidelity, live
-from .tables import ORDER, ablations, cells, units
-from .targets import outcomes, target_grid
-from .tuning import Selection, longest_waits, over_tuning
-from .words import at_load, sentence, worth
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (

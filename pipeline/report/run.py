@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 
 from ...data.atomic import write_text
+from ..results.metrics_file import read_results
+from ..results.tuning import Selection
 from .headline import headline_markdown
 from .page import Sources, page
-from .results import read_results
-from .tuning import Selection
 
 REPORTS = Path("reports")
 PAGE = REPORTS / "index.html"

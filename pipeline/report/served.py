@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..results.grid import Grid
+from ..results.metrics_file import OURS, ResultsError
 from .embedded import figure, read_object
-from .grid import Grid
-from .results import OURS, ResultsError
 
 COLUMNS = {
     "ttft_p50_s": "TTFT p50 s",

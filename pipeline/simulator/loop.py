@@ -20,10 +20,10 @@ from .clock import VirtualClock
 from .engine import block_hasher, room_tokens
 from .errors import SimulationError
 from .forward import ForwardPass, Output, Step
-from .observer import Observer
 from .offloading import Offloading
 from .profile import StepProfile
-from .records import EngineTotals, SimulationResult, TurnRecord
+from .record.observer import Observer
+from .record.records import EngineTotals, SimulationResult, TurnRecord
 
 BATCHES_UNDER_WAY = 2
 IDLE_TICK_S = 0.005  # how long the engine idles when the scheduler, with requests waiting, schedules nothing

@@ -15,10 +15,10 @@ from ...models.learning.evaluation import Metrics, evaluate
 from ...models.learning.forest import FitSettings
 from ...models.learning.training_set import group_counts, read_training_set
 from ...models.serving.target import TARGETS
-from ..params import BaseParams, load_params, require
 from ..prepare.run import TRAINING
 from ..prepare.unknown_tools import read_unknown_tools
-from ..tracking import experiment_run
+from ..project.params import BaseParams, load_params, require
+from ..project.tracking import experiment_run
 from .card import write_card
 from .reports import write_reports
 from .trained import REPORTS, Trained, held_out_metrics, train

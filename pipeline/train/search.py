@@ -27,7 +27,7 @@ from ...models.learning.forest import FitSettings, Quantiles, labels
 from ...models.learning.training_set import TrainingSet, read_training_set
 from ...models.serving.target import TARGETS
 from ..prepare.run import TRAINING
-from ..stage import run_stage
+from ..project.stage import run_stage
 from .reports import write_csv
 from .run import fit_settings
 from .trained import REPORTS

@@ -23,7 +23,7 @@ from ...models.learning.training_set import TrainingError, TrainingSet, read_tra
 from ...models.serving.target import QUANTILE_TARGETS, QUANTILES, TOOL_DURATION
 from ..prepare.run import TRAINING
 from ..prepare.unknown_tools import read_unknown_tools
-from ..stage import run_stage
+from ..project.stage import run_stage
 from .reports import write_csv
 from .run import fit_settings
 from .trained import REPORTS

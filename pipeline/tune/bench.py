@@ -14,10 +14,10 @@ from ...data.workload.schedule import MIXES
 from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
-from ..simulator.capacity import bracket, capacity
-from ..simulator.cell import Cell
-from ..simulator.parallel import Submit
-from ..stage import StageError
+from ..project.stage import StageError
+from ..simulator.cells.capacity import bracket, capacity
+from ..simulator.cells.cell import Cell
+from ..simulator.cells.parallel import Submit
 from .params import TuneParams
 from .score import Job, Metrics, stock_jobs
 

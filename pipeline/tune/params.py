@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
-from ..params import load_params, require
-from ..simulator.cell import Schedule, workload_names
+from ..project.params import load_params, require
+from ..simulator.cells.cell import Schedule, workload_names
 
 
 @dataclass(frozen=True, slots=True)

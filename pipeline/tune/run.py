@@ -20,14 +20,14 @@ import optuna
 from ...data.atomic import write_json
 from ...models.serving.settings import SchedulerSettings
 from ..code.graph import CodeGraph
-from ..params import BaseParams, load_params
 from ..prepare.run import PrepareParams
-from ..report.tuning import DEFAULTS, Selection
-from ..simulator.cell import load_profile
-from ..simulator.cell_cache import cell_key
-from ..simulator.parallel import Submit, workers
-from ..stage import StageError
-from ..tracking import experiment_run
+from ..project.params import BaseParams, load_params
+from ..project.stage import StageError
+from ..project.tracking import experiment_run
+from ..results.tuning import DEFAULTS, Selection
+from ..simulator.cells.cache import cell_key
+from ..simulator.cells.cell import load_profile
+from ..simulator.cells.parallel import Submit, workers
 from .bench import Bench, Capacities
 from .params import TuneParams, load_tune_params
 from .report import write_reports
@@ -147,7 +147,7 @@ def tune(params: TuneParams, seed: int, submit: Submit) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m augserve.pipeline.tune", description="Search the settings.")
+    parser = argparse.ArgumentParser(prog="python -m augserve.pipeline tune", description="Search the settings.")
     parser.add_argument("--long", action="store_true", help="a search of hours: tune_long in params.yaml")
     params = load_tune_params(parser.parse_args().long)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

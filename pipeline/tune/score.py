@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ...data.workload.mix import MIX, MIX_SWING
-from ..stage import StageError
+from ..project.stage import StageError
 from .params import TuneParams
 
 Metrics = Mapping[str, float]

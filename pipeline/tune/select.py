@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import optuna
 
 from ...models.serving.settings import SchedulerSettings
-from ..report.tuning import DEFAULTS
-from ..stage import StageError
+from ..project.stage import StageError
+from ..results.tuning import DEFAULTS
 from .bench import Bench, Capacities, collect
 from .score import Job, Tally, Yardstick, jobs_of
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import optuna
 
 from ...models.serving.settings import SchedulerSettings, SettingsError
-from ..params import PARAMS_FILE, ParamsError, require
+from ..project.params import PARAMS_FILE, ParamsError, require
 
 Value = float | str | bool
 GIVEN = ("slo", "step_time", "profile")

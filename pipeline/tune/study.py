@@ -14,9 +14,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, Program
 from tqdm import tqdm
 
 from ...models.serving.settings import SchedulerSettings
-from ..report.tuning import DEFAULTS
-from ..stage import StageError
-from ..tracking import experiment_run
+from ..project.stage import StageError
+from ..project.tracking import experiment_run
+from ..results.tuning import DEFAULTS
 from .bench import Bench, Capacities
 from .params import TuneParams
 from .score import Job, Tally, Yardstick, jobs_of

@@ -23,16 +23,17 @@ from augserve.data.atomic import write_json
 from augserve.data.workload.mix import MIX
 from augserve.models.registry.versions import registered_versions
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
-from augserve.pipeline import cli, export
+from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.evaluate import run as evaluate
+from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.profile import run as profile
 from augserve.pipeline.profile.engines import ENGINES
 from augserve.pipeline.profile.kernels import gpu_profile
+from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.report import run as report
-from augserve.pipeline.report.tuning import Selection
-from augserve.pipeline.tracking import tracking_client
+from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.train import run as train
 
 ROOT = Path(__file__).parents[2]

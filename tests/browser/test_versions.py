@@ -17,7 +17,7 @@ from augserve.pipeline.package.registration import HEADLINE
 WITHOUT_MLFLOW = """
 import sys
 sys.modules["mlflow"] = None  # a GPU server has none
-from augserve.pipeline.cli import main
+from augserve.pipeline.cli.__main__ import main
 main(sys.argv[1:])
 """
 

@@ -17,8 +17,8 @@ from augserve.models.serving.drift import DRIFT_FILE, reference
 from augserve.models.serving.onnx_predictor import GRAPHS
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.models.serving.target import TARGETS, Target
-from augserve.pipeline.model import convert, find_gguf
-from augserve.pipeline.server import Server, hook_arguments, vllm_server
+from augserve.pipeline.model.run import convert, find_gguf
+from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
 ROOT = Path(__file__).parents[2]
 FIT = FitSettings(3, 3, 3, 2, 0.3, 0.3, 2, 2, 1.0, 1.0, 1.0, 1.0, seed=1)

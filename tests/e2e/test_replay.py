@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
-from augserve.pipeline.cli import main
-from augserve.pipeline.server import Server, hook_arguments, vllm_server
+from augserve.pipeline.cli.__main__ import main
+from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from augserve.pipeline.gather.tools.python import PythonTool
-from augserve.pipeline.server import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
+from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
 
 pytestmark = pytest.mark.timeout(600)  # the first test pays for the server's start
 

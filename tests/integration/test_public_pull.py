@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.pipeline.public.sets import PublicSetError, load_public_sets, present_files
+from augserve.pipeline.project.public_sets import PublicSetError, load_public_sets, present_files
 
 PROJECT = Path(__file__).parents[2]
 CSV = b"TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -122,7 +122,7 @@ def test_what_the_source_changed_since_is_refused_although_dvc_takes_it(root: Pa
 STAGE = """\
 stages:
   public:
-    cmd: python -m augserve.pipeline.public
+    cmd: python -m augserve.pipeline public
     deps: [data/public/files]
     outs: [data/traces/public]
     metrics: [{reports/public/metrics.json: {cache: false}}]

@@ -13,7 +13,7 @@ from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.records import TurnRecord
+from augserve.pipeline.simulator.record.records import TurnRecord
 
 from .guessing import GuessingPredictor
 

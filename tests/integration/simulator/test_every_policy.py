@@ -30,10 +30,10 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.observer import Observer
 from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.records import SimulationResult, TurnRecord
+from augserve.pipeline.simulator.record.observer import Observer
+from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
 
 from ..invariants import check_budget, check_scheduler, pins_of
 from .conftest import check_nothing_left

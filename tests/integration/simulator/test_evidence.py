@@ -6,10 +6,10 @@ import json
 import pytest
 
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.report.intervals import cells_of
-from augserve.pipeline.simulator.cell import Cell, Schedule, run_cell
-from augserve.pipeline.simulator.evidence import Evidence, run_evidence
+from augserve.pipeline.results.intervals import cells_of
+from augserve.pipeline.simulator.cells.cell import Cell, Schedule, run_cell
 from augserve.pipeline.simulator.profile import StepProfile
+from augserve.pipeline.simulator.record.evidence import Evidence, run_evidence
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, KvTransfer, StepProfile
-from augserve.pipeline.simulator.records import SimulationResult, TurnRecord
+from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
 
 from .conftest import check_nothing_left, fitting_sessions
 

@@ -14,7 +14,7 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.records import SimulationResult
+from augserve.pipeline.simulator.record.records import SimulationResult
 from augserve.pipeline.simulator.rivals.pinned import MAX_SHARE, PinningScheduler
 
 from .guessing import GuessingPredictor

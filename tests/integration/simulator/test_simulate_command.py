@@ -8,11 +8,11 @@ import pytest
 
 from augserve.data.importers import run as imports
 from augserve.data.tables.files import read_table, rows_to_table, write_table
-from augserve.pipeline import cli
-from augserve.pipeline.commands import simulate
+from augserve.pipeline.cli import __main__ as cli
+from augserve.pipeline.cli import simulate
 from augserve.pipeline.prepare.past import read_traces
-from augserve.pipeline.simulator.metrics import Window
 from augserve.pipeline.simulator.profile import KvTransfer, StepProfile
+from augserve.pipeline.simulator.record.metrics import Window
 
 SHORT = ("--warmup", "1", "--window", "4", "--drain", "1", "--rate", "2")
 

@@ -10,13 +10,13 @@ import pytest
 from augserve.data.tables.files import read_table
 from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline import cli
+from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.recording import Recording
-from augserve.pipeline.simulator.timeline import Run, write_timeline
+from augserve.pipeline.simulator.record.recording import Recording
+from augserve.pipeline.simulator.record.timeline import Run, write_timeline
 
 BLOCK = 16
 Span = tuple[str, float, float]

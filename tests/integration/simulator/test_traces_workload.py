@@ -11,8 +11,8 @@ from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import WorkloadError
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.simulator import cell as cells
-from augserve.pipeline.simulator.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
+from augserve.pipeline.simulator.cells import cell as cells
+from augserve.pipeline.simulator.cells.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import StepProfile
 

@@ -11,7 +11,7 @@ import yaml
 from augserve.data.atomic import write_json
 from augserve.data.tables.files import rows_to_table, write_table
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline import export
+from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.train import run as train

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from augserve.pipeline import readme
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.readme import BEGIN, END, inserted
-from augserve.pipeline.stage import StageError
 
 
 def test_the_table_stands_between_the_markers_and_nothing_else_changes():

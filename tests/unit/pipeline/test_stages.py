@@ -23,12 +23,12 @@ from augserve.models.serving.drift import DRIFT_FILE
 from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.serving.settings import SettingsError
 from augserve.models.serving.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS, TOOL_DURATION
-from augserve.pipeline import export
+from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
-from augserve.pipeline.stage import StageError
-from augserve.pipeline.tracking import tracking_client
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.train import run as train
 from augserve.pipeline.train import search, study
 

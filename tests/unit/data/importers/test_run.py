@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from augserve.data.importers.reading.problems import ImportingError
 from augserve.data.importers.run import import_traces
 from augserve.data.tables.files import read_table, rows_to_table, write_table
-from augserve.pipeline.cli import main
+from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.prepare.past import read_traces
 
 REAL = Path(__file__).parents[5] / "shared" / "data"

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from augserve.data.tables.files import TraceError, rows_to_table, write_table
-from augserve.pipeline import cli
 from augserve.pipeline.cards import run as cards
 from augserve.pipeline.cards import text as card_text
 from augserve.pipeline.cards.card import measure_card
-from augserve.pipeline.public.sets import Import, PublicSet
+from augserve.pipeline.cli import __main__ as cli
+from augserve.pipeline.project.public_sets import Import, PublicSet
 
 PUBLIC = PublicSet("small", "azure", "MIT", "little", ("a | b",), None, (Import("https://x", "abc", "p"),), ())
 

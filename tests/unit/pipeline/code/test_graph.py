@@ -10,7 +10,7 @@ from augserve.pipeline.code.syntax import PARTS, CodeGraphError
 SOURCES = {
     "data/__init__.py": "",
     "pipeline/__init__.py": '"""The pipeline."""\n',
-    "pipeline/stage.py": '''
+    "pipeline/project/stage.py": '''
 """A stage."""
 from typing import TYPE_CHECKING
 import numpy as np

@@ -4,8 +4,8 @@ import pytest
 
 from augserve.pipeline.code.graph import CodeGraph
 from augserve.pipeline.code.module_list import GUIDE, MARKS, module_list, summary
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.readme import inserted
-from augserve.pipeline.stage import StageError
 
 ROOT = Path(__file__).parents[4]
 

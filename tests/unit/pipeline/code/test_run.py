@@ -88,7 +88,10 @@ def test_what_a_stages_functions_name_is_told(stage: str, code: dict[str, str]) 
     for name in main.__code__.co_names:
         value = main.__globals__.get(name)
         origin = getattr(value, "__module__", "")
-        if origin.startswith("augserve.") and origin not in ("augserve.pipeline.params", "augserve.pipeline.stage"):
+        if origin.startswith("augserve.") and origin not in (
+            "augserve.pipeline.project.params",
+            "augserve.pipeline.project.stage",
+        ):
             assert origin.removeprefix("augserve.") in modules(code[stage]) | {"pipeline.tracking"}
 
 

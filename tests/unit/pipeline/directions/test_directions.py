@@ -6,9 +6,9 @@ from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.pipeline.directions.params import DirectionsParams
 from augserve.pipeline.directions.report import DIRECTIONS, Direction, policies, report, verdicts, write_report
 from augserve.pipeline.directions.trial import UNCACHED, session_metrics
-from augserve.pipeline.params import ParamsError
+from augserve.pipeline.project.params import ParamsError
 from augserve.pipeline.simulator.policies import POLICIES
-from augserve.pipeline.simulator.records import EngineTotals, SimulationResult, TurnRecord
+from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult, TurnRecord
 
 PARAMS = DirectionsParams("small", (16_384,), (1.0,), sessions=10, seeds=2, processes=1)
 LOWER = Direction("a above b", "a", "b", "latency_mean_s")

@@ -9,8 +9,8 @@ from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.budget_search import search_budgets
 from augserve.pipeline.evaluate.comparison import Evaluation
-from augserve.pipeline.report.budgets import STATIC_BUDGET
-from augserve.pipeline.simulator.evidence import Evidence
+from augserve.pipeline.results.budgets import STATIC_BUDGET
+from augserve.pipeline.simulator.record.evidence import Evidence
 
 from .test_comparison import SWINGING
 

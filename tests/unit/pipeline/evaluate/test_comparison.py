@@ -12,9 +12,9 @@ from augserve.pipeline.compare import CompareParams, conditions
 from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities
 from augserve.pipeline.evaluate.params import planned_runs
 from augserve.pipeline.evaluate.run import EvaluateParams, read_tuned
-from augserve.pipeline.params import ParamsError
-from augserve.pipeline.simulator.evidence import Evidence
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.params import ParamsError
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.simulator.record.evidence import Evidence
 
 PARAMS = EvaluateParams(
     workloads=("augmentation-mix",),
@@ -177,7 +177,7 @@ def test_capacity_is_of_all_seeds_together():
 def test_capacity_on_traces_is_found_however_far_from_the_mix_s(tmp_path, monkeypatch):
     (tmp_path / "coding").mkdir()
     (tmp_path / "coding" / "turns.parquet").touch()
-    monkeypatch.setattr("augserve.pipeline.simulator.cell.TRACES", tmp_path)
+    monkeypatch.setattr("augserve.pipeline.simulator.cells.cell.TRACES", tmp_path)
     params = dataclasses.replace(PARAMS, workloads=("coding",), capacity_rounds=6)
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
     found = stock_capacities(evaluation, KnownEngine({"vllm": 0.3}))["coding"]["p"]["vllm"]

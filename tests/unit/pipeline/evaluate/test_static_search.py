@@ -10,7 +10,7 @@ from augserve.pipeline.compare import CompareParams
 from augserve.pipeline.evaluate.comparison import Evaluation
 from augserve.pipeline.evaluate.params import VLLM_TUNED
 from augserve.pipeline.evaluate.static_search import best_static, search_static
-from augserve.pipeline.simulator.evidence import Evidence
+from augserve.pipeline.simulator.record.evidence import Evidence
 
 PARAMS = CompareParams(
     workloads=("augmentation-mix",),

@@ -5,8 +5,8 @@ import pytest
 
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.fidelity.calibration import Calibration, Overheads, cycles, overheads
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.stage import StageError
 
 START_S = 1_000.0
 

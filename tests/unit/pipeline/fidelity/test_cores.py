@@ -6,7 +6,7 @@ import time
 import pytest
 
 from augserve.pipeline.fidelity.cores import client_aside, separate
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 
 CORES = sorted(os.sched_getaffinity(0))
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="the machine has one core")

@@ -5,8 +5,8 @@ import pytest
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity import live
 from augserve.pipeline.fidelity.live import LiveParams, Measured, ratios, table
-from augserve.pipeline.params import ParamsError, load_params
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.params import ParamsError, load_params
+from augserve.pipeline.project.stage import StageError
 
 LINEAR = {"base_s": 0.03, "per_prefill_token_s": 1e-3, "per_decode_s": 2e-3, "per_context_token_s": 4e-7}
 RESULTS = {

@@ -6,9 +6,9 @@ import pytest
 from augserve.data.workload.token_ids import session_token_ids
 from augserve.pipeline.fidelity.pace import OUTPUT_TOKENS, SESSIONS, pace_load, token_s
 from augserve.pipeline.fidelity.params import FidelityParams
-from augserve.pipeline.params import load_params
-from augserve.pipeline.simulator.records import TurnRecord
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.params import load_params
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.simulator.record.records import TurnRecord
 
 
 def seen(count=SESSIONS, slow=0):

@@ -14,10 +14,10 @@ from augserve.pipeline.fidelity.report import (
     table,
     write_report,
 )
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.errors import SimulationError
-from augserve.pipeline.simulator.metrics import Window
-from augserve.pipeline.simulator.records import EngineTotals, SimulationResult, TurnRecord
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.simulator.record.metrics import Window
+from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult, TurnRecord
 
 
 def cell(real=1.0, simulated=1.0, **other):

@@ -6,9 +6,9 @@ from augserve.models.serving.bundle import BundleError
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity.params import FidelityParams
 from augserve.pipeline.fidelity.server import bundle_to_serve, retargeted
-from augserve.pipeline.model import MODEL_FOLDER
-from augserve.pipeline.params import load_params
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.model.run import MODEL_FOLDER
+from augserve.pipeline.project.params import load_params
+from augserve.pipeline.project.stage import StageError
 
 
 def test_model_and_bundle_are_asked_for_in_the_order_in_which_they_are_made(tmp_path, monkeypatch):

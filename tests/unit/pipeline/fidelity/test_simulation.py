@@ -6,7 +6,7 @@ from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.fidelity.calibration import Calibration, Overheads
 from augserve.pipeline.fidelity.params import FidelityParams, shortened
 from augserve.pipeline.fidelity.simulation import at_the_client, at_the_engine, simulate
-from augserve.pipeline.params import ParamsError, load_params
+from augserve.pipeline.project.params import ParamsError, load_params
 from augserve.pipeline.simulator import engine
 from augserve.pipeline.simulator.profile import StepProfile
 

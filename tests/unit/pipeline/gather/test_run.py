@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from augserve.pipeline.gather import run as gather
-from augserve.pipeline.server import MODEL_NAME
-from augserve.pipeline.stage import StageError
-from augserve.pipeline.tracking import tracking_client
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.project.tracking import tracking_client
+from augserve.pipeline.server.process import MODEL_NAME
 
 PARAMS = """
 base: {seed: 1}

@@ -12,10 +12,10 @@ from augserve.data.atomic import write_json
 from augserve.models.registry.versions import CHALLENGER, CHAMPION, registered_versions, roll_back
 from augserve.models.serving.manifest import Manifest
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline import cli
+from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.package import registration
-from augserve.pipeline.stage import StageError
-from augserve.pipeline.tracking import git_revision, tracking_client
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.project.tracking import git_revision, tracking_client
 
 LOCK = """
 schema: '2.0'

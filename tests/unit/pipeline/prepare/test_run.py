@@ -18,10 +18,10 @@ from augserve.features.past import replay
 from augserve.features.turn import TAIL_AT, TURN_FEATURES
 from augserve.models.learning.training_set import NO_GROUP, TrainingError, read_training_set
 from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
-from augserve.pipeline.params import ParamsError
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.prepare.past import read_traces
+from augserve.pipeline.project.params import ParamsError
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[[int], tuple[Rows, Rows]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augserve.pipeline.profile.cpu import cpu_profile
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 
 
 def test_the_profile_recovers_the_engine_that_made_the_steps(tmp_path, steps_file):

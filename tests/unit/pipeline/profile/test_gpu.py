@@ -11,7 +11,7 @@ from augserve.pipeline.profile.engines import ENGINES, LLAMA_8B, QWEN3_32B
 from augserve.pipeline.profile.fit import Work
 from augserve.pipeline.profile.kernels import gpu_profile
 from augserve.pipeline.profile.stepper import VllmStepper, write_config
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 
 NAME = "llama-3.1-8b-h100"
 

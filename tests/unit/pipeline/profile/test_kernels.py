@@ -6,7 +6,7 @@ import pytest
 from augserve.pipeline.profile.engines import ENGINES
 from augserve.pipeline.profile.fit import Work
 from augserve.pipeline.profile.kernels import Kernels, gpu_profile
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 
 
 @functools.cache

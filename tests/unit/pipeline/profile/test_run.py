@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from augserve.pipeline.params import ParamsError
 from augserve.pipeline.profile import run as profile
 from augserve.pipeline.profile.engines import ENGINES
+from augserve.pipeline.project.params import ParamsError
 from augserve.pipeline.simulator.profile import StepProfile
 
 

@@ -7,8 +7,8 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from augserve.data.tables.files import read_table
+from augserve.pipeline.project.public_sets import PublicSetError
 from augserve.pipeline.public import run as public
-from augserve.pipeline.public.sets import PublicSetError
 
 GOOD = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2030-01-02 03:04:05.5,11,7\n2030-01-02 03:04:06.5,22,8\n"
 

@@ -3,10 +3,10 @@ import pytest
 from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.report.headline import NAMES, headline, headline_markdown
 from augserve.pipeline.report.papers import CLAIMS
-from augserve.pipeline.report.results import Evaluated
-from augserve.pipeline.report.tables import ORDER
+from augserve.pipeline.results.metrics_file import Evaluated
+from augserve.pipeline.results.tables import ORDER
 
-from .conftest import cell
+from ..results.conftest import cell
 
 
 def test_rows_are_those_that_ran_with_their_figures(evaluated):

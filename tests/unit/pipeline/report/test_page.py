@@ -9,11 +9,11 @@ from augserve.data.atomic import write_json
 from augserve.models.serving.target import QUANTILE_TARGETS
 from augserve.pipeline.report import run as report
 from augserve.pipeline.report.embedded import inline
-from augserve.pipeline.report.figures import INK, TITLES
 from augserve.pipeline.report.glossary import POLICIES, PREDICTED
 from augserve.pipeline.report.page import SECTIONS, Sources, page, predictors
-from augserve.pipeline.report.results import ResultsError, write_results
-from augserve.pipeline.report.tables import ORDER
+from augserve.pipeline.results.figures import INK, TITLES
+from augserve.pipeline.results.metrics_file import ResultsError, write_results
+from augserve.pipeline.results.tables import ORDER
 
 SVG = f'<?xml version="1.0"?>\n<svg width="10pt"><g id="axes_1" fill="{INK}"/><use xlink:href="#axes_1"/></svg>'
 VOID = {"meta", "link", "br", "hr", "img", "input"}

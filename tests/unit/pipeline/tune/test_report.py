@@ -13,8 +13,8 @@ from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.run import read_tuned
-from augserve.pipeline.report.tuning import Selection
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.tune import run as tune
 from augserve.pipeline.tune.bench import Bench
 from augserve.pipeline.tune.report import importances, pareto_front, trial_rows, write_reports

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from augserve.data.workload.mix import MIX, MIX_SWING
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.tune.score import Job, Tally, Yardstick, jobs_of, stock_jobs
 
 LIGHT = {"effective_throughput": 40.0, "throughput": 42.0, "longest_wait_s": 0.3}

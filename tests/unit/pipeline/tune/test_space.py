@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.models.serving.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.params import ParamsError
+from augserve.pipeline.project.params import ParamsError
 from augserve.pipeline.tune.space import read_space, with_values
 
 DEFAULTS = SchedulerSettings()

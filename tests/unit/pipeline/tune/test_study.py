@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy
 
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.stage import StageError
+from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.tune import study as tune_study
 from augserve.pipeline.tune.select import candidates
 

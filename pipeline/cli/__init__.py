@@ -1,0 +1,1 @@
+"""`augserve COMMAND …`: what a user runs by hand, beside the stages."""

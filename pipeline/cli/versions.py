@@ -1,0 +1,44 @@
+"""`augserve versions`: the scheduler versions of a registry, the newest first."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from ...models.registry.source import open_source
+from ...models.registry.versions import Version
+from ..project.tracking import DATABASE
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """The option that every command on a registry has."""
+    parser.add_argument(
+        "--registry",
+        metavar="URI",
+        default=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}",
+        help="URL of an MLflow server, or a database's URI (default: MLFLOW_TRACKING_URI, else mlflow.db here)",
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_registry(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    print(listing(open_source(arguments.registry).versions()))
+
+
+def listing(versions: Sequence[Version]) -> str:
+    """A line a version: number, bundle, day, git revision, aliases, and the first line of why."""
+    if not versions:
+        return "no version yet; `dvc repro package` registers the first"
+    rows = [("version", "bundle", "registered", "git", "alias", "")]
+    for version in reversed(versions):
+        first, _, _ = version.description.partition("\n")
+        revision = version.tags.get("git_revision", "")[:10]
+        alias = ",".join(version.aliases)
+        rows.append((str(version.number), version.bundle, f"{version.created:%Y-%m-%d %H:%M}", revision, alias, first))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]).rstrip()
+        for row in rows
+    )

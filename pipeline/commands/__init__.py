@@ -1,1 +1,0 @@
-"""The commands of `augserve`, a module each."""

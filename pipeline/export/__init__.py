@@ -1,0 +1,1 @@
+"""Stage `export`: the trained models as ONNX."""

@@ -1,0 +1,101 @@
+"""Stage `export`: the trained models as ONNX, each proven to say the same as XGBoost before any is kept."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ...data.atomic import replace_folder, write_json
+from ...models.learning.onnx_export import check_parity, export_models, hard_rows
+from ...models.learning.target_models import FittedModels, load_models
+from ...models.learning.training_set import TrainingError, TrainingSet, read_training_set
+from ...models.serving.drift import DRIFT_FILE, DriftReference, reference
+from ...models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
+from ...models.serving.target import TARGETS
+from ..prepare.run import TRAINING
+from ..project.params import BaseParams, load_params, require
+from ..train.run import SUMMARY, TRAINED
+
+logger = logging.getLogger(__name__)
+
+ONNX = Path("models/onnx")
+METRICS = Path("reports/export/metrics.json")
+_EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportParams:
+    tolerance: float
+    rows: int
+
+    def __post_init__(self) -> None:
+        require(0 < self.tolerance <= 0.01, "export.tolerance", self.tolerance, "in (0, 0.01]")
+        require(self.rows >= 1, "export.rows", self.rows, "1 or more")
+
+
+def main() -> None:
+    seed = load_params("base", BaseParams).seed
+    params = load_params("export", ExportParams)
+    summary = read_summary(TRAINED / SUMMARY)
+    models = [load_models(TRAINED, target) for target in TARGETS]
+    sets = {target.name: read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
+    parity: dict[str, Any] = {}
+
+    def fill(folder: Path) -> None:
+        export_models(models, folder, summary["targets"])
+        parity.update(prove(models, folder, sets, params, seed))
+        coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
+        (folder / DRIFT_FILE).write_bytes(drift_reference(sets, coverage).render())
+
+    replace_folder(ONNX, fill)
+    write_json(METRICS, parity)
+
+
+def prove(
+    models: list[FittedModels], folder: Path, sets: dict[str, TrainingSet], params: ExportParams, seed: int
+) -> dict[str, dict[str, float]]:
+    """Largest relative difference and rows compared, by target. Raises ExportError beyond the tolerance."""
+    exported = OnnxPredictor.load(folder)
+    generator = np.random.default_rng(seed)
+    found = {}
+    for one in tqdm(models, desc="parity", unit="target"):
+        rows = sets[one.target.name].rows
+        chosen = np.sort(generator.permutation(len(rows))[: params.rows])
+        hard = hard_rows(rows[chosen], seed)
+        worst = check_parity(one, exported, hard, params.tolerance)
+        found[one.target.name] = {"relative_error": worst, "rows": len(hard), "real_rows": len(chosen)}
+        logger.info("%s: ONNX within %.1e of XGBoost on %d rows", one.target.name, worst, len(hard))
+    return found
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The training summary. Raises TrainingError where it is missing or no JSON object with each target."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        complete = set(summary["targets"]) == {target.name for target in TARGETS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: not a training summary ({error}); run `dvc repro train`") from error
+    if not complete:
+        raise TrainingError(f"{path}: made for other targets; run `dvc repro train`")
+    return dict(summary)
+
+
+def drift_reference(sets: Mapping[str, TrainingSet], coverage_80: Mapping[str, float | None]) -> DriftReference:
+    """Histograms of the rows learned from, as serving computes them on arrival, by graph (its first target's rows stand
+    for all); and the share of held-out values in the 80 % intervals, by target where it has intervals.
+
+    Of tool calls these are the rows of calls that are only expected: the others know the call, which serving does not.
+    """
+    rows = {}
+    for graph in GRAPHS:
+        data = sets[graph.targets[0].name]
+        learned = data.rows[data.parts != "test"]
+        if graph is TOOL_CALLS:
+            learned = learned[learned[:, _EXPECTED] == 1]
+        rows[graph.file] = learned
+    return reference(rows, {name: value for name, value in coverage_80.items() if value is not None})

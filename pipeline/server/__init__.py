@@ -1,0 +1,1 @@
+"""Real OpenAI servers: starting one, and replaying workloads against one."""

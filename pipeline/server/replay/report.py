@@ -1,0 +1,108 @@
+"""What a replay found: the metrics of the simulator over what the client saw, as a table and as JSON."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ....data.workload.adjustments import Changes
+from ....models.serving.settings import Slo
+from ...simulator.record.metrics import Window, pace_metrics, run_metrics
+from ...simulator.record.records import EngineTotals, SimulationResult, TurnRecord
+from .lag import ClientLag
+from .seen import TurnSeen
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A replay that has ended. The times of `turns` are seconds since its start."""
+
+    settings: Mapping[str, object]
+    started_at_s: float  # Unix time
+    turns: Sequence[TurnSeen]
+    sessions: int  # that were to run
+    unsent: int  # turns: due after the window, or behind a failed one
+    window: Window
+    end_s: float
+    counters: Mapping[str, float]  # of the server, over the run
+    lag: ClientLag
+    changes: Changes
+    slo: Slo
+
+    def records(self) -> tuple[TurnRecord, ...]:
+        """The turns as the simulator would tell them; a turn arrives when it is due."""
+        return tuple(_record(turn) for turn in self.turns)
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of design.md over the turns that arrived in the window, from when each was due.
+
+        Preemptions and the prefix-cache hit rate are the server's own, over the whole run; left out where it tells
+        neither.
+        """
+        records = self.records()
+        found = run_metrics(SimulationResult(records, EngineTotals(), self.end_s), self.window, self.slo)
+        found |= pace_metrics([record for record in records if self.window.holds(record.arrival_s)])
+        del found["preemptions"]
+        if all(turn.cached_tokens is None for turn in self.turns):
+            del found["prefix_hit_rate"]
+        if queries := self.counters.get("prefix_cache_queries"):
+            found["prefix_hit_rate"] = self.counters.get("prefix_cache_hits", 0.0) / queries
+        if "preemptions" in self.counters:
+            found["preemptions"] = self.counters["preemptions"]
+        output_tokens = sum(turn.output_tokens for turn in self.turns if turn.finish_s is not None)
+        return found | {
+            "sessions": float(len({turn.session_id for turn in self.turns})),
+            "failed": float(sum(turn.failure is not None for turn in self.turns)),
+            "unsent_turns": float(self.unsent),
+            "other_length_turns": float(sum(_is_other(turn) for turn in self.turns)),
+            "output_tokens_per_s": output_tokens / self.end_s,
+        }
+
+    def failures(self) -> dict[str, Json]:
+        """Failed turns by reason, most frequent first, with what was said of the first one."""
+        counts = Counter(turn.failure for turn in self.turns if turn.failure is not None)
+        first = {turn.failure: turn.detail for turn in reversed(self.turns)}
+        return {reason: {"turns": count, "first": first[reason]} for reason, count in counts.most_common()}
+
+    def to_json(self) -> Json:
+        return {
+            "settings": dict(self.settings),
+            "started_at_s": self.started_at_s,
+            "window_s": [self.window.start_s, self.window.end_s],
+            "metrics": self.metrics(),
+            "failures": self.failures(),
+            "client_lag": dataclasses.asdict(self.lag) | {"keeps_up": self.lag.keeps_up},
+            "server_counters": dict(self.counters),
+            "workload": {"sessions": self.sessions, **self.changes.to_json()},
+            "turns": [dataclasses.asdict(turn) for turn in self.turns],
+        }
+
+    def table(self) -> str:
+        """Two columns for a terminal, then what failed and what was changed."""
+        rows = [f"{name:30} {value:>12,.4g}" for name, value in self.metrics().items()]
+        failed = [f"failed: {facts['turns']} x {name}: {facts['first']}" for name, facts in self.failures().items()]
+        return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.changes.lines())])
+
+
+def _record(turn: TurnSeen) -> TurnRecord:
+    return TurnRecord(
+        turn.session_id,
+        turn.kind,
+        turn.turn,
+        turn.last,
+        turn.due_s,
+        turn.prompt_asked,
+        turn.first_token_s,
+        turn.finish_s,
+        turn.output_tokens,
+        turn.cached_tokens or 0,
+    )
+
+
+def _is_other(turn: TurnSeen) -> bool:
+    """Whether a finished turn's lengths, as the server counts them, are not those asked for."""
+    if turn.finish_s is None or turn.prompt_tokens is None:
+        return False
+    return (turn.prompt_tokens, turn.output_tokens) != (turn.prompt_asked, turn.output_asked)

@@ -1,0 +1,70 @@
+"""A turn's request: token ids as its prompt, so that its length is exact and it really extends the last one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from ....data.workload.model import Session
+from ....data.workload.token_ids import END_ID
+from ....runtime.hints.hints import LAST_TOOL, TOOLS_OFFERED
+from .endpoint import ServedModel
+
+SESSION_HEADER = "X-Session-ID"
+_CERTAIN = 100.0  # the largest bias that the API takes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the client tells of a turn beside its prompt."""
+
+    session_ids: bool = False  # the session's id, as a header
+    hints: bool = False  # the tools, as AugServe's middleware tells them of a chat request
+    client_limit: bool = False  # the session's own max_tokens, so that vLLM does not know the output's length before
+
+
+def turn_body(model: ServedModel, prompt_ids: Sequence[int], session: Session, turn: int, identity: Identity) -> bytes:
+    """The JSON of a completion request, streamed. vLLM is made to give just the output's length, and its token ids;
+    of another server the length is only the limit."""
+    facts = session.turns[turn]
+    body: dict[str, Any] = {
+        "model": model.name,
+        "prompt": prompt_ids,
+        "max_tokens": facts.output_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if model.is_vllm:
+        body |= {"min_tokens": facts.output_tokens, "ignore_eos": True, "return_token_ids": True}
+        if identity.client_limit:
+            body |= _ended_by_a_token(session, facts.output_tokens)
+    if identity.hints:
+        body["vllm_xargs"] = _hints(session, turn)
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _ended_by_a_token(session: Session, output_tokens: int) -> dict[str, Any]:
+    """The output ends with END_ID: impossible before its last token (vLLM masks stop tokens until `min_tokens`), and
+    then nearly certain."""
+    return {
+        "max_tokens": session.max_tokens,
+        "min_tokens": output_tokens - 1,
+        "stop_token_ids": [END_ID],
+        "logit_bias": {str(END_ID): _CERTAIN},
+    }
+
+
+def turn_headers(session: Session, identity: Identity) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if identity.session_ids:
+        headers[SESSION_HEADER] = quote(session.session_id, safe=" !#$&'()*+,/:;=?@[]~%")
+    return headers
+
+
+def _hints(session: Session, turn: int) -> dict[str, str | int]:
+    hints: dict[str, str | int] = {TOOLS_OFFERED: session.tools_offered}
+    call = session.turns[turn - 1].tool_call if turn else None
+    if call is not None and call.tool:
+        hints[LAST_TOOL] = call.tool
+    return hints

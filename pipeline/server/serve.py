@@ -1,0 +1,33 @@
+"""`make serve`: vLLM's OpenAI server with AugServe and the freshly trained bundle, in the foreground."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from ..model.run import MODEL_FOLDER
+from ..project.stage import StageError, run_stage
+from .process import MODEL_NAME, hook_arguments, server_command, server_environment
+
+BUNDLE_FOLDER = Path("models/bundle")
+
+
+def serve_command(model: Path, bundle: Path, port: int) -> list[str]:
+    """The server's command line. Raises StageError unless the model and the bundle are there."""
+    for folder, name, file in ((model, "model", "config.json"), (bundle, "bundle", "manifest.json")):
+        if not (folder / file).is_file():
+            raise StageError(f"{folder}: no {name} there; run `make repro` first")
+    return server_command(model, port, hook_arguments({"bundle": str(bundle)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, choices=range(1, 65536), metavar="1..65535")
+    port = parser.parse_args().port
+    command = serve_command(MODEL_FOLDER, BUNDLE_FOLDER, port)
+    print(f"serving {MODEL_NAME} on port {port}; equivalent command:\n{shlex.join(command)}", flush=True)
+    os.execvpe(command[0], command, server_environment())  # noqa: S606  # the server takes this process's place
+
+
+if __name__ == "__main__":
+    run_stage(main)

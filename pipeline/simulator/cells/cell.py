@@ -1,0 +1,116 @@
+"""One cell of an evaluation: a policy on a profile under a load, from names to metrics. Picklable, so that it may run
+in another process."""
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ....data.workload.adjustments import Changes
+from ....data.workload.arrivals import Poisson
+from ....data.workload.model import Session
+from ....data.workload.recorded import RecordedSession
+from ....data.workload.schedule import MIXES, mix_load, trace_load
+from ....data.workload.trace_set import Split, read_trace_set
+from ....models.serving.onnx_predictor import OnnxPredictor
+from ....models.serving.predictor import Predictor
+from ....models.serving.settings import SchedulerSettings
+from ..clock import VirtualClock
+from ..engine import context_tokens
+from ..errors import SimulationError
+from ..loop import Simulation
+from ..policies import Bench, build_policy, predicts
+from ..profile import StepProfile
+from ..record.metrics import Window, run_metrics
+from ..record.observer import Observer
+from ..record.records import SimulationResult
+
+TRACES = Path("data/traces")
+
+logger = logging.getLogger(__name__)
+
+
+def workload_names() -> tuple[str, ...]:
+    """What a cell may run: the built-in mix, and the sets of traces by their folder below data/traces."""
+    return (*MIXES, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Parts of a simulation, seconds: metrics are taken over the window, arrivals go on to the end."""
+
+    warmup_s: float
+    window_s: float
+    drain_s: float  # for the window's last turns to finish
+
+    @property
+    def window(self) -> Window:
+        return Window(self.warmup_s, self.warmup_s + self.window_s)
+
+    @property
+    def end_s(self) -> float:
+        return self.warmup_s + self.window_s + self.drain_s
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    workload: str
+    policy: str
+    profile: Path
+    rate_per_s: float  # sessions
+    seed: int
+    schedule: Schedule
+    settings: SchedulerSettings
+    models: Path | None  # folder of ONNX models; None where the policy does not predict
+    split: Split | None = None  # which sessions of a set of traces it may run; the mix is split by its seeds
+
+
+def run_cell(cell: Cell) -> dict[str, float]:
+    """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ that
+    says why the workload cannot be made."""
+    return run_metrics(simulate_cell(cell), cell.schedule.window, cell.settings.slo)
+
+
+def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationResult:
+    """One simulation, whole. Raises as `run_cell`."""
+    profile = load_profile(cell.profile)
+    sessions = cell_sessions(cell, context_tokens(profile.limits))
+    clock = VirtualClock()
+    predictor = load_predictor(cell.models) if predicts(cell.policy) and cell.models is not None else None
+    scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
+    try:
+        return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)
+    finally:
+        scheduler.shutdown()
+
+
+def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
+    """The sessions of a cell, under way from the start, arriving as MIXES says or, those of traces, as a Poisson
+    process, as far as the model's context holds them."""
+    if cell.workload in MIXES:
+        return mix_load(MIXES[cell.workload], cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+    if cell.workload not in workload_names():
+        raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(workload_names())}")
+    if cell.split is None:
+        raise SimulationError(f"workload {cell.workload!r}: which of its sessions may run is not said; give a split")
+    recorded = load_traces(TRACES / cell.workload, cell.split, longest_tokens)
+    return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+
+
+@cache
+def load_traces(folder: Path, split: Split, longest_tokens: int) -> tuple[RecordedSession, ...]:
+    """Read once a process; what had to be changed is logged then."""
+    changes = Changes()
+    recorded = read_trace_set(folder, split, longest_tokens, changes)
+    logger.info("%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(changes.lines()) or "whole")
+    return recorded
+
+
+@cache
+def load_profile(path: Path) -> StepProfile:
+    return StepProfile.load(path)
+
+
+@cache
+def load_predictor(folder: Path) -> Predictor:
+    return OnnxPredictor.load(folder)

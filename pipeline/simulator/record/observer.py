@@ -1,0 +1,46 @@
+"""Who looks on while a simulation runs. It is told what happens and changes nothing."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.request import Request
+
+from ....data.workload.model import Session
+from ..forward import Step
+from .records import TurnRecord
+
+
+class Observer(Protocol):
+    """Times are virtual seconds."""
+
+    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
+        """The turn enters the scheduler; its record goes on being filled in."""
+        ...
+
+    def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
+        """The scheduler has put the step together at `now_s`; the engine is done with it at `ends_s`."""
+        ...
+
+    def turn_finished(self, record: TurnRecord, reason: str) -> None:
+        """The record is complete; `reason` is vLLM's: stop, length, …"""
+        ...
+
+
+class Together:
+    """Several observers as one, told in their order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
+        for observer in self._observers:
+            observer.turn_arrived(record, request, session)
+
+    def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
+        for observer in self._observers:
+            observer.step_begun(step, scheduler, now_s, ends_s)
+
+    def turn_finished(self, record: TurnRecord, reason: str) -> None:
+        for observer in self._observers:
+            observer.turn_finished(record, reason)

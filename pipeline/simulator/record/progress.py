@@ -1,0 +1,43 @@
+"""A simulation's progress bar, over virtual time."""
+
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.request import Request
+
+from ....data.workload.model import Session
+from ..forward import Step
+from .records import TurnRecord
+
+
+class Progress:
+    """Implements Observer."""
+
+    def __init__(self, name: str, end_s: float) -> None:
+        self._bar: Any = tqdm(desc=name, total=round(end_s), unit=" virtual s", mininterval=0.5)
+        self._next_s = 1.0
+        self._turns = 0
+
+    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
+        pass
+
+    def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
+        if now_s >= self._next_s:
+            self._next_s = int(now_s) + 1.0
+            self._bar.set_postfix(turns=self._turns, refresh=False)
+            self._bar.update(min(int(now_s), self._bar.total) - self._bar.n)
+
+    def turn_finished(self, record: TurnRecord, reason: str) -> None:  # noqa: ARG002
+        self._turns += 1
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._bar.update(self._bar.total - self._bar.n)
+        self._bar.close()

@@ -1,0 +1,108 @@
+"""What a run leaves for its traces and its timeline: facts of each turn that its record does not keep, and the steps.
+
+Memory grows by turns and, at 80 bytes each, by steps; never by both together.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.request import Request
+
+from ....data.tables.prompt_tail import tail_counts
+from ....data.workload.model import Session, ToolCall
+from ..forward import Step
+from .records import TurnRecord
+
+
+@dataclass(slots=True)
+class SeenTurn:
+    """A turn with what its record does not tell. Times are virtual seconds; None: it has not come to that."""
+
+    record: TurnRecord
+    request_id: str
+    max_tokens: int
+    tools_offered: int
+    tool_call: ToolCall | None  # what follows the turn; None ends the session
+    tail_counts: Sequence[int]  # see features/turn.py
+    scheduled_s: float | None = None  # when its first tokens were scheduled
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStep:
+    """A step as scheduled; `step_s` is the engine's time for it, from the last output where that came later."""
+
+    start_s: float
+    prefill_tokens: int
+    decode_sequences: int
+    context_tokens: int
+    kv_usage: float
+    waiting: int
+    running: int
+    token_budget: int
+    step_s: float
+
+
+_STEP_VALUES = 9
+
+
+@dataclass(slots=True)
+class Recording:
+    """Implements Observer. `turns` are in order of arrival."""
+
+    turns: list[SeenTurn] = field(default_factory=list)
+    _open: dict[str, SeenTurn] = field(default_factory=dict)  # by request id
+    _steps: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
+        turn = SeenTurn(
+            record,
+            request.request_id,
+            session.max_tokens,
+            session.tools_offered,
+            session.turns[record.turn].tool_call,
+            tail_counts(request.prompt_token_ids or ()),
+        )
+        self.turns.append(turn)
+        self._open[request.request_id] = turn
+
+    def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
+        for new in step.scheduled.scheduled_new_reqs:
+            turn = self._open[new.req_id]
+            if turn.scheduled_s is None:
+                turn.scheduled_s = now_s
+        running, waiting = scheduler.get_request_counts()
+        self._steps.extend(
+            (
+                now_s,
+                step.prefill_tokens,
+                step.decode_sequences,
+                step.context_tokens,
+                scheduler.kv_cache_manager.usage,
+                waiting,
+                running,
+                scheduler.max_num_scheduled_tokens,
+                step.step_s,
+            )
+        )
+
+    def turn_finished(self, record: TurnRecord, reason: str) -> None:
+        self._open.pop(f"{record.session_id}/{record.turn}").finish_reason = reason
+
+    def steps(self) -> Iterator[SeenStep]:
+        values = self._steps
+        for at in range(0, len(values), _STEP_VALUES):
+            start_s, prefill, decodes, context, usage, waiting, running, budget, step_s = values[at : at + _STEP_VALUES]
+            yield SeenStep(
+                start_s,
+                int(prefill),
+                int(decodes),
+                int(context),
+                usage,
+                int(waiting),
+                int(running),
+                int(budget),
+                step_s,
+            )

@@ -1,0 +1,79 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from augserve.pipeline.project.params import SECTIONS, ParamsError, load_params, require
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    rate_per_s: float
+    count: int
+    names: tuple[str, ...]
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        require(self.rate_per_s > 0, "gather.rate_per_s", self.rate_per_s, "above 0")
+
+
+GOOD = "gather: {rate_per_s: 2, count: 3, names: [a, b], limit: null}\n"
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def load_text(text: str) -> Section:
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        return load_params("gather", Section, path)
+
+    return load_text
+
+
+def test_a_section_becomes_its_dataclass_with_whole_numbers_taken_as_floats(load) -> None:
+    assert load(GOOD) == Section(2.0, 3, ("a", "b"), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (GOOD.replace("count", "cuont"), "unknown key gather.cuont"),
+        (GOOD.replace("count: 3, ", ""), "key gather.count is missing"),
+        (GOOD.replace("rate_per_s: 2", "rate_per_s: -1"), "gather.rate_per_s is -1.0: it must be above 0"),
+        (GOOD.replace("count: 3", "count: true"), "gather.count is True: it must be of type int"),
+        (GOOD.replace("[a, b]", "[a, 1]"), r"gather.names\[1\] is 1: it must be of type str"),
+        (GOOD.replace("[a, b]", "a"), "gather.names is 'a': it must be a list"),
+        (GOOD + "gahter: {}\n", "unknown section 'gahter'"),
+        ("base: {}\n", "section 'gather' is missing"),
+        ("- 1\n", "must be a mapping"),
+        ("gather: {\n", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_gives_one_line_that_names_the_key(load, text: str, names: str) -> None:
+    with pytest.raises(ParamsError, match=names) as caught:
+        load(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_of_another_section_stand_in_for_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(GOOD + "tune_long: {count: 9}\n")
+    assert load_params("gather", Section, path, overrides="tune_long") == Section(2.0, 9, ("a", "b"), None)
+    path.write_text(GOOD + "tune_long: {cuont: 9}\n")
+    with pytest.raises(ParamsError, match=r"unknown key .*cuont"):
+        load_params("gather", Section, path, overrides="tune_long")
+    path.write_text(GOOD)
+    with pytest.raises(ParamsError, match="section 'tune_long' is missing"):
+        load_params("gather", Section, path, overrides="tune_long")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="run from the project's root"):
+        load_params("gather", Section, tmp_path / "params.yaml")
+
+
+def test_the_projects_own_params_name_only_known_sections() -> None:
+    import yaml
+
+    root = Path(__file__).parents[4]
+    assert tuple(yaml.safe_load((root / "params.yaml").read_text())) == SECTIONS

@@ -1,0 +1,52 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from augserve.data.tables.files import rows_to_table, write_table
+from augserve.pipeline.project.params import ParamsError
+from augserve.pipeline.project.trace_sources import DataParams, Source, SourceError, present_sources
+
+TURN = {"source": "x", "session_id": "s", "turn": 0, "arrival_s": 0.0, "prompt_tokens": 1, "output_tokens": 1}
+PROJECT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with the real pointers, one recorded set, and one public set imported."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/public").symlink_to(PROJECT / "data/public")
+    (tmp_path / "data/upstream").symlink_to(PROJECT / "data/upstream")
+    for folder in ("gathered", "public/azure-conv"):
+        table = rows_to_table("turns", [TURN])
+        write_table(tmp_path / "data/traces" / folder / "turns.parquet", "turns", table)
+    return tmp_path
+
+
+def test_sets_come_in_their_order_and_absent_public_ones_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = DataParams(("azure-conv", "mooncake-conv", "gathered"), "../shared/data")
+    with caplog.at_level(logging.INFO):
+        found = present_sources(params, root)
+    traces = root / "data/traces"
+    assert found == [Source("azure-conv", traces / "public/azure-conv"), Source("gathered", traces / "gathered")]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("mooncake-conv: a public set that is not here, left out; `dvc --cd data/up")
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_an_own_set_that_is_missing_or_empty_is_refused(root: Path, make: bool) -> None:
+    if make:
+        (root / "data/traces/mine").mkdir()
+    with pytest.raises(SourceError, match=r"data/traces/mine: no turns\*\.parquet in it; record or .*'mine' out"):
+        present_sources(DataParams(("gathered", "mine"), "../shared/data"), root)
+
+
+def test_public_sets_alone_none_of_which_is_here_are_refused(root: Path) -> None:
+    with pytest.raises(SourceError, match=r"none of data\.sources is here"):
+        present_sources(DataParams(("mooncake-conv",), "../shared/data"), root)
+
+
+@pytest.mark.parametrize("names", [(), ("a", "a"), ("../a",), ("public",), ("",)])
+def test_names_that_are_no_folders_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(ParamsError, match=r"params.yaml: data\.sources"):
+        DataParams(names, "../shared/data")

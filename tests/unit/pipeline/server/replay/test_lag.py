@@ -1,0 +1,21 @@
+from augserve.pipeline.server.replay.lag import client_lag
+from augserve.pipeline.server.replay.seen import TurnSeen
+
+
+def turn(late_s):
+    return TurnSeen("s", "made", 0, True, 10.0, 5, 5, 10.0 + late_s)
+
+
+def test_a_client_that_sends_in_time_keeps_up():
+    assert client_lag([turn(0.001)] * 100, [0.002] * 100).keeps_up
+
+
+def test_turns_sent_late_are_told():
+    lag = client_lag([turn(0.001)] * 90 + [turn(0.4)] * 10, [0.0])
+    assert not lag.keeps_up
+    assert "turns were sent 400 ms late" in lag.warning()
+    assert lag.send_max_s == 0.4 or abs(lag.send_max_s - 0.4) < 1e-9
+
+
+def test_a_slow_event_loop_is_told_even_where_turns_are_few():
+    assert not client_lag([turn(0.0)], [0.3] * 50).keeps_up

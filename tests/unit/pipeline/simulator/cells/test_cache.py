@@ -1,0 +1,194 @@
+import dataclasses
+import json
+import shutil
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from augserve.models.serving.onnx_predictor import model_files
+from augserve.models.serving.settings import SchedulerSettings, ValueWeights
+from augserve.pipeline.code.graph import CodeGraph
+from augserve.pipeline.code.syntax import PARTS
+from augserve.pipeline.simulator.cells.cache import cached, cell_key, code_of
+from augserve.pipeline.simulator.cells.cell import Cell, Schedule
+from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.record.evidence import Evidence
+
+ROOT = Path(__file__).parents[5]
+SOME = (
+    "vllm@2048x256",
+    "sjf-prompt",
+    "mars",
+    "mars-oracle",
+    "continuum",
+    "augserve",
+    "augserve-oracle",
+    "augserve-no-context",
+    "augserve@1024",
+)
+
+OURS = {policy for policy in SOME if policy.startswith("augserve")}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's modules, to change."""
+    folder = tmp_path_factory.mktemp("sources")
+    for path in (ROOT / part for part in PARTS):
+        for source in path.rglob("*.py"):
+            copy = folder / source.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unchanged(sources: Path) -> dict[str, str]:
+    return codes(sources)
+
+
+def codes(sources: Path) -> dict[str, str]:
+    graph = CodeGraph(sources)
+    return {policy: code_of(policy, graph) for policy in SOME}
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    profile = tmp_path / "profile.json"
+    profile.write_text("{}")
+    for name in model_files():
+        (tmp_path / name).write_bytes(b"trees")
+    schedule = Schedule(1.0, 2.0, 1.0)
+    return Cell("augmentation-mix", "augserve", profile, 8.0, 1, schedule, SchedulerSettings(), tmp_path)
+
+
+def evidence(attainment: float) -> Evidence:
+    return Evidence(
+        {"attainment": attainment}, 2.0, ["a"], ["qa"], [1], [0, 0], [0.1, 0.2], [1, 1], [0.0], [512.0], [0.5]
+    )
+
+
+class Submitted:
+    """Counts what is run; each cell gives its policy's length."""
+
+    def __init__(self) -> None:
+        self.cells: list[Cell] = []
+
+    def __call__(self, cell: Cell) -> "Future[Evidence]":
+        self.cells.append(cell)
+        future: Future[Evidence] = Future()
+        if cell.rate_per_s < 0:
+            future.set_exception(SimulationError("rate"))
+        else:
+            future.set_result(evidence(float(len(cell.policy))))
+        return future
+
+
+def test_a_cell_is_run_once(cell: Cell, tmp_path: Path) -> None:
+    run = Submitted()
+    first = cached(run, tmp_path / "cells")(cell).result()
+    second = cached(run, tmp_path / "cells")(cell).result()
+    assert first == second == evidence(8.0)
+    assert len(run.cells) == 1
+
+
+def test_a_failed_cell_is_run_again(cell: Cell, tmp_path: Path) -> None:
+    run, failing = Submitted(), dataclasses.replace(cell, rate_per_s=-1.0)
+    for _ in range(2):
+        with pytest.raises(SimulationError):
+            cached(run, tmp_path / "cells")(failing).result()
+    assert len(run.cells) == 2
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"attainment": 1.0}'])  # the last: of an older version
+def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path, damage: str) -> None:
+    run = Submitted()
+    cached(run, tmp_path / "cells")(cell)
+    (path,) = (tmp_path / "cells").iterdir()
+    path.write_text(damage)
+    assert cached(run, tmp_path / "cells")(cell).result() == evidence(8.0)
+    assert Evidence.from_json(json.loads(path.read_text())) == evidence(8.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate_per_s": 9.0},
+        {"seed": 2},
+        {"policy": "vllm"},
+        {"policy": "augserve@1024"},
+        {"schedule": Schedule(1.0, 3.0, 1.0)},
+    ],
+)
+def test_another_cell_has_another_key(cell: Cell, change: dict[str, object]) -> None:
+    assert cell_key(dataclasses.replace(cell, **change)) != cell_key(cell)  # type: ignore[arg-type]
+
+
+def test_other_contents_of_a_profile_or_model_are_another_cell(cell: Cell) -> None:
+    before = cell_key(cell)
+    cell.profile.write_text('{"format": 1}')
+    changed = cell_key(cell)
+    assert changed != before
+    assert cell.models is not None
+    (cell.models / model_files()[0]).write_bytes(b"other trees")
+    assert cell_key(cell) not in {before, changed}
+
+
+def test_tuned_weights_change_our_cells_only(cell: Cell) -> None:
+    other = dataclasses.replace(cell.settings, weights=ValueWeights(output=3.0))
+    assert cell_key(dataclasses.replace(cell, settings=other)) != cell_key(cell)
+    stock = dataclasses.replace(cell, policy="vllm")
+    assert cell_key(dataclasses.replace(stock, settings=other)) == cell_key(stock)
+
+
+def test_models_are_part_of_the_cells_alone_that_predict_by_them(cell: Cell) -> None:
+    policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "augserve@1024", "infercept")
+    before = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
+    assert cell.models is not None
+    (cell.models / model_files()[0]).write_bytes(b"other trees")
+    after = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
+    assert {policy for policy in policies if before[policy] != after[policy]} == {
+        "augserve",
+        "augserve@1024",
+        "infercept",
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "touched"),
+    [
+        ("simulator/rivals/continuum.py", "# latest", "# the latest", set()),
+        ("simulator/rivals/mars.py", "class Mars(", "FACTOR = 1\nclass Mars(", set()),
+        ("simulator/rivals/mars.py", "return ", "return 2 * ", {"mars", "mars-oracle"}),
+        ("simulator/rivals/continuum.py", "return ", "return 2 * ", {"continuum"}),
+        (
+            "simulator/rivals/shortest.py",
+            "class ShortestPromptFirst(",
+            "@print\nclass ShortestPromptFirst(",
+            {"sjf-prompt"},
+        ),
+        ("simulator/ablations.py", "max_share=0.0", "max_share=0.1", {"augserve-no-context", "augserve@1024"}),
+        ("simulator/policies.py", "STATIC_BUDGETS = (", "STATIC_BUDGETS = (256, ", set()),
+        ("../runtime/value.py", "return ", "return 2 * ", OURS),
+        ("simulator/metrics.py", "return ", "return 2 * ", {*SOME}),
+    ],
+)
+def test_a_change_of_code_reruns_the_cells_that_run_it(
+    sources: Path, unchanged: dict[str, str], module: str, old: str, new: str, touched: set[str]
+) -> None:
+    path = sources / "pipeline" / module
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        after = codes(sources)
+    finally:
+        path.write_text(text)
+    assert {policy for policy in SOME if unchanged[policy] != after[policy]} == touched
+
+
+def test_a_missing_profile_is_named(cell: Cell) -> None:
+    cell.profile.unlink()
+    with pytest.raises(SimulationError, match=r"profile\.json: No such file.*dvc repro"):
+        cell_key(cell)

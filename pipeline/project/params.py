@@ -24,7 +24,6 @@ SECTIONS = (
     "tune_long",
     "evaluate",
     "compare",
-    "directions",
     "fidelity",
     "live",
     "package",

@@ -22,7 +22,7 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except (StageError, ValueError) as error:
         # A stage's own module is `__main__` when it runs.
-        if not type(error).__module__.startswith(("augserve.", "__main__")):
+        if not type(error).__module__.startswith(("augserve.", "benchmarks.", "experiments.", "__main__")):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -14,7 +14,6 @@ from ...models.learning.forest import FitSettings
 from ...models.learning.target_models import importance
 from ...models.learning.training_set import group_counts
 from ...models.serving.target import QUANTILES
-from .left_on_table import left_on_the_table
 from .reports import known_rows, markdown
 from .trained import REPORTS, Trained
 
@@ -73,7 +72,6 @@ def write_card(trained: Sequence[Trained], metrics: Mapping[str, Mapping[str, Me
         "## What the models look at\n\n![Share of the gain of the median's forest](importance.svg)\n",
         "## Known weak spots\n",
         "\n".join(f"- {line}" for line in weak_spots(trained, metrics)) + "\n",
-        left_on_the_table(trained, metrics),
         _LEARNED.format(settings=", ".join(f"{name} {value}" for name, value in _settings(settings))),
     ]
     write_text(CARD, "\n".join(sections))

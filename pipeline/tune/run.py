@@ -19,8 +19,8 @@ import optuna
 
 from ...data.atomic import write_json
 from ...models.serving.settings import SchedulerSettings
-from ..code.graph import CodeGraph
 from ..prepare.run import PrepareParams
+from ..project.code_digest import code_digest
 from ..project.params import BaseParams, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
@@ -38,7 +38,6 @@ from .study import Search, enqueue, open_study, simulate_on
 
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/tune")
-DEPLOYED = Path("models/bundle/scheduler.json")
 RUN_ALONE = frozenset({"trials", "timeout_s", "candidates", "processes", "storage", "starts", "select_workloads"})
 """What may change between two runs of one study."""
 
@@ -48,8 +47,7 @@ logger = logging.getLogger(__name__)
 def study_name(bench: Bench, space: Space) -> str:
     """Carries a hash of all that a trial's value depends on: a study made with other inputs is never resumed."""
     params = {key: value for key, value in dataclasses.asdict(bench.params).items() if key not in RUN_ALONE}
-    graph = CodeGraph()
-    code = [graph.plain(f"pipeline.tune.{part}") for part in ("score", "space", "study")]
+    code = code_digest("pipeline/tune")
     try:
         cells = [
             cell_key(bench.cell(Job(name, 1.0, 0), 1.0, "augserve", space.defaults)) for name in params["workloads"]
@@ -60,30 +58,13 @@ def study_name(bench: Bench, space: Space) -> str:
     return f"tune-{digest.hexdigest()[:12]}"
 
 
-def starts(space: Space, params: TuneParams, deployed: Path = DEPLOYED) -> list[tuple[str, SchedulerSettings]]:
-    """What a study begins with: the settings set by hand, the deployed bundle's, and `tune.starts`.
+def starts(space: Space, params: TuneParams) -> list[tuple[str, SchedulerSettings]]:
+    """The first trials of a study: the settings set by hand, then `tune.starts`.
 
     Raises SettingsError for a start with an unknown setting.
     """
-    found = [(DEFAULTS, space.defaults)]
-    try:
-        found.append(("deployed", _completed(json.loads(deployed.read_text(encoding="utf-8")), space.defaults)))
-    except FileNotFoundError:
-        logger.info("tune: no bundle is deployed yet (%s): it starts from the hand-set defaults", deployed)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        logger.warning("tune: %s is not of this release (%s): it is no start", deployed, error)
-    return found + [
-        (f"start {index}", with_values(space.defaults, values)) for index, values in enumerate(params.starts, 1)
-    ]
-
-
-def _completed(deployed: Mapping[str, Any], defaults: SchedulerSettings) -> SchedulerSettings:
-    """A bundle's settings; what a newer release has beside them is the default's."""
-    document = defaults.to_json()
-    for name, value in deployed.items():
-        part = document.get(name)
-        document[name] = part | value if isinstance(part, dict) and isinstance(value, dict) else value
-    return SchedulerSettings.from_json(document)
+    given = [(f"start {index}", with_values(space.defaults, values)) for index, values in enumerate(params.starts, 1)]
+    return [(DEFAULTS, space.defaults), *given]
 
 
 def measured(study: optuna.Study, bench: Bench, defaults: SchedulerSettings) -> tuple[Capacities, Yardstick]:

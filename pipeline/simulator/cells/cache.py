@@ -1,30 +1,23 @@
-"""Results of cells, kept by all that they depend on: a comparison that is cut off, or of which one policy has changed,
-runs only the cells that are missing."""
+"""Results of cells, kept by a hash of all that they depend on: an interrupted comparison runs only what is missing."""
 
 import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ....data.atomic import write_text
 from ....models.serving.onnx_predictor import model_files
-from ...code.graph import ROOT, CodeGraph
-from ...code.syntax import Name
+from ...project.code_digest import PACKAGE, code_digest
 from ..errors import SimulationError
-from ..policies import entry_of, predicts
+from ..policies import predicts
 from ..record.evidence import Evidence
 from .cell import TRACES, Cell
 
-REGISTRY = "pipeline.simulator.policies"
-STARTS: tuple[Name, ...] = (
-    ("pipeline.simulator.evidence", "run_evidence"),
-    ("pipeline.simulator.evidence", "Evidence"),
-)
-"""What runs a cell and what it gives."""
+CODE = ("runtime", "features", "models/serving", "data/tables", "data/workload", "pipeline/simulator")
+"""Folders whose code may decide in a cell."""
 FIGURES = Path("data/workload/augmentations.csv")  # of the mix, relative to the package
 
 
@@ -57,27 +50,12 @@ def cell_key(cell: Cell) -> str:
     predicting = predicts(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
-    facts |= {"code": _code(cell.policy), "figures": _digest(ROOT / FIGURES), "predicts": predicting}
+    facts |= {"code": code_digest(*CODE), "figures": _digest(PACKAGE / FIGURES), "predicts": predicting}
     if not cell.policy.startswith("augserve"):  # the tuned weights and gains are ours alone
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
     if cell.models is not None and predicting:
         facts["models"] = [_digest(cell.models / name) for name in model_files()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def code_of(policy: str, graph: CodeGraph) -> str:
-    """The code that a cell of a policy runs: of the other policies nothing."""
-    return graph.narrowed((REGISTRY, "POLICIES"), (entry_of(policy),)).text(STARTS, without=[(REGISTRY, "PREDICTING")])
-
-
-@cache
-def _code(policy: str) -> str:
-    return hashlib.sha256(code_of(policy, _graph()).encode()).hexdigest()
-
-
-@cache
-def _graph() -> CodeGraph:
-    return CodeGraph()
 
 
 def _keep(ended: "Future[Evidence]", path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.pipeline.bench.conversations import SentTurn, read_block_sessions, read_text_sessions
-from augserve.pipeline.bench.interleaved import run_sessions
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.sessions.live_turn import LiveTurn
+from benchmarks.conversations import SentTurn, read_block_sessions, read_text_sessions
+from benchmarks.interleaved import run_sessions
 
 from .conftest import Engine, EngineMaker
 

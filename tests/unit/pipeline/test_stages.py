@@ -30,7 +30,8 @@ from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.train import run as train
-from augserve.pipeline.train import search, study
+from experiments import hyperparameters as search
+from experiments import learning_curve as study
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[[int], tuple[Rows, Rows]]

@@ -8,13 +8,13 @@ import pytest
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.schedule import SWING
 from augserve.models.serving.settings import SchedulerSettings, SettingsError, StepTime
-from augserve.pipeline.compare import CompareParams, conditions
 from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities
 from augserve.pipeline.evaluate.params import planned_runs
 from augserve.pipeline.evaluate.run import EvaluateParams, read_tuned
 from augserve.pipeline.project.params import ParamsError
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.record.evidence import Evidence
+from experiments.compare import CompareParams, conditions
 
 PARAMS = EvaluateParams(
     workloads=("augmentation-mix",),

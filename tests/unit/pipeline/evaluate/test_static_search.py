@@ -6,11 +6,11 @@ import pytest
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.compare import CompareParams
 from augserve.pipeline.evaluate.comparison import Evaluation
 from augserve.pipeline.evaluate.params import VLLM_TUNED
 from augserve.pipeline.evaluate.static_search import best_static, search_static
 from augserve.pipeline.simulator.record.evidence import Evidence
+from experiments.compare import CompareParams
 
 PARAMS = CompareParams(
     workloads=("augmentation-mix",),

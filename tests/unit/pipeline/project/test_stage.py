@@ -35,7 +35,11 @@ def test_a_stage_run_on_wrong_parameters_exits_with_one_line_and_writes_nothing(
 ) -> None:
     (tmp_path / "params.yaml").write_text(text)
     run = subprocess.run(
-        [sys.executable, "-m", "augserve.pipeline", "profile"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "augserve.pipeline", "profile"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 1
     assert cause in run.stderr

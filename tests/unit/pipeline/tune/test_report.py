@@ -197,20 +197,12 @@ def test_a_capacity_below_what_is_searched_is_one_line(searching):
         Bench(params, 1, (0.1, 0.2), Engine(searching)).capacities(SchedulerSettings())
 
 
-def test_a_study_starts_from_the_deployed_bundle_and_passes_over_one_of_another_release(searching, tmp_path, caplog):
+def test_a_study_starts_from_the_hand_set_defaults_and_the_starts_of_params(searching):
     space, params = searching.SPACE, dataclasses.replace(searching.PARAMS, starts=({"weights.uncached": 3.0},))
-    path = tmp_path / "scheduler.json"
-    assert [name for name, _ in tune.starts(space, params, path)] == ["defaults", "start 1"]
-    path.write_text(json.dumps(SchedulerSettings(max_wait_s=7.0).to_json()))
-    found = dict(tune.starts(space, params, path))
-    assert found["deployed"].max_wait_s == 7.0
+    found = dict(tune.starts(space, params))
+    assert list(found) == ["defaults", "start 1"]
+    assert found["defaults"] == space.defaults
     assert found["start 1"].weights.uncached == 3.0
-    path.write_text('{"weights": {"output": 0.5}}')  # older: it has not all that there is to set
-    assert dict(tune.starts(space, params, path))["deployed"].weights.output == 0.5
-    for unfit in ('{"format": 99}', "[]", "{"):
-        path.write_text(unfit)
-        assert [name for name, _ in tune.starts(space, params, path)] == ["defaults", "start 1"]
-    assert "is not of this release" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import shutil
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -8,49 +7,10 @@ import pytest
 
 from augserve.models.serving.onnx_predictor import model_files
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
-from augserve.pipeline.code.graph import CodeGraph
-from augserve.pipeline.code.syntax import PARTS
-from augserve.pipeline.simulator.cells.cache import cached, cell_key, code_of
+from augserve.pipeline.simulator.cells.cache import cached, cell_key
 from augserve.pipeline.simulator.cells.cell import Cell, Schedule
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.evidence import Evidence
-
-ROOT = Path(__file__).parents[5]
-SOME = (
-    "vllm@2048x256",
-    "sjf-prompt",
-    "mars",
-    "mars-oracle",
-    "continuum",
-    "augserve",
-    "augserve-oracle",
-    "augserve-no-context",
-    "augserve@1024",
-)
-
-OURS = {policy for policy in SOME if policy.startswith("augserve")}
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project's modules, to change."""
-    folder = tmp_path_factory.mktemp("sources")
-    for path in (ROOT / part for part in PARTS):
-        for source in path.rglob("*.py"):
-            copy = folder / source.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, copy)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def unchanged(sources: Path) -> dict[str, str]:
-    return codes(sources)
-
-
-def codes(sources: Path) -> dict[str, str]:
-    graph = CodeGraph(sources)
-    return {policy: code_of(policy, graph) for policy in SOME}
 
 
 @pytest.fixture
@@ -153,39 +113,6 @@ def test_models_are_part_of_the_cells_alone_that_predict_by_them(cell: Cell) -> 
         "augserve@1024",
         "infercept",
     }
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new", "touched"),
-    [
-        ("simulator/rivals/continuum.py", "# latest", "# the latest", set()),
-        ("simulator/rivals/mars.py", "class Mars(", "FACTOR = 1\nclass Mars(", set()),
-        ("simulator/rivals/mars.py", "return ", "return 2 * ", {"mars", "mars-oracle"}),
-        ("simulator/rivals/continuum.py", "return ", "return 2 * ", {"continuum"}),
-        (
-            "simulator/rivals/shortest.py",
-            "class ShortestPromptFirst(",
-            "@print\nclass ShortestPromptFirst(",
-            {"sjf-prompt"},
-        ),
-        ("simulator/ablations.py", "max_share=0.0", "max_share=0.1", {"augserve-no-context", "augserve@1024"}),
-        ("simulator/policies.py", "STATIC_BUDGETS = (", "STATIC_BUDGETS = (256, ", set()),
-        ("../runtime/value.py", "return ", "return 2 * ", OURS),
-        ("simulator/metrics.py", "return ", "return 2 * ", {*SOME}),
-    ],
-)
-def test_a_change_of_code_reruns_the_cells_that_run_it(
-    sources: Path, unchanged: dict[str, str], module: str, old: str, new: str, touched: set[str]
-) -> None:
-    path = sources / "pipeline" / module
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    try:
-        after = codes(sources)
-    finally:
-        path.write_text(text)
-    assert {policy for policy in SOME if unchanged[policy] != after[policy]} == touched
 
 
 def test_a_missing_profile_is_named(cell: Cell) -> None:

@@ -1,0 +1,115 @@
+"""Benchmark `imports`: seconds and peak memory of importing the public traces, and of a stream larger than memory.
+
+Each import is a process of its own, so that its peak is its own. The stream comes through standard input: nothing of it
+is written to the disk but its import, which is removed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from augserve.data.atomic import write_json
+from augserve.pipeline.project.stage import StageError, run_stage
+
+from .synthetic_traces import claude_code_lines, mooncake_lines
+
+REPORT = Path("reports/bench/import.json")
+PUBLIC = Path("../shared/data")
+TOKENIZER = Path("models/smollm2/tokenizer.json")
+FORMATS = {
+    "infercept-mix": "infercept",
+    "claude-code-swe": "claude-code",
+    "kv-cache-sessions": "kv-cache-tester",
+    "azure-conv": "azure",
+    "mooncake-conv": "mooncake",
+}
+STREAMS: dict[str, Callable[[int], bytes]] = {"mooncake": mooncake_lines, "claude-code": claude_code_lines}
+Figures = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stream-gb", type=float, default=5.0, help="size of each synthetic stream (default: 5)")
+    parser.add_argument("--scratch", type=Path, help="where the imports are written (default: the system's)")
+    arguments = parser.parse_args()
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        if PUBLIC.is_dir():
+            figures |= _public(Path(folder))
+        else:
+            print(f"{PUBLIC}: not here; the public traces are not measured")
+        for name, lines in STREAMS.items():
+            figures |= _stream(Path(folder), name, lines, int(arguments.stream_gb * 1e9))
+    write_json(REPORT, figures)
+    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+
+
+def _public(folder: Path) -> Figures:
+    """Every set of ../shared/data, one after the other, tokens counted exactly where a tokenizer is there."""
+    figures: Figures = {}
+    tokenizer = ["--tokenizer", str(TOKENIZER)] if TOKENIZER.is_file() else []
+    peaks = []
+    for name, format_name in FORMATS.items():
+        command = _command(format_name, PUBLIC / name, folder / name) + tokenizer
+        start = time.perf_counter()
+        peaks.append(_peak_mb(subprocess.Popen(command)))
+        figures[f"{name}_s"] = round(time.perf_counter() - start, 1)
+    figures["all_public_s"] = round(sum(figures.values()), 1)
+    figures["all_public_peak_mb"] = max(peaks)
+    figures["all_public_exact_tokens"] = float(bool(tokenizer))
+    return figures
+
+
+def _stream(folder: Path, name: str, lines: Callable[[int], bytes], size_bytes: int) -> Figures:
+    start = time.perf_counter()
+    command = _command(name, Path("/dev/stdin"), folder / f"{name}-stream")
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # broken: the exit code says why
+        for part in _until(lines, size_bytes):
+            stream.write(part)
+    peak_mb = _peak_mb(process)
+    return {
+        f"{name}_stream_gb": size_bytes / 1e9,
+        f"{name}_stream_s": round(time.perf_counter() - start, 1),
+        f"{name}_stream_peak_mb": peak_mb,
+    }
+
+
+def _until(lines: Callable[[int], bytes], size_bytes: int) -> Iterator[bytes]:
+    written = 0
+    for number in count():
+        part = lines(number)
+        written += len(part)
+        yield part
+        if written >= size_bytes:
+            return
+
+
+def _command(format_name: str, path: Path, out: Path) -> list[str]:
+    cli = [sys.executable, "-m", "augserve.pipeline.cli.__main__"]
+    return [*cli, "import", format_name, str(path), "--out", str(out)]
+
+
+def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+    """Wait for the process; its peak resident memory. Raises StageError where it fails."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise StageError(f"{_named(process.args)}: exit code {process.returncode}; see its message above")
+    return round(usage.ru_maxrss / 1024, 1)
+
+
+def _named(arguments: object) -> str:
+    return " ".join(map(str, arguments)) if isinstance(arguments, Sequence) else str(arguments)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,108 @@
+"""`make live`: AugServe against stock vLLM on the real server of this machine, beyond the load that stock vLLM bears.
+
+The same sessions at the same times, one policy after the other, measured by the client. Engine, sessions and SLO are
+those of `make fidelity`, which must have run here: it found the capacity that the load is a multiple of, and the step
+times that AugServe is told. Not a stage: twelve minutes, on an idle machine.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from augserve.data.atomic import write_json, write_text
+from augserve.data.workload.token_ids import SPLIT_SEEDS
+from augserve.models.serving.settings import SettingsError, StepTime
+from augserve.pipeline.project.params import BaseParams, load_params, require
+from augserve.pipeline.project.stage import StageError, run_stage
+
+from .params import FidelityParams
+from .run import REPORTS as FIDELITY_REPORTS
+from .server import bundle_to_serve, retargeted, run_load, serving
+
+REPORTS = Path("reports/live")
+STOCK, OURS = "vllm", "augserve"
+SHOWN = (
+    *("effective_throughput", "session_effective_throughput", "throughput", "attainment", "turns", "unfinished"),
+    *("ttft_p50_s", "ttft_p99_s", "longest_wait_s", "tpot_p50_s", "prefix_hit_rate", "preemptions"),
+)
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParams:
+    """Section `live` of params.yaml."""
+
+    load: float
+    duration_s: float
+    drain_s: float
+
+    def __post_init__(self) -> None:
+        for name in ("load", "duration_s", "drain_s"):
+            value = getattr(self, name)
+            require(0 < value < float("inf"), f"live.{name}", value, "a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `make fidelity` found of this machine."""
+
+    capacity_per_s: float  # stock vLLM's capacity@90, sessions/s
+    step_time: StepTime
+
+    @classmethod
+    def read(cls, path: Path) -> "Measured":
+        """From fidelity's summary.json. Raises StageError where that is not to be had."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+            return cls(float(found["capacity90_per_s"]), StepTime(**found["profile"]["linear"]))
+        except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
+            raise StageError(
+                f"{path}: cannot be read ({error!r}); run `make fidelity` on this machine first"
+            ) from error
+
+
+def main() -> None:
+    live, params = load_params("live", LiveParams), load_params("fidelity", FidelityParams)
+    bundle = bundle_to_serve()
+    here = Measured.read(FIDELITY_REPORTS / "summary.json")
+    settings = retargeted(bundle.settings, params, here.step_time)
+    seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"] + 300
+    rate_per_s = live.load * here.capacity_per_s
+    sessions = params.load(rate_per_s, live.duration_s, seed)
+    results: dict[str, Metrics] = {}
+    for policy in (STOCK, OURS):
+        with serving(params, policy, bundle, settings, seed + 90) as server:
+            found = run_load(params, server, sessions, live.duration_s, live.drain_s)
+        if failures := found.failures():
+            raise StageError(f"live: turns failed under {policy}: {failures}; see logs/")
+        results[policy] = found.metrics()
+    conditions = {
+        "capacity90_per_s": here.capacity_per_s,
+        "rate_per_s": rate_per_s,
+        "bundle": bundle.version,
+        "slo": asdict(params.slo),
+        **asdict(live),
+    }
+    write_json(REPORTS / "metrics.json", {**results, "ratio": ratios(results), "conditions": conditions})
+    write_text(REPORTS / "table.md", table(results))
+    print(table(results))
+
+
+def ratios(results: Mapping[str, Metrics]) -> dict[str, float | None]:
+    """Ours over stock vLLM's, by metric; None where there is nothing to divide by."""
+    ours, stock = results[OURS], results[STOCK]
+    return {name: ours[name] / stock[name] if stock[name] else None for name in SHOWN if name in ours and name in stock}
+
+
+def table(results: Mapping[str, Metrics]) -> str:
+    """Markdown, a line a metric."""
+    lines = ["| metric | vllm | augserve | ratio |", "|---|---:|---:|---:|"]
+    for name, ratio in ratios(results).items():
+        figures = (f"{results[policy][name]:.4g}" for policy in (STOCK, OURS))
+        lines.append(f"| {name} | {' | '.join(figures)} | {'–' if ratio is None else f'{ratio:.2f}'} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,134 @@
+"""The real half of a fidelity run: servers with the engine's limits, and loads replayed on them."""
+
+import asyncio
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from augserve.data.workload.arrivals import Burst, Poisson
+from augserve.data.workload.schedule import Load
+from augserve.models.serving.bundle import Bundle, Origin, load_bundle, write_bundle
+from augserve.models.serving.settings import SchedulerSettings, StepTime
+from augserve.pipeline.model.run import MODEL_FOLDER
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments, vllm_server
+from augserve.pipeline.server.replay.endpoint import Endpoint
+from augserve.pipeline.server.replay.report import Replayed
+from augserve.pipeline.server.replay.run import DRAIN_S, ReplaySettings, replay
+from augserve.pipeline.server.replay.turn_request import Identity
+from augserve.pipeline.server.serve import BUNDLE_FOLDER
+
+from .calibration import Calibration, calibrate
+from .cores import ENVIRONMENT, client_aside, separate
+from .pace import WITHIN_S, pace_load, token_s
+from .params import FidelityParams
+
+LOGS = Path("logs")
+IDENTITY = Identity(session_ids=True, hints=True, client_limit=True)
+"""What the simulator's requests tell, too."""
+BURST = Burst(period_s=25.0)
+
+
+def bundle_to_serve() -> Bundle:
+    """The bundle that was packaged last, once the model that is served with it is there. The client's HTTP library logs
+    no line a request from here on: they would bury the progress bars. Raises StageError, BundleError."""
+    if not (MODEL_FOLDER / "config.json").is_file():
+        raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return load_bundle(BUNDLE_FOLDER, None)
+
+
+def retargeted(settings: SchedulerSettings, params: FidelityParams, step_time: StepTime) -> SchedulerSettings:
+    """The bundle's settings for this machine: its SLO and step times, as a deployment on it would state them."""
+    return dataclasses.replace(settings, slo=params.slo, step_time=step_time, profile="cpu")
+
+
+def measure_calibration(params: FidelityParams, seed: int) -> Calibration:
+    """A run of its own on a server that records and decides nothing."""
+    with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
+        recorded = Path(folder)
+        observe = hook_arguments({"mode": "observe", "traces": folder, "source": "fidelity"})
+        with _server(params, "calibration", observe, seed) as server:
+            load = calibration_load(params, seed)
+            found, pace_s = run_paced(params, server, load, params.calibration_s, "calibration")
+        return calibrate(recorded, found, pace_s, params.limits)  # the server's end closed the recorder
+
+
+def calibration_load(params: FidelityParams, seed: int) -> Load:
+    """The sessions of a steady load, but in bursts."""
+    rate_per_s, duration_s = params.calibration_rate_per_s, params.calibration_s
+    load = params.load(rate_per_s, duration_s, seed)
+    times = BURST.times(len(load.sessions), rate_per_s, np.random.default_rng(seed)).tolist()
+    placed = (dataclasses.replace(session, arrival_s=at) for session, at in zip(load.sessions, times, strict=True))
+    return Load(tuple(session for session in placed if session.arrival_s < duration_s), load.changes)
+
+
+@contextmanager
+def serving(
+    params: FidelityParams, policy: str, bundle: Bundle, settings: SchedulerSettings, seed: int
+) -> Iterator[Server]:
+    """A server of the policy, run in. AugServe's bundle is `bundle` with these settings."""
+    with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
+        hook: list[str] = []
+        if policy == "augserve":
+            manifest = bundle.manifest
+            origin = Origin(manifest.git_revision, manifest.vllm, manifest.training, manifest.evaluation)
+            here = Path(folder) / "bundle"
+            write_bundle(here, bundle.path, settings, origin, datetime.now(UTC))
+            hook = hook_arguments({"bundle": str(here)})
+        with _server(params, policy, hook, seed) as server:
+            yield server
+
+
+def run_load(
+    params: FidelityParams, server: Server, load: Load, duration_s: float, drain_s: float = DRAIN_S
+) -> Replayed:
+    """Raises ServerError if the server died, ReplayError if no turn succeeded."""
+    settings = ReplaySettings(
+        workload="shortened mix",
+        endpoint=Endpoint.parse(server.url),
+        model=MODEL_NAME,
+        arrivals=Poisson(),
+        rate_per_s=None,
+        duration_s=duration_s,
+        seed=0,
+        identity=IDENTITY,
+        slo=params.slo,
+        drain_s=drain_s,
+    )
+    with client_aside():
+        found = asyncio.run(replay(settings, load))
+    server.check_alive()
+    return found
+
+
+def run_paced(
+    params: FidelityParams, server: Server, load: Load, duration_s: float, name: str
+) -> tuple[Replayed, float]:
+    """The load, and the engine's pace around it: seconds a token, the mean of before and after. Raises as `run_load`,
+    and StageError where the pace cannot be measured."""
+    before_s = _pace_s(params, server, f"before-{name}")
+    found = run_load(params, server, load, duration_s)
+    return found, (before_s + _pace_s(params, server, f"after-{name}")) / 2
+
+
+def _pace_s(params: FidelityParams, server: Server, name: str) -> float:
+    return token_s(run_load(params, server, pace_load(name), WITHIN_S))
+
+
+@contextmanager
+def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -> Iterator[Server]:
+    log = LOGS / f"fidelity-{name}.log"
+    arguments = [*params.server_arguments(), *hook]
+    with vllm_server(MODEL_FOLDER, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:
+        separate(server.process.pid)
+        # The first steps load code: other sessions than those measured, at a rate that gives some in any case.
+        run_in = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)
+        run_load(params, server, run_in, params.warmup_s)
+        yield server

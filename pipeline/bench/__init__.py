@@ -1,1 +1,0 @@
-"""Benchmarks: `make bench` writes their figures to reports/bench/. Not stages, not tests."""

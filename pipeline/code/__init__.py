@@ -1,1 +1,0 @@
-"""Stage `code`: which code each other stage runs, so that a stage is run anew when its own code has changed."""

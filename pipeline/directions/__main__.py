@@ -1,7 +1,0 @@
-"""`python -m augserve.pipeline.directions`."""
-
-from ..project.stage import run_stage
-from .run import main
-
-if __name__ == "__main__":
-    run_stage(main)

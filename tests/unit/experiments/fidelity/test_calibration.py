@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from augserve.models.serving.settings import StepTime
+from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from experiments.fidelity.calibration import Calibration, Overheads, cycles, overheads
+
+START_S = 1_000.0
+
+
+def made(turns=8, busy_steps=6):
+    """Turns 1 s apart, each of which an idle engine begins 3 ms after its arrival and steps 2 ms apart."""
+    seen, rows, steps = [], [], []
+    for number in range(turns):
+        due_s = float(number)
+        arrival_s = START_S + due_s + 0.005
+        at_s = arrival_s + 0.003
+        first_s = at_s + 0.010
+        for _ in range(busy_steps):
+            steps.append({"start_s": at_s, "step_s": 0.010})
+            at_s += 0.012
+        rows.append({"session_id": "s", "turn": number, "arrival_s": arrival_s, "first_token_s": first_s})
+        first = first_s + 0.004 - START_S
+        seen.append(SimpleNamespace(session_id="s", turn=number, due_s=due_s, first_token_s=first))
+    replayed = SimpleNamespace(turns=seen, started_at_s=START_S)
+    return pa.Table.from_pylist(steps), pa.Table.from_pylist(rows), replayed
+
+
+def test_each_overhead_is_the_median_of_what_was_measured():
+    found = overheads(*made())
+    assert found.request_s == pytest.approx(0.005, abs=1e-6)
+    assert found.handover_s == pytest.approx(0.003, abs=1e-6)
+    assert found.response_s == pytest.approx(0.004, abs=1e-6)
+    assert found.arrival_s == pytest.approx(0.008, abs=1e-6)
+
+
+def test_too_short_a_calibration_says_what_to_raise():
+    with pytest.raises(StageError, match=r"holds 3 turns.*raise fidelity\.calibration_s"):
+        overheads(*made(turns=3))
+
+
+def test_where_no_turn_found_an_idle_engine_the_handover_is_none(caplog):
+    _, turns, replayed = made()
+    busy = pa.Table.from_pylist([{"start_s": START_S - 1 + 0.02 * n, "step_s": 0.021} for n in range(600)])
+    assert overheads(busy, turns, replayed).handover_s == 0.0
+    assert "0 turns reached an idle engine" in caplog.text
+
+
+def test_a_busy_engines_step_lasts_to_the_next_ones_start_and_an_idle_ones_has_the_usual_rest():
+    steps, _, _ = made(turns=2, busy_steps=6)
+    assert cycles(steps).column("step_s").to_pylist() == pytest.approx([0.012] * 12, abs=1e-6)
+    assert cycles(steps).column("start_s") == steps.column("start_s")
+
+
+def test_steps_that_never_follow_each_other_are_refused():
+    lonely = pa.Table.from_pylist([{"start_s": float(number), "step_s": 0.01} for number in range(9)])
+    with pytest.raises(StageError, match="0 steps one after another"):
+        cycles(lonely)
+
+
+def test_at_a_slower_pace_every_step_takes_longer_by_as_much_and_the_scheduler_is_told_nothing():
+    limits = EngineLimits(kv_tokens=4096, max_model_len=4096, max_num_seqs=64, max_num_batched_tokens=1024)
+    profile = StepProfile("cpu", "made", limits, (1, 1024), (0.02, 0.5), 1e-3, 1e-6, StepTime())
+    found = Calibration(profile, Overheads(0.001, 0.002, 0.003), pace_s=0.10)
+    slower = found.at_pace(0.11)
+    for held in ((0, 8, 900), (300, 2, 5_000), (1, 0, 1)):
+        assert slower.profile.step_s(*held) == pytest.approx(1.1 * found.profile.step_s(*held))
+    assert slower.profile.linear == found.profile.linear
+    assert slower.at_pace(0.10).profile.step_s(100, 4, 2_000) == pytest.approx(found.profile.step_s(100, 4, 2_000))

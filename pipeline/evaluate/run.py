@@ -21,8 +21,6 @@ from ..prepare.run import PrepareParams
 from ..project.params import BaseParams, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
-from ..results.distributions import distributions
-from ..results.figures import write_figures
 from ..results.metrics_file import Capacities, Evaluated, write_results
 from ..results.tables import table
 from ..results.targets import target_summary, target_tables
@@ -33,6 +31,8 @@ from ..simulator.record.evidence import Evidence, run_evidence
 from .budget_search import search_budgets
 from .capacity_guess import capacity_guesses
 from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities
+from .distributions import distributions
+from .figures import write_figures
 from .params import ComparisonParams, planned_runs, steady
 from .static_search import RUNS, search_static
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ...data.workload.mix import MIX_SWING
-from ..results.figures import TITLES
 from ..results.grid import Grid
 from ..results.metrics_file import Evaluated, ResultsError, read_results
 from ..results.tables import ORDER, ablations, cells, units
@@ -32,6 +31,13 @@ SECTIONS = (
     ("differences", "The papers"),
 )
 """The sections' ids, which links and tests hold on to, and their names."""
+FIGURES = {
+    "goodput": "Turns in time a second against load",
+    "attainment": "Share of turns in time against load",
+    "ttft": "Time to first token at the load of the headline",
+    "steps": "Token budget and KV cache over time at the load of the headline",
+    "waiting": "Waiting for the first token by type of session at the load of the headline",
+}
 _PREDICTED = ("kendall_tau", "mae", "mae_baseline", "coverage_80")
 
 
@@ -114,7 +120,7 @@ def _evaluated(folder: Path, found: Evaluated) -> dict[str, Any]:
             for of_workload, of_profile, _ in found.tables()
             if (table := ablations(found, of_workload, of_profile)) is not None
         ],
-        "figures": [figure(folder / f"{name}.svg", title) for name, title in TITLES.items()],
+        "figures": [figure(folder / f"{name}.svg", title) for name, title in FIGURES.items()],
     }
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from ...data.atomic import write_json, write_text
+from .figures import importance_figure, pareto_figure
 from .params import TuneParams
-from .plots import importance_plot, pareto_plot
 from .score import jobs_of
 from .select import Judged, default_of, over_tuning
 from .space import Parameter, Space, Value
@@ -33,10 +33,10 @@ def write_reports(
     write_csv(folder / "trials.csv", trials)
     importance = importances(study, space)
     write_csv(folder / "importance.csv", importance)
-    importance_plot(importance, folder / "importance.svg")
+    importance_figure(importance, folder / "importance.svg")
     front = pareto_front(trials)
     write_csv(folder / "pareto.csv", front)
-    pareto_plot(trials, front, folder / "pareto.svg")
+    pareto_figure(trials, front, folder / "pareto.svg")
     write_text(folder / "table.md", table(judged, winner, params))
     write_json(folder / "metrics.json", metrics(study, judged, winner, params))
 

@@ -10,8 +10,8 @@ from augserve.models.serving.target import QUANTILE_TARGETS
 from augserve.pipeline.report import run as report
 from augserve.pipeline.report.embedded import inline
 from augserve.pipeline.report.glossary import POLICIES, PREDICTED
-from augserve.pipeline.report.page import SECTIONS, Sources, page, predictors
-from augserve.pipeline.results.figures import INK, TITLES
+from augserve.pipeline.report.page import FIGURES, SECTIONS, Sources, page, predictors
+from augserve.pipeline.results.figures import INK
 from augserve.pipeline.results.metrics_file import ResultsError, write_results
 from augserve.pipeline.results.tables import ORDER
 
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 def sources(tmp_path, evaluated, selection):
     for folder in ("evaluate", "train"):
         (tmp_path / folder).mkdir()
-    for name in TITLES:
+    for name in FIGURES:
         (tmp_path / "evaluate" / f"{name}.svg").write_text(SVG)
     write_results(tmp_path / "evaluate" / "metrics.json", evaluated)
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}

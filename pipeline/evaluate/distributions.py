@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..results.metrics_file import main_load
 from ..simulator.record.evidence import Evidence
-from .metrics_file import main_load
 
 Rows = Sequence[Sequence[object]]
 JOB = ("workload", "profile", "policy")

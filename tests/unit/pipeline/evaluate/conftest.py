@@ -1,0 +1,3 @@
+from ..results.conftest import evaluated
+
+__all__ = ["evaluated"]

@@ -1,7 +1,7 @@
-"""The past, replayed in the order of time, so that training rows hold what serving knew at each moment and no more."""
+"""Feature vectors of past turns, computed in time order: each vector uses only what serving knew at that moment."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -15,14 +15,14 @@ from .turn import TurnFacts, turn_features
 
 @dataclass(frozen=True, slots=True)
 class PastCall:
-    """A tool call that has returned."""
+    """A tool call that has returned. None means unknown."""
 
     tool: str
     duration_s: float
     argument_count: int | None = None
     argument_bytes: int | None = None
     argument_head: str | None = None
-    timed: bool = False  # by itself; otherwise the pause is all that is known of its duration
+    timed: bool = False  # True: the call's own duration; False: the length of the pause
 
     def facts(self, turn: int, calls: int) -> ToolCallFacts:
         return ToolCallFacts(self.tool, turn, self.argument_count, self.argument_bytes, self.argument_head, calls)
@@ -34,16 +34,16 @@ class PastCall:
 
 @dataclass(frozen=True, slots=True)
 class PastPause:
-    """From a turn's end to the next arrival, at which what happened in between became known."""
+    """The time from a turn's end to the session's next arrival. The scheduler learns of its calls at that arrival."""
 
     return_s: float
     pause_s: float
-    calls: tuple[PastCall, ...] = ()  # several where the turn made them at once; none where nothing is told
+    calls: tuple[PastCall, ...] = ()  # several if the turn made parallel calls; empty if they are unknown
 
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn that has happened, and the pause that followed it, on one clock with all the others."""
+    """A turn and the pause after it. All turns share one clock."""
 
     session_id: str
     facts: TurnFacts
@@ -54,13 +54,13 @@ class PastTurn:
     tenant: str | None = None
 
 
-@dataclass(slots=True)
-class Replayed:
-    """A turn's vectors: at its arrival, and at its finish for each call of the pause that followed.
+@dataclass(frozen=True, slots=True)
+class TurnVectors:
+    """The feature vectors of one turn.
 
-    `expected_call_features` are what serving knows at the arrival of the call that may follow: the session's last one
-    stands for it. `call_features` know each call's tool and arguments, in the order of `past.pause.calls`; where these
-    are none, there is one row, of a call of which nothing is told. Without a pause there is no row.
+    `turn_features` and `expected_call_features` are computed at the arrival. The latter describe the call that may
+    follow, with the session's last call as a stand-in. `call_features` are computed at the finish, one vector per call
+    of `past.pause.calls`; if the calls are unknown, one vector of an unknown call; without a pause, none.
     """
 
     past: PastTurn
@@ -71,40 +71,36 @@ class Replayed:
 
 
 class _Moment(IntEnum):
-    """In the order in which they happen to a turn."""
+    """Events of a turn, in the order in which they happen."""
 
     ARRIVAL = 0
     FINISH = 1
     RETURN = 2
 
 
-def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
-    """Give every turn with its vectors, in the order of time; turns come in any order.
+def vectorize(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
+    """Yield each turn's vectors once the turn has finished, in time order; `turns` may come in any order.
 
-    What happens at the same instant is ordered by session, then by turn.
+    Events at the same instant are ordered by session, then by turn. A turn that never finished is yielded at its
+    arrival.
     """
     sessions: dict[str, SessionHistory] = {}
     shared = SharedHistory()
-    open_turns: dict[tuple[str, int], Replayed] = {}
+    unfinished: dict[tuple[str, int], TurnVectors] = {}
     for _, session_id, turn, moment, past in sorted(_events(turns), key=lambda event: event[:4]):
         session = sessions.setdefault(session_id, SessionHistory())
         if moment is _Moment.ARRIVAL:
             session.tenant = past.tenant
             expected = tool_call_features(expected_call(session, turn), session, shared)
-            replayed = Replayed(past, session.last_tool, turn_features(past.facts, session, shared), expected)
+            vectors = TurnVectors(past, session.last_tool, turn_features(past.facts, session, shared), expected)
             if past.finish_s is None:
-                yield replayed
+                yield vectors
             else:
-                open_turns[session_id, turn] = replayed
+                unfinished[session_id, turn] = vectors
         elif moment is _Moment.FINISH:
             session.turn_finished(past.facts.prompt_tokens, past.output_tokens)
             shared.turn_finished(session, past.output_tokens)
-            replayed = open_turns.pop((session_id, turn))
-            if past.pause is not None:
-                calls = past.pause.calls
-                facts = [call.facts(turn, len(calls)) for call in calls] or [ToolCallFacts(None, turn)]
-                replayed.call_features = tuple(tool_call_features(one, session, shared) for one in facts)
-            yield replayed
+            yield _with_calls(unfinished.pop((session_id, turn)), session, shared)
         elif past.pause is not None:
             returned = [call.returned() for call in past.pause.calls]
             shared.paused(session, past.pause.pause_s)
@@ -112,12 +108,20 @@ def replay(turns: Iterable[PastTurn]) -> Iterator[Replayed]:
             session.calls_returned(returned, past.pause.pause_s)
 
 
+def _with_calls(vectors: TurnVectors, session: SessionHistory, shared: SharedHistory) -> TurnVectors:
+    pause, turn = vectors.past.pause, vectors.past.facts.turn
+    if pause is None:
+        return vectors
+    calls = [call.facts(turn, len(pause.calls)) for call in pause.calls] or [ToolCallFacts(None, turn)]
+    return replace(vectors, call_features=tuple(tool_call_features(call, session, shared) for call in calls))
+
+
 def _events(turns: Iterable[PastTurn]) -> Iterator[tuple[float, str, int, _Moment, PastTurn]]:
     for past in turns:
-        name, turn = past.session_id, past.facts.turn
-        yield past.arrival_s, name, turn, _Moment.ARRIVAL, past
+        session_id, turn = past.session_id, past.facts.turn
+        yield past.arrival_s, session_id, turn, _Moment.ARRIVAL, past
         if past.finish_s is not None:
             finish_s = max(past.finish_s, past.arrival_s)
-            yield finish_s, name, turn, _Moment.FINISH, past
+            yield finish_s, session_id, turn, _Moment.FINISH, past
             if past.pause is not None:
-                yield max(past.pause.return_s, finish_s), name, turn, _Moment.RETURN, past
+                yield max(past.pause.return_s, finish_s), session_id, turn, _Moment.RETURN, past

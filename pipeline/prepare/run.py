@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ...data.atomic import replace_folder, write_json
 from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.token_ids import SPLIT_SEEDS
-from ...features.past import Replayed, replay
+from ...features.past import TurnVectors, vectorize
 from ...models.learning.training_set import (
     NO_GROUP,
     TrainingError,
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
-    """Rows of one source, replayed model by model, as engines serve them.
+    """Rows of one source, computed model by model, as engines serve them.
 
     A turn's vector is the recorder's where it has this release's features. A source that never has a second turn in a
     session does not tell of sessions: of their remaining work it gives no row. What is still to come of an open
@@ -120,14 +120,14 @@ def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -
     """
     of_turn = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
     remaining: Mapping[tuple[str, int], Remaining] = remaining_work(turns) if multi_turn(turns) else {}
-    engines = (replay(turn.past for turn in served) for served in by_model(turns))
-    replays = itertools.chain.from_iterable(engines)
-    for replayed in tqdm(replays, total=len(turns), desc=f"prepare {source}", unit="turn"):
-        key = replayed.past.session_id, replayed.past.facts.turn
+    per_model = (vectorize(turn.past for turn in served) for served in by_model(turns))
+    all_vectors = itertools.chain.from_iterable(per_model)
+    for vectors in tqdm(all_vectors, total=len(turns), desc=f"prepare {source}", unit="turn"):
+        key = vectors.past.session_id, vectors.past.facts.turn
         turn = of_turn[key]
         if turn.features is not None:
-            replayed.turn_features = turn.features
-        for target, group, value, censored, features in _rows(turn, replayed, remaining.get(key)):
+            vectors = replace(vectors, turn_features=turn.features)
+        for target, group, value, censored, features in _rows(turn, vectors, remaining.get(key)):
             examples[target.name].append(
                 Example(source, turn.past.session_id, group or NO_GROUP, float(value), censored, features)
             )
@@ -145,10 +145,10 @@ def add_unknown_tools(examples: Examples, source: str, turns: Sequence[RecordedT
 
 
 def _rows(
-    turn: RecordedTurn, replayed: Replayed, remaining: Remaining | None
+    turn: RecordedTurn, vectors: TurnVectors, remaining: Remaining | None
 ) -> Iterable[tuple[Target, str | None, float, bool, NDArray[np.float32]]]:
     """A turn's rows: target, group, value, whether it is censored, features."""
-    past, last_tool, at_arrival = turn.past, replayed.last_tool, replayed.turn_features
+    past, last_tool, at_arrival = turn.past, vectors.last_tool, vectors.turn_features
     if past.finish_s is not None:
         yield OUTPUT_LENGTH, last_tool, past.output_tokens, turn.cut_off, at_arrival
         unsure = turn.cut_off or (remaining is not None and remaining.last and remaining.censored)
@@ -158,12 +158,12 @@ def _rows(
         yield SESSION_REMAINING, last_tool, remaining.turns, remaining.censored, at_arrival
         yield SESSION_REMAINING_TOKENS, last_tool, remaining.tokens, remaining.censored, at_arrival
     if past.pause is not None:
-        for call, features in zip(past.pause.calls, replayed.call_features, strict=False):
+        for call, features in zip(past.pause.calls, vectors.call_features, strict=False):
             yield TOOL_DURATION, call.tool, call.duration_s, False, features
         if not past.pause.calls:
-            yield TOOL_DURATION, None, past.pause.pause_s, False, replayed.call_features[0]
+            yield TOOL_DURATION, None, past.pause.pause_s, False, vectors.call_features[0]
         returned = remaining is None or not remaining.last
-        yield TOOL_DURATION, last_tool, past.pause.pause_s, not returned, replayed.expected_call_features
+        yield TOOL_DURATION, last_tool, past.pause.pause_s, not returned, vectors.expected_call_features
 
 
 def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, str], str]) -> dict[str, TrainingSet]:

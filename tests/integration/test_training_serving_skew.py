@@ -10,7 +10,7 @@ import pytest
 
 from augserve.data.workload.mix import augmentation_sessions
 from augserve.data.workload.model import Session
-from augserve.features.past import PastTurn, replay
+from augserve.features.past import PastTurn, vectorize
 from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.serving.settings import SchedulerSettings, StepTime
@@ -117,9 +117,9 @@ def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features(
     """The replay is told what happened in the order in which the scheduler was: every feature is the same."""
     sessions, onlooker, diary = ran
     turns = [diary.past(turn.past) for session in sessions for turn in mix_turns(session)]
-    replayed = list(replay(turns))
-    assert len(onlooker.seen) == len(replayed) == sum(len(session.turns) for session in sessions)
-    for turn in replayed:
+    vectors = list(vectorize(turns))
+    assert len(onlooker.seen) == len(vectors) == sum(len(session.turns) for session in sessions)
+    for turn in vectors:
         live, live_pause = onlooker.seen[f"{turn.past.session_id}/{turn.past.facts.turn}"]
         np.testing.assert_allclose(live, turn.turn_features, rtol=1e-6)
         np.testing.assert_allclose(live_pause, turn.expected_call_features, rtol=1e-6)
@@ -133,7 +133,7 @@ def test_turns_prepared_at_a_nominal_pace_have_the_live_schedulers_features(
     alike = np.array([not over_all_sessions(feature.name) for feature in TURN_FEATURES])
     alike_call = np.array([not over_all_sessions(feature.name) for feature in TOOL_CALL_FEATURES])
     tolerance = {"rtol": 1e-3, "atol": 1e-5}
-    for turn in replay(turn.past for session in sessions for turn in mix_turns(session)):
+    for turn in vectorize(turn.past for session in sessions for turn in mix_turns(session)):
         live, live_pause = onlooker.seen[f"{turn.past.session_id}/{turn.past.facts.turn}"]
         np.testing.assert_allclose(live[alike], turn.turn_features[alike], **tolerance)
         np.testing.assert_allclose(live_pause[alike_call], turn.expected_call_features[alike_call], **tolerance)

@@ -1,12 +1,12 @@
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.past import PastCall, PastPause, PastTurn, Replayed, replay
+from augserve.features.past import PastCall, PastPause, PastTurn, TurnVectors, vectorize
 from augserve.features.session_history import ReturnedCall, SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, expected_call, tool_call_features
@@ -43,8 +43,8 @@ def sessions(seed: int, count: int = 6) -> list[PastTurn]:
     return turns
 
 
-def by_turn(replayed: Sequence[Replayed]) -> dict[tuple[str, int], Replayed]:
-    return {(one.past.session_id, one.past.facts.turn): one for one in replayed}
+def by_turn(vectors: Iterable[TurnVectors]) -> dict[tuple[str, int], TurnVectors]:
+    return {(one.past.session_id, one.past.facts.turn): one for one in vectors}
 
 
 def change_future(turn: PastTurn, now_s: float, draw: random.Random) -> PastTurn:
@@ -67,7 +67,7 @@ def test_no_feature_knows_what_comes_later(seed: int, pick: int) -> None:
     draw = random.Random(pick)
     other = [change_future(turn, now_s, draw) for turn in turns if turn.arrival_s <= now_s]
     draw.shuffle(other)
-    before, after = by_turn(list(replay(turns)))[key], by_turn(list(replay(other)))[key]
+    before, after = by_turn(vectorize(turns))[key], by_turn(vectorize(other))[key]
     np.testing.assert_array_equal(before.turn_features, after.turn_features)
     np.testing.assert_array_equal(before.expected_call_features, after.expected_call_features)
     assert before.last_tool == after.last_tool
@@ -89,7 +89,10 @@ def test_a_call_knows_no_duration_at_its_start_that_was_measured_later(seed: int
     other = [
         changed if turn is chosen else change_future(turn, now_s, draw) for turn in turns if turn.arrival_s <= now_s
     ]
-    before, after = by_turn(list(replay(turns)))[key].call_features, by_turn(list(replay(other)))[key].call_features
+    before, after = (
+        by_turn(list(vectorize(turns)))[key].call_features,
+        by_turn(list(vectorize(other)))[key].call_features,
+    )
     assert len(before) == len(after) == max(len(chosen.pause.calls), 1)
     np.testing.assert_array_equal(before, after)
 
@@ -100,7 +103,7 @@ def test_replay_says_what_a_live_table_would() -> None:
     call = PastCall("sql", 1.5, 1, 20, "select")
     pause = PastPause(3.0, 1.5, (call,))
     turns = [PastTurn("a", second, 3.0, 4.0, 10), PastTurn("a", first, 0.0, 1.5, 30, pause)]
-    one, two = replay(turns)
+    one, two = vectorize(turns)
     session, shared = SessionHistory(), SharedHistory()
     np.testing.assert_array_equal(one.turn_features, turn_features(first, session, shared))
     np.testing.assert_array_equal(
@@ -121,14 +124,14 @@ def test_replay_says_what_a_live_table_would() -> None:
 
 def test_each_of_the_calls_made_at_once_has_its_row() -> None:
     calls = (PastCall("sql", 1.0, timed=True), PastCall("python", 2.0, timed=True))
-    (one,) = replay([PastTurn("a", facts(100, 0), 0.0, 1.0, 30, PastPause(3.0, 2.0, calls))])
+    (one,) = vectorize([PastTurn("a", facts(100, 0), 0.0, 1.0, 30, PastPause(3.0, 2.0, calls))])
     assert len(one.call_features) == 2
     assert not np.array_equal(*one.call_features, equal_nan=True)
 
 
 def test_an_unfinished_turn_leaves_no_trace_in_its_session() -> None:
     turns = [PastTurn("a", facts(100, 0), 0.0, None, 0), PastTurn("a", facts(100, 1), 9.0, 10.0, 5)]
-    _, second = replay(turns)
+    _, second = vectorize(turns)
     names = [part.name for part in TURN_FEATURES]
     assert np.isnan(second.turn_features[names.index("last_output_tokens")])
 
@@ -137,6 +140,6 @@ def test_a_tool_is_known_over_sessions_once_it_returned() -> None:
     slow = PastTurn("a", facts(10, 0), 0.0, 1.0, 5, PastPause(3.0, 2.0, (PastCall("sql", 2.0),)))
     before = PastTurn("b", facts(10, 0), 0.5, 2.9, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))
     after = PastTurn("c", facts(10, 0), 0.5, 3.1, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))
-    found = by_turn(list(replay([slow, before, after])))
+    found = by_turn(vectorize([slow, before, after]))
     assert np.isnan(found["b", 0].call_features[0][TOOL_LOG])
     assert np.isclose(found["c", 0].call_features[0][TOOL_LOG], np.log(2.0))

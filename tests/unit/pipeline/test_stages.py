@@ -12,7 +12,7 @@ import pytest
 
 from augserve.data.tables.splits import assign_parts
 from augserve.data.workload.mix import augmentation_sessions
-from augserve.features.past import replay
+from augserve.features.past import vectorize
 from augserve.models.learning.evaluation import evaluate
 from augserve.models.learning.onnx_export import ExportError, check_parity, hard_rows
 from augserve.models.learning.target_models import load_models
@@ -108,10 +108,10 @@ def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) ->
 def test_a_thousand_real_rows_and_hard_ones_are_the_same_in_onnx(finished: Path) -> None:
     exported = OnnxPredictor.load(finished / export.ONNX)
     turns = [turn.past for session in augmentation_sessions(250, 1.0, 12345) for turn in mix_turns(session)]
-    replayed = list(replay(turns))
+    vectors = list(vectorize(turns))
     rows = {
-        export.TOOL_CALLS.features: np.stack([row for one in replayed for row in one.call_features]),
-        OUTPUT_LENGTH.features: np.stack([one.turn_features for one in replayed]),
+        export.TOOL_CALLS.features: np.stack([row for one in vectors for row in one.call_features]),
+        OUTPUT_LENGTH.features: np.stack([one.turn_features for one in vectors]),
     }
     for target in TARGETS:
         real = rows[target.features]

@@ -14,7 +14,7 @@ from augserve.data.tables.prompt_tail import TAIL_BUCKETS, TAIL_TOKENS, tail_cou
 from augserve.data.workload.mix import MIX, augmentation_sessions
 from augserve.data.workload.token_ids import prompt_token_ids
 from augserve.features import feature
-from augserve.features.past import replay
+from augserve.features.past import vectorize
 from augserve.features.turn import TAIL_AT, TURN_FEATURES
 from augserve.models.learning.training_set import NO_GROUP, TrainingError, read_training_set
 from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
@@ -89,11 +89,11 @@ def test_rebuilt_features_leave_what_is_not_recorded_unknown(
     turns, calls = make_rows(20)
     turns[0] |= {"max_tokens": None, "tail_counts": [3] * TAIL_BUCKETS}
     save_traces(root / "data/traces/gathered", turns, calls)
-    replayed = {
+    vectors = {
         (one.past.session_id, one.past.facts.turn): one.turn_features
-        for one in replay(turn.past for turn in read_traces([root / "data/traces/gathered"]))
+        for one in vectorize(turn.past for turn in read_traces([root / "data/traces/gathered"]))
     }
-    first, other = replayed[turns[0]["session_id"], 0], replayed[turns[-1]["session_id"], 0]
+    first, other = vectors[turns[0]["session_id"], 0], vectors[turns[-1]["session_id"], 0]
     told = [NAMES.index(name) for name in ("max_tokens", "temperature", "top_p", "structured", "tools_offered")]
     assert np.isnan(first[told]).tolist() == [True, True, True, True, False]
     assert (first[TAIL_AT:] == 3).all()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augserve.data.importers.run import import_traces
 from augserve.data.workload.mix import augmentation_sessions
-from augserve.features.past import PastCall, PastPause, PastTurn, replay
+from augserve.features.past import PastCall, PastPause, PastTurn, vectorize
 from augserve.features.session_history import SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_call_features
@@ -52,7 +52,7 @@ def learned(turns: Sequence[RecordedTurn]) -> FittedModels:
 
 def call_rows(turns: Sequence[PastTurn], asked: set[str]) -> Rows:
     """Vectors of the calls of the sessions `asked`: as each is made, and as it was expected at its turn's arrival."""
-    found = [one for one in replay(turns) if one.past.session_id in asked and one.past.pause is not None]
+    found = [one for one in vectorize(turns) if one.past.session_id in asked and one.past.pause is not None]
     return np.stack([row for one in found for row in (*one.call_features, one.expected_call_features)])
 
 

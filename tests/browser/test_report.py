@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.pipeline.report.run import PAGE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("name", "width", "height"), [("phone", 390, 844), ("desktop", 1280, 900)])
 def test_the_page_fits_shows_its_headline_and_needs_nothing_from_outside(

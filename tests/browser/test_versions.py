@@ -14,6 +14,8 @@ from augserve.models.registry.versions import REGISTERED_MODEL
 from augserve.models.serving.bundle import load_bundle
 from augserve.pipeline.package.registration import HEADLINE
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_MLFLOW = """
 import sys
 sys.modules["mlflow"] = None  # a GPU server has none

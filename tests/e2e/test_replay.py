@@ -12,6 +12,8 @@ from augserve.data.tables.files import TraceError, read_table, rows_to_table, wr
 from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.timeout(600)
 
 SPAN_S = 62.0

@@ -11,6 +11,8 @@ from openai import OpenAI
 from augserve.pipeline.gather.tools.python import PythonTool
 from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.timeout(600)  # the first test pays for the server's start
 
 QUESTION = {"role": "user", "content": "Is 17 an odd number? Answer yes or no."}

@@ -12,6 +12,8 @@ import pytest
 
 from augserve.pipeline.project.public_sets import PublicSetError, load_public_sets, present_files
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 CSV = b"TIMESTAMP,ContextTokens,GeneratedTokens\n"
 NAMES = ("azure-conv", "kv-cache-sessions")  # a file with its checksum in the pointer; a folder pinned by commit alone

@@ -15,6 +15,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).parents[1] / "unit/pipeline/tune/searching.py"
 TRIALS = 10
 

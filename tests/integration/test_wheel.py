@@ -1,17 +1,22 @@
-"""The wheel as a GPU server gets it: the base install, without any training library."""
+"""The wheel on a GPU server: the base install, without training libraries."""
 
 import subprocess
 import sys
 import sysconfig
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASE_INSTALL = ("numpy", "onnxruntime", "pyarrow", "flatbuffers", "google", "packaging")
+BASE_INSTALL = (
+    *("numpy", "onnxruntime", "pyarrow", "flatbuffers", "google", "packaging", "prometheus_client"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions.py"),
+)
+PARTS = {"data", "features", "models", "runtime", "pipeline"}
+DATA_SUFFIXES = (".parquet", ".onnx", ".safetensors", ".ubj", ".db", ".dvc")
 
-# Imports every module of the runtime that does not need vLLM, in an interpreter that sees the base install alone.
+# Imports the runtime's modules that need no vLLM, in an interpreter that sees the base install alone.
 PROBE = """
 import sys
 import augserve.runtime
@@ -20,14 +25,14 @@ import augserve.runtime.hints.middleware, augserve.runtime.recording.recorder
 import augserve.runtime.queueing.value, augserve.runtime.steering.token_budget
 import augserve.runtime.sessions.table, augserve.runtime.prediction.forecaster
 from augserve.runtime import AugServeMiddleware
-absent = {"pandas", "xgboost", "optuna", "mlflow", "dvc", "vllm", "torch"} & set(sys.modules)
-assert not absent, absent
+training = {"pandas", "xgboost", "optuna", "mlflow", "dvc", "vllm", "torch"} & set(sys.modules)
+assert not training, training
 try:
     augserve.runtime.AugServeScheduler
 except ImportError as error:
     print(error)
 else:
-    raise AssertionError("the scheduler cannot exist without vLLM")
+    raise AssertionError("the scheduler must not import without vLLM")
 """
 
 
@@ -40,18 +45,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_part_and_no_data_of_a_run(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    for member in (
-        "runtime/scheduler.py",
-        "features/turn.py",
-        "models/serving/bundle.py",
-        "data/workload/augmentations.csv",
-        "runtime/vllm_compat/fingerprints.json",
-        "py.typed",
-    ):
-        assert f"augserve/{member}" in names
-    assert not [name for name in names if name.endswith((".parquet", ".onnx", ".safetensors", ".ubj", ".db"))]
+@pytest.fixture(scope="module")
+def members(wheel: Path) -> list[PurePosixPath]:
+    return [PurePosixPath(name) for name in zipfile.ZipFile(wheel).namelist()]
+
+
+def test_the_wheel_holds_the_five_parts_and_nothing_of_benchmarks_experiments_or_docs(
+    members: list[PurePosixPath],
+) -> None:
+    assert {member.parts[0] for member in members if not member.parts[0].endswith(".dist-info")} == {"augserve"}
+    package = [member for member in members if member.parts[0] == "augserve"]
+    assert {member.parts[1] for member in package if len(member.parts) > 2} == PARTS
+    assert {member.name for member in package if len(member.parts) == 2} == {"__init__.py", "py.typed"}
+
+
+def test_the_wheel_holds_every_module_and_the_package_data(members: list[PurePosixPath]) -> None:
+    names = {str(member) for member in members}
+    sources = [path.relative_to(ROOT) for part in PARTS for path in (ROOT / part).rglob("*.py")]
+    modules = {f"augserve/{path.as_posix()}" for path in sources}
+    assert modules
+    assert modules <= names
+    assert "augserve/data/workload/augmentations.csv" in names
+
+
+def test_the_wheel_holds_no_data_and_no_model(members: list[PurePosixPath]) -> None:
+    assert not [member for member in members if member.name.endswith(DATA_SUFFIXES)]
 
 
 def test_the_base_install_imports_the_runtime_without_any_training_library(wheel: Path, tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from ..project.stage import StageError
 if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its own scheduler is what is simulated; install it")
 
+from ..simulator.catalogue import FAMILIES, SIMULATED, VLLM, find
 from ..simulator.cells.cell import Schedule
 from ..simulator.clock import VirtualClock
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.loop import Simulation
-from ..simulator.policies import POLICIES, Bench, build_policy, entry_of, predicts
+from ..simulator.policies import Bench, build_policy
 from ..simulator.profile import ProfileError, StepProfile
 from ..simulator.record.metrics import pace_metrics, run_metrics
 from ..simulator.record.observer import Observer, Together
@@ -56,8 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("workload", metavar="WORKLOAD", help=f"{MIX}, or a folder of traces")
     add("--profile", default=PROFILE, help=f"file of {PROFILES} without .json, or a path (default %(default)s)")
-    policies = f"{', '.join(POLICIES)}, vllm@BUDGETxSEQUENCES or augserve@BUDGET; several are compared (default: vllm)"
-    add("--policy", nargs="+", default=["vllm"], metavar="POLICY", help=policies)
+    policies = f"one or more of {', '.join((*SIMULATED, *FAMILIES))} (default: {VLLM.name})"
+    add("--policy", nargs="+", default=[VLLM.name], metavar="POLICY", help=policies)
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--rate", type=float, help=f"sessions a second (default {RATE_PER_S:g})")
     rates.add_argument("--load", type=float, help=f"the same, in multiples of stock vLLM's capacity of {EVALUATION}")
@@ -155,15 +156,9 @@ def _cell(value: float | None, width: int) -> str:
 def _checked_policies(names: list[str], bundle: Path | None) -> list[str]:
     policies = list(dict.fromkeys(names))
     for name in policies:
-        if entry_of(name) not in POLICIES:
-            raise SimulationError(
-                f"--policy {name!r} is unknown; known are {', '.join(POLICIES)}, vllm@BUDGETxSEQUENCES "
-                "and augserve@BUDGET"
-            )
-        if predicts(name) and bundle is None:
-            raise SimulationError(
-                f"--policy {name}: it predicts, and there are no models to predict with; give --bundle"
-            )
+        policy, _ = find(name)
+        if policy.needs_models and bundle is None:
+            raise SimulationError(f"--policy {name}: the policy needs prediction models; give --bundle")
     return policies
 
 

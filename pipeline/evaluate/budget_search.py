@@ -3,6 +3,7 @@
 import dataclasses
 
 from ..results.metrics_file import Capacities
+from ..simulator.catalogue import static_augserve
 from ..simulator.cells.cache import Submit
 from .comparison import Evaluation
 
@@ -16,7 +17,7 @@ def search_budgets(evaluation: Evaluation, capacity90: Capacities, submit: Submi
     for workload, profile in jobs:
         rate_per_s = params.main_load(workload) * (capacity90[workload][profile]["vllm"] or 0.0)
         for budget in params.static_budgets:
-            cell = selecting.cell(workload, profile, f"augserve@{budget}", rate_per_s)
+            cell = selecting.cell(workload, profile, static_augserve(budget), rate_per_s)
             futures[(workload, profile), str(budget)] = submit(cell)
     found: dict[tuple[str, str], dict[str, float]] = {job: {} for job in jobs}
     for (job, name), run in futures.items():

@@ -17,6 +17,7 @@ from ..project.tracking import experiment_run
 from ..results.budgets import STATIC_BUDGET, Tried, best_budget
 from ..results.intervals import cells_of
 from ..results.metrics_file import Capacities, Results
+from ..simulator.catalogue import static_augserve
 from ..simulator.cells.cache import Submit
 from ..simulator.cells.capacity import Bracket, bracket, capacity, narrow
 from ..simulator.cells.cell import Cell
@@ -58,7 +59,7 @@ class Evaluation:
         if policy == VLLM_TUNED:
             policy = self.static[workload, profile]
         if policy == STATIC_BUDGET and (tried := self.budgets.get((workload, profile))):
-            policy = f"augserve@{best_budget(tried)}"
+            policy = static_augserve(best_budget(tried))
         settings = self.settings
         if profile in self.step_times:
             settings = dataclasses.replace(settings, step_time=self.step_times[profile], profile=profile)

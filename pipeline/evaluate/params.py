@@ -8,15 +8,14 @@ from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ..project.params import require
 from ..results.budgets import STATIC_BUDGET
-from ..simulator.ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET
+from ..simulator import catalogue
 from ..simulator.cells.cell import Schedule, workload_names
-from ..simulator.policies import ORACLES, POLICIES
 
-VLLM_TUNED = "vllm-tuned"
+VLLM_TUNED = catalogue.VLLM_TUNED.name
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
 NARROWING_RUNS = 2
 """That a policy's capacity takes beyond its cells, about: where a line between two of them says, and beside that."""
-VARIANTS = (*ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET)
+VARIANTS = tuple(policy.name for policy in catalogue.ABLATIONS)
 """AugServe without one of its parts, or with another in its place."""
 
 
@@ -52,21 +51,21 @@ class ComparisonParams:
 
     def __post_init__(self) -> None:
         self._require_known("workloads", workload_names())
-        self._require_known("policies", (*POLICIES, VLLM_TUNED))
+        self._require_known("policies", catalogue.CATALOGUE)
         self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
         if self.ablations:
             self._require_known("ablations", VARIANTS)
         if self.oracles:
-            self._require_known("oracles", ORACLES)
-        self._require_known("capacity_policies", (*POLICIES, VLLM_TUNED))
+            self._require_known("oracles", [policy.name for policy in catalogue.ORACLES])
+        self._require_known("capacity_policies", catalogue.CATALOGUE)
         rule = "a list with vllm, whose capacity is load 1x"
         self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
         self._require(bool(self.profiles), "profiles", "a list of profiles")
         if self.target_loads:
             self._require(min(self.target_loads) > 0, "target_loads", "a list of positive numbers")
-            self._require_known("target_policies", (*POLICIES, VLLM_TUNED))
+            self._require_known("target_policies", catalogue.CATALOGUE)
         if MIX_SWING in self.workloads:
-            self._require_known("swing_policies", (*POLICIES, VLLM_TUNED))
+            self._require_known("swing_policies", catalogue.CATALOGUE)
             self._require("vllm" in self.swing_policies, "swing_policies", "a list with vllm, the yardstick")
         for key in ("swing_load", "swing_window_s"):
             self._require(getattr(self, key) > 0, key, "positive")

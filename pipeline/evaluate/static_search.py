@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ..results.metrics_file import Capacities
+from ..simulator.catalogue import STATIC_BUDGETS, STATIC_SEQUENCES, static_vllm
 from ..simulator.cells.cache import Submit
-from ..simulator.policies import STATIC_BUDGETS, STATIC_SEQUENCES
 from .comparison import Evaluation
 from .params import VLLM_TUNED, steady
 
@@ -21,7 +21,7 @@ def best_static(scores: Callable[[Sequence[str]], Sequence[float]]) -> str:
     most = STATIC_SEQUENCES[-1]
     budget = _best([(budget, min(most, budget)) for budget in reversed(STATIC_BUDGETS)], scores)[0]
     chosen = _best([(budget, sequences) for sequences in reversed(STATIC_SEQUENCES) if sequences <= budget], scores)
-    return _name(chosen)
+    return static_vllm(*chosen)
 
 
 def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
@@ -60,9 +60,5 @@ def _scores(
 
 
 def _best(candidates: Sequence[tuple[int, int]], scores: Callable[[Sequence[str]], Sequence[float]]) -> tuple[int, int]:
-    figures = scores([_name(candidate) for candidate in candidates])
+    figures = scores([static_vllm(*candidate) for candidate in candidates])
     return candidates[max(range(len(candidates)), key=lambda index: (figures[index], -index))]
-
-
-def _name(candidate: tuple[int, int]) -> str:
-    return f"vllm@{candidate[0]}x{candidate[1]}"

@@ -26,9 +26,7 @@ RIVALS = (
     "uncached-first",
     "p-pas",
     "infercept",
-    "infercept-firm",
     "mars",
-    "mars-firm",
     "continuum",
     "continuum-forecast",
 )

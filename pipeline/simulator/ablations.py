@@ -1,7 +1,7 @@
-"""AugServe without one of its parts: the deployed scheduler, with settings or forecasts that leave the part idle."""
+"""Ablations of AugServe: settings or forecasts under which one part of the deployed scheduler has no effect."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from ...models.serving.settings import SchedulerSettings, ValueWeights
 from ...runtime.sessions.live_turn import Forecast, LiveTurn
@@ -9,15 +9,13 @@ from ...runtime.sessions.live_turn import Forecast, LiveTurn
 FAR_S = 3600.0
 """A deadline beyond any simulation: no turn is late by it."""
 
-Settings = Callable[[SchedulerSettings], SchedulerSettings]
 
-
-def _without_stage_one(tuned: SchedulerSettings) -> SchedulerSettings:
+def without_stage_one(tuned: SchedulerSettings) -> SchedulerSettings:
     """No expected cost of a turn in the value; the terms of stage II stay."""
     return dataclasses.replace(tuned, weights=dataclasses.replace(tuned.weights, stage_one=0.0))
 
 
-def _without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
+def without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
     """Stage I's cost alone orders the queue: no other term, and no deadline that divides turns into classes."""
     idle = {weight.name: 0.0 for weight in dataclasses.fields(ValueWeights)}
     return dataclasses.replace(
@@ -27,31 +25,19 @@ def _without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
     )
 
 
-def _static_budget(tuned: SchedulerSettings) -> SchedulerSettings:
+def static_budget(tuned: SchedulerSettings) -> SchedulerSettings:
     """Without gains the controller leaves every step the configured budget."""
     return dataclasses.replace(tuned, budget=dataclasses.replace(tuned.budget, proportional=0.0, integral=0.0))
 
 
-def _without_context(tuned: SchedulerSettings) -> SchedulerSettings:
+def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
     """No context is kept over a tool call but by vLLM's own eviction."""
     return dataclasses.replace(tuned, retention=dataclasses.replace(tuned.retention, max_share=0.0))
 
 
-def _hand_set(tuned: SchedulerSettings) -> SchedulerSettings:
+def hand_set(tuned: SchedulerSettings) -> SchedulerSettings:
     """What holds before tuning; the SLO and the measured step time are no subject of tuning."""
     return SchedulerSettings(slo=tuned.slo, step_time=tuned.step_time, profile=tuned.profile)
-
-
-ABLATIONS: Mapping[str, Settings] = {
-    "augserve-no-stage-one": _without_stage_one,
-    "augserve-no-stage-two": _without_stage_two,
-    "augserve-static-budget": _static_budget,
-    "augserve-no-context": _without_context,
-    "augserve-default": _hand_set,
-}
-NO_PREDICTORS = "augserve-no-predictors"
-P_PAS_BUDGET = "augserve-p-pas"
-"""AugServe with P-PAS's rule in the place of its controller."""
 
 
 class NoForecasts:

@@ -1,9 +1,9 @@
-"""The policies by name: each a scheduler class of vLLM's, built for one simulation."""
+"""Builds the scheduler of a policy of the catalogue for one simulation."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -14,20 +14,16 @@ from ...models.serving.settings import SchedulerSettings
 from ...runtime.deployment import Deployment
 from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.scheduler import Artifacts, AugServeScheduler
-from .ablations import ABLATIONS, NO_PREDICTORS, P_PAS_BUDGET, NoForecasts, Settings
+from .ablations import NoForecasts
+from .catalogue import P_PAS_BUDGET, Policy, StaticLimits, find
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
 from .oracle import Oracle
 from .profile import EngineLimits
-from .rivals.continuum import Continuum, ForecastContinuum
 from .rivals.forecasting import ForecastingScheduler
-from .rivals.infercept import FirmInferCept, InferCept
-from .rivals.mars import FirmMars, Mars
-from .rivals.prefill_cap import PrefillCap, capped_budget
+from .rivals.prefill_cap import capped_budget
 from .rivals.ranked import RankedScheduler
-from .rivals.shortest import ShortestJobFirst, ShortestPromptFirst
-from .rivals.uncached import UncachedFirst
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,147 +37,41 @@ class Bench:
     clock: VirtualClock
 
 
-def _vllm(bench: Bench) -> AsyncScheduler:
-    return build_scheduler(AsyncScheduler, bench.limits)
-
-
-def _p_pas(bench: Bench) -> AsyncScheduler:
-    return build_scheduler(PrefillCap, bench.limits)
-
-
-def _ranked(scheduler: type[RankedScheduler]) -> "Policy":
-    return lambda bench: build_scheduler(scheduler, bench.limits, settings=bench.settings, clock=bench.clock)
-
-
-def _forecasting(scheduler: type[ForecastingScheduler]) -> "Policy":
-    return lambda bench: _forecasting_scheduler(scheduler, bench, _forecaster(bench))
-
-
-def _knowing(scheduler: type[ForecastingScheduler]) -> "Policy":
-    return lambda bench: _forecasting_scheduler(scheduler, bench, Oracle(bench.sessions))
-
-
-def _forecasting_scheduler(
-    scheduler: type[ForecastingScheduler], bench: Bench, forecaster: Forecaster
-) -> AsyncScheduler:
-    return build_scheduler(scheduler, bench.limits, settings=bench.settings, clock=bench.clock, forecaster=forecaster)
-
-
-def _augserve(bench: Bench) -> AsyncScheduler:
-    return deployed_scheduler(bench, _forecaster(bench))
-
-
-def _augserve_oracle(bench: Bench) -> AsyncScheduler:
-    return deployed_scheduler(bench, Oracle(bench.sessions))
-
-
-def _augserve_unpredicted(bench: Bench) -> AsyncScheduler:
-    return deployed_scheduler(bench, NoForecasts())
-
-
-def _augserve_p_pas(bench: Bench) -> AsyncScheduler:
-    full_tokens = bench.limits.max_num_batched_tokens
-    return deployed_scheduler(bench, _forecaster(bench), lambda scheduler: capped_budget(scheduler, full_tokens))
-
-
-def _augserve_ablated(settings: Settings) -> "Policy":
-    return lambda bench: _augserve(dataclasses.replace(bench, settings=settings(bench.settings)))
-
-
-Policy = Callable[[Bench], AsyncScheduler]
-
-POLICIES: dict[str, Policy] = {
-    "vllm": _vllm,
-    "sjf-prompt": _ranked(ShortestPromptFirst),
-    "sjf": _forecasting(ShortestJobFirst),
-    "sjf-oracle": _knowing(ShortestJobFirst),
-    "uncached-first": _ranked(UncachedFirst),
-    "p-pas": _p_pas,
-    "infercept": _forecasting(InferCept),
-    "infercept-oracle": _knowing(InferCept),
-    "infercept-firm": _forecasting(FirmInferCept),
-    "infercept-firm-oracle": _knowing(FirmInferCept),
-    "mars": _forecasting(Mars),
-    "mars-oracle": _knowing(Mars),
-    "mars-firm": _forecasting(FirmMars),
-    "mars-firm-oracle": _knowing(FirmMars),
-    "continuum": _ranked(Continuum),
-    "continuum-forecast": _forecasting(ForecastContinuum),
-    "continuum-forecast-oracle": _knowing(ForecastContinuum),
-    "augserve": _augserve,
-    "augserve-oracle": _augserve_oracle,
-    NO_PREDICTORS: _augserve_unpredicted,
-    P_PAS_BUDGET: _augserve_p_pas,
-    **{name: _augserve_ablated(settings) for name, settings in ABLATIONS.items()},
-}
-PREDICTING = frozenset(
-    {
-        *ABLATIONS,
-        P_PAS_BUDGET,
-        "sjf",
-        "infercept",
-        "infercept-firm",
-        "mars",
-        "mars-firm",
-        "continuum-forecast",
-        "augserve",
-    }
-)
-ORACLES = tuple(name for name in POLICIES if name.endswith("-oracle"))
-
-TUNED_NAME = re.compile(r"vllm@(?P<budget>[1-9]\d*)x(?P<sequences>[1-9]\d*)")
-"""Stock vLLM with a static budget of tokens and a limit on running sequences: vllm@2048x256."""
-STATIC_OURS = re.compile(r"augserve@(?P<budget>[1-9]\d*)")
-"""AugServe with the same budget of tokens in every step: augserve@2048."""
-STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)
-STATIC_SEQUENCES = (64, 128, 256, 512, 1024)
-
-
-def tuned_grid() -> tuple[str, ...]:
-    """Names of the policies among which `vllm-tuned`, the best static configuration of stock vLLM, is searched."""
-    return tuple(
-        f"vllm@{budget}x{sequences}"
-        for budget in STATIC_BUDGETS
-        for sequences in STATIC_SEQUENCES
-        if sequences <= budget  # vLLM refuses less than a token a sequence
-    )
-
-
-def entry_of(name: str) -> str:
-    """The entry of POLICIES that a policy is built by: another name where its own states limits of the engine."""
-    if TUNED_NAME.fullmatch(name):
-        return "vllm"
-    return "augserve-static-budget" if STATIC_OURS.fullmatch(name) else name
-
-
-def predicts(name: str) -> bool:
-    return entry_of(name) in PREDICTING
-
-
 def build_policy(name: str, bench: Bench) -> AsyncScheduler:
-    """The policy of a name in POLICIES or of the form of TUNED_NAME or STATIC_OURS. Raises SimulationError for a name
-    that is not known."""
-    if entry_of(name) not in POLICIES:
-        raise SimulationError(f"policy {name!r} is unknown; known are {', '.join(POLICIES)}")
-    return POLICIES[entry_of(name)](dataclasses.replace(bench, limits=_limits(name, bench.limits)))
+    """The scheduler of a policy of the catalogue. Raises SimulationError for a name or limits that cannot be."""
+    policy, static = find(name)
+    settings = bench.settings if policy.adjust is None else policy.adjust(bench.settings)
+    bench = dataclasses.replace(bench, limits=_limits(name, bench.limits, static), settings=settings)
+    scheduler = resolve_name(policy.scheduler)
+    if issubclass(scheduler, AugServeScheduler):
+        full_tokens = bench.limits.max_num_batched_tokens
+        budget = (lambda engine: capped_budget(engine, full_tokens)) if policy is P_PAS_BUDGET else None
+        return deployed_scheduler(bench, _forecaster(policy, bench), budget)
+    arguments: dict[str, Any] = {}
+    if issubclass(scheduler, RankedScheduler):
+        arguments |= {"settings": bench.settings, "clock": bench.clock}
+    if issubclass(scheduler, ForecastingScheduler):
+        arguments["forecaster"] = _forecaster(policy, bench)
+    return build_scheduler(scheduler, bench.limits, **arguments)
 
 
-def _limits(name: str, configured: EngineLimits) -> EngineLimits:
-    """Those that a name states."""
-    stated = TUNED_NAME.fullmatch(name) or STATIC_OURS.fullmatch(name)
-    if stated is None:
-        return configured
-    budget, sequences = int(stated["budget"]), int(stated.groupdict().get("sequences", configured.max_num_seqs))
+def _limits(name: str, configured: EngineLimits, static: StaticLimits) -> EngineLimits:
+    budget = static.token_budget or configured.max_num_batched_tokens
+    sequences = static.sequences or configured.max_num_seqs
     if sequences > budget:
         raise SimulationError(
-            f"policy {name}: vLLM takes at least a token a sequence, and {sequences} may run; raise the budget"
+            f"policy {name}: vLLM needs a token budget of at least one token a sequence; raise {budget} to {sequences}"
         )
     return dataclasses.replace(configured, max_num_batched_tokens=budget, max_num_seqs=sequences)
 
 
-def _forecaster(bench: Bench) -> Forecaster:
+def _forecaster(policy: Policy, bench: Bench) -> Forecaster:
+    if policy.oracle:
+        return Oracle(bench.sessions)
+    if not policy.predicts:
+        return NoForecasts()
     if bench.predictor is None:
-        raise SimulationError("policy: it predicts, and no predictor was given; run `dvc repro export`")
+        raise SimulationError(f"policy {policy.name}: no predictor was given; run `dvc repro export`")
     return PredictorForecaster(bench.predictor)
 
 

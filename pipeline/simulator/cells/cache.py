@@ -11,8 +11,8 @@ from pathlib import Path
 from ....data.atomic import write_text
 from ....models.serving.onnx_predictor import model_files
 from ...project.code_digest import PACKAGE, code_digest
+from ..catalogue import find
 from ..errors import SimulationError
-from ..policies import predicts
 from ..record.evidence import Evidence
 from .cell import TRACES, Cell
 
@@ -47,13 +47,13 @@ def cell_key(cell: Cell) -> str:
 
     Raises SimulationError for a file that cannot be read.
     """
-    predicting = predicts(cell.policy)
+    policy, _ = find(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
-    facts |= {"code": code_digest(*CODE), "figures": _digest(PACKAGE / FIGURES), "predicts": predicting}
-    if not cell.policy.startswith("augserve"):  # the tuned weights and gains are ours alone
+    facts |= {"code": code_digest(*CODE), "figures": _digest(PACKAGE / FIGURES), "predicts": policy.needs_models}
+    if not policy.uses_deployed_settings:
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
-    if cell.models is not None and predicting:
+    if cell.models is not None and policy.needs_models:
         facts["models"] = [_digest(cell.models / name) for name in model_files()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -15,11 +15,12 @@ from ....data.workload.trace_set import Split, read_trace_set
 from ....models.serving.onnx_predictor import OnnxPredictor
 from ....models.serving.predictor import Predictor
 from ....models.serving.settings import SchedulerSettings
+from ..catalogue import find
 from ..clock import VirtualClock
 from ..engine import context_tokens
 from ..errors import SimulationError
 from ..loop import Simulation
-from ..policies import Bench, build_policy, predicts
+from ..policies import Bench, build_policy
 from ..profile import StepProfile
 from ..record.metrics import Window, run_metrics
 from ..record.observer import Observer
@@ -76,7 +77,8 @@ def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationRes
     profile = load_profile(cell.profile)
     sessions = cell_sessions(cell, context_tokens(profile.limits))
     clock = VirtualClock()
-    predictor = load_predictor(cell.models) if predicts(cell.policy) and cell.models is not None else None
+    policy, _ = find(cell.policy)
+    predictor = load_predictor(cell.models) if policy.needs_models and cell.models is not None else None
     scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
     try:
         return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)

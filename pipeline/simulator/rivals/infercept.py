@@ -67,9 +67,3 @@ class InferCept(ForecastingScheduler, PinningScheduler):
 
     def _discard(self, context_tokens: int) -> float:
         return discard_waste(self._settings.step_time, context_tokens, self._other_tokens, self._chunk_tokens)
-
-
-class FirmInferCept(InferCept):
-    """What is preserved is no room for turns that wait: pins yield to those that run, and to all where none runs."""
-
-    FIRM = True

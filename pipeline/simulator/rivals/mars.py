@@ -66,9 +66,3 @@ class Mars(InferCept):
         ranked = integral(step, token_s, columns[:5])
         starved = self._clock() - arrival_s > self._settings.max_wait_s
         return np.where(starved, STARVED_KEY + arrival_s * 1e9, ranked)
-
-
-class FirmMars(Mars):
-    """As FirmInferCept is to InferCept."""
-
-    FIRM = True

@@ -96,9 +96,6 @@ class PinnedContexts:
 class PinningScheduler(RankedScheduler):
     """A rival says which contexts it keeps (`pause_kept_s`), for how long (`keeps`) and which go first (`burden`)."""
 
-    FIRM = False
-    """Whether a waiting turn is kept out of pinned blocks while others run; one that runs always gets them."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         pool = self.kv_cache_manager.block_pool
@@ -154,9 +151,8 @@ class PinningScheduler(RankedScheduler):
         """vLLM's allocation; where it fails, pins give way one by one until it succeeds or none is left."""
         slots = self._allocate(request, num_new_tokens, *args, **kwargs)
         most = self.kv_cache_manager.block_pool.get_num_free_blocks() + self._pins.blocks
-        kept_out = self.FIRM and bool(self.running) and request.status != RequestStatus.RUNNING
         # A lower bound of what is asked for: where not even all pins would yield it, none is given up for nothing.
-        if slots is None and not kept_out and num_new_tokens // self.block_size <= most:
+        if slots is None and num_new_tokens // self.block_size <= most:
             while slots is None and self._pins.give_up(self.burden):
                 slots = self._allocate(request, num_new_tokens, *args, **kwargs)
         if slots is not None and request.session_id:

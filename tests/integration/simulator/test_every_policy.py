@@ -26,11 +26,12 @@ from vllm.v1.request import Request
 from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
+from augserve.pipeline.simulator.catalogue import SIMULATED
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import POLICIES, Bench, build_policy
+from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.record.observer import Observer
 from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
@@ -40,7 +41,7 @@ from .conftest import check_nothing_left
 from .guessing import GuessingPredictor
 
 ROOT = Path(__file__).parents[3]
-NAMES = (*POLICIES, "vllm@128x4", "augserve@128")  # and candidates of the searches for static limits
+NAMES = (*SIMULATED, "vllm@128x4", "augserve@128")  # and candidates of the searches for static limits
 LINEAR = StepTime(0.02, 1e-4, 2e-4, 1e-7)
 PROFILE = StepProfile(
     name="scarce",

@@ -141,7 +141,7 @@ def test_recording_a_run_changes_nothing_of_it(profile_file: str, tmp_path: Path
         (("--drain", "-1"), "--drain is -1.0"),
         (("--seed", "-1"), "--seed is -1"),
         (("--kv-offload-gb", "1"), "tells no bandwidth to host memory"),
-        (("--policy", "fifo"), "'fifo' is unknown; known are vllm"),
+        (("--policy", "fifo"), "'fifo' is unknown"),
         (("--policy", "augserve"), "give --bundle"),
         (("--bundle", "none-here"), "bundle none-here: no such folder"),
         (("--load", "1"), "tells no capacity of vllm for augmentation-mix on small"),

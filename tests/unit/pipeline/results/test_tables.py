@@ -11,19 +11,18 @@ from augserve.pipeline.results.tables import (
     table,
     units,
 )
-from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
-from augserve.pipeline.simulator.policies import ORACLES, POLICIES
+from augserve.pipeline.simulator.catalogue import ABLATIONS, ORACLES, SIMULATED
 
 from .conftest import cell
 
 
 def test_every_policy_has_a_place_and_one_that_knows_stands_after_its_own():
-    assert [policy for policy in POLICIES if listed(policy) is None] == []
-    assert {policy for policy in POLICIES if policy not in ORDER} <= set(ORACLES)
+    assert [policy for policy in SIMULATED if listed(policy) is None] == []
+    assert {policy for policy in SIMULATED if policy not in ORDER} <= {policy.name for policy in ORACLES}
     cells = {"augserve": {}, "sjf-oracle": {}, "mars": {}, "sjf": {}, "unheard-of": {}}
     ordered = [policy for policy, _ in sorted(cells.items(), key=place)]
     assert ordered == ["sjf", "sjf-oracle", "mars", "augserve", "unheard-of"]
-    assert {*ABLATIONS, NO_PREDICTORS} <= set(ORDER)
+    assert {policy.name for policy in ABLATIONS} <= set(ORDER)
 
 
 def test_the_table_lists_loads_in_order_and_stock_first(evaluated):

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.results.metrics_file import Evaluated, read_results, write_results
 from augserve.pipeline.results.targets import OF_A_SWING, TARGETS, outcomes, target_grid, target_summary
-from augserve.pipeline.simulator.ablations import ABLATIONS
-from augserve.pipeline.simulator.policies import POLICIES
+from augserve.pipeline.simulator.catalogue import CATALOGUE
 
 from .conftest import cell
 
@@ -140,4 +139,4 @@ def test_the_summary_stands_in_the_metrics_and_leaves_them_readable(tmp_path, ev
 def test_targets_name_policies_that_exist_and_each_once():
     named = [target.name for target in (*TARGETS, *OF_A_SWING)]
     assert len(set(named)) == len(named)
-    assert {target.base for target in (*TARGETS, *OF_A_SWING)} <= {*POLICIES, *ABLATIONS, "vllm-tuned"}
+    assert {target.base for target in (*TARGETS, *OF_A_SWING)} <= set(CATALOGUE)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from augserve.pipeline.results.words import PARTS, sentence, worth
-from augserve.pipeline.simulator.ablations import ABLATIONS, NO_PREDICTORS
+from augserve.pipeline.simulator.catalogue import ABLATIONS, P_PAS_BUDGET, UNTUNED
 
 from .conftest import cell
 
@@ -65,4 +65,4 @@ def test_what_knowing_all_would_add_is_said(evaluated, cells):
 
 
 def test_every_part_that_can_be_left_out_has_a_name():
-    assert set(PARTS) == {*ABLATIONS, NO_PREDICTORS} - {"augserve-default"}
+    assert set(PARTS) == {policy.name for policy in ABLATIONS if policy not in (P_PAS_BUDGET, UNTUNED)}

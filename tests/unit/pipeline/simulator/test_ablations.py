@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, Slo, ValueWeights
-from augserve.pipeline.simulator.ablations import ABLATIONS
+from augserve.pipeline.simulator import ablations
+from augserve.pipeline.simulator.catalogue import find
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
@@ -31,7 +32,9 @@ TUNED = SchedulerSettings(
     ],
 )
 def test_an_ablation_touches_only_its_part(name: str, parts: set[str]) -> None:
-    ablated = ABLATIONS[name](TUNED)
+    policy, _ = find(name)
+    assert policy.adjust is not None
+    ablated = policy.adjust(TUNED)
     changed = {
         field.name
         for field in dataclasses.fields(SchedulerSettings)
@@ -41,7 +44,7 @@ def test_an_ablation_touches_only_its_part(name: str, parts: set[str]) -> None:
 
 
 def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
-    gains = ABLATIONS["augserve-static-budget"](TUNED).budget
+    gains = ablations.static_budget(TUNED).budget
     budget = TokenBudget(gains, tpot_s=0.1, step=TUNED.step_time, configured=8192)
     for step in range(50):
         budget.measured(1.0, decodes=8, now_s=float(step))
@@ -52,7 +55,7 @@ def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> Non
     columns = np.random.default_rng(1).uniform(1, 500, (len(Column), 20))
     columns[Column.DEADLINE_S] = 3600.0 + np.arange(20)  # as `Ordering` sets it from the far deadline
     load = Load(now_s=100.0, token_s=0.02, running_tokens=1e4, capacity_tokens=1e5)
-    settings = dataclasses.replace(ABLATIONS["augserve-no-stage-two"](TUNED), max_wait_s=86_400.0)
+    settings = dataclasses.replace(ablations.without_stage_two(TUNED), max_wait_s=86_400.0)
     columns[Column.WAITING_SINCE_S] = 0.0
     order = np.argsort(keys(columns, load, settings))
     assert order.tolist() == np.argsort(stage_one_s(columns, load, settings.step_time)).tolist()

@@ -75,7 +75,7 @@ def run_sessions(
             number += 1
             request = engine_request(f"r{number}", turn, end_id, caching, prefix)
             scheduler.add_request(request)
-            tally.arrived(session, turn, scheduler._turns[request.request_id].session_id)  # type: ignore[attr-defined]
+            tally.arrived(session, turn, scheduler.lifecycle.turns[request.request_id].session_id)  # type: ignore[attr-defined]
             running[request.request_id] = (session, turns, turn.output)
         step += 1
         scheduled = scheduler.schedule()

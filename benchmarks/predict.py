@@ -25,7 +25,7 @@ from augserve.pipeline.prepare.run import TRAINING
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.runtime.prediction.forecaster import PredictorForecaster
-from augserve.runtime.sessions.live_turn import LiveTurn, arrived
+from augserve.runtime.sessions.live_turn import LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import SessionTable
 
 from .bundle import BUNDLE, packaged_bundle, times_s
@@ -122,7 +122,7 @@ def _requests(count: int, seed: int) -> list[Request]:
 
 
 def _arrivals(requests: list[Request], sessions: SessionTable) -> list[LiveTurn]:
-    return [arrived(request, sessions, request.arrival_time)[0] for request in requests]
+    return [note_arrival(request, read_hints(request), sessions, request.arrival_time)[0] for request in requests]
 
 
 if __name__ == "__main__":

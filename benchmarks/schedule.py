@@ -10,6 +10,7 @@ import itertools
 import random
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,8 +27,8 @@ from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.deployment import Deployment
-from augserve.runtime.scheduler import Artifacts, AugServeScheduler
+from augserve.runtime.decisions import Parts, Setup, trained_forecaster
+from augserve.runtime.scheduler import AugServeScheduler
 
 from .bundle import packaged_bundle
 
@@ -69,11 +70,8 @@ def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
     keeping = Retention(max_share=0.5, ttl_factor=100.0, min_tokens=16, max_waste=1e6)
     settings = dataclasses.replace(bundle.settings, retention=keeping)
 
-    class Benched(AugServeScheduler):
-        def load_artifacts(self, deployment: Deployment) -> Artifacts:  # noqa: ARG002 — loaded already
-            return Artifacts(settings, bundle.predictor, bundle.version)
-
-    return Benched
+    parts = Parts(settings, partial(trained_forecaster, bundle.predictor, None), bundle.version)
+    return type("Benched", (AugServeScheduler,), {"setup": Setup(parts=lambda _: parts)})
 
 
 class _Engine:

@@ -1,65 +1,74 @@
-"""Keeps AugServe's own errors out of the engine: each decision has a fallback, counted by reason."""
+"""Keeps AugServe's errors out of vLLM's engine loop: each decision has a fallback, and failures are counted."""
 
 import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 logger = logging.getLogger(__name__)
 
+Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 Fallback = TypeVar("Fallback")
 
 STRIKES = 3
-"""Failures in a row after which a decision is left to vLLM for a while."""
+"""Failures in a row after which a decision is suspended."""
 SUSPENSION_S = 30.0
+_FAILED: Final = object()
 
 
 @dataclass(slots=True)
 class _Record:
     strikes: int = 0
-    suspended_s: float = float("-inf")  # since when
+    suspended_s: float = float("-inf")  # start of the suspension
 
 
 class Guard:
-    """Runs decisions; what raises falls back, and what keeps raising is not asked again for a while.
+    """Calls decisions; one that raises gets its fallback, and one that keeps raising is suspended for SUSPENSION_S.
 
-    Each reason has its own record: a broken recorder does not stop the ordering.
+    Each reason has its own record, so a broken recorder does not suspend the ordering.
     """
 
     def __init__(self, clock: Callable[[], float], count: Callable[[str], None]) -> None:
+        """`count` is called with the reason of each fallback."""
         self._clock = clock
         self._count = count
         self._records: dict[str, _Record] = {}
 
-    def call(self, reason: str, decide: Callable[[], Result], fallback: Fallback) -> Result | Fallback:
-        """The decision, or `fallback` where it raises or is suspended. Raises nothing."""
+    def call(
+        self, reason: str, function: Callable[[*Arguments], Result], *arguments: *Arguments, fallback: Fallback
+    ) -> Result | Fallback:
+        """The function's result, or `fallback` if the function raises or is suspended. Never raises."""
         record = self._records.get(reason)
         if record is not None and record.strikes >= STRIKES:
-            if 0 <= self._clock() - record.suspended_s < SUSPENSION_S:  # below 0: the clock was set back
-                self._counted(reason)
+            if 0 <= self._clock() - record.suspended_s < SUSPENSION_S:  # negative if the clock was set back
+                self._count_fallback(reason)
                 return fallback
-            record.strikes = STRIKES - 1  # one more try; a failure suspends again
+            record.strikes = STRIKES - 1  # one more try: the next failure suspends again
         try:
-            result = decide()
-        except Exception as error:  # noqa: BLE001 — this is the place where nothing may pass
-            self._failed(reason, error)
+            result = function(*arguments)
+        except Exception as error:  # noqa: BLE001 — no exception may pass this point
+            self._note_failure(reason, error)
             return fallback
         if record is not None:
             record.strikes = 0
         return result
 
-    def _counted(self, reason: str) -> None:
-        with contextlib.suppress(Exception):  # counters may live in files, see metrics.py
+    def attempt(self, reason: str, function: Callable[[*Arguments], object], *arguments: *Arguments) -> bool:
+        """Call a function for its effect; False if it raises or is suspended. Never raises."""
+        return self.call(reason, function, *arguments, fallback=_FAILED) is not _FAILED
+
+    def _count_fallback(self, reason: str) -> None:
+        with contextlib.suppress(Exception):  # in multiprocess mode the counters are files
             self._count(reason)
 
-    def _failed(self, reason: str, error: Exception) -> None:
-        self._counted(reason)
+    def _note_failure(self, reason: str, error: Exception) -> None:
+        self._count_fallback(reason)
         record = self._records.get(reason)
         if record is None:
             record = self._records[reason] = _Record()
-            logger.warning("augserve: %s fails and is left to vLLM's own way: %r", reason, error, exc_info=True)
+            logger.warning("augserve: %s failed and falls back to vLLM's behaviour: %r", reason, error, exc_info=True)
         record.strikes += 1
         if record.strikes == STRIKES:
             record.suspended_s = self._clock()

@@ -28,7 +28,7 @@ class Metrics:
 
     def __init__(self, engine: int, version: str, mode: str) -> None:
         multiprocess = values.ValueClass is not values.MutexValue
-        registry = CollectorRegistry()
+        registry = self._registry = CollectorRegistry()
         label = str(engine)
 
         def counter(name: str, meaning: str) -> Counter:
@@ -107,6 +107,17 @@ class Metrics:
         self._publisher = None
         if folder and not multiprocess:
             self._publisher = _Publisher(registry, Path(folder) / f"{os.getpid()}.prom")
+
+    def value(self, name: str, **labels: str) -> float:
+        """This engine's value of a metric, named without `augserve_`: the sum of all samples with these labels."""
+        wanted = {"engine": self._engine, **labels}.items()
+        return sum(
+            sample.value
+            for family in self._registry.collect()
+            if family.name == f"augserve_{name}"
+            for sample in family.samples
+            if wanted <= sample.labels.items() and not sample.name.endswith("_created")
+        )
 
     def fallback(self, reason: str) -> None:
         self._fallbacks.labels(reason, self._engine).inc()

@@ -1,10 +1,8 @@
 """Ablations of AugServe: settings or forecasts under which one part of the deployed scheduler has no effect."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from ...models.serving.settings import SchedulerSettings, ValueWeights
-from ...runtime.sessions.live_turn import Forecast, LiveTurn
 
 FAR_S = 3600.0
 """A deadline beyond any simulation: no turn is late by it."""
@@ -38,10 +36,3 @@ def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
 def hand_set(tuned: SchedulerSettings) -> SchedulerSettings:
     """What holds before tuning; the SLO and the measured step time are no subject of tuning."""
     return SchedulerSettings(slo=tuned.slo, step_time=tuned.step_time, profile=tuned.profile)
-
-
-class NoForecasts:
-    """Implements runtime.prediction.Forecaster: every turn goes by the runtime's fallback, as with no model at all."""
-
-    def forecast(self, turns: Sequence[LiveTurn]) -> list[Forecast | None]:
-        return [None] * len(turns)

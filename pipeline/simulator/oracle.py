@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from ...data.workload.model import Session
+from ...runtime.prediction.forecaster import Forecaster
 from ...runtime.sessions.live_turn import Forecast, LiveTurn
 
 
-class Oracle:
-    """Implements runtime.prediction.Forecaster from the workload itself; request ids are "<session>/<turn>"."""
+class Oracle(Forecaster):
+    """Forecasts from the workload itself; request ids are "<session>/<turn>"."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._sessions = {session.session_id: session for session in sessions}

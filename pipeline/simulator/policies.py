@@ -11,10 +11,10 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from ...data.workload.model import Session
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
-from ...runtime.deployment import Deployment
+from ...runtime.decisions import Parts, Setup
 from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
-from ...runtime.scheduler import Artifacts, AugServeScheduler
-from .ablations import NoForecasts
+from ...runtime.scheduler import AugServeScheduler
+from ...runtime.steering.step_budget import StepBudget
 from .catalogue import P_PAS_BUDGET, Policy, StaticLimits, find
 from .clock import VirtualClock
 from .engine import build_scheduler
@@ -22,7 +22,7 @@ from .errors import SimulationError
 from .oracle import Oracle
 from .profile import EngineLimits
 from .rivals.forecasting import ForecastingScheduler
-from .rivals.prefill_cap import capped_budget
+from .rivals.prefill_cap import CappedBudget
 from .rivals.ranked import RankedScheduler
 
 
@@ -44,8 +44,7 @@ def build_policy(name: str, bench: Bench) -> AsyncScheduler:
     bench = dataclasses.replace(bench, limits=_limits(name, bench.limits, static), settings=settings)
     scheduler = resolve_name(policy.scheduler)
     if issubclass(scheduler, AugServeScheduler):
-        full_tokens = bench.limits.max_num_batched_tokens
-        budget = (lambda engine: capped_budget(engine, full_tokens)) if policy is P_PAS_BUDGET else None
+        budget = CappedBudget if policy is P_PAS_BUDGET else None
         return deployed_scheduler(bench, _forecaster(policy, bench), budget)
     arguments: dict[str, Any] = {}
     if issubclass(scheduler, RankedScheduler):
@@ -69,39 +68,18 @@ def _forecaster(policy: Policy, bench: Bench) -> Forecaster:
     if policy.oracle:
         return Oracle(bench.sessions)
     if not policy.predicts:
-        return NoForecasts()
+        return Forecaster()
     if bench.predictor is None:
         raise SimulationError(f"policy {policy.name}: no predictor was given; run `dvc repro export`")
     return PredictorForecaster(bench.predictor)
 
 
 def deployed_scheduler(
-    bench: Bench, forecaster: Forecaster, budget: Callable[[AsyncScheduler], int] | None = None
+    bench: Bench, forecaster: Forecaster, budget: Callable[[AsyncScheduler], StepBudget] | None = None
 ) -> AsyncScheduler:
-    """The deployed scheduler itself; only its clock, its bundle and its predictions come from the simulation, and
-    where it is given, the rule for a step's `budget`."""
-
-    class SimulatedAugServe(AugServeScheduler):
-        def load_artifacts(self, deployment: Deployment) -> Artifacts:  # noqa: ARG002 - there is no bundle yet
-            return Artifacts(bench.settings, _NoPredictor(), "simulated")
-
-        def make_forecaster(self, artifacts: Artifacts) -> Forecaster:  # noqa: ARG002
-            return forecaster
-
-        def make_clock(self) -> Callable[[], float]:
-            return bench.clock
-
-        def _steer(self, now_s: float) -> bool:
-            if budget is None:
-                return super()._steer(now_s)
-            self.max_num_scheduled_tokens = budget(self)
-            return True
-
-    return build_scheduler(SimulatedAugServe, bench.limits, {"augserve": {"mode": "active"}})
-
-
-class _NoPredictor:
-    """Stands where the bundle's predictor would; the forecaster above answers in its place."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"a simulation predicts by its forecaster, not by {name}")
+    """The deployed scheduler with the clock, settings and forecasts of the simulation, and with another rule for the
+    budget of each step if one is given."""
+    parts = Parts(bench.settings, lambda _: forecaster, "simulated", budget)
+    setup = Setup(bench.clock, lambda _: parts)
+    scheduler = type("SimulatedAugServe", (AugServeScheduler,), {"setup": setup})
+    return build_scheduler(scheduler, bench.limits, {"augserve": {"mode": "active"}})

@@ -1,49 +1,57 @@
-"""Forecasts for the turns that have arrived: one batch before a step, and what is missing or too late is counted."""
+"""Predicts the arrived turns in one batch before a step, and counts missing and late predictions."""
 
 from collections.abc import Callable
 
 from ..metrics import Metrics
+from ..queueing.waiting_queue import WaitingQueue
 from ..sessions.live_turn import LiveTurn
 from .forecaster import Forecaster
 
 DEADLINE_S = 0.05
-"""A batch that takes longer holds up a step for more than half a token's time: it counts as a failure."""
-A_TURN_S = 1e-4
-"""So much more for each turn: a burst is predicted at once, and is rare."""
+"""A batch that takes longer delays a step by more than half a token's time, so it counts as a failure."""
+TURN_DEADLINE_S = 1e-4
+"""Added to the deadline for each turn: a burst is rare and is predicted at once."""
 
 
 class SlowPredictionError(RuntimeError):
-    """The predictor answered, and took too long."""
+    """The predictor's answer came after the deadline."""
 
 
 class Forecasting:
-    """Asks the forecaster for those who wait, on behalf of one scheduler."""
+    """Collects the turns that arrive, predicts them, and updates their rows in the waiting queue."""
 
     def __init__(
-        self,
-        forecaster: Forecaster,
-        metrics: Metrics,
-        clock: Callable[[], float],
-        predicted: Callable[[LiveTurn], None],
+        self, forecaster: Forecaster, queue: WaitingQueue, metrics: Metrics, clock: Callable[[], float]
     ) -> None:
-        """`predicted` is told of each turn that has got its forecast."""
+        self._arrived: list[LiveTurn] = []
         self._forecaster = forecaster
+        self._queue = queue
         self._metrics = metrics
         self._clock = clock
-        self._predicted = predicted
+
+    def turn_arrived(self, live: LiveTurn) -> None:
+        self._arrived.append(live)
+
+    def take_arrived(self) -> list[LiveTurn]:
+        """The turns that have arrived since the last call."""
+        turns, self._arrived = self._arrived, []
+        return turns
 
     def predict(self, turns: list[LiveTurn]) -> None:
-        """Raises what the forecaster raises; and SlowPredictionError where the answer came after the deadline, so that
-        a predictor that is too slow three times in a row is not asked for a while. Its late answer is used."""
-        began_s = self._clock()
+        """Predict turns. Raises what the forecaster raises, and SlowPredictionError after the deadline.
+
+        A late answer is used all the same; the error makes the guard suspend a predictor that is slow three times in a
+        row.
+        """
+        start_s = self._clock()
         forecasts = self._forecaster.forecast(turns)
-        took_s = self._clock() - began_s
+        took_s = self._clock() - start_s
         for live, forecast in zip(turns, forecasts, strict=True):
             if forecast is None:
                 self._metrics.fallback("prediction")
             else:
                 live.forecast = forecast
                 self._metrics.predictions.inc()
-                self._predicted(live)
-        if took_s > (deadline_s := DEADLINE_S + A_TURN_S * len(turns)):
+                self._queue.refresh(live.request)
+        if took_s > (deadline_s := DEADLINE_S + TURN_DEADLINE_S * len(turns)):
             raise SlowPredictionError(f"{len(turns)} turns took {took_s:.3f} s to predict, not {deadline_s:.3f} s")

@@ -1,30 +1,33 @@
-"""Online correction: what predictions miss by lately, per tool and overall, and how often their intervals hold.
+"""Online correction of predictions by their recent errors, per tool and overall.
 
-The models do not change while a server runs; what they are wrong by does. So each prediction is multiplied by a running
-median of actual / predicted, and its interval is widened until it holds as often as it should (adaptive conformal
-inference, Gibbs and Candès 2021, on log scale).
+The models do not change while a server runs, but their errors do. Each prediction is multiplied by a running median of
+actual / predicted, and its interval is widened until its coverage is right (adaptive conformal inference, Gibbs and
+Candès 2021, on log scale).
 """
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
-COVERAGE = 0.8  # of the interval from p10 to p90
-STEP = 0.05  # weight of a new ratio, once 1 / STEP have been seen; before, all weigh alike
-CLIP = 0.5  # a ratio further off counts as this far: so the running mean of logs stays near their median
-PRIOR = 20.0  # observations at which a correction is half of what they say
-LIMIT = math.log(4.0)  # no correction beyond a factor of 4
+COVERAGE = 0.8  # target coverage of the interval from p10 to p90
+STEP = 0.05  # weight of a new ratio after 1 / STEP ratios; before, all weigh the same
+CLIP = 0.5  # a ratio further off counts as this far, which keeps the running mean of logs near their median
+PRIOR = 20.0  # number of observations that are applied by half
+LIMIT = math.log(4.0)  # bound on a correction: a factor of 4
 WIDEN_STEP = 0.02  # learning rate of the interval's width
 MAX_WIDTH = 4.0
-ALARM_WIDTH = 1.5  # an interval that has to be so much wider is said aloud, once
+ALARM_WIDTH = 1.5  # a wider interval is logged, once
 MAX_NAMES = 4096
-"""Tool names come from callers; beyond so many, new ones are corrected as all together."""
+"""Tool names come from callers; beyond this number, new ones get the overall correction."""
+
+Report = Callable[[str, float, float, float], None]
+"""Quantity, overall factor, coverage and interval width of a correction."""
 
 
 class _Ratio:
-    """Running location of log(actual / predicted): Huber's, so that a few extremes do not carry it away."""
+    """Running location of log(actual / predicted): Huber's, which is robust to a few extremes."""
 
     __slots__ = ("count", "log")
 
@@ -37,50 +40,50 @@ class _Ratio:
         distance = min(max(log_ratio - self.log, -CLIP), CLIP)
         self.log += max(1 / self.count, STEP) * distance
 
-    def drawn_to(self, prior: float) -> float:
+    def shrunk_to(self, prior: float) -> float:
         return (self.count * self.log + PRIOR * prior) / (self.count + PRIOR)
 
 
 class Correction:
-    """Of one predicted quantity: a factor by name (a tool), one for all, and the width of its intervals.
+    """Correction of one predicted quantity: a factor by name (a tool), one overall, and the width of its intervals.
 
-    All corrections are bounded; `reset` forgets them. An observation costs about 1 µs.
+    All corrections are bounded. An observation costs about 1 µs.
     """
 
     def __init__(self, quantity: str) -> None:
         self.quantity = quantity
-        self.least_width = 1.0  # what drift of the features asks for
+        self.least_width = 1.0  # raised when features drift
         self.reset()
 
     def reset(self) -> None:
-        """Back to what the models say."""
+        """Forget all observations: the models' answers stay as they are."""
         self._all = _Ratio()
         self._by_name: dict[str, _Ratio] = {}
         self._width = 1.0
         self._warned = False
         self.observed = 0
-        self.coverage = math.nan  # recent share of actual values within their (widened) intervals; NaN: none yet
+        self.coverage = math.nan  # recent share of actual values within their widened intervals; NaN: none yet
 
     @property
     def width(self) -> float:
-        """What an interval is stretched by, on log scale: 1 or more."""
+        """Factor on an interval's width on log scale, at least 1."""
         return max(self._width, self.least_width)
 
     @property
     def overall(self) -> float:
-        """The factor of a name of which nothing is known."""
+        """The factor for an unknown name."""
         return self.factor(None)
 
     def factor(self, name: str | None) -> float:
-        """What a prediction for `name` is multiplied by."""
-        log = self._all.drawn_to(0.0)
+        """The factor on a prediction for `name`."""
+        log = self._all.shrunk_to(0.0)
         by_name = None if name is None else self._by_name.get(name)
         if by_name is not None:
-            log = by_name.drawn_to(log)
+            log = by_name.shrunk_to(log)
         return math.exp(min(max(log, -LIMIT), LIMIT))
 
     def corrected(self, quantiles: Sequence[float], name: str | None) -> tuple[float, float, float]:
-        """p10, p50 and p90 as the models give them, corrected and widened about the median."""
+        """p10, p50 and p90 of the models, corrected and widened about the median."""
         low, median, high = quantiles
         factor, width = self.factor(name), self.width
         if not 0 < low <= median <= high < math.inf:
@@ -92,11 +95,11 @@ class Correction:
         )
 
     def observe(self, quantiles: Sequence[float], name: str | None, actual: float) -> None:
-        """Learn from what became of a prediction; `quantiles` are as the models gave them."""
+        """Learn from the outcome of a prediction; `quantiles` are the models' own."""
         median = quantiles[1]
         if not (0 < median < math.inf and 0 < actual < math.inf):
             return
-        low, _, high = self.corrected(quantiles, name)  # before learning: as it was said
+        low, _, high = self.corrected(quantiles, name)  # as it was predicted, before learning
         self._note_interval(low <= actual <= high)
         log_ratio = math.log(actual / median)
         self._all.add(log_ratio)
@@ -109,11 +112,14 @@ class Correction:
             by_name = self._by_name[name] = _Ratio()
         by_name.add(log_ratio)
 
+    def report_to(self, report: Report) -> None:
+        report(self.quantity, self.overall, self.coverage, self.width)
+
     def _note_interval(self, held: bool) -> None:
         self.observed += 1
         weight = max(1 / self.observed, WIDEN_STEP)
         self.coverage = float(held) if self.observed == 1 else self.coverage + weight * (held - self.coverage)
-        # A miss widens by four times what a hit narrows: in balance, COVERAGE of the intervals hold.
+        # A miss widens four times as much as a hit narrows, so that the balance is at COVERAGE.
         change = (COVERAGE - held) * WIDEN_STEP
         self._width = min(max(self._width * math.exp(change), 1.0), MAX_WIDTH)
         if self._width > ALARM_WIDTH and not self._warned:
@@ -124,3 +130,7 @@ class Correction:
                 self.quantity,
                 100 * self.coverage,
             )
+
+
+def no_report(quantity: str, factor: float, coverage: float, width: float) -> None:
+    """For corrections that nobody watches."""

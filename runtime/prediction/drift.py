@@ -1,5 +1,4 @@
-"""Whether live turns, and the calls that may follow them, look like those that the models were trained on: the PSI of
-each feature, a few at a time."""
+"""Drift of live turns and tool calls from the training data: the population stability index (PSI) of each feature."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,24 +12,24 @@ from ...models.serving.onnx_predictor import TOOL_CALLS, TURNS
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
-BATCH_ROWS = 256  # live rows that are compared at once
-DECAY = 0.8  # weight of what was counted before, a batch: about the last 1,300 rows count
-COLUMNS_A_STEP = 8  # features that one step looks at, so that no engine step waits for all: about 0.1 ms
+BATCH_ROWS = 256  # live rows compared at once
+DECAY = 0.8  # weight of earlier counts, a batch: about the last 1,300 rows count
+COLUMNS_A_STEP = 8  # features compared in one step, which takes about 0.1 ms
 ALARM_PSI = 0.25  # the usual bound of a major shift
-ALARM_SHARE = 0.5  # of the features beyond it
-DRIFTED_WIDTH = 1.25  # what intervals are then widened by at least
+ALARM_SHARE = 0.5  # share of features beyond ALARM_PSI
+DRIFTED_WIDTH = 1.25  # least interval width after an alarm
 
 
 CALL_PREFIX = "tool_call."
-"""Before the names of a tool call's features where drift is reported: some are a turn's, too."""
+"""Prefix of a tool call's features in reports, for some share their name with a turn's."""
 Report = Callable[[str, float], None]
 
 
 class DriftMonitor:
-    """Counts live rows into the bins of the training rows and compares.
+    """Counts live rows into the bins of the training rows and compares the shares.
 
-    `report` is told a feature's name and its PSI. `drifted` holds while more than ALARM_SHARE of the features are
-    beyond ALARM_PSI; the first time it is said in the log, of `what`.
+    `report` is called with a feature's name and its PSI. `drifted` is true while more than ALARM_SHARE of the features
+    are beyond ALARM_PSI; the first time, a warning about `what` is logged.
     """
 
     def __init__(self, what: str, features: Sequence[Feature], histograms: Sequence[Histogram], report: Report) -> None:
@@ -46,7 +45,7 @@ class DriftMonitor:
         self._rows: list[NDArray[np.float32]] = []
         self._batch: NDArray[np.float32] | None = None
         self._next = 0
-        self._counts = [np.zeros(len(one.shares)) for one in self._histograms]
+        self._counts = [np.zeros(len(histogram.shares)) for histogram in self._histograms]
         self._psi = np.zeros(len(self._histograms))
 
     @property
@@ -54,7 +53,7 @@ class DriftMonitor:
         return bool(len(self._psi)) and float(np.mean(self._psi > ALARM_PSI)) > ALARM_SHARE
 
     def add(self, rows: Sequence[NDArray[np.float32]]) -> None:
-        """Take live rows, each of shape (features,); while a batch is compared, further ones are left out."""
+        """Add live rows, each of shape (features,); rows that arrive during a comparison are skipped."""
         if self._batch is None:
             self._rows.extend(rows)
             if len(self._rows) >= BATCH_ROWS:
@@ -86,8 +85,7 @@ class DriftMonitor:
 
 
 def monitors(reference: DriftReference, report: Report) -> tuple[DriftMonitor, DriftMonitor]:
-    """Of the features of turns, and of the tool calls that may follow them, whose names `report` gets with
-    CALL_PREFIX."""
+    """Monitors of turns and of the tool calls that may follow them; `report` gets call features with CALL_PREFIX."""
 
     def report_call(name: str, psi: float) -> None:
         report(CALL_PREFIX + name, psi)

@@ -1,71 +1,87 @@
-"""What is expected of the turns that have arrived: all of them predicted in one batch, corrected by what came of
-earlier predictions."""
+"""Forecasts of arriving turns: predicted in one batch, corrected by the outcomes of earlier predictions."""
 
 import logging
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...models.serving.predictor import Predictor, Rows
 from ..sessions.live_turn import Forecast, LiveTurn
-from .correction import Correction
+from ..sessions.table import Pause
+from .correction import Correction, Report, no_report
 from .drift import DRIFTED_WIDTH, DriftMonitor
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
-FALLBACK_OUTPUT_TOKENS = 256
-FALLBACK = Forecast(output_tokens=FALLBACK_OUTPUT_TOKENS, remaining_turns=1.0, pause_s=1.0)
-"""Stands in where no prediction is to be had: a middling answer that ends its session."""
 MAX_PREDICTED = 100_000
-"""Turns whose outcome is awaited; beyond so many, the oldest is no longer."""
+"""Predictions whose outcome is awaited; beyond this number the oldest is dropped."""
 
 Row = NDArray[np.float32]  # one feature vector
 
 
-class Forecaster(Protocol):
+class Forecaster:
+    """Predicts nothing and learns nothing. Subclasses predict."""
+
     def forecast(self, turns: Sequence[LiveTurn]) -> Sequence[Forecast | None]:
-        """One forecast a turn; None where there is none. Raises what the predictor raises."""
-        ...
+        """One forecast a turn, or None. Raises what the predictor raises."""
+        return [None] * len(turns)
+
+    def turn_ended(self, live: LiveTurn, reason: str) -> None:
+        """Learn from the output of a turn. `reason`: its finish reason."""
+
+    def pause_ended(self, session_id: str, pause: Pause) -> None:
+        """Learn from the pause after a turn of the session."""
+
+    def reset(self) -> None:
+        """Forget everything learned."""
 
 
 class _Predicted(NamedTuple):
-    """What the models said of a turn, and for which tool: its outcome is compared with it."""
+    """The models' answer for a turn, kept until its outcome."""
 
     output: Sequence[float]  # p10, p50, p90, tokens
     pause: Sequence[float]  # s
     tool: str | None
 
 
-class PredictorForecaster:
-    """Medians and 80 % intervals of the bundle's predictors, corrected online; a turn without features, or with an
-    answer that is no number, has none: the first such answer is said in the log."""
+class PredictorForecaster(Forecaster):
+    """Medians and 80 % intervals of the bundle's predictors, corrected online.
+
+    A turn without features has no forecast, nor has one whose answer is not finite; the first such answer is logged.
+    """
 
     def __init__(
-        self, predictor: Predictor, turn_drift: DriftMonitor | None = None, call_drift: DriftMonitor | None = None
+        self,
+        predictor: Predictor,
+        turn_drift: DriftMonitor | None = None,
+        call_drift: DriftMonitor | None = None,
+        report: Report = no_report,
     ) -> None:
-        """`turn_drift` and `call_drift` watch the rows that are predicted; None: nothing does."""
+        """`turn_drift` and `call_drift` watch the predicted rows. `report` is called after each change of a
+        correction."""
         self._predictor = predictor
         self._turn_drift = turn_drift
         self._call_drift = call_drift
+        self._report = report
         self._warned = False
         self._predicted: OrderedDict[tuple[str, int], _Predicted] = OrderedDict()  # by session and turn
         self.output = Correction("output length")
         self.pause = Correction("tool duration")
 
     def forecast(self, turns: Sequence[LiveTurn]) -> list[Forecast | None]:
-        known = [
+        complete = [
             (index, turn.features, turn.pause_features)
             for index, turn in enumerate(turns)
             if turn.features is not None and turn.pause_features is not None
         ]
         forecasts: list[Forecast | None] = [None] * len(turns)
-        if not known:
+        if not complete:
             return forecasts
-        rows, calls = [features for _, features, _ in known], [features for _, _, features in known]
+        rows, calls = [features for _, features, _ in complete], [features for _, _, features in complete]
         expected = self._predictor.turns(_table(rows))
         answers = zip(
             expected.output_length.tolist(),
@@ -74,43 +90,45 @@ class PredictorForecaster:
             strict=True,
         )
         self._watch(rows, calls)
-        bad = 0
-        for (index, _, _), (output, remaining, pause) in zip(known, answers, strict=True):
-            if all(math.isfinite(part) and part >= 0 for part in (*output, remaining, *pause)):
+        invalid = 0
+        for (index, _, _), (output, remaining, pause) in zip(complete, answers, strict=True):
+            if all(math.isfinite(value) and value >= 0 for value in (*output, remaining, *pause)):
                 forecasts[index] = self._corrected(turns[index], output, remaining, pause)
             else:
-                bad += 1
-        if bad and not self._warned:
+                invalid += 1
+        if invalid and not self._warned:
             self._warned = True
             logger.warning(
-                "AugServe: the models' answer is no positive number for %d of %d turns: such turns go without a "
+                "AugServe: the models' answer for %d of %d turns is negative or not finite, so these turns have no "
                 "forecast; export the models again (`dvc repro export`) and deploy the new bundle",
-                bad,
-                len(known),
+                invalid,
+                len(complete),
             )
         return forecasts
 
-    def turn_finished(self, live: LiveTurn, reason: str) -> None:
-        """Learn from the output of a turn that ended by itself; one that was cut says too little."""
+    def turn_ended(self, live: LiveTurn, reason: str) -> None:
+        """Learn from a turn that stopped by itself; a truncated output says too little."""
         predicted = self._predicted.get((live.session_id, live.turn))
         if predicted is not None and reason == "stop":
             self.output.observe(predicted.output, predicted.tool, float(live.request.num_output_tokens))
+        self.output.report_to(self._report)
 
-    def pause_ended(self, session_id: str, turn: int, duration_s: float) -> None:
-        """Learn from the pause that followed a turn."""
-        predicted = self._predicted.pop((session_id, turn), None)
+    def pause_ended(self, session_id: str, pause: Pause) -> None:
+        predicted = self._predicted.pop((session_id, pause.turn), None)
         if predicted is not None:
-            self.pause.observe(predicted.pause, predicted.tool, duration_s)
+            self.pause.observe(predicted.pause, predicted.tool, pause.duration_s)
+        self.pause.report_to(self._report)
 
     def reset(self) -> None:
-        """Forget all corrections, and the rows that drift is told from."""
+        """Forget all corrections and the rows that drift is measured on."""
         self._predicted.clear()
         self._warned = False
-        for correction in (self.output, self.pause):
-            correction.reset()
         for drift in (self._turn_drift, self._call_drift):
             if drift is not None:
                 drift.reset()
+        for correction in (self.output, self.pause):
+            correction.reset()
+            correction.report_to(self._report)
 
     def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
         tool = live.hints.calls[-1].tool if live.hints.calls else None  # as in `features.tool_call.expected_call`
@@ -122,7 +140,7 @@ class PredictorForecaster:
         return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
 
     def _watch(self, rows: Sequence[Row], calls: Sequence[Row]) -> None:
-        """Drift widens the intervals of what is predicted from the features that drifted."""
+        """Drifted features widen the intervals that are predicted from them."""
         for drift, live, correction in ((self._turn_drift, rows, self.output), (self._call_drift, calls, self.pause)):
             if drift is not None:
                 drift.add(live)
@@ -130,5 +148,5 @@ class PredictorForecaster:
 
 
 def _table(rows: Sequence[Row]) -> Rows:
-    """Rows of one width, one below the other: as `np.stack`, in a third of its time."""
+    """Rows stacked, shape (n, features): as `np.stack`, in a third of its time."""
     return np.concatenate(rows).reshape(len(rows), -1)

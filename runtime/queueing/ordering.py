@@ -1,141 +1,133 @@
-"""The order of the waiting queue: columns kept up to date, valued each step."""
+"""The order of the waiting queue: keeps its columns up to date and ranks it by value each step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ...models.serving.residual import residual_quantiles
 from ...models.serving.settings import SchedulerSettings
 from ..guard import Guard
-from ..prediction.forecaster import FALLBACK
-from ..sessions.live_turn import Forecast, LiveTurn
+from ..sessions.live_turn import Forecast, LiveTurn, forecast_of
 from ..vllm_compat import KvCache, Request
-from .head_of_line import Demand, PassingOver, block_demand
+from .free_room import Demand, FreeRoom
+from .head_of_line import PassingOver
 from .overdue import OverdueTurns
 from .tenants import TenantService, slot_of
-from .value import CLASS_S, Column, Floats, Load, decode_step_s, keys, soon_turns
+from .value import CLASS_S, Column, EngineState, Floats, cached_future_turns, decode_step_s, keys
 from .waiting_queue import WaitingQueue
 
 RESERVED = -3 * CLASS_S
-"""Key of the turn that has a reservation: before all others."""
-PROBES = 16
-"""Of the foremost requests, so many have their cached tokens looked up in a step."""
-ROTATING = 8
-"""And so many of all, in rotation."""
+"""Key of the turn with a reservation: before all others."""
+FOREMOST_PROBES = 16
+"""Requests at the front whose cached tokens are looked up in a step."""
+ROTATING_PROBES = 8
+"""Further requests in rotation."""
 SLOW_PROBES = (2, 1)
-"""The same two where a look-up walks over all blocks of a prompt: several groups of layers, a draft model."""
+"""Both limits where a look-up walks over all blocks of a prompt: several groups of layers, a draft model."""
 
 
 class Ordering:
-    """Owns the waiting queue and ranks it by value. In shadow mode it values, and leaves vLLM's own order."""
+    """Owns the waiting queue and ranks it by value."""
 
     def __init__(
         self,
         settings: SchedulerSettings,
         kv_cache: KvCache,
+        room: FreeRoom,
+        tenants: TenantService,
         turns: Mapping[str, LiveTurn],
         guard: Guard,
         clock: Callable[[], float],
         by_priority: bool,
-        shadow: bool,
-        room: Callable[[], int] | None = None,
-        kept: Callable[[Any], int] = lambda _: 0,
+        applied: bool,
     ) -> None:
-        """`room`: free blocks of the KV cache for those that wait; None where it cannot be told: nobody is passed over
-        then. `kept`: how often paused sessions hold a block that `room` counts as free."""
+        """`by_priority`: the caller's priority goes before the value. `applied`: False leaves vLLM's own order."""
         self._settings = settings
         self._kv_cache = kv_cache
+        self.room = room
+        self._tenants = tenants
         self._turns = turns
         self._guard = guard
         self._clock = clock
-        self._shadow = shadow
+        self._applied = applied
         self._next_probe = 0
-        self._room = room
-        self._kept = kept
         admission = settings.admission
         self._overdue = OverdueTurns(settings.max_wait_s, admission.overdue_share)
-        self._passing = PassingOver(admission.pass_over_s, settings.max_wait_s) if admission.pass_over_s else None
-        self.tenants = TenantService(settings.step_time, clock)
+        self._passes_over = admission.pass_over_s > 0 and room.is_countable
+        self.passing_over = PassingOver(admission.pass_over_s, settings.max_wait_s)
         self.queue = WaitingQueue(len(Column), self._describe, by_priority)
 
     def rank(self, now_s: float, running: int, token_budget: int) -> bool:
-        """Rank all that wait; gives whether another one goes first than in vLLM's own order."""
+        """Rank all waiting turns; True if another turn goes first than in vLLM's own order."""
         if not self.queue:
             return False
         self._probe()
-        used = self._kv_cache.usage * self._kv_cache.capacity_tokens
-        load = Load(
-            now_s=now_s,
-            token_s=decode_step_s(self._settings.step_time, running, used),
-            running_tokens=used,
-            capacity_tokens=self._kv_cache.capacity_tokens,
-            tenants_s=self.tenants.accounts(now_s) if self._settings.weights.tenant else None,
-        )
-        values = keys(self.queue.columns, load, self._settings)
+        values = keys(self.queue.columns, self._engine_state(now_s, running), self._settings)
         self._overdue.put_first(values, self.queue, now_s, token_budget)
-        if self._passing is not None and (reserved := self._passing.reserved(self.queue, now_s)) is not None:
+        if (reserved := self.passing_over.reserved(self.queue, now_s)) is not None:
             values[self.queue.slot(reserved)] = RESERVED
         reorders = self.queue.reorders(values)
-        if not self._shadow:
+        if self._applied:
             self.queue.rank(values)
-            self._guard.call("admission", lambda: self._let_pass(now_s, token_budget), None)
+            self._guard.attempt("admission", self._pass_over, now_s, token_budget)
         return reorders
 
     def late_s(self, now_s: float) -> float:
-        """Engine time to compute the prompts of those that wait and are late already."""
+        """Engine time of the prompts of the waiting turns that have missed their deadline."""
         if not self.queue:
             return 0.0
         columns = self.queue.columns
         late = columns[Column.DEADLINE_S] < now_s
         return float(columns[Column.UNCACHED_TOKENS][late].sum()) * self._settings.step_time.per_prefill_token_s
 
-    def _let_pass(self, now_s: float, token_budget: int) -> None:
-        """Turns that the free KV cache cannot hold step behind smaller ones."""
-        if self._passing is None or self._room is None:
-            return
-        if self.longest_tokens <= self._kv_cache.free_tokens / 2:
-            return  # plenty for any: not worth counting
-        free_blocks = self._room()
-        self._passing.arrange(self.queue, self._demand, free_blocks, token_budget, now_s)
-
-    def _demand(self, request: Request, free_blocks: int) -> Demand:
-        return block_demand(self._kv_cache, request, self.cached_tokens(request), free_blocks, self._kept)
-
     def cached_tokens(self, request: Request) -> int:
-        """Of a request that waits, as looked up last."""
+        """Cached tokens of a waiting request at its last look-up."""
         columns, slot = self.queue.columns, self.queue.slot(request)
         return int(columns[Column.TOKENS, slot] - columns[Column.UNCACHED_TOKENS, slot])
 
     @property
     def longest_tokens(self) -> int:
-        """Of those that wait."""
+        """Tokens of the longest waiting turn."""
         return int(self.queue.columns[Column.TOKENS].max()) if self.queue else 0
 
     def admissible(self, count: int, token_budget: int) -> list[Request]:
-        """The foremost, `count` at most, as far as a step's tokens reach: their uncached ones fill the budget."""
-        if not self.queue:
-            return []
-        self.queue.peek_request()  # puts the foremost in order
+        """The first requests, `count` at most, whose uncached tokens fill the step's budget."""
         admissible, columns = [], self.queue.columns
-        for request in self.queue.head(count):
-            slot = self.queue.slot(request)
-            if token_budget <= 0 or slot is None:
+        for request in self.queue.foremost(count):
+            if token_budget <= 0:
                 break
             admissible.append(request)
-            token_budget -= max(int(columns[Column.UNCACHED_TOKENS, slot]), 1)
+            token_budget -= max(int(columns[Column.UNCACHED_TOKENS, self.queue.slot(request)]), 1)
         return admissible
 
+    def _engine_state(self, now_s: float, running: int) -> EngineState:
+        used_tokens = self._kv_cache.usage * self._kv_cache.capacity_tokens
+        return EngineState(
+            now_s=now_s,
+            token_s=decode_step_s(self._settings.step_time, running, used_tokens),
+            running_tokens=used_tokens,
+            capacity_tokens=self._kv_cache.capacity_tokens,
+            tenants_s=self._tenants.accounts(now_s) if self._settings.weights.tenant else None,
+        )
+
+    def _pass_over(self, now_s: float, token_budget: int) -> None:
+        """Move turns that do not fit into the free KV cache behind smaller ones."""
+        if self._passes_over and not self.room.is_plentiful(self.longest_tokens):
+            self.passing_over.arrange(self.queue, self._demand, self.room.blocks(), token_budget, now_s)
+
+    def _demand(self, request: Request, free_blocks: int) -> Demand:
+        return self.room.demand(request, self.cached_tokens(request), free_blocks)
+
     def _describe(self, request: Request) -> Sequence[float]:
-        """The request's columns, in the order of `Column`. vLLM's own calls end here: it must not raise."""
-        return self._guard.call("description", lambda: self._row(request), _UNKNOWN)
+        """The request's row, in the order of `Column`. vLLM's own calls end here, so it must not raise."""
+        return self._guard.call("description", self._row, request, fallback=_UNKNOWN)
 
     def _row(self, request: Request) -> Sequence[float]:
         live = self._turns.get(request.request_id)
         if live is not None and request.num_preemptions != live.preemptions:
             live.preemptions = request.num_preemptions
             live.waiting_since_s = self._clock()
-        forecast = FALLBACK if live is None or live.forecast is None else live.forecast
+        forecast = forecast_of(live)
         future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens
         deadline_s = request.arrival_time + self._settings.slo.ttft_s
@@ -147,7 +139,7 @@ class Ordering:
             tokens if live is None else live.new_tokens,
             remaining_output(forecast, request.num_output_tokens, request.max_tokens),
             future_turns,
-            soon_turns(future_turns, forecast.pause_s, self._settings.weights.soon_s),
+            cached_future_turns(future_turns, forecast.pause_s, self._settings.weights.soon_s),
             forecast.pause_s,
             0 if live is None else request.num_prompt_tokens - live.new_tokens,
             0 if live is None else live.past_output_tokens,
@@ -155,9 +147,9 @@ class Ordering:
         )
 
     def _probe(self) -> None:
-        """Look up the cached tokens of the foremost, and of some others in rotation: the prefix cache changes."""
+        """Look up the cached tokens of the first requests and of some others in rotation: the prefix cache changes."""
         queue, columns = self.queue, self.queue.columns
-        foremost, rotating = (PROBES, ROTATING) if self._kv_cache.bisects else SLOW_PROBES
+        foremost, rotating = (FOREMOST_PROBES, ROTATING_PROBES) if self._kv_cache.bisects else SLOW_PROBES
         for request in queue.head(foremost):
             slot = queue.slot(request)
             if slot is not None:
@@ -172,16 +164,16 @@ class Ordering:
 
     def _look_up(self, columns: Floats, slot: int) -> None:
         tokens, uncached = columns.item(Column.TOKENS, slot), columns.item(Column.UNCACHED_TOKENS, slot)
-        known = int(tokens - uncached)
-        cached = self._kv_cache.cached_tokens(self.queue.requests[slot], known)
-        if cached != known:
+        last_cached = int(tokens - uncached)
+        cached = self._kv_cache.cached_tokens(self.queue.requests[slot], last_cached)
+        if cached != last_cached:
             columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
 
 
 def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> float:
-    """Output tokens still to come, in the median, at least 1: given what is generated, by the forecast's interval.
+    """Median of the output tokens still to come, at least 1, given the tokens generated so far.
 
-    Asked once a request that is queued, and of a distribution only for those that were preempted.
+    Only a preempted request has generated tokens while it waits; the forecast's interval then gives the distribution.
     """
     left = forecast.output_tokens - generated
     if generated and forecast.output_interval is not None:
@@ -192,4 +184,4 @@ def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> flo
 
 
 _UNKNOWN = tuple(float("nan") for _ in Column)
-"""Makes the ranking fall back to vLLM's own order, rather than guess."""
+"""A row that makes the ranking fall back to vLLM's own order."""

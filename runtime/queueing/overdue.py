@@ -1,66 +1,48 @@
-"""The bound on waits: who has waited beyond it goes first, for a share of the engine's tokens."""
+"""The bound on waits: turns beyond it go first, for a share of the engine's tokens."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..vllm_compat import Request
 from .value import CLASS_S, LIMIT_S, Column, Floats
+from .waiting_queue import WaitingQueue
 
 Slots = NDArray[np.intp]
 
 MAX_OVERDUE = 32
-"""So many go first in a step at most."""
-
-
-class Waiting(Protocol):
-    """The waiting queue, as far as this needs it; see queue.WaitingQueue."""
-
-    @property
-    def columns(self) -> Floats: ...
-
-    @property
-    def requests(self) -> Sequence[Request]: ...
-
-    def __contains__(self, request: object) -> bool: ...
+"""Overdue turns that go first in a step, at most."""
 
 
 class OverdueTurns:
-    """Lets those beyond `max_wait_s` go first, the longest wait first, as far as their account of tokens reaches.
+    """Puts turns beyond `max_wait_s` first, longest wait first, while their token account is not overdrawn.
 
-    It is credited with `share` of each step's budget and debited with what those who went first had to compute; while
-    it is overdrawn they stand where their value puts them. Not all go first: under a lasting overload the overdue grow
-    without bound, and all of them first would make everybody late (simulated at twice the capacity, max_wait_s 10: 50
-    turns/s in time with one of them first in each step, 83 with a share of 0.1, 87 with none).
+    Each step credits the account with `share` of its budget; overdue turns that went first are debited with the tokens
+    that they computed. While the account is overdrawn, overdue turns keep the place that their value gives them.
+    Without an account all overdue turns would go first under a lasting overload, and every turn would be late.
+    (Simulated at twice the capacity with max_wait_s 10: goodput 50 turns/s with one overdue turn first in each step,
+    83 with a share of 0.1, 87 with none.)
 
-    The bound: only those that went first are debited, and only the last of them can overdraw the account, so that it is
-    in debt by no more than the largest turn's tokens, t. The overdue are passed over for no longer than it takes to pay
-    that back: t / (share · budget) steps. Who is overdue behind n others of T tokens in all therefore goes first after
-    n + (T + t) / (share · budget) steps at most, of those that admit anybody at all.
+    The bound: only the last turn that goes first can overdraw the account, so the debt is at most the tokens t of the
+    largest turn, and it is repaid in t / (share · budget) steps. A turn that becomes overdue behind n others of T
+    tokens in total goes first after at most n + (T + t) / (share · budget) steps that admit anything.
     """
 
     def __init__(self, max_wait_s: float, share: float) -> None:
         self._max_wait_s = max_wait_s
         self._share = share
         self._tokens = 0.0
-        self._first: dict[Request, float] = {}  # in the step before, with their uncached tokens
+        self._first: dict[Request, float] = {}  # put first in the last step, with their uncached tokens
 
-    @property
-    def overdrawn(self) -> bool:
-        """Whether nobody could go first in the step last asked about."""
-        return self._tokens < 0
-
-    def put_first(self, values: Floats, queue: Waiting, now_s: float, token_budget: int) -> None:
-        """Set the keys in `values`, shape (n,), of those of `queue` that go first in this step, whose budget is given.
-        Asked once a step."""
+    def put_first(self, values: Floats, queue: WaitingQueue, now_s: float, token_budget: int) -> None:
+        """Set the keys in `values`, shape (n,), of the turns that go first in this step. To be called once a step."""
         self._tokens -= sum(
-            tokens for request, tokens in self._first.items() if request not in queue and begun(request)
+            tokens for request, tokens in self._first.items() if request not in queue and has_started(request)
         )
         waited_s = now_s - queue.columns[Column.WAITING_SINCE_S]
         overdue = np.flatnonzero(waited_s > self._max_wait_s)
-        most = token_budget if overdue.size else 0  # nothing is saved up for those to come
+        most = token_budget if overdue.size else 0  # no credit is saved while no turn is overdue
         self._tokens = min(self._tokens + self._share * token_budget, most)
         self._first = {}
         for slot, uncached in self._affordable(overdue, waited_s, queue.columns):
@@ -68,9 +50,9 @@ class OverdueTurns:
             self._first[queue.requests[slot]] = uncached
 
     def _affordable(self, overdue: Slots, waited_s: Floats, columns: Floats) -> Iterator[tuple[int, float]]:
-        """Slots and uncached tokens of those that go first, until what they compute overdraws the account."""
+        """Slots and uncached tokens of the turns that go first, until they overdraw the account."""
         left = self._tokens
-        if self.overdrawn or not overdue.size:
+        if left < 0 or not overdue.size:
             return
         if overdue.size > MAX_OVERDUE:
             overdue = overdue[np.argpartition(-waited_s[overdue], MAX_OVERDUE)[:MAX_OVERDUE]]
@@ -82,6 +64,6 @@ class OverdueTurns:
             left -= uncached
 
 
-def begun(request: Request) -> bool:
-    """Whether anything was computed of a request that waits no longer: an aborted one has cost nothing."""
+def has_started(request: Request) -> bool:
+    """Whether a request that left the queue has computed anything; an aborted one has cost nothing."""
     return request.num_computed_tokens > 0

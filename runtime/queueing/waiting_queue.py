@@ -10,20 +10,20 @@ from ..vllm_compat import Request, RequestQueue
 Floats = NDArray[np.float64]
 
 HEAD = 128
-"""As many are put in order at once: more than most steps admit."""
+"""Requests that are sorted at once: more than most steps admit."""
 DEFERRED = 1e12
-"""Added to a key: further than any key reaches."""
+"""Added to a key; larger than any key."""
 
 
 class WaitingQueue(RequestQueue):
-    """Each waiting request holds a slot, the same index in every array: 0 … len − 1 (a removal moves the last one).
+    """Each waiting request has a slot, its index in every array: 0 … len − 1 (a removal moves the last one).
 
-    Order: by the caller's `priority` first (only `by_priority`), then by key, then by time of entry. Unranked, the key
-    is vLLM's own: time of entry, or `Request.__lt__` by priority; the queue then is FCFSRequestQueue or
-    PriorityRequestQueue to the letter. `rank` sets other keys for those that wait; until the next `rank`, who is added
-    comes after them and who is prepended before them. Only the first HEAD are ever sorted, and sorted when asked for.
+    Order: the caller's `priority` (only with `by_priority`), then the key, then the time of entry. Before the first
+    `rank` the key is vLLM's own, so that the queue equals FCFSRequestQueue or PriorityRequestQueue exactly. `rank` sets
+    the keys of all waiting requests; until the next `rank`, added requests come after them and prepended ones before.
+    Only the first HEAD are ever sorted, and only when asked for.
 
-    `describe` gives a request's row, of `width` floats, when it enters; the rows are `columns`. It must not raise.
+    `describe` returns a request's row of `width` floats as it enters, and must not raise; `columns` holds the rows.
     """
 
     def __init__(self, width: int, describe: Callable[[Request], Sequence[float]], by_priority: bool) -> None:
@@ -40,7 +40,7 @@ class WaitingQueue(RequestQueue):
 
     @property
     def columns(self) -> Floats:
-        """Shape (width, len), a view: valid until the queue changes, to be written in place."""
+        """A writable view of shape (width, len), valid until the queue changes."""
         return self._columns[:, : len(self._requests)]
 
     @property
@@ -52,23 +52,23 @@ class WaitingQueue(RequestQueue):
         return self._slots.get(request)
 
     def refresh(self, request: Request) -> None:
-        """Describe a request anew, if it waits."""
+        """Describe a request again, if it waits."""
         slot = self._slots.get(request)
         if slot is not None:
             self._columns[:, slot] = self._describe(request)
 
     def head(self, count: int) -> list[Request]:
-        """Up to `count` of the requests that are in order already, first to go first."""
+        """Up to `count` of the requests that are sorted already, in order."""
         return [request for _, request in self._head[-count:][::-1] if request in self._slots]
 
     def foremost(self, count: int) -> list[Request]:
-        """Up to `count` (HEAD at most, and of one priority) of the first to go, put in order if need be."""
+        """The first `count` requests (HEAD at most, and of one priority), sorted if need be."""
         if self._requests:
             self.peek_request()
         return self.head(count)
 
     def defer(self, requests: Collection[Request]) -> None:
-        """Let all others of their priority go before them, until the next `rank`; they keep their order."""
+        """Move requests behind all others of their priority until the next `rank`, in their present order."""
         slots = [self._slots[request] for request in requests]
         self._order[_KEY, slots] += DEFERRED
         gone = set(requests)

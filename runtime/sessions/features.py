@@ -1,4 +1,4 @@
-"""What features/ is told of a live turn."""
+"""The feature vectors of a live turn, computed by features/."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def returned_calls(hints: Hints) -> tuple[ReturnedCall, ...]:
-    """The tool calls whose results a turn brings, as far as its caller tells."""
+    """The tool calls whose results a turn brings, according to its hints."""
     return tuple(ReturnedCall(call.tool, None, call.argument_bytes, call.argument_head) for call in hints.calls)
 
 
@@ -30,11 +30,11 @@ def turn_vectors(
     history: SessionHistory,
     shared: SharedHistory,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features of the turn that arrives, and of the tool call that may follow it.
+    """Features of an arriving turn, and of the tool call that may follow it, each of shape (features,).
 
-    Which tool the turn will call is not known yet: the session's last one stands for it.
+    The tool of that call is not known yet; the session's last call stands for it.
     """
-    token_ids = request.prompt_token_ids  # None where the prompt came as embeddings
+    token_ids = request.prompt_token_ids  # None for prompts given as embeddings
     facts = TurnFacts(
         prompt_tokens=request.num_prompt_tokens,
         turn=turn,

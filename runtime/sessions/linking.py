@@ -1,13 +1,13 @@
-"""Which session a turn continues, where its caller does not say.
+"""Finds the session that a turn continues where its caller names none.
 
-A turn continues a session if its prompt begins with the whole prompt of the session's last turn and goes on with that
-turn's output, to the token or, where a chat template wrote the output anew, nearly so. A prefix that ends before the
-old prompt does, such as a shared system prompt, links nothing; equal prompts are told apart by their outputs. Ids of
-tool calls link where the client or the template has changed the past, if they are random and the latest of one session.
+A turn continues a session if its prompt begins with the whole prompt of the session's last turn and then has that
+turn's output: to the token, or nearly so where a chat template has rewritten it. A shorter common prefix, such as a
+shared system prompt, links nothing; equal prompts are distinguished by their outputs. Where the client or the template
+has changed the past, tool-call ids link, if they are random and belong to the latest call of one session only.
 
-Each finished turn is continued once, by the first that does: a branch (the same past continued twice) becomes a session
-of its own. Sessions whose prompts and outputs are equal to the token are told apart by nothing but ids; the first
-that finished is continued first.
+The first turn that continues a finished turn is linked to it; a second one (a branch) becomes a session of its own.
+Sessions whose prompts and outputs are equal to the token are distinguished by ids alone; without ids, the one that
+finished first is continued first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ from .resemblance import Sketch
 By = Literal["call_id", "prefix"]
 Key = TypeVar("Key", bytes, str)
 MIN_OUTPUT_TOKENS = 4
-"""An output this short has to be there with the token that stopped it: anything may begin with the same word."""
+"""A shorter output must match together with its stop token, for many messages begin with the same word."""
 MIN_SHARE = 0.9
-"""Of a rewritten output that has to be found."""
+"""Least share of a rewritten output that must occur in the prompt."""
 MARGIN = 0.05
-"""By how much a rewritten output has to be found better than any other session's."""
+"""Least lead of its share over that of any other session."""
 MAX_EQUALS = 256
-"""Sessions of the same prompt to the token; beyond so many, the oldest is no longer recognised by it."""
+"""Sessions with the same prompt; beyond this number the oldest is no longer recognised by its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A session's last turn, as its continuation will show it."""
+    """A session's last turn, as far as its continuation repeats it."""
 
     prompt_tokens: int
     prompt_digest: bytes
@@ -49,12 +49,11 @@ class Link:
 
 
 def past_of(prefix: Prefix, prompt_tokens: int, call_id: str | None, tenant: str | None, stopped: bool) -> Past:
-    """What to remember of a turn that has ended. `prefix` is of prompt and output; `stopped`: its last token did
-    nothing but end it."""
+    """The memory of an ended turn. `prefix` is of prompt and output; `stopped`: its last token is a stop token."""
     output_tokens = prefix.length - prompt_tokens
     ends = [prefix.length] if stopped or output_tokens >= MIN_OUTPUT_TOKENS else []
     if stopped and output_tokens > MIN_OUTPUT_TOKENS:
-        ends.append(prefix.length - 1)  # a template may end its messages with another token
+        ends.append(prefix.length - 1)  # a template may end messages with another token
     return Past(
         prompt_tokens=prompt_tokens,
         prompt_digest=prefix.digest(prompt_tokens),
@@ -68,82 +67,81 @@ def past_of(prefix: Prefix, prompt_tokens: int, call_id: str | None, tenant: str
 
 @dataclass(slots=True)
 class TurnLinker:
-    """The last turns of the sessions that wait for their next. Sessions are forgotten by their table, not here."""
+    """The last turns of the live sessions. SessionTable decides when a session is forgotten."""
 
     _pasts: dict[str, Past] = field(default_factory=dict)
-    _taken: dict[str, Past] = field(default_factory=dict)  # continued by a turn that has not finished
+    _continued: dict[str, Past] = field(default_factory=dict)  # continued by a turn that has not finished
     _by_call: dict[str, list[str]] = field(default_factory=dict)
     _by_prompt: dict[bytes, list[str]] = field(default_factory=dict)  # oldest first
     _lengths: dict[bytes, dict[int, int]] = field(default_factory=dict)  # by anchor: prompt lengths, how many of each
 
     def __len__(self) -> int:
-        return len(self._pasts) + len(self._taken)
+        return len(self._pasts) + len(self._continued)
 
     def link(self, prefix: Prefix | None, call_ids: Sequence[str | None], tenant: str | None) -> Link | None:
-        """The session that an arriving turn continues; it then waits for that turn. `prefix` is of the prompt;
-        `call_ids` stand for its latest tool calls and for those before."""
+        """The session that an arriving turn continues. `prefix` is of the prompt; `call_ids` are of its latest tool
+        calls and of those before."""
         link = self._by_call_ids(call_ids, tenant)
         if link is None and prefix is not None:
             link = self._by_prefix(prefix, tenant)
         if link is not None:
-            self._taken[link.session_id] = self._remove(link.session_id)
+            self._continued[link.session_id] = self._remove(link.session_id)
         return link
 
     def turn_finished(self, session_id: str, past: Past) -> None:
-        """The session waits for what continues this turn."""
+        """The session's next turn will continue this one."""
         self.forget(session_id)
         self._add(session_id, past)
 
     def turn_failed(self, session_id: str, past: Past) -> None:
-        """A turn was broken off: the session's last one may be continued again. Where there is none, this one may:
-        its client may well have stopped it and go on."""
-        before = self._taken.get(session_id, past)
+        """A turn was aborted: the session's last finished turn may be continued again. If there is none, this one may,
+        because a client may stop a turn and go on from it."""
+        last = self._continued.get(session_id, past)
         self.forget(session_id)
-        self._add(session_id, before)
+        self._add(session_id, last)
 
     def forget(self, session_id: str) -> None:
-        self._taken.pop(session_id, None)
+        self._continued.pop(session_id, None)
         if session_id in self._pasts:
             self._remove(session_id)
 
     def _by_call_ids(self, call_ids: Sequence[str | None], tenant: str | None) -> Link | None:
         for call_id in call_ids:
-            found = self._by_call.get(call_id, ()) if call_id is not None else ()
-            if len(found) == 1 and self._pasts[found[0]].tenant == tenant:
-                return Link(found[0], "call_id")
+            sessions = self._by_call.get(call_id, ()) if call_id is not None else ()
+            if len(sessions) == 1 and self._pasts[sessions[0]].tenant == tenant:
+                return Link(sessions[0], "call_id")
         return None
 
     def _by_prefix(self, prefix: Prefix, tenant: str | None) -> Link | None:
         for length in self._prompt_lengths(prefix):
-            found = [
+            candidates = [
                 session_id
                 for session_id in self._by_prompt.get(prefix.digest(length), ())
                 if self._pasts[session_id].tenant == tenant
             ]
-            session_id = self._continued(prefix, length, found) if found else None
+            session_id = self._match(prefix, length, candidates) if candidates else None
             if session_id is not None:
                 return Link(session_id, "prefix")
         return None
 
     def _prompt_lengths(self, prefix: Prefix) -> Iterator[int]:
-        """Lengths below the prefix's own of prompts that may be prefixes of it, the longest first."""
+        """Lengths of remembered prompts that may be proper prefixes of this one, longest first."""
         lengths = self._lengths
         hashes = prefix.hashes[: prefix.length // prefix.block_tokens]
         for anchor in (*reversed(hashes), b""):
             if anchor in lengths:
                 yield from sorted((length for length in lengths[anchor] if length < prefix.length), reverse=True)
 
-    def _continued(self, prefix: Prefix, length: int, found: Sequence[str]) -> str | None:
-        """Of sessions whose last prompts are the first `length` tokens: the one whose output follows."""
-        for session_id in found:
+    def _match(self, prefix: Prefix, length: int, candidates: Sequence[str]) -> str | None:
+        """Of the sessions whose last prompt is the first `length` tokens, the one whose output follows."""
+        for session_id in candidates:
             ends = self._pasts[session_id].ends
             if any(end <= prefix.length and prefix.digest(end) == digest for end, digest in ends):
                 return session_id
-        sketches = {session_id: self._pasts[session_id].sketch for session_id in found}
-        following = prefix.token_ids[
-            length : min(prefix.length, length + max(each.window for each in sketches.values()))
-        ]
-        shares = sorted(((sketch.share_in(following), each) for each, sketch in sketches.items()), reverse=True)
+        sketches = {session_id: self._pasts[session_id].sketch for session_id in candidates}
+        window = max(sketch.window for sketch in sketches.values())
+        following = prefix.token_ids[length : min(prefix.length, length + window)]
+        shares = sorted(((sketch.share_in(following), name) for name, sketch in sketches.items()), reverse=True)
         best, session_id = shares[0]
         second = shares[1][0] if len(shares) > 1 else 0.0
         return session_id if best >= MIN_SHARE and best - second >= MARGIN else None

@@ -1,4 +1,4 @@
-"""Prefixes of a token sequence, named by digests: what turns are recognised by."""
+"""Digests of token prefixes, by which turns are recognised."""
 
 import hashlib
 from array import array
@@ -11,11 +11,11 @@ DIGEST_BYTES = 16
 
 @dataclass(slots=True)
 class Prefix:
-    """Token ids and the chained hashes of their full blocks: one hash stands for all tokens up to its block's end.
+    """The first `length` token ids and the chained hashes of their full blocks.
 
-    `hashes` are vLLM's own, which also tell models (LoRA), images and cache salts apart, or those of `own_hashes`.
-    `length` is how many of the tokens count; there may be hashes beyond it. `salt` tells apart what equal tokens do
-    not, also where they fill no block.
+    A chained hash identifies all tokens up to its block's end. `hashes` are vLLM's own, which also depend on the LoRA,
+    images and the cache salt, or those of `own_hashes`; there may be more than `length` needs. `salt` distinguishes
+    requests of equal tokens that fill no block.
     """
 
     token_ids: Sequence[int]
@@ -26,12 +26,12 @@ class Prefix:
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def anchor(self, length: int) -> bytes:
-        """The hash of the last full block within the first `length` tokens; empty where there is none."""
+        """Hash of the last full block within the first `length` tokens; empty if there is none."""
         block = length // self.block_tokens
         return self.hashes[block - 1] if block else b""
 
     def digest(self, length: int) -> bytes:
-        """A name of exactly the first `length` tokens, 16 bytes."""
+        """Digest of exactly the first `length` tokens, 16 bytes."""
         digest = self._digests.get(length)
         if digest is None:
             rest = self.token_ids[length - length % self.block_tokens : length]
@@ -43,9 +43,10 @@ class Prefix:
 
 
 def own_hashes(token_ids: Sequence[int], salt: str, known: Sequence[bytes] = ()) -> list[bytes]:
-    """Chained hashes of blocks of OWN_BLOCK_TOKENS, for requests that vLLM hashes none of; `known` ones are reused.
+    """Chained hashes of blocks of OWN_BLOCK_TOKENS, for requests that vLLM does not hash.
 
-    `salt` holds what tells apart requests of equal tokens. 100,000 tokens take about 3 ms.
+    `known`: the first hashes, if computed before. `salt` distinguishes requests of equal tokens. 100,000 tokens take
+    about 3 ms.
     """
     hashes = list(known)
     chained = hashes[-1] if hashes else _text(salt)

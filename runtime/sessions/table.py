@@ -1,4 +1,4 @@
-"""The live sessions: what each has done so far, bounded in number and in age."""
+"""The live sessions and their histories, bounded in number and in age."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ TTL_S = 3600.0
 class Session:
     history: SessionHistory = field(default_factory=SessionHistory)
     turns: int = 0  # arrived so far
-    finish_s: float | None = None  # finish of the last turn, while no later one has arrived
+    finish_s: float | None = None  # of the last turn; None once a later one has arrived
     seen_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A tool call, seen from outside: from the finish of a turn to the arrival of the next."""
+    """The time between two turns of a session, which its tool calls take: from a finish to the next arrival."""
 
     turn: int  # the turn that made the call
     start_s: float
@@ -32,12 +32,12 @@ class Pause:
 
 
 class SessionTable:
-    """Session id → Session, least recently seen first to go; and what is remembered over all of them."""
+    """Sessions by id, their shared history and their linker. The least recently seen session is dropped first."""
 
     def __init__(
         self, max_sessions: int = MAX_SESSIONS, ttl_s: float = TTL_S, closed: Callable[[], object] = lambda: None
     ) -> None:
-        """`closed` is called for each session that is forgotten: abandoned for `ttl_s`, or one too many."""
+        """`closed` is called for each dropped session: one idle for `ttl_s`, or one beyond `max_sessions`."""
         self.linker = TurnLinker()
         self.shared = SharedHistory()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -51,15 +51,15 @@ class SessionTable:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
 
-    def linked(
+    def link(
         self, prefix: Prefix | None, call_ids: Sequence[str | None], tenant: str | None, now_s: float
     ) -> Link | None:
-        """The session that an arriving turn continues, by what it tells itself; see linking.py."""
+        """The session that an arriving turn continues, if its prompt or its call ids show it; see linking.py."""
         self._expire(now_s)
         return self.linker.link(prefix, call_ids, tenant)
 
     def turn_ended(self, session_id: str, past: Past, finished: bool) -> None:
-        """Note how the continuation of a turn, finished or broken off, will be recognised."""
+        """Remember an ended turn, so that its continuation is recognised. `finished`: False if it was aborted."""
         if session_id not in self._sessions:
             return
         if finished:
@@ -70,8 +70,8 @@ class SessionTable:
     def turn_arrived(
         self, session_id: str, now_s: float, calls: Sequence[ReturnedCall] = ()
     ) -> tuple[Session, int, Pause | None]:
-        """Note a turn's arrival, and the `calls` that have returned. Gives the session, the turn's number and the pause
-        that it ends, None where the last turn has not finished (or there is none)."""
+        """Note a turn's arrival and the `calls` that have returned. Returns the session, the turn's number and the
+        pause that it ends: None if the session's last turn has not finished, or if there is none."""
         self._expire(now_s)
         session = self._touch(session_id, now_s)
         pause = None
@@ -87,7 +87,7 @@ class SessionTable:
         return session, turn, pause
 
     def turn_finished(self, session_id: str, now_s: float, prompt_tokens: int, output_tokens: int) -> None:
-        """Note a turn that ran to its end. A session that is forgotten by then stays forgotten."""
+        """Note a turn that ended by itself. A session dropped in the meantime stays dropped."""
         if session_id in self._sessions:
             session = self._touch(session_id, now_s)
             session.history.turn_finished(prompt_tokens, output_tokens)
@@ -99,23 +99,23 @@ class SessionTable:
         if session is None:
             session = self._sessions[session_id] = Session()
             if len(self._sessions) > self._max_sessions:
-                self._forget(next(iter(self._sessions)))
+                self._drop(next(iter(self._sessions)))
         else:
             self._sessions.move_to_end(session_id)
         session.seen_s = now_s
         return session
 
     def _expire(self, now_s: float) -> None:
-        """Forget what is too old: at most two a call, so that no call pays for a burst."""
+        """Drop sessions that are too old, at most two a call, so that no call pays for a burst."""
         for _ in range(2):
             if not self._sessions:
                 return
             session_id, session = next(iter(self._sessions.items()))
             if now_s - session.seen_s <= self._ttl_s:
                 return
-            self._forget(session_id)
+            self._drop(session_id)
 
-    def _forget(self, session_id: str) -> None:
+    def _drop(self, session_id: str) -> None:
         del self._sessions[session_id]
         self.linker.forget(session_id)
         self._closed()

@@ -1,83 +1,83 @@
-"""Which running request goes when the KV cache is full: the cheapest to lose, not the latest.
+"""Which running request vLLM preempts when the KV cache is full: the cheapest to lose, not the latest.
 
-vLLM preempts the last of its `running` list. So, where the next step may find too few free blocks, those that are the
-cheapest to lose are moved to its end; nothing else of vLLM's way is touched, and the order of `running` says nothing
-else (vLLM walks along it to hand out tokens, and decodes come before the prompts that use up a step's budget, but for
-those that are to go). By the caller's priority vLLM looks for its victim itself: then nothing is moved.
+vLLM preempts the last running request, so the cheapest victims are moved to the end before a step that may lack free
+blocks. Under FCFS the order of running requests has no other meaning. Under priority scheduling vLLM picks the victim
+itself, and nothing is moved.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...models.serving.settings import SchedulerSettings
-from ..prediction.forecaster import FALLBACK
+from .. import vllm_compat
 from ..queueing.value import prefill_s
-from ..sessions.live_turn import LiveTurn
-from ..vllm_compat import AsyncScheduler, KvCache, Request, step_demand
+from ..sessions.live_turn import LiveTurn, forecast_of
+from ..vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
 
 REVIEW_S = 0.1
-"""The order is judged anew no more often than this: it stays where it is put."""
+"""Least time between two reviews; the order stays as it is in between."""
 MAX_VICTIMS = 8
-"""As many are moved at most."""
-
-
-class Judge(Protocol):
-    def losses(self, running: Sequence[Request], now_s: float) -> NDArray[np.float64]:
-        """What it costs to preempt each, shape (n,)."""
-        ...
+"""Requests that are moved at once, at most."""
+IN_TIME_S = 1e6
+"""Added to the loss of a turn that can still meet its SLO, so that late turns go first whatever they occupy."""
+SETTLED_TOKENS = 20
+"""With fewer output tokens the pace of a turn is not judged."""
 
 
 class PreemptionOrder:
-    """Puts those that `judge` finds the cheapest to lose where vLLM takes its victims."""
+    """Moves the running requests with the least losses to where vLLM takes its victims."""
 
     def __init__(
         self,
         scheduler: AsyncScheduler,
         kv_cache: KvCache,
-        judge: Judge,
+        running_demand: RunningDemand,
+        judge: "LossJudge",
         clock: Callable[[], float],
-        running_demand: Callable[[], int],
+        applied: bool,
     ) -> None:
-        """`running_demand`: free blocks that the running requests take in the next step."""
-        self._running_demand = running_demand
+        """`applied`: False moves nothing."""
         self._scheduler = scheduler
         self._kv_cache = kv_cache
+        self._running_demand = running_demand
         self._judge = judge
         self._clock = clock
+        self._applied = applied
         self._reviewed_s = float("-inf")
 
     def before_step(self) -> None:
-        """Costs next to nothing while there are plenty of free blocks."""
-        now_s, scheduler, free_blocks = self._clock(), self._scheduler, self._kv_cache.free_blocks
-        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= step_demand(scheduler):
+        """Costs next to nothing while there are enough free blocks."""
+        if not self._applied:
             return
-        missing = self._running_demand() - free_blocks
-        if missing > 0:
+        now_s, scheduler, free_blocks = self._clock(), self._scheduler, self._kv_cache.free_blocks
+        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= vllm_compat.step_demand(scheduler):
+            return
+        missing_blocks = self._running_demand.blocks() - free_blocks
+        if missing_blocks > 0:
             self._reviewed_s = now_s
-            losses = self._judge.losses(scheduler.running, now_s)
-            move_last(scheduler.running, losses, missing * self._kv_cache.block_tokens)
+            running = vllm_compat.running_requests(scheduler)
+            losses = self._judge.losses(running, now_s)
+            last = victims(running, losses, missing_blocks * self._kv_cache.block_tokens)
+            vllm_compat.move_to_end(scheduler, last)
 
 
-def move_last(running: list[Request], losses: NDArray[np.float64], missing_tokens: int) -> None:
-    """Move those to the end of `running` whose memory makes up for what is missing, the cheapest to lose last; of
-    equals the latest is the cheapest."""
-    victims: list[int] = []
+def victims(running: Sequence[Request], losses: NDArray[np.float64], missing_tokens: int) -> list[Request]:
+    """The cheapest requests to lose that together free `missing_tokens` of KV memory; the cheapest comes last, and of
+    equal losses the latest is the cheapest."""
+    chosen: list[Request] = []
     latest_first = np.argsort(losses[::-1], kind="stable")
     for index in (len(running) - 1 - latest_first[:MAX_VICTIMS]).tolist():
         if missing_tokens <= 0:
             break
-        victims.append(index)
+        chosen.append(running[index])
         missing_tokens -= running[index].num_computed_tokens
-    chosen = set(victims)
-    last = [running[index] for index in reversed(victims)]
-    running[:] = [each for index, each in enumerate(running) if index not in chosen] + last
+    return chosen[::-1]
 
 
 class LossJudge:
-    """Judges by what a turn would lose, by what it would go on to hold, and by whether it can still be in time."""
+    """Weighs what a preemption would lose against the KV memory that it would free."""
 
     def __init__(self, settings: SchedulerSettings, turns: Mapping[str, LiveTurn]) -> None:
         self._slo = settings.slo
@@ -85,29 +85,30 @@ class LossJudge:
         self._turns = turns
 
     def losses(self, running: Sequence[Request], now_s: float) -> NDArray[np.float64]:
-        """What it costs to preempt each, shape (n,): seconds of the engine's time a token·token of KV memory and of
-        decoding that it frees. Lost is the time to compute again what it holds, and with a turn that can still meet
-        the SLO the whole turn; freed is what it holds, for as long as it would decode."""
-        held = np.array([max(each.num_computed_tokens, 1) for each in running], np.float64)
-        rest = np.array([self._rest_tokens(each) for each in running], np.float64)
-        in_time = np.array([not self._is_late(each, now_s) for each in running])
-        lost_s = prefill_s(self._step, held)
+        """Loss of preempting each request, shape (n,): engine seconds per token of KV memory and token of decoding.
+
+        Lost is the time to compute the request's tokens again, and the whole turn if it can still meet its SLO. Freed
+        is the memory of these tokens, for as long as the request would decode.
+        """
+        computed = np.array([max(request.num_computed_tokens, 1) for request in running], np.float64)
+        remaining = np.array([self._remaining_tokens(request) for request in running], np.float64)
+        in_time = np.array([not self._is_late(request, now_s) for request in running])
+        lost_s = prefill_s(self._step, computed)
         lost_s[in_time] += IN_TIME_S
-        losses: NDArray[np.float64] = lost_s / (held * rest)
+        losses: NDArray[np.float64] = lost_s / (computed * remaining)
         return losses
 
-    def _rest_tokens(self, request: Request) -> float:
-        """Output still to come: of a forecast that has proved too short, as much again as has come."""
-        live = self._turns.get(request.request_id)
-        forecast = FALLBACK if live is None or live.forecast is None else live.forecast
+    def _remaining_tokens(self, request: Request) -> float:
+        """Output still to come; a turn that outlasts its forecast is expected to generate as much again."""
+        forecast = forecast_of(self._turns.get(request.request_id))
         generated = request.num_output_tokens
         rest = forecast.output_tokens - generated if generated < forecast.output_tokens else generated
         return max(min(rest, request.max_tokens - generated), 1.0)
 
     def _is_late(self, request: Request, now_s: float) -> bool:
-        """Whether the turn has missed its SLO, or cannot but miss it."""
+        """Whether the turn has missed its SLO, or is certain to miss it."""
         live = self._turns.get(request.request_id)
-        if live is None or request.resumable:  # of a streaming session only its first input's times are known
+        if live is None or request.resumable:  # of a streaming session only the first input's times are known
             return False
         if live.first_token_s is None:
             return now_s - live.arrival_s > self._slo.ttft_s
@@ -115,9 +116,3 @@ class LossJudge:
             return True
         tokens = request.num_output_tokens - 1
         return tokens > 0 and now_s - live.first_token_s > 2 * self._slo.tpot_s * max(tokens, SETTLED_TOKENS)
-
-
-IN_TIME_S = 1e6
-"""Added for a turn that may be in time: those that are late go first, whatever they hold."""
-SETTLED_TOKENS = 20
-"""The pace of fewer tokens tells nothing yet."""

@@ -5,6 +5,7 @@ from .kv_cache import BlockReferences, KvCache
 from .names import (
     AsyncScheduler,
     EngineCoreOutputs,
+    KVCacheBlock,
     ModelRunnerOutput,
     PauseState,
     Request,
@@ -16,6 +17,14 @@ from .names import (
     vllm_version,
 )
 from .requests import is_decode, prompt_prefix, whole_prefix
+from .running import (
+    decode_tokens,
+    is_paused,
+    move_to_end,
+    orders_by_priority,
+    running_count,
+    running_requests,
+)
 from .stepping import (
     RunningDemand,
     engine_number,
@@ -40,6 +49,7 @@ __all__ = [
     "BlockReferences",
     "EngineCoreOutputs",
     "HookedScheduler",
+    "KVCacheBlock",
     "KvCache",
     "ModelRunnerOutput",
     "PauseState",
@@ -53,15 +63,21 @@ __all__ = [
     "UnsupportedVllmError",
     "check_scheduler",
     "check_vllm",
+    "decode_tokens",
     "engine_number",
     "free_seats",
     "holding_queue",
     "is_decode",
+    "is_paused",
     "may_lack_blocks",
+    "move_to_end",
+    "orders_by_priority",
     "prompt_demand",
     "prompt_prefix",
     "reserves_whole_prompts",
+    "running_count",
     "running_demand",
+    "running_requests",
     "served_model",
     "set_token_budget",
     "steers_budget",

@@ -37,7 +37,7 @@ def each_request_is_in_one_place(scheduler: AsyncScheduler) -> None:
     assert all(request.status == RequestStatus.RUNNING for request in scheduler.running)
     assert all(request.status in WAITING for request in queued)
     if isinstance(scheduler, AugServeScheduler):
-        assert scheduler._turns.keys() == unfinished
+        assert scheduler.lifecycle.turns.keys() == unfinished
 
 
 def references_are_of_requests_and_pins(scheduler: AsyncScheduler) -> None:
@@ -63,9 +63,9 @@ def check_budget(scheduler: AsyncScheduler, scheduled: SchedulerOutput, budget: 
 
 
 def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
-    if not isinstance(scheduler, AugServeScheduler) or scheduler._keeper is None:
+    if not isinstance(scheduler, AugServeScheduler) or scheduler.decisions is None:
         return
-    pins = scheduler._keeper.pins
+    pins = scheduler.decisions.contexts.pins
     most_blocks = settings.retention.max_share * scheduler.kv_cache_manager.block_pool.num_gpu_blocks
     assert pins.blocks == len({block.block_id for pin in pins_of(scheduler).values() for block in pin.blocks})
     assert pins.blocks <= most_blocks
@@ -73,10 +73,11 @@ def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> 
     kept = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
     assert pins.releasable_blocks == sum(kept[each].ref_cnt == count for each, count in keeping.items())
     claims = {pin.claimed_by: session for session, pin in pins_of(scheduler).items() if pin.claimed_by is not None}
-    assert pins._claims == claims
+    for request_id, session_id in claims.items():
+        assert pins.claimed_blocks(request_id) == len(pins_of(scheduler)[session_id].blocks)
     assert claims.keys() <= scheduler.requests.keys()
 
 
 def pins_of(scheduler: AsyncScheduler) -> dict[str, Pin]:
-    keeper = scheduler._keeper if isinstance(scheduler, AugServeScheduler) else None
-    return {} if keeper is None else keeper.pins._pins
+    decisions = scheduler.decisions if isinstance(scheduler, AugServeScheduler) else None
+    return {} if decisions is None else dict(decisions.contexts.pins)

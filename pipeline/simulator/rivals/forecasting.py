@@ -7,8 +7,8 @@ from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from ....runtime.prediction.forecaster import FALLBACK, Forecaster
-from ....runtime.sessions.live_turn import Forecast, arrived
+from ....runtime.prediction.forecaster import Forecaster
+from ....runtime.sessions.live_turn import FALLBACK, Forecast, note_arrival, read_hints
 from ....runtime.sessions.table import SessionTable
 from .ranked import RankedScheduler
 
@@ -23,7 +23,7 @@ class ForecastingScheduler(RankedScheduler):
         self._forecasts: dict[str, Forecast] = {}
 
     def add_request(self, request: Request) -> None:
-        live, _ = arrived(request, self._sessions, request.arrival_time)
+        live, _ = note_arrival(request, read_hints(request), self._sessions, request.arrival_time)
         self._forecasts[request.request_id] = self._forecaster.forecast([live])[0] or FALLBACK
         super().add_request(request)
 

@@ -9,6 +9,8 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 
+from ....runtime.steering.step_budget import StepBudget
+
 CAP_TOKENS = 2048
 ACTIVE_PREFILLS = 2
 
@@ -24,6 +26,17 @@ def capped_budget(scheduler: AsyncScheduler, full_tokens: int) -> int:
     """Of the next step. Active are the prefills in the batch and all that wait, as in the author's patch to vLLM."""
     chunked = sum(request.is_prefill_chunk for request in scheduler.running)
     return step_budget(full_tokens, chunked + len(scheduler.waiting), len(scheduler.running) - chunked)
+
+
+class CappedBudget(StepBudget):
+    """This cap in place of AugServe's controller."""
+
+    def __init__(self, scheduler: AsyncScheduler) -> None:
+        self._scheduler = scheduler
+        self._full_tokens = scheduler.max_num_scheduled_tokens
+
+    def before_step(self, now_s: float) -> None:  # noqa: ARG002
+        self._scheduler.max_num_scheduled_tokens = capped_budget(self._scheduler, self._full_tokens)
 
 
 class PrefillCap(AsyncScheduler):

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
 
-from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.models.serving.predictor import Predictor, Rows, TurnPredictions
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.deployment import Deployment
-from augserve.runtime.scheduler import Artifacts, AugServeScheduler
+from augserve.runtime.decisions import Decisions, Parts, Setup, trained_forecaster
+from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.vllm_compat import holding_queue
 
 STEP_S = 0.02
@@ -66,18 +67,20 @@ class Guessing:
 
 
 class TestedScheduler(AugServeScheduler):
-    """AugServe's scheduler with a clock and a predictor of the test's."""
+    """AugServe's scheduler with the clock, the settings and the predictor of a test."""
 
     __test__ = False
-    clock = Clock()
-    settings = SchedulerSettings()
+    settings: SchedulerSettings
+    predictor: Any
+    decisions: Decisions
 
-    def load_artifacts(self, deployment: Deployment) -> Artifacts:
-        self.predictor = Constant()
-        return Artifacts(self.settings, self.predictor, "test-1")
 
-    def make_clock(self) -> Callable[[], float]:
-        return self.clock
+def tested_scheduler(
+    base: type[TestedScheduler], clock: Clock, settings: SchedulerSettings, predictor: Predictor
+) -> type[TestedScheduler]:
+    parts = Parts(settings, partial(trained_forecaster, predictor, None), "test-1")
+    facts = {"setup": Setup(clock, lambda _: parts), "settings": settings, "predictor": predictor}
+    return type(base.__name__, (base,), facts)
 
 
 def started_with(change: Callable[[VllmConfig], None], base: type[AsyncScheduler]) -> type[AsyncScheduler]:
@@ -246,7 +249,7 @@ class Engine:
         assert not holding_queue(scheduler)
         assert not getattr(scheduler, "deferred_waiting", ())
         if isinstance(scheduler, AugServeScheduler):
-            assert not scheduler._turns
+            assert not scheduler.lifecycle.turns
 
     def finished(self) -> dict[str, int]:
         """Output tokens of each request that came to its end."""
@@ -271,6 +274,7 @@ def make_engine(tmp_path: Path) -> Iterator[EngineMaker]:
         max_num_seqs: int = 32,
         traces: bool = False,
         settings: SchedulerSettings | None = None,
+        predictor: Predictor | None = None,
         deployment: dict[str, Any] | None = None,
         change: Callable[[VllmConfig], None] | None = None,
         **arguments: Any,
@@ -281,8 +285,7 @@ def make_engine(tmp_path: Path) -> Iterator[EngineMaker]:
             kv_tokens=kv_tokens, max_model_len=4096, max_num_seqs=max_num_seqs, max_num_batched_tokens=2048
         )
         if issubclass(scheduler, TestedScheduler):
-            facts = {"clock": clock, "settings": settings or SchedulerSettings()}
-            scheduler = type(scheduler.__name__, (scheduler,), facts)
+            scheduler = tested_scheduler(scheduler, clock, settings or SchedulerSettings(), predictor or Constant())
         if change is not None:
             scheduler = started_with(change, scheduler)
         built = build_scheduler(scheduler, limits, {"augserve": section}, **arguments)

@@ -11,7 +11,7 @@ def test_a_reset_of_the_prefix_cache_forgets_the_corrections(make_engine: Engine
         engine.add(number, 100 + 20 * number, 5, "a session")
         engine.drain()
         engine.clock.now_s += 5.0  # predicted: 50
-    forecaster = engine.scheduler._lifecycle.forecaster
+    forecaster = engine.scheduler.decisions.forecaster
     assert isinstance(forecaster, PredictorForecaster)
     assert forecaster.pause.observed == 39
     assert forecaster.pause.overall < 0.9

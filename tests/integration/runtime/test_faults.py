@@ -1,5 +1,7 @@
 """Something raises inside AugServe: it is counted by its reason, vLLM's own way goes on, nothing is lost or left."""
 
+from operator import attrgetter
+
 import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
@@ -7,6 +9,8 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.guard import SUSPENSION_S
+from augserve.runtime.metrics import Metrics
+from augserve.runtime.recording.tracer import Tracer
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, TestedScheduler
@@ -17,24 +21,25 @@ KEEPING = SchedulerSettings(
     retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
 )
 PARTS = {
-    "_lifecycle.arrive": "arrival",
-    "_lifecycle._link": "linking",
-    "_lifecycle._learn_pause": "correction",
-    "_lifecycle._learn_output": "correction",
-    "_lifecycle.forget_corrections": "correction",
-    "_lifecycle.note_outputs": "output",
-    "_lifecycle.note_finished": "finish",
-    "_forecasting.predict": "prediction",
-    "_ordering._let_pass": "admission",
-    "_rank": "order",
-    "_steer": "budget",
-    "_preemption.before_step": "preemption",
-    "_keeper.pins.keep": "context",
-    "_keeper.pins.turn_arrived": "context",
-    "_keeper.pins.turns_scheduled": "context",
-    "_keeper.pins.review": "context",
-    "_keeper.pins.release_all": "context release",
-    "_note_step": "step",
+    "lifecycle.turn_arrived": "arrival",
+    "lifecycle.sessions.link": "linking",
+    "lifecycle.step_ended": "output",
+    "lifecycle.requests_finished": "finish",
+    "lifecycle.forget_lost": "step",
+    "decisions.forecaster.pause_ended": "correction",
+    "decisions.forecaster.turn_ended": "correction",
+    "decisions.forecaster.reset": "correction",
+    "decisions.forecasting.predict": "prediction",
+    "decisions.budget.before_step": "budget",
+    "decisions.ordering.rank": "order",
+    "decisions.ordering.passing_over.arrange": "admission",
+    "decisions.preemption.before_step": "preemption",
+    "decisions.admission_room.make": "context",
+    "decisions.contexts.pins.pin": "context",
+    "decisions.contexts.pins.turn_arrived": "context",
+    "decisions.contexts.pins.turns_scheduled": "context",
+    "decisions.contexts.pins.review": "context",
+    "decisions.contexts.pins.release_all": "context release",
 }
 """What breaks, and the reason that it is counted by."""
 
@@ -50,7 +55,7 @@ class Broken:
 
 def fallbacks(engine: Engine, reason: str) -> float:
     assert isinstance(engine.scheduler, AugServeScheduler)
-    return float(engine.scheduler._metrics._fallbacks.labels(reason, "0")._value.get())
+    return engine.scheduler.metrics.value("fallbacks", reason=reason)
 
 
 @pytest.mark.parametrize(("part", "reason"), PARTS.items())
@@ -61,11 +66,8 @@ def test_what_breaks_is_counted_by_its_reason_and_loses_no_request(
     scheduler = engine.scheduler
     assert isinstance(scheduler, TestedScheduler)
     scheduler.predictor.answer = (1.0, 5.0, 20.0)  # sessions go on: their contexts are kept
-    *owners, name = part.split(".")
-    owner: object = scheduler
-    for each in owners:
-        owner = getattr(owner, each)
-    monkeypatch.setattr(owner, name, broken := Broken())
+    owner, _, name = part.rpartition(".")
+    monkeypatch.setattr(attrgetter(owner)(scheduler), name, broken := Broken())
     expected = load(engine)
     for _ in range(3):
         engine.step()
@@ -82,7 +84,7 @@ def test_what_breaks_is_counted_by_its_reason_and_loses_no_request(
     monkeypatch.undo()
     engine.clock.now_s += 2 * SUSPENSION_S
     assert scheduler.reset_prefix_cache(), "what was kept is let go as soon as that works again"
-    scheduler._lifecycle.forget_lost(scheduler.requests, most=0)
+    scheduler.lifecycle.forget_lost(scheduler.requests, most=0)
     engine.assert_nothing_is_left()
 
 
@@ -90,6 +92,7 @@ def test_contexts_are_let_go_though_nobody_can_be_told(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of all of them come first: what then fails keeps none of them back."""
+    monkeypatch.setattr(Metrics, "pin_released", Broken())
     engine = make_engine(settings=KEEPING)
     scheduler = engine.scheduler
     assert isinstance(scheduler, TestedScheduler)
@@ -97,10 +100,7 @@ def test_contexts_are_let_go_though_nobody_can_be_told(
     for number in range(4):
         engine.add(number, 300, 5, f"s{number}")
         engine.drain()
-    keeper = scheduler._keeper
-    assert keeper is not None
-    assert len(keeper.pins) == 4
-    monkeypatch.setattr(keeper.pins, "_released", Broken())
+    assert len(scheduler.decisions.contexts.pins) == 4
     assert scheduler.reset_prefix_cache()
     assert fallbacks(engine, "context release") == 1
     engine.assert_nothing_is_left()
@@ -115,8 +115,8 @@ def test_a_shutdown_closes_all_that_it_can(make_engine: EngineMaker, monkeypatch
     engine.drain()
     breaks = [
         (Pins, "release_all", "context release"),
-        (type(scheduler._tracer), "close", "shutdown"),
-        (type(scheduler._metrics), "close", "shutdown"),
+        (Tracer, "close", "shutdown"),
+        (Metrics, "close", "shutdown"),
     ]
     for owner, name, _ in breaks:
         monkeypatch.setattr(owner, name, Broken())
@@ -127,17 +127,13 @@ def test_a_shutdown_closes_all_that_it_can(make_engine: EngineMaker, monkeypatch
     assert (fallbacks(engine, "context release"), fallbacks(engine, "shutdown")) == (1, 2)
 
 
-@pytest.mark.parametrize("part", ["_row", "_probe"])
-def test_an_error_in_the_ordering_is_vllms_own_order(
+@pytest.mark.parametrize("part", ["engine.kv_cache.cached_tokens", "ordering.queue.head"])
+def test_an_error_in_the_ordering_leaves_vllms_own_order(
     make_engine: EngineMaker, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines = [make_engine(kv_tokens=6_000), make_engine(AsyncScheduler, kv_tokens=6_000)]
-    ordering = engines[0].scheduler._ordering  # type: ignore[attr-defined]
-
-    def broken(*_: object) -> None:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(ordering, part, broken)
+    owner, _, name = part.rpartition(".")
+    monkeypatch.setattr(attrgetter(owner)(engines[0].scheduler.decisions), name, Broken())
     for engine in engines:
         load(engine)
         engine.drain()
@@ -147,19 +143,19 @@ def test_an_error_in_the_ordering_is_vllms_own_order(
     engines[0].assert_nothing_is_left()
 
 
-def test_one_turn_that_nobody_can_describe_leaves_all_in_vllms_own_order(
+def test_one_turn_that_cannot_be_described_leaves_all_in_vllms_own_order(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(max_num_seqs=1)
-    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
-    row = ordering._row
+    kv_cache = engine.scheduler.decisions.engine.kv_cache
+    cached_tokens = kv_cache.cached_tokens
 
-    def broken_for_one(request: Request) -> object:
+    def broken_for_one(request: Request, last_known: int = 0) -> int:
         if request.request_id == "r9":
             raise RuntimeError("broken")
-        return row(request)
+        return cached_tokens(request, last_known)
 
-    monkeypatch.setattr(ordering, "_row", broken_for_one)
+    monkeypatch.setattr(kv_cache, "cached_tokens", broken_for_one)
     load(engine)
     engine.step()
     waiting = [int(request.request_id[1:]) for request in engine.scheduler.waiting]
@@ -169,20 +165,16 @@ def test_one_turn_that_nobody_can_describe_leaves_all_in_vllms_own_order(
     engine.assert_nothing_is_left()
 
 
-def test_an_order_that_fails_later_gives_way_to_vllms_own(
+def test_an_order_that_fails_later_is_replaced_by_vllms_own(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(max_num_seqs=1)
-    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
     load(engine)
     engine.step()
     arrived = sorted(engine.scheduler.waiting, key=lambda request: int(request.request_id[1:]))
     assert list(engine.scheduler.waiting) != arrived
 
-    def broken(*_: object) -> None:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(ordering, "_probe", broken)
+    monkeypatch.setattr(engine.scheduler.decisions.ordering.queue, "head", Broken())
     engine.step()
     assert list(engine.scheduler.waiting) == arrived
     engine.drain()

@@ -37,7 +37,7 @@ def test_a_request_too_large_for_the_free_cache_does_not_stop_smaller_ones(make_
     engine.assert_nothing_is_left()
 
 
-def test_without_passing_over_it_is_vllms_own_way(make_engine: EngineMaker) -> None:
+def test_withoutpassing_over_over_it_is_vllms_own_way(make_engine: EngineMaker) -> None:
     engine, _, small = crowded(make_engine, pass_over_s=0.0)
     engine.step()
     assert {each.status for each in small} == {RequestStatus.WAITING}
@@ -65,22 +65,21 @@ def test_room_and_demand_agree_with_what_vllm_admits(make_engine: EngineMaker, k
     engine = make_engine(kv_tokens=kv_tokens, max_num_seqs=64)
     scheduler = engine.scheduler
     assert isinstance(scheduler, TestedScheduler)
-    ordering = scheduler._ordering
-    assert ordering is not None
-    assert scheduler._ordering._room() == scheduler._kv_cache.free_blocks - scheduler._kv_cache.watermark_blocks
+    free_room, kv_cache = scheduler.decisions.ordering.room, scheduler.decisions.engine.kv_cache
+    assert free_room.blocks() == kv_cache.free_blocks - kv_cache.watermark_blocks
     rnd, refused, wrong = random.Random(kv_tokens), 0, 0
     for number in range(250):
         engine.add(number, rnd.randint(2, 3000), rnd.randint(1, 80), f"s{rnd.randrange(40)}")
         if number % 2:
             continue
-        room, before = scheduler._ordering._room(), list(scheduler.running)
+        room, before = free_room.blocks(), list(scheduler.running)
         engine.step()
         all_tokens = sum(engine.scheduled[-1].values()) >= scheduler.max_num_scheduled_tokens
         if scheduler.waiting and scheduler.running == before and room > 0 and not all_tokens:
             refused += 1
             first = scheduler.waiting.peek_request()
-            cached = scheduler._kv_cache.cached_tokens(first)
-            needed = -(-first.num_tokens // 16) - scheduler._kv_cache.held_blocks(first, cached, lambda _: 0)
+            cached = kv_cache.cached_tokens(first)
+            needed = -(-first.num_tokens // 16) - kv_cache.held_blocks(first, cached, lambda _: 0)
             wrong += needed <= room - 2
     assert refused
     assert not wrong
@@ -183,10 +182,10 @@ def test_a_failing_admission_leaves_the_order_and_is_counted(
     def broken(*_: object) -> int:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(scheduler._ordering, "_room", broken)
+    monkeypatch.setattr(scheduler.decisions.ordering.room, "blocks", broken)
     engine.step()
     assert scheduler.waiting.peek_request() is large
-    assert scheduler._metrics._fallbacks.labels("admission", "0")._value.get() == 1
+    assert scheduler.metrics.value("fallbacks", reason="admission") == 1
     engine.drain()
     engine.assert_nothing_is_left()
 

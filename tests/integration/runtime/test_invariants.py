@@ -39,9 +39,8 @@ def test_whatever_happens_every_invariant_holds_after_each_step(
     make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int]
 ) -> None:
     played, change, kv_tokens, most = workload
-    engine = make_engine(change=change, kv_tokens=kv_tokens, max_num_seqs=most, settings=SETTINGS)
+    engine = make_engine(change=change, kv_tokens=kv_tokens, max_num_seqs=most, settings=SETTINGS, predictor=Guessing())
     assert isinstance(engine.scheduler, TestedScheduler)
-    engine.scheduler._lifecycle.forecaster._predictor = Guessing()  # type: ignore[union-attr]
     player = Player(engine, adapters=change is one_lora)
 
     waits = Waits(engine)
@@ -62,8 +61,8 @@ def test_whatever_happens_every_invariant_holds_after_each_step(
     engine.drain(step)
     finished = engine.finished()
     assert {number: finished.get(number) for number in player.expected} == player.expected
-    assert not engine.scheduler._metrics._fallbacks._metrics, "no decision fell back"
-    engine.scheduler._keeper.release_all()  # type: ignore[union-attr]
+    assert engine.scheduler.metrics.value("fallbacks") == 0, "no decision fell back"
+    engine.scheduler.decisions.contexts.release_all()  # type: ignore[union-attr]
     assert not pins_of(engine.scheduler)
     engine.assert_nothing_is_left()
 

@@ -11,6 +11,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.sessions.live_turn import LiveTurn
+from augserve.runtime.sessions.table import SessionTable
 from benchmarks.conversations import SentTurn, read_block_sessions, read_text_sessions
 from benchmarks.interleaved import run_sessions
 
@@ -27,7 +28,7 @@ def send(engine: Engine, name: str, prompt: list[int], **hints: object) -> LiveT
     request = Request(name, prompt, params, None, arrival_time=engine.clock.now_s, block_hasher=block_hasher())
     engine.scheduler.add_request(request)
     assert isinstance(engine.scheduler, AugServeScheduler)
-    return engine.scheduler._turns[name]
+    return engine.scheduler.lifecycle.turns[name]
 
 
 def test_the_next_turn_is_recognised_and_ends_the_pause(make_engine: EngineMaker, tmp_path: Path) -> None:
@@ -75,24 +76,24 @@ def test_a_caller_that_names_its_session_is_believed(make_engine: EngineMaker) -
     engine.add(1, 200, 10, session="mine")
     engine.drain()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert len(engine.scheduler._lifecycle.sessions.linker) == 0
+    assert len(engine.scheduler.lifecycle.sessions.linker) == 0
 
 
-@pytest.mark.parametrize("part", ["link", "ended"])
+@pytest.mark.parametrize("part", ["link", "turn_ended"])
 def test_linking_that_fails_leaves_every_turn_a_session_of_its_own_and_is_counted(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(f"augserve.runtime.turn_lifecycle.{part}", broken)
+    monkeypatch.setattr(SessionTable, part, broken)
     engine = make_engine(mode="observe")
     assert send(engine, "a", SYSTEM).session_id == "a"
     engine.drain()
     assert send(engine, "b", [*SYSTEM, *[7] * 20, 9]).session_id == "b"
     engine.drain()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler._metrics._fallbacks.labels("linking", "0")._value.get() == 2
+    assert engine.scheduler.metrics.value("fallbacks", reason="linking") == 2
     engine.assert_nothing_is_left()
 
 

@@ -1,6 +1,7 @@
 """Who is preempted when the KV cache is full, on vLLM's real scheduler."""
 
 import random
+from typing import Any
 
 import pytest
 from vllm.v1.request import RequestStatus
@@ -15,7 +16,7 @@ def test_the_turn_that_is_late_is_preempted_and_not_the_latest(make_engine: Engi
     engine = make_engine(kv_tokens=4_096)
     late = engine.add(0, 200, 300)
     late.arrival_time -= 30.0
-    engine.scheduler._turns["r0"].arrival_s -= 30.0  # type: ignore[attr-defined]
+    engine.scheduler.lifecycle.turns["r0"].arrival_s -= 30.0  # type: ignore[attr-defined]
     others = [engine.add(number, 200, 300) for number in range(1, 16)]
     while not any(each.num_preemptions for each in (late, *others)):
         engine.step()
@@ -52,9 +53,17 @@ def test_under_pressure_every_request_still_comes_to_its_end(make_engine: Engine
     engine.assert_nothing_is_left()
 
 
-def test_other_modes_and_the_callers_priority_leave_the_choice_to_vllm(make_engine: EngineMaker) -> None:
-    for engine in (make_engine(mode="shadow"), make_engine(mode="observe"), make_engine(change=by_priority)):
-        assert engine.scheduler._preemption is None  # type: ignore[attr-defined]
+@pytest.mark.parametrize("facts", [{"mode": "shadow"}, {"mode": "observe"}, {"change": by_priority}])
+def test_other_modes_and_the_callers_priority_leave_the_victim_to_vllm(
+    make_engine: EngineMaker, facts: dict[str, Any]
+) -> None:
+    engine = make_engine(kv_tokens=4_096, **facts)
+    requests = [engine.add(number, 200, 300) for number in range(16)]
+    while not any(each.num_preemptions for each in requests):
+        engine.step()
+        assert list(engine.scheduler.running) == [each for each in requests if each in engine.scheduler.running]
+    engine.drain()
+    engine.assert_nothing_is_left()
 
 
 def test_an_error_in_it_is_counted_and_the_latest_goes(
@@ -69,5 +78,5 @@ def test_an_error_in_it_is_counted_and_the_latest_goes(
     engine.drain()
     assert sum(each.num_preemptions for each in requests) > 0
     assert isinstance(engine.scheduler, TestedScheduler)
-    assert engine.scheduler._metrics._fallbacks.labels("preemption", "0")._value.get() > 0
+    assert engine.scheduler.metrics.value("fallbacks", reason="preemption") > 0
     engine.assert_nothing_is_left()

@@ -25,7 +25,7 @@ def keeping(
     engine = make_engine(kv_tokens=kv_tokens, settings=settings, **facts)
     assert isinstance(engine.scheduler, TestedScheduler)
     engine.scheduler.predictor.answer = (1.0, 5.0, 20.0)  # output tokens, turns left, pause in s
-    return engine, engine.scheduler._keeper.pins  # type: ignore[union-attr]
+    return engine, engine.scheduler.decisions.contexts.pins  # type: ignore[union-attr]
 
 
 def used_blocks(engine: Engine) -> int:
@@ -35,7 +35,7 @@ def used_blocks(engine: Engine) -> int:
 
 def released(engine: Engine, by: str) -> float:
     assert isinstance(engine.scheduler, AugServeScheduler)
-    return float(engine.scheduler._metrics._pins.labels(by, "0")._value.get())
+    return engine.scheduler.metrics.value("pins_released", by=by)
 
 
 def follow(engine: Engine, before: Request, more: int = 20, session: str | None = None) -> Request:
@@ -78,7 +78,7 @@ def test_a_kept_context_survives_what_would_evict_it(make_engine: EngineMaker) -
         engine.drain()
     assert len(pins) == 1
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler._kv_cache.cached_tokens(kept) >= 1984
+    assert engine.scheduler.decisions.engine.kv_cache.cached_tokens(kept) >= 1984
 
 
 def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engine: EngineMaker) -> None:
@@ -114,8 +114,7 @@ def test_nothing_gives_way_for_who_finds_no_seat(make_engine: EngineMaker) -> No
 
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
 def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
-    engine, pins = keeping(make_engine, kv_tokens=kv_tokens)
-    engine.scheduler._lifecycle.forecaster._predictor = Guessing()  # type: ignore[attr-defined]
+    engine, pins = keeping(make_engine, kv_tokens=kv_tokens, predictor=Guessing())
     rnd = random.Random(kv_tokens)
     requests: list[Request] = []
     for number in range(150):
@@ -163,12 +162,12 @@ def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
     def broken(*_: object) -> None:
         raise RuntimeError("the policy is broken")
 
-    monkeypatch.setattr(Pins, "keep", broken)
+    monkeypatch.setattr(Pins, "pin", broken)
     engine.add(2, 400, 5, "s2")
     engine.drain()
     engine.assert_nothing_is_left()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler._metrics._fallbacks.labels("context", "0")._value.get() == 1
+    assert engine.scheduler.metrics.value("fallbacks", reason="context") == 1
 
 
 def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_way_for_it(
@@ -180,7 +179,7 @@ def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_w
     held = used_blocks(engine)
     assert held >= 600 // 16
     assert not pins, "vLLM itself holds the blocks between its inputs"
-    assert "r1" in engine.scheduler._turns, "the turn goes on"  # type: ignore[attr-defined]
+    assert "r1" in engine.scheduler.lifecycle.turns, "the turn goes on"  # type: ignore[attr-defined]
     for number in range(2, 4):
         engine.add(number, 600, 5, f"s{number}")
         engine.drain_until(lambda: not engine.scheduler.running)
@@ -260,11 +259,11 @@ def test_room_is_what_letting_every_context_go_leaves_free(make_engine: EngineMa
     for number, prompt in ((4, 800), (5, 500)):
         engine.add(number, prompt, 500, "running")
         engine.step()
-    ordering = engine.scheduler._ordering  # type: ignore[attr-defined]
-    room, kept, free = ordering._room(), pins.blocks, engine.scheduler._kv_cache.free_blocks  # type: ignore[attr-defined]
+    ordering = engine.scheduler.decisions.ordering  # type: ignore[attr-defined]
+    room, kept, free = ordering.room.blocks(), pins.blocks, engine.scheduler.decisions.engine.kv_cache.free_blocks  # type: ignore[attr-defined]
     pins.release_all()
-    assert free < engine.scheduler._kv_cache.free_blocks < free + kept  # type: ignore[attr-defined]
-    assert ordering._room() == room
+    assert free < engine.scheduler.decisions.engine.kv_cache.free_blocks < free + kept  # type: ignore[attr-defined]
+    assert ordering.room.blocks() == room
 
 
 @pytest.mark.parametrize("mode", ["shadow", "observe"])

@@ -18,6 +18,7 @@ from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.prediction.batching import DEADLINE_S
 from augserve.runtime.queueing.ordering import SLOW_PROBES
 from augserve.runtime.queueing.value import Column
+from augserve.runtime.vllm_compat import KvCache
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
 
@@ -96,7 +97,7 @@ def test_shadow_mode_schedules_as_stock_does_to_the_token(make_engine: EngineMak
     ours, stock = engines
     assert [list(step.items()) for step in ours.scheduled] == [list(step.items()) for step in stock.scheduled]
     assert isinstance(ours.scheduler, AugServeScheduler)
-    assert ours.scheduler._metrics.reorders._value.get() > 0
+    assert ours.scheduler.metrics.value("reorders") > 0
 
 
 def test_fewest_uncached_tokens_go_first(make_engine: EngineMaker) -> None:
@@ -146,7 +147,7 @@ def test_a_preempted_turn_waits_from_then_on_and_has_no_deadline_left(make_engin
     arrival_s = engine.clock.now_s
     while not (preempted := [each for each in requests if each.status == RequestStatus.PREEMPTED]):
         engine.step()
-    queue = engine.scheduler._ordering.queue  # type: ignore[attr-defined]
+    queue = engine.scheduler.decisions.ordering.queue  # type: ignore[attr-defined]
     slot = queue.slot(preempted[0])
     assert arrival_s < queue.columns[Column.WAITING_SINCE_S, slot] <= engine.clock.now_s
     assert np.isinf(queue.columns[Column.DEADLINE_S, slot])
@@ -176,7 +177,7 @@ def test_a_predictor_that_is_too_slow_is_not_asked_for_a_while(
         engine.add(number, 100, 3)
         engine.step()
     assert asked == [1, 1, 1]
-    assert scheduler._metrics._fallbacks.labels("prediction", "0")._value.get() == 6
+    assert scheduler.metrics.value("fallbacks", reason="prediction") == 6
     engine.clock.now_s += SUSPENSION_S
     engine.add(6, 100, 3)
     engine.drain()
@@ -197,8 +198,8 @@ def test_a_prediction_that_is_no_number_falls_back_and_is_counted(
     expected = load(engine)
     engine.drain()
     assert engine.finished() == expected
-    assert scheduler._metrics._fallbacks.labels("prediction", "0")._value.get() >= 1
-    assert scheduler._metrics.predictions._value.get() == 0
+    assert scheduler.metrics.value("fallbacks", reason="prediction") >= 1
+    assert scheduler.metrics.value("predictions") == 0
     engine.assert_nothing_is_left()
 
 
@@ -240,7 +241,7 @@ def test_the_cached_tokens_are_those_that_vllm_would_find(make_engine: EngineMak
         for request in list(scheduler.waiting)[:5]:
             found = scheduler.kv_cache_manager.get_computed_blocks(request)[1]
             for last_known in (0, 16, found, 4096):
-                assert scheduler._kv_cache.cached_tokens(request, last_known) == found
+                assert scheduler.decisions.engine.kv_cache.cached_tokens(request, last_known) == found
             compared += found > 0
     assert compared
 
@@ -250,18 +251,16 @@ def test_where_a_look_up_walks_over_all_blocks_few_are_made_in_a_step(
 ) -> None:
     """As with several groups of layers, or with EAGLE's."""
     engine = make_engine(max_num_seqs=1)
-    monkeypatch.setattr(engine.scheduler._kv_cache, "_chained", False)  # type: ignore[attr-defined]
+    monkeypatch.setattr(KvCache, "bisects", False)  # type: ignore[attr-defined]
     for number in range(100):
         engine.add(number, 100, 20)
     for _ in range(3):
         engine.step()
-    coordinator = engine.scheduler.kv_cache_manager.coordinator
-    walk, walked = coordinator.find_longest_cache_hit, []
-    monkeypatch.setattr(
-        coordinator, "find_longest_cache_hit", lambda *facts, **named: walked.append(facts) or walk(*facts, **named)
-    )
+    kv_cache, looked_up = engine.scheduler.decisions.engine.kv_cache, []
+    look_up = kv_cache.cached_tokens
+    monkeypatch.setattr(kv_cache, "cached_tokens", lambda *facts: looked_up.append(facts) or look_up(*facts))
     engine.step()
-    assert 0 < len(walked) <= sum(SLOW_PROBES)
+    assert 0 < len(looked_up) <= sum(SLOW_PROBES)
 
 
 @pytest.mark.parametrize(("drain_target", "counted"), [(0.5, False), (0.8, False), (2.0, True)])
@@ -271,7 +270,7 @@ def test_late_work_is_counted_only_where_it_can_make_steps_longer(
     budget = BudgetGains(target=0.8, drain_target=drain_target)
     engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(budget=budget))
     asked: list[float] = []
-    monkeypatch.setattr(engine.scheduler._ordering, "late_s", lambda now_s: asked.append(now_s) or 0.5)  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine.scheduler.decisions.ordering, "late_s", lambda now_s: asked.append(now_s) or 0.5)  # type: ignore[attr-defined]
     load(engine, 5)
     engine.step()
     assert bool(asked) == counted

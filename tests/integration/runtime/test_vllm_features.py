@@ -63,7 +63,7 @@ def test_every_request_comes_to_its_end(
     assert engine.finished() == {**expected, **{f"r{number}": 9 for number in range(40, 50)}}
     engine.assert_nothing_is_left()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert not engine.scheduler._metrics._fallbacks._metrics, "no decision fell back"
+    assert engine.scheduler.metrics.value("fallbacks") == 0, "no decision fell back"
 
 
 def test_an_adapter_that_has_no_place_steps_aside_and_gets_it_later(make_engine: EngineMaker) -> None:
@@ -220,7 +220,7 @@ def test_an_engine_of_several_is_told_apart_and_tells_who_has_finished(make_engi
     engine.drain()
     assert engine.told_finished == {"r0", "r1", "r2"}
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler._metrics._engine == "1"
+    assert engine.scheduler.metrics.value("info", engine="1") == 1
     engine.assert_nothing_is_left()
 
 

@@ -16,23 +16,22 @@ class Waits:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         assert isinstance(engine.scheduler, TestedScheduler)
-        assert engine.scheduler._ordering is not None
-        assert engine.scheduler._ordering._passing is not None
         self._scheduler = engine.scheduler
-        self._queue, self._passing = engine.scheduler._ordering.queue, engine.scheduler._ordering._passing
+        ordering = engine.scheduler.decisions.ordering
+        self._queue, self._passing_over = ordering.queue, ordering.passing_over
         self._debt = 0.0  # tokens, at most
         self.owed = 0  # times that the longest wait had to end, and did
 
     def before_step(self) -> None:
         """Who waits, and who will have waited beyond the bound in the coming step."""
         scheduler = self._scheduler
-        now_s, turns = self._engine.clock.now_s + STEP_S, scheduler._turns
+        now_s, turns = self._engine.clock.now_s + STEP_S, scheduler.lifecycle.turns
         self._tokens = {request: request.num_tokens for request in scheduler.waiting}
         since_s = {request: turns[request.request_id].waiting_since_s for request in self._tokens}
         self._overdue = {each for each in since_s if now_s - since_s[each] > scheduler.settings.max_wait_s}
         longest_s = min((since_s[each] for each in self._overdue), default=None)
         self._longest = {each for each in self._overdue if since_s[each] == longest_s}  # several equally long
-        self._reserved = self._passing.reserved(self._queue, now_s)
+        self._reserved = self._passing_over.reserved(self._queue, now_s)
 
     def check(self) -> None:
         """After the step."""
@@ -50,7 +49,7 @@ class Waits:
         bounded time, or one with a reservation went before."""
         wanting = self._longest & getattr(self._scheduler, "deferred_waiting", set())
         passing_s, now_s = self._scheduler.settings.admission.pass_over_s, self._engine.clock.now_s
-        since_s = self._passing._since_s
+        since_s = self._passing_over.since_s
         passed = {each for each in self._longest if now_s - since_s.get(each, float("-inf")) < passing_s}
         ended = any(each.is_finished() for each in self._longest)
         return bool(wanting or passed or ended or self._reserved in admitted)

@@ -25,45 +25,45 @@ class Bench:
 
 def test_a_decision_that_raises_falls_back_and_is_counted() -> None:
     bench = Bench()
-    assert bench.guard.call("order", bench.fail, "own way") == "own way"
+    assert bench.guard.call("order", bench.fail, fallback="own way") == "own way"
     assert bench.counted == ["order"]
 
 
 def test_three_failures_in_a_row_suspend_a_decision_for_a_while() -> None:
     bench = Bench()
     for _ in range(STRIKES + 2):
-        assert bench.guard.call("order", bench.fail, None) is None
+        assert bench.guard.call("order", bench.fail, fallback=None) is None
     assert bench.calls == STRIKES
     assert len(bench.counted) == STRIKES + 2
     bench.now_s = SUSPENSION_S
-    assert bench.guard.call("order", bench.succeed, None) == "decided"
-    assert bench.guard.call("order", bench.succeed, None) == "decided"
+    assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
+    assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
 
 
 def test_a_failure_after_the_suspension_suspends_again() -> None:
     bench = Bench()
     for _ in range(STRIKES):
-        bench.guard.call("order", bench.fail, None)
+        bench.guard.call("order", bench.fail, fallback=None)
     bench.now_s = SUSPENSION_S
-    bench.guard.call("order", bench.fail, None)
-    bench.guard.call("order", bench.succeed, None)
+    bench.guard.call("order", bench.fail, fallback=None)
+    bench.guard.call("order", bench.succeed, fallback=None)
     assert bench.calls == STRIKES + 1
 
 
 def test_a_success_between_failures_clears_the_record() -> None:
     bench = Bench()
     for _ in range(STRIKES):
-        bench.guard.call("order", bench.fail, None)
-        bench.guard.call("order", bench.succeed, None)
+        bench.guard.call("order", bench.fail, fallback=None)
+        bench.guard.call("order", bench.succeed, fallback=None)
     assert bench.calls == 2 * STRIKES
 
 
 def test_a_clock_that_is_set_back_suspends_nothing_for_longer() -> None:
     bench = Bench()
     for _ in range(STRIKES):
-        bench.guard.call("order", bench.fail, None)
+        bench.guard.call("order", bench.fail, fallback=None)
     bench.now_s -= 3600.0
-    assert bench.guard.call("order", bench.succeed, None) == "decided"
+    assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
 
 
 def test_a_counter_that_fails_lets_nothing_out() -> None:
@@ -72,21 +72,22 @@ def test_a_counter_that_fails_lets_nothing_out() -> None:
 
     bench = Bench()
     guard = Guard(lambda: 0.0, broken)
-    assert [guard.call("order", bench.fail, "own way") for _ in range(STRIKES + 1)] == ["own way"] * (STRIKES + 1)
+    for _ in range(STRIKES + 1):
+        assert guard.call("order", bench.fail, fallback="own way") == "own way"
     assert bench.calls == STRIKES
 
 
 def test_one_reason_does_not_suspend_another() -> None:
     bench = Bench()
     for _ in range(STRIKES):
-        bench.guard.call("recorder", bench.fail, None)
-    assert bench.guard.call("order", bench.succeed, None) == "decided"
+        bench.guard.call("recorder", bench.fail, fallback=None)
+    assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
 
 
 def test_each_reason_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
-            bench.guard.call("order", bench.fail, None)
-        bench.guard.call("budget", bench.fail, None)
+            bench.guard.call("order", bench.fail, fallback=None)
+        bench.guard.call("budget", bench.fail, fallback=None)
     assert len(caplog.records) == 2

@@ -9,7 +9,7 @@ from augserve.pipeline.simulator.catalogue import find
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import Bench, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.queueing.value import Column, Load, keys, stage_one_s
+from augserve.runtime.queueing.value import Column, EngineState, keys, stage_one_s
 from augserve.runtime.steering.token_budget import TokenBudget
 
 TUNED = SchedulerSettings(
@@ -54,11 +54,11 @@ def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
 def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> None:
     columns = np.random.default_rng(1).uniform(1, 500, (len(Column), 20))
     columns[Column.DEADLINE_S] = 3600.0 + np.arange(20)  # as `Ordering` sets it from the far deadline
-    load = Load(now_s=100.0, token_s=0.02, running_tokens=1e4, capacity_tokens=1e5)
+    engine = EngineState(now_s=100.0, token_s=0.02, running_tokens=1e4, capacity_tokens=1e5)
     settings = dataclasses.replace(ablations.without_stage_two(TUNED), max_wait_s=86_400.0)
     columns[Column.WAITING_SINCE_S] = 0.0
-    order = np.argsort(keys(columns, load, settings))
-    assert order.tolist() == np.argsort(stage_one_s(columns, load, settings.step_time)).tolist()
+    order = np.argsort(keys(columns, engine, settings))
+    assert order.tolist() == np.argsort(stage_one_s(columns, engine, settings.step_time)).tolist()
 
 
 def test_without_predictors_none_is_needed() -> None:

@@ -24,6 +24,9 @@ class Counted:
 class Turn:
     forecast: Forecast | None = None
 
+    def __init__(self) -> None:
+        self.request = self
+
 
 class Known:
     """A forecaster that knows the answers, and takes its time."""
@@ -40,17 +43,25 @@ class Known:
 FORECAST = Forecast(10.0, 2.0, 1.0)
 
 
+class Queue:
+    """Stands for the waiting queue."""
+
+    def __init__(self) -> None:
+        self.refreshed: list[Any] = []
+        self.refresh = self.refreshed.append
+
+
 def make(forecaster: Any, clock: Callable[[], float] = lambda: 0.0) -> tuple[Forecasting, Counted, list[Any]]:
-    counted, told = Counted(), list[Any]()
-    return Forecasting(forecaster, cast(Metrics, counted), clock, told.append), counted, told
+    counted, queue = Counted(), Queue()
+    return Forecasting(forecaster, cast(Any, queue), cast(Metrics, counted), clock), counted, queue.refreshed
 
 
 def test_each_turn_gets_its_forecast_and_a_missing_one_is_counted() -> None:
-    forecasting, counted, told = make(Known([FORECAST, None]))
+    forecasting, counted, refreshed = make(Known([FORECAST, None]))
     turns = [Turn(), Turn()]
     forecasting.predict(cast(list[LiveTurn], turns))
     assert [turn.forecast for turn in turns] == [FORECAST, None]
-    assert (told, counted.made, counted.fallbacks) == (turns[:1], 1, ["prediction"])
+    assert (refreshed, counted.made, counted.fallbacks) == (turns[:1], 1, ["prediction"])
 
 
 @pytest.mark.parametrize(("took_s", "slow"), [(0.9 * DEADLINE_S, False), (1.1 * DEADLINE_S, True)])
@@ -60,7 +71,7 @@ def test_an_answer_after_the_deadline_is_used_and_is_a_failure(took_s: float, sl
     def wait() -> None:
         now_s[0] += took_s
 
-    forecasting, _, told = make(Known([FORECAST], wait), lambda: now_s[0])
+    forecasting, _, refreshed = make(Known([FORECAST], wait), lambda: now_s[0])
     turn = Turn()
     if slow:
         with pytest.raises(SlowPredictionError, match="1 turns took"):
@@ -68,14 +79,14 @@ def test_an_answer_after_the_deadline_is_used_and_is_a_failure(took_s: float, sl
     else:
         forecasting.predict(cast(list[LiveTurn], [turn]))
     assert turn.forecast is FORECAST
-    assert told == [turn]
+    assert refreshed == [turn]
 
 
 def test_a_forecaster_that_raises_leaves_the_turns_without_forecast() -> None:
     def wait() -> None:
         raise RuntimeError("broken")
 
-    forecasting, counted, told = make(Known([FORECAST], wait))
+    forecasting, counted, refreshed = make(Known([FORECAST], wait))
     with pytest.raises(RuntimeError, match="broken"):
         forecasting.predict(cast(list[LiveTurn], [Turn()]))
-    assert (told, counted.made) == ([], 0)
+    assert (refreshed, counted.made) == ([], 0)

@@ -8,8 +8,8 @@ from augserve.models.serving.drift import Histogram
 from augserve.models.serving.predictor import Rows, TurnPredictions
 from augserve.runtime.prediction.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
 from augserve.runtime.prediction.forecaster import PredictorForecaster
-from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, arrived
-from augserve.runtime.sessions.table import SessionTable
+from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, note_arrival, read_hints
+from augserve.runtime.sessions.table import Pause, SessionTable
 from augserve.runtime.vllm_compat import Request
 
 
@@ -41,7 +41,7 @@ SECOND = Forecast(20.0, 2.0, 1.0, (10.0, 40.0), (0.5, 2.0))
 
 def live(number: int) -> LiveTurn:
     request = Request(f"r{number}", [5] * 60, SamplingParams(max_tokens=9), None, arrival_time=1.0)
-    return arrived(request, SessionTable(), 1.0)[0]
+    return note_arrival(request, read_hints(request), SessionTable(), 1.0)[0]
 
 
 def test_all_arrivals_are_predicted_in_one_batch() -> None:
@@ -58,7 +58,7 @@ def test_an_answer_that_is_no_number_is_none_and_said_once(vllm_log: pytest.LogC
     for _ in range(3):
         assert forecaster.forecast([live(0), live(1)]) == [None, SECOND]
     (said,) = [record.getMessage() for record in vllm_log.records]
-    assert "no positive number for 1 of 2 turns" in said
+    assert "1 of 2 turns" in said
     assert "\n" not in said
 
 
@@ -66,6 +66,10 @@ def test_nothing_to_predict_asks_nobody() -> None:
     predictor = Known()
     assert PredictorForecaster(predictor).forecast([]) == []
     assert predictor.batches == []
+
+
+def pause_after(turn: int, duration_s: float) -> Pause:
+    return Pause(turn, 0.0, duration_s, 100)
 
 
 def finish(turn: LiveTurn, tokens: int) -> None:
@@ -78,8 +82,8 @@ def test_what_became_of_predictions_corrects_the_next_ones() -> None:
         turn = live(number)
         forecaster.forecast([turn])
         finish(turn, 20)
-        forecaster.turn_finished(turn, "stop")
-        forecaster.pause_ended(turn.session_id, turn.turn, 0.25)
+        forecaster.turn_ended(turn, "stop")
+        forecaster.pause_ended(turn.session_id, pause_after(turn.turn, 0.25))
     (forecast,) = forecaster.forecast([live(1000)])
     assert forecast is not None
     assert 15 < forecast.output_tokens <= 20
@@ -95,14 +99,14 @@ def test_an_output_that_was_cut_teaches_nothing() -> None:
         turn = live(1)
         forecaster.forecast([turn])
         finish(turn, 9)
-        forecaster.turn_finished(turn, reason)
+        forecaster.turn_ended(turn, reason)
     assert forecaster.output.observed == 0
 
 
 def test_the_outcome_of_a_turn_that_was_not_predicted_is_passed_over() -> None:
     forecaster = PredictorForecaster(Known())
-    forecaster.turn_finished(live(1), "stop")
-    forecaster.pause_ended("nobody", 0, 1.0)
+    forecaster.turn_ended(live(1), "stop")
+    forecaster.pause_ended("nobody", pause_after(0, 1.0))
     assert forecaster.output.observed == forecaster.pause.observed == 0
 
 

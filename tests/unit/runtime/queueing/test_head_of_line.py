@@ -1,13 +1,13 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm.sampling_params import SamplingParams
 
-from augserve.runtime.queueing.head_of_line import Demand, PassingOver, block_demand
-from augserve.runtime.vllm_compat import KvCache, Request
+from augserve.runtime.queueing.free_room import Demand
+from augserve.runtime.queueing.head_of_line import PassingOver
+from augserve.runtime.vllm_compat import Request
 
 PARAMS = SamplingParams(max_tokens=4)
 
@@ -117,33 +117,3 @@ def test_everybody_is_admitted_within_a_bounded_number_of_steps(
             break
         admitted += step(passing, line, 20 if number % 10 == 9 else free[number % len(free)], 0.1 * number)
     assert sorted(admitted) == sorted(f"r{number}" for number in range(len(sizes)))
-
-
-class Cache:
-    """A KV cache whose first blocks of any request are referenced by others."""
-
-    block_tokens = 16
-
-    def __init__(self, held: int) -> None:
-        self.held = held
-        self.asked = 0
-
-    def held_blocks(self, each: Any, cached_tokens: int, kept: Any) -> int:
-        self.asked += 1
-        return min(self.held, cached_tokens // 16)
-
-
-@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
-def test_blocks_that_others_hold_are_looked_at_only_where_it_matters(
-    blocks: int, cached: int, held: int, free: int
-) -> None:
-    cache, cached_tokens = Cache(held), 16 * min(cached, blocks - 1)
-    demand = block_demand(cache, request(blocks), cached_tokens, free, lambda _: 0)  # type: ignore[arg-type]
-    exact = blocks - min(held, cached, blocks - 1)
-    assert (demand.blocks <= free) == (exact <= free)
-    assert not cache.asked or demand.blocks == exact
-    assert demand.tokens == max(16 * blocks - cached_tokens, 1)
-
-
-def test_the_protocol_is_that_of_the_kv_cache() -> None:
-    assert {"held_blocks"} <= set(vars(KvCache))

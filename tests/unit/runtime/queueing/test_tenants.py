@@ -24,21 +24,21 @@ def turn(tenant: str | None, prompt: int = 1000, output: int = 10, cached: int |
 
 def test_a_tenant_is_charged_for_what_its_turns_computed() -> None:
     clock = Clock()
-    service = TenantService(STEP, clock)
+    service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a", prompt=1000, output=10, cached=600))
     assert service.accounts(100.0)[slot_of("a")] == pytest.approx(400 * 1e-4 + 10 * (1e-3 + 1010 * 1e-6))
     assert service.accounts(100.0).sum() == service.accounts(100.0)[slot_of("a")]
 
 
 def test_a_turn_that_never_ran_costs_nothing() -> None:
-    service = TenantService(STEP, Clock())
+    service = TenantService(STEP, True, Clock())
     service.turn_ended(turn("a", begun=False))
     assert not service.accounts(100.0).any()
 
 
 def test_accounts_fade() -> None:
     clock = Clock()
-    service = TenantService(STEP, clock)
+    service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a"))
     before = service.accounts(clock.now_s)[slot_of("a")]
     assert service.accounts(clock.now_s + MEMORY_S)[slot_of("a")] == pytest.approx(before / 2.718281828)
@@ -47,7 +47,7 @@ def test_accounts_fade() -> None:
 
 def test_accounts_fade_on_after_the_clock_was_set_back() -> None:
     clock = Clock()
-    service = TenantService(STEP, clock)
+    service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a"))
     before = service.accounts(clock.now_s - 3600.0)[slot_of("a")]
     assert service.accounts(clock.now_s - 3600.0 + MEMORY_S)[slot_of("a")] == pytest.approx(before / 2.718281828)

@@ -10,18 +10,18 @@ from augserve.models.serving.settings import SchedulerSettings, Slo, StepTime, V
 from augserve.runtime.queueing.value import (
     CLASS_S,
     Column,
-    Load,
+    EngineState,
+    cached_future_turns,
     decode_step_s,
     keys,
     prefill_s,
     remaining_s,
     slack_s,
-    soon_turns,
     stage_one_s,
 )
 
 STEP = StepTime(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-3, per_context_token_s=1e-6)
-LOAD = Load(now_s=100.0, token_s=0.02, running_tokens=500.0, capacity_tokens=10_000.0)
+ENGINE = EngineState(now_s=100.0, token_s=0.02, running_tokens=500.0, capacity_tokens=10_000.0)
 
 
 def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
         "new_tokens": 100.0,
         "output_tokens": 10.0,
         "future_turns": 0.0,
-        "soon_turns": 0.0,
+        "cached_future_turns": 0.0,
         "pause_s": 2.0,
         "past_tokens": 0.0,
         "past_output_tokens": 0.0,
@@ -63,18 +63,18 @@ def test_stage_one_is_memory_times_time_by_hand() -> None:
     kept = 0.01 * 1010
     half_cached = 0.06 * 750 + 0.2 * 1005.5
     columns = turns({}, {"future_turns": 3}, {"future_turns": 3, "pause_s": 0.01}, {"uncached_tokens": 500})
-    assert stage_one_s(columns, LOAD, STEP) * 10_000 == pytest.approx(
+    assert stage_one_s(columns, ENGINE, STEP) * 10_000 == pytest.approx(
         [last, last + discarded, last + kept, half_cached]
     )
 
 
 def test_the_sessions_turns_to_come_are_as_long_as_this_one() -> None:
-    assert remaining_s(turns({}, {"future_turns": 4}), LOAD, STEP) == pytest.approx([0, 4 * (0.2 + 0.01)])
+    assert remaining_s(turns({}, {"future_turns": 4}), ENGINE, STEP) == pytest.approx([0, 4 * (0.2 + 0.01)])
 
 
 def test_slack_is_the_time_left_to_start_the_prefill() -> None:
     columns = turns({}, {"deadline_s": np.inf})
-    assert slack_s(columns, LOAD, np.array([0.11, 0.11])) == pytest.approx([0.89, 0.0])
+    assert slack_s(columns, ENGINE, np.array([0.11, 0.11])) == pytest.approx([0.89, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -93,28 +93,28 @@ def test_slack_is_the_time_left_to_start_the_prefill() -> None:
 def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float) -> None:
     facts = {"past_tokens": 800, "past_output_tokens": 300, "tenant": 2}
     columns = turns({"future_turns": 4, "waiting_since_s": 99.7, "deadline_s": 100.7, **facts})
-    load = dataclasses.replace(LOAD, tenants_s=np.array([0.1, 0.3, 0.7]))
+    load = dataclasses.replace(ENGINE, tenants_s=np.array([0.1, 0.3, 0.7]))
     zero = dict.fromkeys(("stage_one", "uncached", "output", "future", "remaining", "waiting", "slack"), 0.0)
     assert keys(columns, load, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
 
 
 @pytest.mark.parametrize(("pause_s", "expected"), [(0.0, 4.0), (2.0, 4 / np.e), (1e9, 0.0)])
 def test_fewer_turns_follow_soon_the_longer_the_pause(pause_s: float, expected: float) -> None:
-    assert soon_turns(4.0, pause_s, soon_s=2.0) == pytest.approx(expected)
+    assert cached_future_turns(4.0, pause_s, decay_s=2.0) == pytest.approx(expected)
 
 
 def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_themselves() -> None:
-    columns = turns({}, {"soon_turns": 4})
+    columns = turns({}, {"cached_future_turns": 4})
     weights = ValueWeights(stage_one=0, uncached=1, output=1, future=0.5)
     decode = 10 * 0.002
     expected = [0.11 + decode, 0.11 / 3 + decode]
-    assert keys(columns, LOAD, settings(weights)) == pytest.approx(expected)
+    assert keys(columns, ENGINE, settings(weights)) == pytest.approx(expected)
 
 
 def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that_none_will() -> None:
-    columns = turns({"uncached_tokens": 500}, {"tokens": 2000, "uncached_tokens": 2000, "soon_turns": 6})
-    assert np.argmin(keys(columns, LOAD, settings(ValueWeights()))) == 1
-    assert np.argmin(keys(columns, LOAD, settings(ValueWeights(future=0)))) == 0
+    columns = turns({"uncached_tokens": 500}, {"tokens": 2000, "uncached_tokens": 2000, "cached_future_turns": 6})
+    assert np.argmin(keys(columns, ENGINE, settings(ValueWeights()))) == 1
+    assert np.argmin(keys(columns, ENGINE, settings(ValueWeights(future=0)))) == 0
 
 
 def test_those_in_time_go_before_the_late_ones() -> None:
@@ -124,7 +124,7 @@ def test_those_in_time_go_before_the_late_ones() -> None:
         {"waiting_since_s": 39.0, "deadline_s": 40.0},
         {"deadline_s": np.inf, "uncached_tokens": 1},
     )
-    ranked = np.argsort(keys(columns, LOAD, settings(ValueWeights()))).tolist()
+    ranked = np.argsort(keys(columns, ENGINE, settings(ValueWeights()))).tolist()
     assert ranked[:2] == [3, 1]
     assert set(ranked[2:]) == {0, 2}
 
@@ -138,9 +138,9 @@ row = st.fixed_dictionaries(
 def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str, float]]) -> None:
     columns = turns(*rows)
     uncached = columns[Column.UNCACHED_TOKENS]
-    late = LOAD.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
+    late = ENGINE.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
     weights = ValueWeights(stage_one=0, uncached=1, output=0, future=0, remaining=0, waiting=0, slack=0)
-    ranked = np.argsort(keys(columns, LOAD, settings(weights)), kind="stable")
+    ranked = np.argsort(keys(columns, ENGINE, settings(weights)), kind="stable")
     assert ranked.tolist() == np.lexsort((uncached, late)).tolist()
 
 
@@ -148,9 +148,9 @@ def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str
 def test_no_value_leaves_its_class(weight: float, output_tokens: float) -> None:
     columns = turns({"output_tokens": output_tokens}, {"deadline_s": 99.0})
     weights = ValueWeights(stage_one=weight, uncached=weight, output=weight, remaining=weight, waiting=0, slack=weight)
-    in_time, late = keys(columns, LOAD, settings(weights))
+    in_time, late = keys(columns, ENGINE, settings(weights))
     assert -CLASS_S < in_time < late
 
 
 def test_what_is_not_known_shows_as_nan() -> None:
-    assert np.isnan(keys(turns({"tokens": np.nan}), LOAD, settings(ValueWeights()))).all()
+    assert np.isnan(keys(turns({"tokens": np.nan}), ENGINE, settings(ValueWeights()))).all()

@@ -9,11 +9,15 @@ from augserve.data.tables.schema import TOOL_CALLS, TURNS
 from augserve.features.feature import VERSION
 from augserve.features.turn import TURN_FEATURES
 from augserve.runtime.recording.rows import Origin, pause_rows, turn_row
-from augserve.runtime.sessions.live_turn import LiveTurn, arrived
+from augserve.runtime.sessions.live_turn import LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import Pause, SessionTable
 from augserve.runtime.vllm_compat import Request
 
 ORIGIN = Origin("live", "v", "llama")
+
+
+def arrive(request: Request, sessions: SessionTable, now_s: float) -> tuple[LiveTurn, Pause | None]:
+    return note_arrival(request, read_hints(request), sessions, now_s)
 
 
 def request(number: int, prompt: int, arrival_s: float, **hints: object) -> Request:
@@ -24,18 +28,18 @@ def request(number: int, prompt: int, arrival_s: float, **hints: object) -> Requ
 
 def second_turn(**hints: object) -> tuple[LiveTurn, Pause]:
     sessions = SessionTable()
-    arrived(request(0, 100, 1.0), sessions, 1.0)
+    arrive(request(0, 100, 1.0), sessions, 1.0)
     sessions.turn_finished("s", 2.0, 100, 20)
-    live, pause = arrived(request(1, 150, 5.0, **hints), sessions, 5.0)
+    live, pause = arrive(request(1, 150, 5.0, **hints), sessions, 5.0)
     assert pause is not None
     return live, pause
 
 
 def test_the_second_turn_knows_the_first() -> None:
     sessions = SessionTable()
-    first, none = arrived(request(0, 100, 1.0), sessions, 1.0)
+    first, none = arrive(request(0, 100, 1.0), sessions, 1.0)
     sessions.turn_finished("s", 2.0, 100, 20)
-    second, pause = arrived(request(1, 150, 5.0, augserve_last_tool="sql"), sessions, 5.0)
+    second, pause = arrive(request(1, 150, 5.0, augserve_last_tool="sql"), sessions, 5.0)
     assert none is None
     assert pause is not None
     assert (first.turn, first.new_tokens) == (0, 100)
@@ -101,7 +105,7 @@ def test_a_pause_without_a_tools_name_has_no_row() -> None:
 
 def test_a_pooling_request_is_taken_without_features() -> None:
     pooling = Request("p", [1, 2], None, PoolingParams(), arrival_time=1.0)
-    live, _ = arrived(pooling, SessionTable(), 1.0)
+    live, _ = arrive(pooling, SessionTable(), 1.0)
     assert live.features is None
     row = turn_row(live, ORIGIN, 2.0, "stop")
     assert row["features_version"] is None

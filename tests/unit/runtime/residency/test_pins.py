@@ -42,11 +42,11 @@ class Cache:
 
 def make() -> tuple[Pins, Cache, Counter[str]]:
     cache, released = Cache(), Counter[str]()
-    return Pins(cache, ContextPolicy(SETTINGS), 2.0, lambda reason: released.update([reason])), cache, released
+    return Pins(cache, ContextPolicy(SETTINGS), 40, 2.0, lambda reason: released.update([reason])), cache, released
 
 
 def keep(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
-    return pins.keep(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
+    return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
 
 
 def test_a_context_is_kept_until_its_time_to_live() -> None:
@@ -104,7 +104,7 @@ def test_what_sessions_share_counts_once() -> None:
     pins, cache, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
         forecast = Forecast(1.0, 3.0, 1.0)
-        assert pins.keep(name, [*range(30), *own], 16 * 33, forecast, 0.0, RUNNING)
+        assert pins.pin(name, [*range(30), *own], 16 * 33, forecast, 0.0, RUNNING)
     assert (len(pins), pins.blocks, cache.free_blocks) == (2, 36, CAPACITY - 36)
     pins.turn_arrived("a", "r", 0.0)
     pins.turns_scheduled(["r"])
@@ -115,7 +115,7 @@ def test_who_share_what_they_begin_with_make_way_together() -> None:
     """None of the thirty blocks is one's own, and all of them are free once both have gone."""
     pins, _, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
-        assert pins.keep(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
+        assert pins.pin(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
     assert keep(pins, "short", range(50, 70), pause_s=0.5)
     assert (len(pins), pins.blocks, released) == (1, 20, {"share": 2})
 
@@ -125,7 +125,7 @@ def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
     pins, cache, _ = make()
     for name, own in (("a", range(24, 30)), ("b", range(30, 33)), ("alone", range(40, 45))):
         blocks = [*range(0 if name != "alone" else 40, 24 if name != "alone" else 40), *own]
-        assert pins.keep(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0, RUNNING)
+        assert pins.pin(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0, RUNNING)
     assert pins.releasable_blocks == pins.blocks == 38
     running = cache.hold([*range(20), 90])
     before = cache.free_blocks

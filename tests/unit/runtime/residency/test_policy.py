@@ -23,12 +23,12 @@ def test_waste_is_that_of_keeping_over_that_of_computing_again() -> None:
 @pytest.mark.parametrize(("pause_s", "preserves"), [(0.4, True), (0.5, False)])
 def test_a_context_is_kept_where_keeping_wastes_less(pause_s: float, preserves: bool) -> None:
     # Both are equal at 400 / 900 = 0.444 s.
-    assert POLICY.preserves(forecast(pause_s), 900, 3100.0) is preserves
+    assert POLICY.is_worth_pinning(forecast(pause_s), 900, 3100.0) is preserves
 
 
 @pytest.mark.parametrize(("remaining_turns", "tokens"), [(1.0, 900), (1.4, 900), (3.0, 99)])
 def test_neither_an_ending_session_nor_a_short_context_is_kept(remaining_turns: float, tokens: int) -> None:
-    assert not POLICY.preserves(forecast(0.1, remaining_turns), tokens, 1e6)
+    assert not POLICY.is_worth_pinning(forecast(0.1, remaining_turns), tokens, 1e6)
 
 
 def test_a_forecast_that_has_proved_too_short_is_taken_to_last_as_long_again() -> None:
@@ -38,6 +38,6 @@ def test_a_forecast_that_has_proved_too_short_is_taken_to_last_as_long_again() -
 
 def test_time_to_live_and_share_follow_the_settings() -> None:
     assert POLICY.time_to_live_s(3.0) == 6.0
-    assert POLICY.share(101) == 50
+    assert POLICY.max_blocks(101) == 50
     off = ContextPolicy(dataclasses.replace(SETTINGS, retention=Retention(max_share=0.0)))
-    assert off.share(101) == 0
+    assert off.max_blocks(101) == 0

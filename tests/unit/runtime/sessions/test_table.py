@@ -57,7 +57,7 @@ def test_a_session_that_is_forgotten_is_counted_and_no_longer_linked() -> None:
     table.turn_finished("a", 1.0, 40, 10)
     table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
     after = Prefix([*tokens, 9], [], 64, 51)
-    assert table.linked(after, (), None, 62.0) is None
+    assert table.link(after, (), None, 62.0) is None
     assert len(closed) == 1
     assert len(table.linker) == 0
     table.turn_ended("a", past_of(after, 40, None, None, stopped=True), finished=True)
@@ -69,7 +69,7 @@ def test_a_session_linked_within_the_timeout_goes_on() -> None:
     tokens = list(range(50))
     table.turn_arrived("a", 0.0)
     table.turn_ended("a", past_of(Prefix(tokens, [], 64, 50), 40, None, None, stopped=True), finished=True)
-    assert table.linked(Prefix([*tokens, 9], [], 64, 51), (), None, 50.0) == Link("a", "prefix")
+    assert table.link(Prefix([*tokens, 9], [], 64, 51), (), None, 50.0) == Link("a", "prefix")
 
 
 def test_the_pause_of_calls_made_at_once_is_no_calls_own_time() -> None:

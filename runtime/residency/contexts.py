@@ -1,0 +1,73 @@
+"""Pins the context of a session as its turn finishes, and hands it to the session's next turn."""
+
+from collections.abc import Callable
+from typing import TypeVarTuple
+
+from .. import vllm_compat
+from ..guard import Guard
+from ..metrics import Metrics
+from ..sessions.live_turn import LiveTurn
+from ..vllm_compat import AsyncScheduler, RequestStatus, SchedulerOutput
+from .pins import Pins
+
+Arguments = TypeVarTuple("Arguments")
+
+_FINISHED = (RequestStatus.FINISHED_STOPPED, RequestStatus.FINISHED_LENGTH_CAPPED)
+
+
+class PausedContexts:
+    """Applies pins at a scheduler's events. No method raises: a failure is counted as `context` and unpins everything.
+
+    Nothing is pinned where `pins.max_blocks` is 0.
+    """
+
+    def __init__(
+        self, scheduler: AsyncScheduler, pins: Pins, guard: Guard, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self.pins = pins
+        self._scheduler = scheduler
+        self._guard = guard
+        self._metrics = metrics
+        self._clock = clock
+
+    def turn_arrived(self, live: LiveTurn) -> None:
+        self.attempt(self._claim, live)
+
+    def turn_finishes(self, live: LiveTurn | None) -> None:
+        """To be called before vLLM frees the blocks of a turn."""
+        if self.pins.max_blocks and live is not None and live.request.status in _FINISHED:
+            self.attempt(self._pin, live)
+
+    def turn_ended(self, live: LiveTurn) -> None:
+        self.attempt(self.pins.turn_ended, live.request.request_id)
+
+    def after_step(self, output: SchedulerOutput) -> None:
+        if self.pins:
+            self.attempt(self._note_step, output)
+        self._metrics.pinned_tokens.set(self.pins.tokens)
+
+    def release_all(self) -> None:
+        self._guard.attempt("context release", self.pins.release_all)
+        self._metrics.pinned_tokens.set(self.pins.tokens)
+
+    def attempt(self, function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call a function that changes pins; if it fails, unpin everything."""
+        if not self._guard.attempt("context", function, *arguments):
+            self.release_all()
+
+    def _claim(self, live: LiveTurn) -> None:
+        self.pins.turn_arrived(live.session_id, live.request.request_id, self._clock())
+
+    def _pin(self, live: LiveTurn) -> None:
+        if live.forecast is None or vllm_compat.is_paused(self._scheduler):
+            return
+        request, pins = live.request, self.pins
+        pinned = pins.pin(
+            live.session_id, request, request.num_tokens, live.forecast, self._clock(), pins.running_tokens
+        )
+        self._metrics.context("preserve" if pinned else "discard")
+
+    def _note_step(self, output: SchedulerOutput) -> None:
+        self.pins.turns_scheduled(output.num_scheduled_tokens)
+        if not output.num_scheduled_tokens and vllm_compat.may_lack_blocks(self._scheduler):
+            self.pins.release_all()  # whatever was miscounted: pins must never keep an engine idle

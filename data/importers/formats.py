@@ -17,7 +17,7 @@ class Format:
     suffixes: tuple[str, ...]  # of its files inside folders and archives, without that of a compression
     meaning: str
     numbered: bool = False  # its importer numbers the sessions itself, of one turn each: no duplicates are possible
-    lives: bool = False  # a session may come back under its id and be numbered anew (data/tables/restarts.py)
+    restarts: bool = False  # a session may come back under its id and be numbered anew (data/tables/restarts.py)
 
     @property
     def importer(self) -> Importer:
@@ -29,7 +29,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         entry.name: entry
         for entry in (
-            Format("augserve", "augserve", (".parquet",), "AugServe's own recordings", lives=True),
+            Format("augserve", "augserve", (".parquet",), "AugServe's own recordings", restarts=True),
             Format("claude-code", "claude_code.importer", (".jsonl",), "session files of Claude Code"),
             Format("infercept", "infercept", (".json",), "the six-augmentation workload of InferCept and MARS"),
             Format("kv-cache-tester", "kv_cache_tester.importer", (".json",), "sessions of kv-cache-tester"),

@@ -51,7 +51,7 @@ def import_traces(
 def _import(
     chosen: Format, paths: Sequence[Path], folder: Path, source: str | None, context: Context, total_bytes: int
 ) -> TraceWriter:
-    writer = TraceWriter(folder, source, chosen.name, context.problems, chosen.numbered, chosen.lives)
+    writer = TraceWriter(folder, source, chosen.name, context.problems, chosen.numbered, chosen.restarts)
     with tqdm(total=total_bytes, desc=f"import {chosen.name}", unit="B", unit_scale=True) as progress:
         members = open_members(paths, chosen.suffixes, context.problems, progress.update)
         writer.write(chosen.importer(members, context))

@@ -1,5 +1,8 @@
-"""Sessions that a server met more than once. One that it has forgotten (after a restart, after an hour's pause) comes
-back under the same id and is numbered from turn 0 again: each such life is a session of its own in what is learned."""
+"""Splits a recorded session where its server forgot it and numbered its turns from 0 again.
+
+A server forgets a session when it restarts, or after an hour without a turn. The session then comes back under the same
+id. Training and replay treat each run of turn numbers as a session.
+"""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -7,40 +10,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-Met = tuple[float, int]  # when a turn arrived, s, and its number
 
 
-class Lives:
-    """When each life of a session began, by source and session id, for the sessions that had several."""
+class Restarts:
+    """The times at which each session's turn numbers began again, by source and session id."""
 
     def __init__(self, turns: Iterable[Row]) -> None:
-        """`turns`: rows of the table `turns`, in any order. A row that is there twice begins no life."""
-        met: dict[tuple[str, str], list[Met]] = defaultdict(list)
+        """`turns`: rows of the table `turns`, in any order. A duplicate row is no restart."""
+        arrivals: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
         for row in turns:
-            met[row["source"], row["session_id"]].append((row["arrival_s"], row["turn"]))
-        found = {key: _begun_s(of_session) for key, of_session in met.items()}
-        self._begun_s = {key: begun_s for key, begun_s in found.items() if len(begun_s) > 1}
+            arrivals[row["source"], row["session_id"]].append((row["arrival_s"], row["turn"]))
+        starts_s = {session: _starts_s(numbered) for session, numbered in arrivals.items()}
+        self._starts_s = {session: starts for session, starts in starts_s.items() if len(starts) > 1}
 
-    def name(self, row: Row, at_s: float) -> str:
-        """The id of the life that a row of `turns` or `tool_calls` belongs to, by its arrival or start: the session's
-        own for the last life, with the life's number for the ones before."""
+    def session_id(self, row: Row, time_s: float) -> str:
+        """The id of the run that a turn (by its arrival) or a tool call (by its start) belongs to.
+
+        The last run keeps the session's id; earlier ones get `#1`, `#2`, ….
+        """
         session_id: str = row["session_id"]
-        begun_s = self._begun_s.get((row["source"], session_id), ())
-        life = bisect_right(begun_s, at_s)
-        return session_id if life == len(begun_s) else f"{session_id}#{life}"
+        starts_s = self._starts_s.get((row["source"], session_id), ())
+        run = bisect_right(starts_s, time_s)
+        return session_id if run == len(starts_s) else f"{session_id}#{run}"
 
 
-def _begun_s(met: Sequence[Met]) -> list[float]:
-    """When each life's first turn arrived. Turns are numbered as they arrive, so that a new life begins with a number
-    that the present one has had; or with 0, where the first turns of the life before are not in the trace."""
-    begun_s: list[float] = []
+def _starts_s(arrivals: Sequence[tuple[float, int]]) -> list[float]:
+    """The arrival of each run's first turn, from (arrival, number) of a session's turns.
+
+    A run ends before a number that it already has, and before a turn 0: the run's own turn 0 may not be recorded.
+    """
+    starts_s: list[float] = []
+    if len({turn for _, turn in arrivals}) == len(arrivals):
+        return starts_s
     seen: dict[int, float] = {}
-    if len({turn for _, turn in met}) == len(met):
-        return begun_s
-    for arrival_s, turn in sorted(met):
-        again = seen.get(turn, arrival_s) != arrival_s
-        if not begun_s or again or (turn == 0 and turn not in seen):
-            begun_s.append(arrival_s)
+    for arrival_s, turn in sorted(arrivals):
+        repeated = seen.get(turn, arrival_s) != arrival_s
+        if not starts_s or repeated or (turn == 0 and turn not in seen):
+            starts_s.append(arrival_s)
             seen = {}
         seen[turn] = arrival_s
-    return begun_s
+    return starts_s

@@ -1,12 +1,12 @@
-"""What a workload had to change of the sessions that it was made from: counted, so that nothing is silently lost."""
+"""Counts of the differences between a recording and the sessions that are run for it."""
 
 import dataclasses
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Changes:
-    """Counts. A field's comment is what the user reads."""
+class Adjustments:
+    """Counts, added up while the sessions are made; `lines` says what each field counts."""
 
     restarts: int = 0
     padded_turns: int = 0
@@ -18,7 +18,7 @@ class Changes:
     repeated_sessions: int = 0
 
     def lines(self) -> list[str]:
-        """What happened, a line each; nothing for what did not."""
+        """One line for each count that is not zero."""
         return [f"{count} {_MEANINGS[name]}" for name, count in self.to_json().items() if count]
 
     def to_json(self) -> dict[str, int]:
@@ -26,12 +26,12 @@ class Changes:
 
 
 _MEANINGS = {
-    "restarts": "times a prompt shrank within a session: what follows runs as a session of its own",
-    "padded_turns": "turns whose prompt left out part of the last output: it is kept, so the prompt is longer",
-    "empty_outputs": "turns without output: one token is asked for",
-    "overlaps": "turns that arrived before the last one ended: they follow it at once",
-    "cut_sessions": "sessions cut before the turn that the model's context does not hold",
-    "cut_turns": "turns cut with them",
-    "left_out_sessions": "sessions left out: the model's context does not hold their first turn",
-    "repeated_sessions": "sessions run again under another id, since more were asked for than recorded",
+    "restarts": "sessions begun anew where a prompt shrank within a recorded session",
+    "padded_turns": "turns with a longer prompt than recorded: it includes all of the last output",
+    "empty_outputs": "turns without output: they produce one token",
+    "overlaps": "turns that arrived before the previous turn ended: they follow it at once",
+    "cut_sessions": "sessions cut before the first turn that exceeds the model's context",
+    "cut_turns": "turns cut from these sessions",
+    "left_out_sessions": "sessions left out because their first turn exceeds the model's context",
+    "repeated_sessions": "sessions run again under another id: more were asked for than recorded",
 }

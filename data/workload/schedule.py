@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .adjustments import Changes
+from .adjustments import Adjustments
 from .arrivals import Arrivals, Poisson, Recorded, Swing, Times, covering_count, require_positive, session_count
 from .mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from .model import Session, WorkloadError
@@ -23,7 +23,7 @@ class Load:
     """Sessions to run, in no particular order, and what had to be changed for them."""
 
     sessions: tuple[Session, ...]
-    changes: Changes = field(default_factory=Changes)
+    adjustments: Adjustments = field(default_factory=Adjustments)
 
 
 def mix_load(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Load:
@@ -67,7 +67,7 @@ def trace_load(
     chosen = (recorded[order[index % len(recorded)]] for index in range(len(times)))
     repeats: set[str] = set()
     sessions = under_way(_place(zip(chosen, times.tolist(), strict=True), repeats), LEAD_S)
-    return Load(sessions, Changes(repeated_sessions=sum(session.session_id in repeats for session in sessions)))
+    return Load(sessions, Adjustments(repeated_sessions=sum(session.session_id in repeats for session in sessions)))
 
 
 def _generated_times(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Times:

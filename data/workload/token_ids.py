@@ -1,4 +1,4 @@
-"""Synthetic token ids of a workload's sessions: the same for training rows, the simulator and a replay."""
+"""Synthetic token ids of generated sessions, the same in training rows, in the simulator and in a replay."""
 
 import zlib
 
@@ -8,10 +8,7 @@ from .model import Session
 
 LOWEST_ID = 100
 HIGHEST_ID = 32_000
-END_ID = 2  # the last token of each turn's output, by which the model ends it
-
-SPLIT_SEEDS = {"train": 1_000_000, "tune": 2_000_000, "report": 3_000_000, "select": 4_000_000}
-"""What is added to `base.seed`, so that training, tuning, selecting and reporting see disjoint sessions."""
+END_ID = 2  # the last token of each output, at which the model stops
 
 
 def session_token_ids(session: Session) -> list[int]:
@@ -26,5 +23,5 @@ def session_token_ids(session: Session) -> list[int]:
 
 
 def prompt_token_ids(session: Session, turn: int) -> list[int]:
-    """Ids of turn `turn`'s prompt. The next turn's prompt begins with it and with this turn's output."""
+    """Ids of a turn's prompt. The next turn's prompt begins with them and with this turn's output."""
     return session_token_ids(session)[: session.prompt_tokens(turn)]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..tables.splits import Use, assign_uses
-from .adjustments import Changes
+from .adjustments import Adjustments
 from .model import Session, WorkloadError
-from .recorded import RecordedSession, read_sessions
+from .recorded import RecordedSession, recorded_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,20 @@ class Split:
 
 
 def read_trace_set(
-    folder: Path, split: Split | None, context_tokens: int | None, changes: Changes
+    folder: Path, split: Split | None, context_tokens: int | None, adjustments: Adjustments
 ) -> tuple[RecordedSession, ...]:
     """The sessions in order of their start; all of them without a split, whole without a context.
 
     Raises TraceError for unusable tables, SplitError for too few sessions to split, WorkloadError where none is left.
     """
-    sessions = read_sessions(folder, changes)
+    sessions = recorded_sessions(folder, adjustments)
     if split is not None:
         sessions = _of_use(folder, sessions, split)
     if context_tokens is None:
         return sessions
     fitted = []
     for session in sessions:
-        pieces = fit_context(session.pieces, context_tokens, changes)
+        pieces = fit_context(session.pieces, context_tokens, adjustments)
         if pieces:
             fitted.append(dataclasses.replace(session, pieces=pieces))
     if not fitted:
@@ -58,13 +58,13 @@ def _of_use(folder: Path, sessions: tuple[RecordedSession, ...], split: Split) -
     return left
 
 
-def fit_context(sessions: tuple[Session, ...], context_tokens: int, changes: Changes) -> tuple[Session, ...]:
+def fit_context(sessions: tuple[Session, ...], context_tokens: int, adjustments: Adjustments) -> tuple[Session, ...]:
     """Each session, cut before the first turn that the context does not hold; left out if that is its first."""
-    fitted = (_fit(session, context_tokens, changes) for session in sessions)
+    fitted = (_fit(session, context_tokens, adjustments) for session in sessions)
     return tuple(session for session in fitted if session is not None)
 
 
-def _fit(session: Session, context_tokens: int, changes: Changes) -> Session | None:
+def _fit(session: Session, context_tokens: int, adjustments: Adjustments) -> Session | None:
     """A client's `max_tokens` has to fit beside the last prompt, and every output within it."""
     kept = past = longest = prompt = 0
     for turn in session.turns:
@@ -75,11 +75,11 @@ def _fit(session: Session, context_tokens: int, changes: Changes) -> Session | N
         past = prompt + turn.output_tokens
         kept += 1
     if not kept:
-        changes.left_out_sessions += 1
+        adjustments.left_out_sessions += 1
         return None
     turns = session.turns[:kept]
     if kept < len(session.turns):
-        changes.cut_sessions += 1
-        changes.cut_turns += len(session.turns) - kept
+        adjustments.cut_sessions += 1
+        adjustments.cut_turns += len(session.turns) - kept
         turns = (*turns[:-1], dataclasses.replace(turns[-1], tool_call=None))
     return dataclasses.replace(session, turns=turns, max_tokens=min(session.max_tokens, context_tokens - prompt))

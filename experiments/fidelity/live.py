@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from augserve.data.atomic import write_json, write_text
-from augserve.data.workload.token_ids import SPLIT_SEEDS
+from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.models.serving.settings import SettingsError, StepTime
 from augserve.pipeline.project.params import BaseParams, load_params, require
 from augserve.pipeline.project.stage import StageError, run_stage

@@ -4,7 +4,7 @@ A machine that others share is now faster, now slower; without this the drift si
 the simulator's error. The batch belongs to no load, so that nothing is fitted to what is judged.
 """
 
-from augserve.data.workload.adjustments import Changes
+from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.model import Session, Turn
 from augserve.data.workload.schedule import Load
 from augserve.pipeline.project.stage import StageError
@@ -21,7 +21,7 @@ def pace_load(name: str) -> Load:
     """The fixed batch. Another `name` gives other tokens of the same number, of which nothing is cached."""
     turns = (Turn(PROMPT_TOKENS, OUTPUT_TOKENS, None),)
     ids = (f"pace-{name}-{number}" for number in range(SESSIONS))
-    return Load(tuple(Session(one, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for one in ids), Changes())
+    return Load(tuple(Session(one, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for one in ids), Adjustments())
 
 
 def token_s(seen: Replayed) -> float:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from augserve.data.workload.adjustments import Changes
+from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.mix import steady_sessions
 from augserve.data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
 from augserve.data.workload.schedule import Load
@@ -80,9 +80,9 @@ class FidelityParams:
     def load(self, rate_per_s: float, duration_s: float, seed: int) -> Load:
         """The shortened mix, steady from its start. The same seed gives the same sessions at every rate."""
         sessions = steady_sessions(duration_s / self.time_scale, rate_per_s * self.time_scale, seed)
-        changes = Changes()
+        adjustments = Adjustments()
         short = tuple(shortened(session, self.token_scale, self.time_scale) for session in sessions)
-        return Load(fit_context(short, self.max_model_len, changes), changes)
+        return Load(fit_context(short, self.max_model_len, adjustments), adjustments)
 
 
 def shortened(session: Session, token_scale: float, time_scale: float) -> Session:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from augserve.data.workload.token_ids import SPLIT_SEEDS
+from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.models.serving.bundle import Bundle
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import StageError

@@ -66,7 +66,7 @@ def calibration_load(params: FidelityParams, seed: int) -> Load:
     load = params.load(rate_per_s, duration_s, seed)
     times = BURST.times(len(load.sessions), rate_per_s, np.random.default_rng(seed)).tolist()
     placed = (dataclasses.replace(session, arrival_s=at) for session, at in zip(load.sessions, times, strict=True))
-    return Load(tuple(session for session in placed if session.arrival_s < duration_s), load.changes)
+    return Load(tuple(session for session in placed if session.arrival_s < duration_s), load.adjustments)
 
 
 @contextmanager

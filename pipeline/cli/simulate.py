@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.workload.adjustments import Changes
+from ...data.workload.adjustments import Adjustments
 from ...data.workload.arrivals import Arrivals, Recorded, parse_arrivals, require_positive
 from ...data.workload.mix import MIX
 from ...data.workload.schedule import Load, mix_load, trace_load
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.trace is not None:
         write_timeline(arguments.trace, timelines)
     print(table(found))
-    for line in scene.load.changes.lines():
+    for line in scene.load.adjustments.lines():
         print(f"workload: {line}")
 
 
@@ -210,11 +210,11 @@ def _load(
     folder = Path(workload)
     if not folder.is_dir():
         raise SimulationError(f"workload {workload!r}: neither {MIX} nor a folder of traces; correct it")
-    changes = Changes()
-    recorded = read_trace_set(folder, None, longest_tokens, changes)
+    adjustments = Adjustments()
+    recorded = read_trace_set(folder, None, longest_tokens, adjustments)
     load = trace_load(recorded, arrivals, rate_per_s, duration_s, seed)
-    changes.repeated_sessions = load.changes.repeated_sessions
-    return Load(load.sessions, changes)
+    adjustments.repeated_sessions = load.adjustments.repeated_sessions
+    return Load(load.sessions, adjustments)
 
 
 def _require_new(folder: Path) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from ...data.tables.splits import Use
+from ...data.tables.splits import SPLIT_SEEDS, Use
 from ...data.workload.mix import MIX
-from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings, StepTime
 from ..project.stage import StageError

@@ -13,8 +13,8 @@ from typing import ClassVar, TypeVar
 from tqdm import tqdm
 
 from ...data.atomic import write_text
+from ...data.tables.splits import SPLIT_SEEDS
 from ...data.workload.mix import MIX
-from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
 from ..prepare.run import PrepareParams

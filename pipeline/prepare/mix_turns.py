@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from ...data.tables.prompt_tail import TAIL_TOKENS, tail_counts
 from ...data.workload.mix import MIX
 from ...data.workload.model import Session
+from ...data.workload.steady_state import NOMINAL_TOKEN_S
 from ...data.workload.token_ids import session_token_ids
 from ...features.past import PastCall, PastPause, PastTurn
 from ...features.turn import TurnFacts
-from .past import NOMINAL_TOKEN_S, RecordedTurn
+from .training_turns import TrainingTurn
 
 MIX_TEMPERATURE = 1.0  # vLLM's defaults, which the simulator's requests keep
 MIX_TOP_P = 1.0
 
 
-def mix_turns(session: Session) -> Iterator[RecordedTurn]:
+def mix_turns(session: Session) -> Iterator[TrainingTurn]:
     """The session's turns, with the token ids that the simulator uses. No turn waits for another session, so that only
     the mix itself is learned."""
     token_ids = session_token_ids(session)
@@ -38,5 +39,5 @@ def mix_turns(session: Session) -> Iterator[RecordedTurn]:
             pause = PastPause(finish_s + duration_s, duration_s, (PastCall(turn.tool_call.tool, duration_s),))
         past = PastTurn(session.session_id, facts, arrival_s, finish_s, turn.output_tokens, pause)
         cut_off = turn.output_tokens >= session.max_tokens
-        yield RecordedTurn(MIX, past, None, session.session_id, cut_off, turn.tool_call is not None)
+        yield TrainingTurn(MIX, past, None, session.session_id, cut_off, turn.tool_call is not None)
         arrival_s = finish_s if pause is None else pause.return_s

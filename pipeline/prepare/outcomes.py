@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .past import RecordedTurn
+from .training_turns import TrainingTurn
 
 REAL_CLOCK_S = 1e8
 """Times below are no Unix time: the set's clock begins at 0."""
@@ -26,11 +26,11 @@ class Remaining:
     last: bool
 
 
-def remaining_work(turns: Sequence[RecordedTurn]) -> Mapping[TurnKey, Remaining]:
+def remaining_work(turns: Sequence[TrainingTurn]) -> Mapping[TurnKey, Remaining]:
     """By session and turn, of one source's turns. A session is open where its last turn did not finish. In a set
     recorded live it is also where that turn called a tool that no turn came back from, and where the set ended too soon
     after it to tell; a set without a real clock was cut off nowhere: its sessions are as whole as they are told."""
-    sessions: dict[str, list[RecordedTurn]] = defaultdict(list)
+    sessions: dict[str, list[TrainingTurn]] = defaultdict(list)
     for turn in turns:
         sessions[turn.past.session_id].append(turn)
     known_until_s = _known_until_s(turns)
@@ -49,11 +49,11 @@ def remaining_work(turns: Sequence[RecordedTurn]) -> Mapping[TurnKey, Remaining]
     return found
 
 
-def _context(turn: RecordedTurn) -> int:
+def _context(turn: TrainingTurn) -> int:
     return turn.past.facts.prompt_tokens + turn.past.output_tokens
 
 
-def _known_until_s(turns: Sequence[RecordedTurn]) -> float:
+def _known_until_s(turns: Sequence[TrainingTurn]) -> float:
     """A session without a turn after this moment may go on beyond the end of the trace; never without a real clock."""
     if min(turn.past.arrival_s for turn in turns) < REAL_CLOCK_S:
         return math.inf

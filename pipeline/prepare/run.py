@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
+from ...data.tables.splits import SPLIT_SEEDS
 from ...data.workload.mix import MIX, augmentation_sessions
-from ...data.workload.token_ids import SPLIT_SEEDS
 from ...features.past import TurnVectors, vectorize
 from ...models.learning.training_set import (
     NO_GROUP,
@@ -36,7 +36,7 @@ from ..project.params import BaseParams, load_params, require
 from ..project.trace_sources import DataParams, present_sources
 from .mix_turns import mix_turns
 from .outcomes import Remaining, remaining_work
-from .past import RecordedTurn, by_model, multi_turn, read_traces
+from .training_turns import TrainingTurn, by_model, multi_turn, read_training_turns
 from .unknown_tools import TABLE as UNKNOWN_TOOLS
 from .unknown_tools import renamed, with_unknown_tools
 
@@ -79,7 +79,7 @@ def main() -> None:
     seed = load_params("base", BaseParams).seed
     params = load_params("prepare", PrepareParams)
     sources = present_sources(load_params("data", DataParams))
-    turns = read_traces([source.folder for source in sources])
+    turns = read_training_turns([source.folder for source in sources])
     recorded = len(turns)
     rebuilt = sum(turn.features is None for turn in turns)
     if params.mix_sessions:
@@ -111,7 +111,7 @@ def main() -> None:
     logger.info("%d recorded turns, %d with features computed anew from what the trace tells", recorded, rebuilt)
 
 
-def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
+def add_source(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -> None:
     """Rows of one source, computed model by model, as engines serve them.
 
     A turn's vector is the recorder's where it has this release's features. A source that never has a second turn in a
@@ -133,7 +133,7 @@ def add_source(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -
             )
 
 
-def add_unknown_tools(examples: Examples, source: str, turns: Sequence[RecordedTurn]) -> None:
+def add_unknown_tools(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -> None:
     """Rows of the source's renamed calls, among the other sessions' as they were (unknown_tools.py)."""
     sessions = {turn.past.session_id for turn in turns if renamed(turn)}
     if not any(turn.past.session_id in sessions and turn.past.pause is not None for turn in turns):
@@ -145,7 +145,7 @@ def add_unknown_tools(examples: Examples, source: str, turns: Sequence[RecordedT
 
 
 def _rows(
-    turn: RecordedTurn, vectors: TurnVectors, remaining: Remaining | None
+    turn: TrainingTurn, vectors: TurnVectors, remaining: Remaining | None
 ) -> Iterable[tuple[Target, str | None, float, bool, NDArray[np.float32]]]:
     """A turn's rows: target, group, value, whether it is censored, features."""
     past, last_tool, at_arrival = turn.past, vectors.last_tool, vectors.turn_features

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...data.tables.splits import position
 from ...models.learning.training_set import TrainingSet, read_training_set
 from ...models.serving.target import TOOL_DURATION
-from .past import RecordedTurn
+from .training_turns import TrainingTurn
 
 TABLE = f"{TOOL_DURATION.name}_unknown"
 """The training table of these rows, beside those of the targets."""
@@ -26,17 +26,17 @@ def read_unknown_tools(folder: Path) -> TrainingSet | None:
     return read_training_set(path, TOOL_DURATION) if path.is_file() else None
 
 
-def with_unknown_tools(turns: Sequence[RecordedTurn]) -> list[RecordedTurn]:
+def with_unknown_tools(turns: Sequence[TrainingTurn]) -> list[TrainingTurn]:
     """The turns, with the calls of the chosen sessions renamed."""
     return [_with_new_names(turn) if renamed(turn) else turn for turn in turns]
 
 
-def renamed(turn: RecordedTurn) -> bool:
+def renamed(turn: TrainingTurn) -> bool:
     """Whether the turn's session is among the chosen: all sessions of a split group are, or none."""
     return position(turn.split_group, "unknown tools: ") < SHARE
 
 
-def _with_new_names(turn: RecordedTurn) -> RecordedTurn:
+def _with_new_names(turn: TrainingTurn) -> TrainingTurn:
     past = turn.past
     if past.pause is None:
         return turn

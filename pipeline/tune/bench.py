@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from ...data.tables.splits import Use
+from ...data.tables.splits import SPLIT_SEEDS, Use
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
-from ...data.workload.token_ids import SPLIT_SEEDS
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError

@@ -33,7 +33,7 @@ class TraceWriter:
     A row that fails a check becomes a problem and the rest is written; a call of such a turn goes with it. Memory
     beside the batch: eight bytes a turn, call and step to find duplicates, eight a session to count them; nothing
     where `unique` says that the importer numbers the sessions itself and none has two turns. Where sessions have
-    several `lives` (restarts.py), what is numbered like another row but began at another time is no duplicate.
+    several `restarts` (restarts.py), what is numbered like another row but began at another time is no duplicate.
     `source` names the set of rows; None keeps the one that a row brings, otherwise `default_source`.
     """
 
@@ -44,13 +44,13 @@ class TraceWriter:
         default_source: str,
         problems: Problems,
         unique: bool,
-        lives: bool = False,
+        restarts: bool = False,
     ) -> None:
         self._source = source
         self._default_source = default_source
         self._problems = problems
         self._unique = unique
-        self._lives = lives
+        self._restarts = restarts
         self._stack = ExitStack()
         self._files = {
             name: self._stack.enter_context(
@@ -134,7 +134,7 @@ class TraceWriter:
     def _one(self, name: TableName, row: Row) -> tuple[Any, ...]:
         """By what a row is known to be there already."""
         key = _key(name, row)
-        return (*key, row[_MOMENTS[name]]) if self._lives and name in _MOMENTS else key
+        return (*key, row[_MOMENTS[name]]) if self._restarts and name in _MOMENTS else key
 
     def _orphans(self, rows: Sequence[tuple[str, Row]]) -> NDArray[np.bool_]:
         keys = (hash(_key("turns", row)) for _, row in rows)

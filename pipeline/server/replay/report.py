@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ....data.workload.adjustments import Changes
+from ....data.workload.adjustments import Adjustments
 from ....models.serving.settings import Slo
 from ...simulator.record.metrics import Window, pace_metrics, run_metrics
 from ...simulator.record.records import EngineTotals, SimulationResult, TurnRecord
@@ -28,7 +28,7 @@ class Replayed:
     end_s: float
     counters: Mapping[str, float]  # of the server, over the run
     lag: ClientLag
-    changes: Changes
+    adjustments: Adjustments
     slo: Slo
 
     def records(self) -> tuple[TurnRecord, ...]:
@@ -75,7 +75,7 @@ class Replayed:
             "failures": self.failures(),
             "client_lag": dataclasses.asdict(self.lag) | {"keeps_up": self.lag.keeps_up},
             "server_counters": dict(self.counters),
-            "workload": {"sessions": self.sessions, **self.changes.to_json()},
+            "workload": {"sessions": self.sessions, **self.adjustments.to_json()},
             "turns": [dataclasses.asdict(turn) for turn in self.turns],
         }
 
@@ -83,7 +83,7 @@ class Replayed:
         """Two columns for a terminal, then what failed and what was changed."""
         rows = [f"{name:30} {value:>12,.4g}" for name, value in self.metrics().items()]
         failed = [f"failed: {facts['turns']} x {name}: {facts['first']}" for name, facts in self.failures().items()]
-        return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.changes.lines())])
+        return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
 
 
 def _record(turn: TurnSeen) -> TurnRecord:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ....data.workload.adjustments import Changes
+from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Arrivals, Recorded
 from ....data.workload.mix import MIX
 from ....data.workload.schedule import Load, mix_load, trace_load
@@ -48,17 +48,17 @@ class ReplaySettings:
 
 def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
     """The sessions to run, as far as the model's context holds them. Raises an error of data/ for what cannot be."""
-    changes = Changes()
+    adjustments = Adjustments()
     if settings.workload == MIX:
         if isinstance(settings.arrivals, Recorded) or settings.rate_per_s is None or settings.duration_s is None:
             raise ReplayError(f"replay: {MIX} has no recorded arrivals; give --arrivals poisson, --rate and --duration")
         load = mix_load(settings.arrivals, settings.rate_per_s, settings.duration_s, settings.seed)
         if context_tokens is None:
             return load
-        return Load(fit_context(load.sessions, context_tokens, changes), changes)
-    recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, changes)
+        return Load(fit_context(load.sessions, context_tokens, adjustments), adjustments)
+    recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, adjustments)
     load = trace_load(recorded, settings.arrivals, settings.rate_per_s, settings.duration_s, settings.seed)
-    return Load(load.sessions, dataclasses.replace(changes, repeated_sessions=load.changes.repeated_sessions))
+    return Load(load.sessions, dataclasses.replace(adjustments, repeated_sessions=load.adjustments.repeated_sessions))
 
 
 async def replay(settings: ReplaySettings, given: Load | None = None) -> Replayed:
@@ -101,7 +101,7 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
         end_s=length_s,
         counters=counters,
         lag=lag,
-        changes=load.changes,
+        adjustments=load.adjustments,
         slo=settings.slo,
     )
 

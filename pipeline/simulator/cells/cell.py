@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ....data.workload.adjustments import Changes
+from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Poisson
 from ....data.workload.model import Session
 from ....data.workload.recorded import RecordedSession
@@ -102,9 +102,11 @@ def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
 @cache
 def load_traces(folder: Path, split: Split, longest_tokens: int) -> tuple[RecordedSession, ...]:
     """Read once a process; what had to be changed is logged then."""
-    changes = Changes()
-    recorded = read_trace_set(folder, split, longest_tokens, changes)
-    logger.info("%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(changes.lines()) or "whole")
+    adjustments = Adjustments()
+    recorded = read_trace_set(folder, split, longest_tokens, adjustments)
+    logger.info(
+        "%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(adjustments.lines()) or "whole"
+    )
     return recorded
 
 

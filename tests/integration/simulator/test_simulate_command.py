@@ -10,7 +10,7 @@ from augserve.data.importers import run as imports
 from augserve.data.tables.files import read_table, rows_to_table, write_table
 from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.cli import simulate
-from augserve.pipeline.prepare.past import read_traces
+from augserve.pipeline.prepare.training_turns import read_training_turns
 from augserve.pipeline.simulator.profile import KvTransfer, StepProfile
 from augserve.pipeline.simulator.record.metrics import Window
 
@@ -69,7 +69,7 @@ def test_a_run_prints_metrics_and_writes_tables_and_a_timeline(
     monkeypatch.chdir(Path(__file__).parents[3])
     cli.main(["data", "show", str(out)])
     assert f"{len(turns):,}" in capsys.readouterr().out
-    assert len(read_traces([out])) == len(turns)  # what prepare reads
+    assert len(read_training_turns([out])) == len(turns)  # what prepare reads
     again = imports.import_traces("augserve", [out], tmp_path / "again", strict=True)
     assert (again.turns, again.steps) == (len(turns), len(steps))
 
@@ -117,7 +117,7 @@ def test_recorded_sessions_are_run_as_far_as_the_context_holds_them(
     write_table(tmp_path / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
     arguments = ["--profile", profile_file, *SHORT, "--seed", "3", "--out", str(tmp_path / "out")]
     cli.main(["simulate", str(tmp_path / "made"), *arguments])
-    assert "10 sessions cut before the turn" in capsys.readouterr().out
+    assert "10 sessions cut" in capsys.readouterr().out
     assert set(read_table(tmp_path / "out", "turns")["turn"].to_pylist()) == {0}
 
 

@@ -14,7 +14,7 @@ from augserve.data.importers.reading.problems import ImportingError
 from augserve.data.importers.run import import_traces
 from augserve.data.tables.files import read_table, rows_to_table, write_table
 from augserve.pipeline.cli.__main__ import main
-from augserve.pipeline.prepare.past import read_traces
+from augserve.pipeline.prepare.training_turns import read_training_turns
 
 REAL = Path(__file__).parents[5] / "shared" / "data"
 PUBLIC = {
@@ -125,7 +125,7 @@ def test_a_session_that_came_back_after_a_restart_is_imported_whole(
         write_table(tmp_path / f"in/tool_calls-{began_s:.0f}.parquet", "tool_calls", made)
     summary = import_traces("augserve", [tmp_path / "in"], tmp_path / "out", strict=True)
     assert (summary.turns, summary.tool_calls, summary.skipped) == (6, 4, {})
-    found, recorded = read_traces([tmp_path / "out"]), read_traces([tmp_path / "in"])
+    found, recorded = read_training_turns([tmp_path / "out"]), read_training_turns([tmp_path / "in"])
     assert [turn.past for turn in found] == [turn.past for turn in recorded]
     assert [(one.past.session_id, len(one.past.pause.calls)) for one in found if one.past.pause] == [
         *(("s", 1), ("s", 1), ("s#1", 1), ("s#1", 1))

@@ -1,4 +1,4 @@
-from augserve.data.tables.restarts import Lives
+from augserve.data.tables.restarts import Restarts
 
 
 def turns(*met: tuple[float, int], session: str = "s", source: str = "live") -> list[dict[str, object]]:
@@ -6,8 +6,8 @@ def turns(*met: tuple[float, int], session: str = "s", source: str = "live") -> 
 
 
 def named(rows: list[dict[str, object]], *more: dict[str, object]) -> list[str]:
-    lives = Lives([*rows, *more])
-    return [lives.name(row, float(str(row["arrival_s"]))) for row in rows]
+    restarts = Restarts([*rows, *more])
+    return [restarts.session_id(row, float(str(row["arrival_s"]))) for row in rows]
 
 
 def test_a_session_that_is_numbered_once_keeps_its_name():
@@ -38,6 +38,6 @@ def test_lives_are_told_by_source_and_session():
 
 
 def test_a_call_belongs_to_the_life_that_it_started_in():
-    lives = Lives(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
+    restarts = Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
     call = {"source": "live", "session_id": "s", "turn": 0}
-    assert [lives.name(call, at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]
+    assert [restarts.session_id(call, at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.data.tables.splits import SplitError, assign_parts, assign_uses, held_out_use, position
+from augserve.data.tables.splits import SPLIT_SEEDS, SplitError, assign_parts, assign_uses, held_out_use, position
 
 GROUPS = st.sets(st.text(max_size=6), min_size=3, max_size=80)
 SHARES = st.floats(0.01, 0.45)
@@ -47,3 +47,7 @@ def test_a_position_is_in_the_unit_interval_whatever_the_name(name):
 def test_two_groups_cannot_be_split():
     with pytest.raises(SplitError, match="2 groups of sessions: at least 3"):
         assign_parts(["a", "b"], 0.15, 0.2)
+
+
+def test_each_use_generates_sessions_of_its_own():
+    assert len(set(SPLIT_SEEDS.values())) == len(SPLIT_SEEDS) == 4

@@ -1,14 +1,12 @@
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augserve.data.tables.files import rows_to_table, write_table
-from augserve.data.workload.adjustments import Changes
+from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.arrivals import Poisson, Recorded
 from augserve.data.workload.model import MAX_TOKENS, WorkloadError
-from augserve.data.workload.recorded import read_sessions
+from augserve.data.workload.recorded import recorded_sessions
 from augserve.data.workload.schedule import trace_load
 from augserve.data.workload.steady_state import NOMINAL_TOKEN_S
 
@@ -39,11 +37,11 @@ def call(session="s", number=0, index=0, tool="search", start=101.0, duration=2.
     }
 
 
-def read(folder, turns, calls=(), changes=None):
+def read(folder, turns, calls=(), adjustments=None):
     write_table(folder / "turns.parquet", "turns", rows_to_table("turns", turns))
     if calls:
         write_table(folder / "tool_calls.parquet", "tool_calls", rows_to_table("tool_calls", list(calls)))
-    return read_sessions(folder, changes or Changes())
+    return recorded_sessions(folder, adjustments or Adjustments())
 
 
 def test_parallel_calls_become_one_pause_named_after_the_last_to_end(tmp_path):
@@ -81,53 +79,39 @@ def test_single_turn_sets_need_no_tool_calls(tmp_path):
 
 def test_a_shrinking_prompt_begins_a_session_of_its_own(tmp_path):
     turns = [turn(finish=101.0), turn(number=1, at=103.0, prompt=80, finish=104.0), turn(number=2, at=110.0, prompt=30)]
-    changes = Changes()
-    (session,) = read(tmp_path, turns, changes=changes)
+    adjustments = Adjustments()
+    (session,) = read(tmp_path, turns, adjustments=adjustments)
     first, second = session.pieces
     assert [t.new_tokens for t in first.turns] == [50, 20]
     assert first.turns[-1].tool_call is None
     assert (second.session_id, second.arrival_s, second.prompt_tokens(0)) == ("made:s+1", 10.0, 30)
-    assert changes.restarts == 1
+    assert adjustments.restarts == 1
 
 
 def test_a_prompt_without_all_of_the_last_output_goes_on_and_catches_up(tmp_path):
     turns = [turn(output=40), turn(number=1, at=102.0, prompt=60), turn(number=2, at=104.0, prompt=200)]
-    changes = Changes()
-    (session,) = read(tmp_path, turns, changes=changes)
+    adjustments = Adjustments()
+    (session,) = read(tmp_path, turns, adjustments=adjustments)
     (piece,) = session.pieces
     assert [piece.prompt_tokens(index) for index in range(3)] == [50, 91, 200]
-    assert changes.padded_turns == 1
+    assert adjustments.padded_turns == 1
 
 
 def test_overlaps_and_empty_outputs_are_counted(tmp_path):
-    changes = Changes()
-    (session,) = read(tmp_path, [turn(output=0, finish=105.0), turn(number=1, at=102.0, prompt=80)], changes=changes)
+    adjustments = Adjustments()
+    (session,) = read(
+        tmp_path, [turn(output=0, finish=105.0), turn(number=1, at=102.0, prompt=80)], adjustments=adjustments
+    )
     assert session.pieces[0].turns[0].output_tokens == 1
     assert session.pieces[0].turns[0].tool_call.duration_s == 0.0
-    assert (changes.overlaps, changes.empty_outputs) == (1, 1)
-    assert len(changes.lines()) == 2
+    assert (adjustments.overlaps, adjustments.empty_outputs) == (1, 1)
+    assert len(adjustments.lines()) == 2
 
 
 def test_max_tokens_tells_nothing_of_a_single_session(tmp_path):
     sessions = read(tmp_path, [turn("short", output=5), turn("long", output=5000)])
     assert {session.pieces[0].max_tokens for session in sessions} == {5000}
     assert {s.pieces[0].max_tokens for s in read(tmp_path, [turn("short", output=5)])} == {MAX_TOKENS}
-
-
-def test_the_group_is_the_traces_own_or_the_session(tmp_path):
-    sessions = read(tmp_path, [turn("a", split_group="conversation"), turn("b")])
-    assert [session.group for session in sessions] == ["conversation", "b"]
-
-
-@pytest.mark.parametrize("bad", [{"at": math.nan}, {"at": math.inf}, {"finish": math.nan}])
-def test_a_time_that_is_none_is_named(tmp_path, bad):
-    with pytest.raises(WorkloadError, match="of turn 0 of session 's' is"):
-        read(tmp_path, [turn(**bad)])
-
-
-def test_a_turn_that_is_there_twice_is_named(tmp_path):
-    with pytest.raises(WorkloadError, match="turn 0 of session 's' is there twice"):
-        read(tmp_path, [turn(), turn()])
 
 
 def test_traces_without_a_turn_are_one_line(tmp_path):
@@ -214,15 +198,4 @@ def test_generated_arrivals_draw_all_sessions_before_one_again_and_ids_stay_uniq
         turns = originals[session.session_id.split("~")[0]]
         assert session.turns[1:] == turns[len(turns) - len(session.turns) + 1 :]
         assert session.arrival_s >= 0
-    assert load.changes.repeated_sessions == sum("~" in name for name in ids)
-
-
-def test_a_session_that_the_server_had_forgotten_is_two_of_one_split_group(tmp_path):
-    turns = [turn(finish=101.0), turn(number=1, at=106.0, prompt=80)]
-    again = [turn(at=9000.0, prompt=30, finish=9001.0), turn(number=1, at=9009.0, prompt=70)]
-    calls = [call(tool="early"), call(tool="late", start=9001.0)]
-    first, second = read(tmp_path, turns + again, calls)
-    assert [session.start_s for session in (first, second)] == [0.0, 8900.0]
-    assert [session.pieces[0].turns[0].tool_call.tool for session in (first, second)] == ["early", "late"]
-    assert first.session_id != second.session_id
-    assert first.group == second.group == "s"
+    assert load.adjustments.repeated_sessions == sum("~" in name for name in ids)

@@ -3,8 +3,8 @@ from concurrent.futures import Future
 
 import pytest
 
+from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX_SWING
-from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.comparison import Evaluation
 from augserve.pipeline.evaluate.params import VLLM_TUNED

@@ -3,17 +3,17 @@
 from augserve.features.past import PastCall, PastPause, PastTurn
 from augserve.features.turn import TurnFacts
 from augserve.pipeline.prepare.outcomes import Remaining, remaining_work
-from augserve.pipeline.prepare.past import RecordedTurn, multi_turn
+from augserve.pipeline.prepare.training_turns import TrainingTurn, multi_turn
 
 START = 1.7e9
 LATER = 1000.0  # when another session shows that the trace went on
 
 
-def turn(session: str, number: int, prompt: int, output: int, at_s: float, paused: bool = False) -> RecordedTurn:
+def turn(session: str, number: int, prompt: int, output: int, at_s: float, paused: bool = False) -> TrainingTurn:
     at_s += START
     pause = PastPause(at_s + 3, 2.0, (PastCall("sql", 2.0),)) if paused else None
     past = PastTurn(session, TurnFacts(prompt, number), at_s, at_s + 1, output, pause)
-    return RecordedTurn("set", past, None, session, cut_off=False, ends_in_tool=paused)
+    return TrainingTurn("set", past, None, session, cut_off=False, ends_in_tool=paused)
 
 
 def test_what_follows_a_turn_is_its_later_outputs_and_new_prompt_tokens() -> None:

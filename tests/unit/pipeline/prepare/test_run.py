@@ -1,6 +1,4 @@
 import json
-import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from augserve.models.learning.training_set import NO_GROUP, TrainingError, read_
 from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
-from augserve.pipeline.prepare.past import read_traces
+from augserve.pipeline.prepare.training_turns import read_training_turns
 from augserve.pipeline.project.params import ParamsError
 
 Rows = list[dict[str, Any]]
@@ -91,7 +89,7 @@ def test_rebuilt_features_leave_what_is_not_recorded_unknown(
     save_traces(root / "data/traces/gathered", turns, calls)
     vectors = {
         (one.past.session_id, one.past.facts.turn): one.turn_features
-        for one in vectorize(turn.past for turn in read_traces([root / "data/traces/gathered"]))
+        for one in vectorize(turn.past for turn in read_training_turns([root / "data/traces/gathered"]))
     }
     first, other = vectors[turns[0]["session_id"], 0], vectors[turns[-1]["session_id"], 0]
     told = [NAMES.index(name) for name in ("max_tokens", "temperature", "top_p", "structured", "tools_offered")]
@@ -173,25 +171,6 @@ def test_sessions_of_one_split_group_are_in_one_part(root: Path, make_rows: Make
     assert {len(found) for found in parts.values()} == {1}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_duration_that_is_no_number_is_named(
-    root: Path, make_rows: MakeRows, save_traces: SaveTraces, value: float
-) -> None:
-    turns, calls = make_rows(20)
-    calls[3]["duration_s"] = value
-    save_traces(root / "data/traces/gathered", turns, calls)
-    with pytest.raises(TraceError, match=r"tool_calls\.parquet: column 'duration_s' .* holds NaN or infinity"):
-        prepare.main()
-    assert not prepare.TRAINING.exists()
-
-
-def test_a_call_that_is_there_twice_is_refused(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
-    turns, calls = make_rows(20)
-    save_traces(root / "data/traces/gathered", turns, [*calls, calls[0]])
-    with pytest.raises(TraceError, match=r"call 0 of turn 0 of session .* is there twice"):
-        prepare.main()
-
-
 def test_a_pause_without_a_recorded_call_is_a_call_of_an_unknown_tool(
     root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
 ) -> None:
@@ -220,13 +199,6 @@ def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) 
         prepare.main()
     assert not prepare.TRAINING.exists()
     assert not prepare.METRICS.exists()
-
-
-def test_a_turn_that_is_there_twice_is_refused(root: Path, change_params: Callable[..., None]) -> None:
-    shutil.copytree(root / "data/traces/gathered", root / "data/traces/again")
-    change_params(data={"sources": ["gathered", "again"]})
-    with pytest.raises(TraceError, match="is there twice"):
-        prepare.main()
 
 
 def test_empty_traces_alone_are_refused(

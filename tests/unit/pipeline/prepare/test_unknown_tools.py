@@ -24,7 +24,7 @@ from augserve.models.learning.training_set import TrainingSet
 from augserve.models.serving.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
-from augserve.pipeline.prepare.past import RecordedTurn, read_traces
+from augserve.pipeline.prepare.training_turns import TrainingTurn, read_training_turns
 from augserve.pipeline.prepare.unknown_tools import TABLE, renamed, with_unknown_tools
 from augserve.pipeline.train.trained import log_width
 
@@ -36,7 +36,7 @@ HISTORY_SHARE = 0.7  # of the sessions: seen before the ones that are asked abou
 REAL = Path(__file__).parents[5] / "shared" / "data" / "claude-code-swe" / "sessions.tar.xz"
 
 
-def tables(turns: Sequence[RecordedTurn]) -> dict[str, TrainingSet]:
+def tables(turns: Sequence[TrainingTurn]) -> dict[str, TrainingSet]:
     """As `prepare` makes them."""
     examples: prepare.Examples = {target.name: [] for target in TARGETS}
     prepare.add_source(examples, turns[0].source, turns)
@@ -44,7 +44,7 @@ def tables(turns: Sequence[RecordedTurn]) -> dict[str, TrainingSet]:
     return prepare.split(examples, prepare.PrepareParams(1, 0.1, 0.15, 0.2), {})
 
 
-def learned(turns: Sequence[RecordedTurn]) -> FittedModels:
+def learned(turns: Sequence[TrainingTurn]) -> FittedModels:
     """As `train` learns them, with few trees."""
     found = tables(turns)
     return learn([found[TOOL_DURATION.name]], FIT, unknown=found[TABLE])[0].models
@@ -66,7 +66,7 @@ def with_new_tools(turn: PastTurn, prefix: str) -> PastTurn:
     return dataclasses.replace(turn, pause=dataclasses.replace(turn.pause, calls=calls))
 
 
-def both(turns: Sequence[RecordedTurn], prefix: str) -> tuple[Rows, Rows]:
+def both(turns: Sequence[TrainingTurn], prefix: str) -> tuple[Rows, Rows]:
     """Rows of the latest sessions' calls with their tools known, and the same with tools never seen."""
     order = list(dict.fromkeys(turn.past.session_id for turn in turns))
     asked = set(order[int(HISTORY_SHARE * len(order)) :])
@@ -83,7 +83,7 @@ def assert_as_wide(models: FittedModels, known: Rows, unknown: Rows) -> None:
     assert np.mean(after >= before) > 0.6
 
 
-def aimless_turns(sessions: int, seed: int) -> list[RecordedTurn]:
+def aimless_turns(sessions: int, seed: int) -> list[TrainingTurn]:
     """Tools in no order, half of them quick and sure, half of any duration: a last tool says nothing of the next."""
     draw = random.Random(seed)
     tools = {f"quick-{n}": (n / 2 - 3, 0.15) for n in range(6)} | {f"any-{n}": (0.0, 2.2) for n in range(6)}
@@ -99,13 +99,13 @@ def aimless_turns(sessions: int, seed: int) -> list[RecordedTurn]:
                 pause = PastPause(finish_s + duration_s, duration_s, (PastCall(tool, duration_s, 1, 20, timed=True),))
             name, facts = f"{seed}-{number}", TurnFacts(prompt, turn, 256, 1.0, 1.0, False, 3)
             past = PastTurn(name, facts, now_s, finish_s, output, pause)
-            found.append(RecordedTurn("aimless", past, None, name, False, pause is not None))
+            found.append(TrainingTurn("aimless", past, None, name, False, pause is not None))
             now_s, context = finish_s if pause is None else pause.return_s, prompt + output
     return found
 
 
 @pytest.fixture(scope="module")
-def mix() -> list[RecordedTurn]:
+def mix() -> list[TrainingTurn]:
     """Generated with another seed than the models learned from."""
     return [turn for session in augmentation_sessions(120, 0.02, 12345) for turn in mix_turns(session)]
 
@@ -123,7 +123,7 @@ def aimless_models() -> FittedModels:
 @pytest.mark.parametrize("prefix", ["new-", "mcp__server__new-"])
 @pytest.mark.parametrize("expected", [False, True])
 def test_an_unknown_tool_has_at_least_as_wide_an_interval_as_a_known_one(
-    mix: list[RecordedTurn], mix_models: FittedModels, prefix: str, expected: bool
+    mix: list[TrainingTurn], mix_models: FittedModels, prefix: str, expected: bool
 ) -> None:
     known, unknown = both(mix, prefix)
     kind = known[:, EXPECTED] == expected
@@ -143,7 +143,7 @@ def test_so_it_has_where_a_known_tool_says_little(aimless_models: FittedModels, 
 @pytest.mark.skipif(not REAL.is_file(), reason="shared/data/claude-code-swe is not here")
 def test_so_it_has_on_held_out_coding_sessions(tmp_path: Path) -> None:
     import_traces("claude-code", [REAL], tmp_path / "traces", "claude-code-swe")
-    turns = read_traces([tmp_path / "traces"])
+    turns = read_training_turns([tmp_path / "traces"])
     found = tables(turns)
     models = learn([found[TOOL_DURATION.name]], FIT, unknown=found[TABLE])[0].models
     known, unknown = found[TOOL_DURATION.name].part("test"), found[TABLE].part("test")
@@ -154,7 +154,7 @@ def test_so_it_has_on_held_out_coding_sessions(tmp_path: Path) -> None:
         assert_as_wide(models, known.rows[kind], unknown.rows[kind])
 
 
-def with_one_example(turns: Sequence[RecordedTurn], tool: str, duration_s: float) -> list[RecordedTurn]:
+def with_one_example(turns: Sequence[TrainingTurn], tool: str, duration_s: float) -> list[TrainingTurn]:
     """The same turns, but one call, which is learned from as it is, was of `tool`."""
     at = next(index for index, turn in enumerate(turns) if turn.past.pause is not None and not renamed(turn))
     past = turns[at].past
@@ -164,7 +164,7 @@ def with_one_example(turns: Sequence[RecordedTurn], tool: str, duration_s: float
     return [*turns[:at], dataclasses.replace(turns[at], past=changed), *turns[at + 1 :]]
 
 
-def next_calls(turns: Sequence[RecordedTurn], tools: Sequence[str]) -> Rows:
+def next_calls(turns: Sequence[TrainingTurn], tools: Sequence[str]) -> Rows:
     """The vectors of a call of each tool in a new session, after all these turns."""
     shared, session = SharedHistory(), SessionHistory()
     for turn in turns:
@@ -209,7 +209,7 @@ def test_a_known_call_gets_no_part_of_an_unknown_tools_width() -> None:
     assert np.median(widened[0]) > np.median(widened[1]) - 1e-3
 
 
-def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[RecordedTurn], mix_models: FittedModels) -> None:
+def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[TrainingTurn], mix_models: FittedModels) -> None:
     (_, unknown), (_, of_family) = both(mix, "new-"), both(mix, "mcp__server__new-")
     unknown, of_family = (rows[rows[:, EXPECTED] == 0] for rows in (unknown, of_family))
     hierarchy, general = NAMES.index("hierarchy_log_s"), NAMES.index("all_log_s")

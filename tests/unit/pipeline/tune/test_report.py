@@ -9,8 +9,8 @@ import optuna
 import pandas as pd
 import pytest
 
+from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX, MIX_SWING
-from augserve.data.workload.token_ids import SPLIT_SEEDS
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.project.stage import StageError

@@ -198,7 +198,7 @@ def test_the_mix_runs_within_the_server_s_context(fake):
     chosen = ReplaySettings(MIX, Endpoint.parse(fake.url), None, Poisson(), 2.0, 5.0, seed=3)
     load = build_load(chosen, 900)
     assert load.sessions
-    assert load.changes.cut_sessions + load.changes.left_out_sessions > 0
+    assert load.adjustments.cut_sessions + load.adjustments.left_out_sessions > 0
     assert all(s.prompt_tokens(len(s.turns) - 1) + s.turns[-1].output_tokens <= 900 for s in load.sessions)
 
 

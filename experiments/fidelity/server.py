@@ -13,7 +13,7 @@ import numpy as np
 
 from augserve.data.workload.arrivals import Burst, Poisson
 from augserve.data.workload.schedule import Load
-from augserve.models.serving.bundle import Bundle, Origin, load_bundle, write_bundle
+from augserve.models.serving.bundle import Bundle, Provenance, load_bundle, write_bundle
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.model.run import MODEL_FOLDER
 from augserve.pipeline.project.stage import StageError
@@ -78,9 +78,9 @@ def serving(
         hook: list[str] = []
         if policy == "augserve":
             manifest = bundle.manifest
-            origin = Origin(manifest.git_revision, manifest.vllm, manifest.training, manifest.evaluation)
+            provenance = Provenance(manifest.git_revision, manifest.vllm, manifest.training, manifest.evaluation)
             here = Path(folder) / "bundle"
-            write_bundle(here, bundle.path, settings, origin, datetime.now(UTC))
+            write_bundle(here, bundle.path, settings, provenance, datetime.now(UTC))
             hook = hook_arguments({"bundle": str(here)})
         with _server(params, policy, hook, seed) as server:
             yield server

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ...data.atomic import replace_folder
-from ..serving.bundle import BUNDLE_FILES, MANIFEST, Bundle, load_bundle
-from ..serving.manifest import BundleError, Manifest
+from ..serving.bundle import BUNDLE_FILES, Bundle, load_bundle
+from ..serving.manifest import MANIFEST, BundleError, Manifest
 from .source import RegistrySource
 from .versions import REGISTERED_MODEL, RegistryError, Version, resolve
 

@@ -1,7 +1,6 @@
-"""The bundle: a folder with all that a deployment needs, verified as a whole before any of it is used.
+"""The bundle: a folder with all files of a deployment, verified as a whole before the first use.
 
-`manifest.json` (see manifest.py for the format's number and how to bump it), `scheduler.json`, one ONNX graph a feature
-set and `drift.json`: JSON and ONNX only, never a pickle.
+It holds `manifest.json`, `scheduler.json`, `drift.json` and one ONNX graph per feature set: no pickle.
 """
 
 import hashlib
@@ -15,18 +14,18 @@ from typing import Any
 
 from ...data.atomic import replace_folder
 from .drift import DRIFT_FILE, DriftReference
-from .manifest import BundleError, Manifest, vllm_range
+from .manifest import MANIFEST, BundleError, Manifest, vllm_range
 from .onnx_predictor import OnnxPredictor, PredictorError, model_files
 from .settings import SchedulerSettings, SettingsError
 
-__all__ = ["Bundle", "BundleError", "Origin", "load_bundle", "write_bundle"]
+__all__ = ["Bundle", "BundleError", "Provenance", "load_bundle", "write_bundle"]
 
-MANIFEST = "manifest.json"
 SETTINGS = "scheduler.json"
 _LEARNED = (*model_files(), DRIFT_FILE)
 BUNDLE_FILES = (*_LEARNED, SETTINGS)
-"""All files beside the manifest."""
+"""All files except the manifest."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(onnx|json)")
+_REMEDY = "package it again or copy it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a bundle comes from and what it is for: the manifest's facts that its files do not show."""
+class Provenance:
+    """The manifest's facts that do not follow from the bundle's files."""
 
     git_revision: str
     vllm_range: str
@@ -52,8 +51,8 @@ class Origin:
 def load_bundle(path: Path, vllm_version: str | None) -> Bundle:
     """Verify the bundle in folder `path` and load it.
 
-    `vllm_version` is the running vLLM's (None: not checked). Each file is read once, and what was verified is what is
-    used. Raises BundleError naming the file, the cause and the remedy.
+    `vllm_version`: the running vLLM's; None skips that check. Each file is read once, so that the verified bytes are
+    the used bytes. Raises BundleError naming the file, the cause and the remedy.
     """
     try:
         return _load(path, vllm_version)
@@ -61,13 +60,15 @@ def load_bundle(path: Path, vllm_version: str | None) -> Bundle:
         raise BundleError(f"bundle {path}: {error}") from error
 
 
-def write_bundle(path: Path, models: Path, settings: SchedulerSettings, origin: Origin, created: datetime) -> Bundle:
-    """Write a bundle of the ONNX models in folder `models`, verify it, then put it in the place of `path`.
+def write_bundle(
+    path: Path, models: Path, settings: SchedulerSettings, provenance: Provenance, created: datetime
+) -> Bundle:
+    """Write a bundle of the ONNX models in folder `models`, verify it, then replace folder `path` by it.
 
-    Its version is the day of `created` and the head of a hash over its files. Raises BundleError; `path` is then
+    Its version is the day of `created` and the head of a hash over its files. Raises BundleError and leaves `path`
     as it was.
     """
-    vllm_range(origin.vllm_range)
+    vllm_range(provenance.vllm_range)
     created = created.astimezone(UTC)
     contents = {name: _read(models / name) for name in _LEARNED}
     contents[SETTINGS] = (json.dumps(settings.to_json(), indent=2, sort_keys=True) + "\n").encode()
@@ -75,11 +76,11 @@ def write_bundle(path: Path, models: Path, settings: SchedulerSettings, origin: 
     manifest = Manifest(
         version=f"{created:%Y%m%d}-{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]}",
         created=created.isoformat(timespec="seconds"),
-        git_revision=origin.git_revision,
-        vllm=origin.vllm_range,
+        git_revision=provenance.git_revision,
+        vllm=provenance.vllm_range,
         files=files,
-        training=origin.training,
-        evaluation=origin.evaluation,
+        training=provenance.training,
+        evaluation=provenance.evaluation,
     )
 
     def fill(folder: Path) -> None:
@@ -100,35 +101,29 @@ def _load(path: Path, vllm_version: str | None) -> Bundle:
     if vllm_version is not None:
         manifest.check_vllm(vllm_version)
     try:
-        settings = SchedulerSettings.from_json(json.loads(contents[SETTINGS]))
-    except (ValueError, TypeError, AttributeError) as error:
-        message = (
-            str(error) if isinstance(error, SettingsError) else f"{SETTINGS} is no JSON object of settings ({error})"
-        )
-        raise BundleError(message) from error
-    models = {name: contents[name] for name in model_files()}
+        document = json.loads(contents[SETTINGS])
+    except ValueError as error:
+        raise BundleError(f"{SETTINGS} is not JSON ({error}); {_REMEDY}") from error
+    predictor = OnnxPredictor({name: contents[name] for name in model_files()})
     drift = DriftReference.parse(contents[DRIFT_FILE])
-    return Bundle(manifest, settings, OnnxPredictor(models), drift, manifest.version, path)
+    return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, path)
 
 
-def _check_names(path: Path, files: Mapping[str, str]) -> None:
-    remedy = "package it again or copy it anew"
-    for name in files:
-        if not _SAFE_NAME.fullmatch(name):
-            raise BundleError(f"{MANIFEST} lists {name!r}, which is no plain .onnx or .json file name; {remedy}")
+def _check_names(path: Path, listed: Mapping[str, str]) -> None:
+    if unsafe := [name for name in listed if not _SAFE_NAME.fullmatch(name)]:
+        raise BundleError(f"{MANIFEST} lists {unsafe[0]!r}, not a plain .onnx or .json file name; {_REMEDY}")
     expected = set(BUNDLE_FILES)
-    if wrong := sorted(expected ^ set(files)):
-        raise BundleError(
-            f"{MANIFEST} {'does not list' if wrong[0] in expected else 'lists the unknown'} {wrong[0]}; {remedy}"
-        )
+    if wrong := sorted(expected ^ set(listed)):
+        verb = "does not list" if wrong[0] in expected else "lists the unknown"
+        raise BundleError(f"{MANIFEST} {verb} {wrong[0]}; {_REMEDY}")
     if wrong := sorted({entry.name for entry in path.iterdir()} ^ (expected | {MANIFEST})):
-        raise BundleError(f"{wrong[0]} is {'missing' if wrong[0] in expected else 'not part of a bundle'}; {remedy}")
+        raise BundleError(f"{wrong[0]} is {'missing' if wrong[0] in expected else 'not part of a bundle'}; {_REMEDY}")
 
 
 def _verified(path: Path, digest: str) -> bytes:
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise BundleError(f"{path.name} is damaged (its sha256 differs); package it again or copy it anew")
+        raise BundleError(f"{path.name} is damaged (its sha256 differs); {_REMEDY}")
     return content
 
 
@@ -138,4 +133,4 @@ def _read(path: Path) -> bytes:
             raise BundleError(f"{path.name} is a link; a bundle holds plain files only: copy it anew")
         return path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path.name}: {error.strerror}; package it again or copy it anew") from error
+        raise BundleError(f"{path.name}: {error.strerror}; {_REMEDY}") from error

@@ -1,169 +1,140 @@
-"""`scheduler.json`: what tuning chooses and the runtime obeys. Every number is validated here, once."""
+"""`scheduler.json`: the settings that tuning chooses and the runtime applies, each validated once."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar, dataclass_transform
+
+import pydantic.dataclasses
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Weight = Annotated[Number, Field(ge=0, le=1e6)]
+StepSeconds = Annotated[Number, Field(ge=0, le=60)]
+Gain = Annotated[Number, Field(ge=0, le=100)]
+Part = TypeVar("Part")
 
 
 class SettingsError(ValueError):
-    """A setting is missing, unknown or out of range; the message names it, the cause and the remedy."""
+    """A setting is missing, unknown or out of range; the message names the key, the cause and the remedy."""
 
 
-def _check(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingsError(f"scheduler.json: {name} is {value!r}: it must be a finite number; retrain or correct it")
-    if not low <= value <= high:
-        raise SettingsError(f"scheduler.json: {name} is {value}: it must lie in [{low}, {high}]; retrain or correct it")
+@dataclass_transform(frozen_default=True)
+def settings_part(cls: type[Part]) -> type[Part]:
+    """Make `cls` a frozen dataclass that raises SettingsError for a field of another type or out of range."""
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))(cls)
+    validate = made.__init__
+
+    def init(self: object, *args: object, **kwargs: object) -> None:
+        try:
+            validate(self, *args, **kwargs)
+        except ValidationError as error:
+            raise SettingsError(f"{cls.__name__}: {_cause(error)}; correct it") from error
+
+    made.__init__ = init
+    return made  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class Slo:
-    ttft_s: float = 1.0
-    tpot_s: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check("slo.ttft_s", self.ttft_s, 1e-3, 3600)
-        _check("slo.tpot_s", self.tpot_s, 1e-4, 60)
+    ttft_s: Annotated[Number, Field(ge=1e-3, le=3600)] = 1.0
+    tpot_s: Annotated[Number, Field(ge=1e-4, le=60)] = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class StepTime:
-    """Engine step time, linear in what a step holds: the target profile as the scheduler needs it."""
+    """Linear model of a step's time on the target engine: the part of its profile that the scheduler needs."""
 
-    base_s: float = 0.006
-    per_prefill_token_s: float = 2.0e-5
-    per_decode_s: float = 2.0e-5
-    per_context_token_s: float = 1.0e-8
-
-    def __post_init__(self) -> None:
-        for name in ("base_s", "per_prefill_token_s", "per_decode_s", "per_context_token_s"):
-            _check(f"step_time.{name}", getattr(self, name), 0, 60)
+    base_s: StepSeconds = 0.006
+    per_prefill_token_s: StepSeconds = 2.0e-5
+    per_decode_s: StepSeconds = 2.0e-5
+    per_context_token_s: StepSeconds = 1.0e-8
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class ValueWeights:
-    """Weights of the value's terms, each term in seconds (see value.py); the lowest value goes first."""
+    """Weights of the value's terms, each term in seconds (see runtime/queueing/value.py); the lowest value goes first.
 
-    stage_one: float = 0.1  # expected cost of the turn: share of the KV cache x time held
-    uncached: float = 1.0  # time to compute the prompt tokens that are not cached
-    output: float = 1.0  # engine time to decode what is still to come
-    future: float = 1.0  # turns that soon follow this one share the cost of its prompt: stage_one and uncached
-    soon_s: float = 5.0  # no weight: after a pause of so long, a turn that follows counts 1/e of one
-    remaining: float = 0.0  # decode and prefill time of the session's turns still to come
-    waiting: float = 0.0  # time waited, subtracted
-    slack: float = 0.0  # time left to the TTFT deadline
-    attained: float = 0.0  # engine time that the session has had: fairness between sessions
-    tenant: float = 0.0  # engine time that the tenant has had beyond the least of those waiting: between tenants
+    `soon_s` is no weight but the time constant of `future`: a turn that follows after a pause of `soon_s` counts 1/e.
+    """
 
-    def __post_init__(self) -> None:
-        for weight in dataclasses.fields(self):
-            _check(f"weights.{weight.name}", getattr(self, weight.name), 0, 1e6)
-        _check("weights.soon_s", self.soon_s, 1e-3, 1e6)
+    stage_one: Weight = 0.1  # expected cost of the turn: share of the KV cache x time in it
+    uncached: Weight = 1.0  # time to compute the uncached prompt tokens
+    output: Weight = 1.0  # engine time to decode the remaining output
+    future: Weight = 1.0  # turns that soon follow share the cost of the prompt: stage_one and uncached
+    soon_s: Annotated[Number, Field(ge=1e-3, le=1e6)] = 5.0
+    remaining: Weight = 0.0  # decode and prefill time of the session's later turns
+    waiting: Weight = 0.0  # time waited, subtracted
+    slack: Weight = 0.0  # time left to the TTFT deadline
+    attained: Weight = 0.0  # engine time that the session has used: fairness between sessions
+    tenant: Weight = 0.0  # engine time of the tenant above the least of all waiting tenants: fairness between tenants
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class BudgetGains:
-    """Token-budget controller: proportional-integral on the step time's distance to its target."""
+    """Token-budget controller: proportional-integral on the relative distance of the step time to its target."""
 
-    min_tokens: int = 512
-    proportional: float = 0.5  # budget share a relative error of 1
-    integral: float = 0.05  # the same, a step
-    target: float = 0.8  # share of slo.tpot_s that a step may take
-    drain_target: float = 0.8  # the same, if more, while late turns wait that can still be cleared
-
-    def __post_init__(self) -> None:
-        _check("budget.drain_target", self.drain_target, 0, 10)
-        _check("budget.min_tokens", self.min_tokens, 1, 1 << 20)
-        _check("budget.proportional", self.proportional, 0, 100)
-        _check("budget.integral", self.integral, 0, 100)
-        _check("budget.target", self.target, 0.01, 10)
+    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512
+    proportional: Gain = 0.5  # budget share per relative error of 1
+    integral: Gain = 0.05  # the same, per step
+    target: Annotated[Number, Field(ge=0.01, le=10)] = 0.8  # share of slo.tpot_s that a step may take
+    drain_target: Annotated[Number, Field(ge=0, le=10)] = 0.8  # replaces a lower `target` to drain late turns
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class Retention:
-    """Context policy: which contexts are kept in the KV cache over their tool calls, and how long."""
+    """Context policy: the contexts pinned in the KV cache during their tool calls, and for how long."""
 
-    max_share: float = 0.0  # of the KV cache that may be kept for paused sessions; 0: off
-    ttl_factor: float = 2.0  # a context is kept for so many times the forecast pause
-    min_tokens: int = 256  # a shorter context is not kept
-    max_waste: float = 1.0  # memory x time of keeping, over that of computing again; 1: least waste, as InferCept
-
-    def __post_init__(self) -> None:
-        _check("retention.max_share", self.max_share, 0, 0.9)
-        _check("retention.ttl_factor", self.ttl_factor, 0, 100)
-        _check("retention.min_tokens", self.min_tokens, 1, 1 << 30)
-        _check("retention.max_waste", self.max_waste, 0, 1e6)
+    max_share: Annotated[Number, Field(ge=0, le=0.9)] = 0.0  # share of the KV cache for paused sessions; 0: off
+    ttl_factor: Annotated[Number, Field(ge=0, le=100)] = 2.0  # a pin lasts this multiple of the forecast pause
+    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 30)] = 256  # shorter contexts are not pinned
+    max_waste: Weight = 1.0  # memory x time of a pin over that of recomputing; 1: least waste, as InferCept
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class Admission:
-    """How far the order of value gives way to those that it would keep waiting."""
+    """Limits of the order by value in favour of turns that it would delay."""
 
-    pass_over_s: float = 2.0  # smaller turns may go before one that the free KV cache cannot hold; 0: never
-    overdue_share: float = 0.1  # of the tokens computed, for those beyond max_wait_s
-
-    def __post_init__(self) -> None:
-        _check("admission.pass_over_s", self.pass_over_s, 0, 3600)
-        _check("admission.overdue_share", self.overdue_share, 0.001, 1)  # with none they would wait for ever
+    pass_over_s: Annotated[Number, Field(ge=0, le=3600)] = 2.0  # smaller turns may pass one that does not fit; 0: never
+    overdue_share: Annotated[Number, Field(ge=0.001, le=1)] = 0.1  # of the computed tokens, for turns beyond max_wait_s
 
 
-@dataclass(frozen=True, slots=True)
+@settings_part
 class SchedulerSettings:
-    slo: Slo = field(default_factory=Slo)
-    weights: ValueWeights = field(default_factory=ValueWeights)
-    budget: BudgetGains = field(default_factory=BudgetGains)
-    step_time: StepTime = field(default_factory=StepTime)
-    retention: Retention = field(default_factory=Retention)
-    admission: Admission = field(default_factory=Admission)
-    max_wait_s: float = 60.0  # who waits longer goes first, as far as admission.overdue_share reaches
+    slo: Slo = Slo()
+    weights: ValueWeights = ValueWeights()
+    budget: BudgetGains = BudgetGains()
+    step_time: StepTime = StepTime()
+    retention: Retention = Retention()
+    admission: Admission = Admission()
+    max_wait_s: Annotated[Number, Field(ge=1e-3, le=86400)] = 60.0  # turns beyond it go first, up to overdue_share
     profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on
-
-    def __post_init__(self) -> None:
-        _check("max_wait_s", self.max_wait_s, 1e-3, 86400)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Raises SettingsError for an unknown or missing key and for any value out of range. Only what is newer than
-        the oldest bundles may be missing: `retention`, some weights and gains, which are off then, and `admission`."""
-        parts: dict[str, type[Any]] = {
-            "slo": Slo,
-            "weights": ValueWeights,
-            "budget": BudgetGains,
-            "step_time": StepTime,
-            "retention": Retention,
-            "admission": Admission,
-        }
-        value = {**_newer(), **value}
-        fields = _exactly(cls, value, "")
-        for name, newer in (("weights", _NEWER_WEIGHTS), ("budget", _NEWER_GAINS)):
-            if isinstance(value[name], Mapping):
-                value = {**value, name: {**newer, **value[name]}}
-        for name, part in parts.items():
-            if not isinstance(value[name], Mapping):
-                raise SettingsError(f"scheduler.json: {name} must be an object; retrain or correct it")
-            fields[name] = part(**_exactly(part, value[name], f"{name}."))
-        if not isinstance(fields["profile"], str):
-            raise SettingsError("scheduler.json: profile must be a string; retrain or correct it")
-        return cls(**fields)
+        """Raises SettingsError for an unknown or missing key and for a value of another type or out of range."""
+        remedy = "retrain with this release or correct it"
+        try:
+            settings = TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise SettingsError(f"scheduler.json: {_cause(error)}; {remedy}") from error
+        if missing := sorted(set(flat(settings.to_json())) - set(flat(value))):
+            raise SettingsError(f"scheduler.json: {missing[0]} is missing; {remedy}")
+        return settings
 
 
-_NEWER_WEIGHTS = {"attained": 0.0, "tenant": 0.0, "future": 0.0, "soon_s": 5.0}
-_NEWER_GAINS = {"drain_target": 0.0}
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested settings, by dotted names."""
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
-def _newer() -> dict[str, Any]:
-    """What bundles that do not know these parts stand for."""
-    return {"retention": dataclasses.asdict(Retention(max_share=0.0)), "admission": dataclasses.asdict(Admission())}
-
-
-def _exactly(cls: type[Any], value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    names = {part.name for part in dataclasses.fields(cls)}
-    if wrong := sorted(names ^ set(value)):
-        what = ", ".join(f"{prefix}{name} is {'missing' if name in names else 'unknown'}" for name in wrong)
-        raise SettingsError(f"scheduler.json: {what}; the bundle is of another release: retrain it with this one")
-    return dict(value)
+def _cause(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    message = first["msg"]
+    return f"{key} is {first['input']!r}: {message[0].lower()}{message[1:]}"

@@ -66,7 +66,7 @@ def read_settings(arguments: argparse.Namespace) -> ReplaySettings:
         seed=arguments.seed,
         split=None if arguments.part == "all" else _split(arguments.part),
         identity=Identity(arguments.session_ids, arguments.hints),
-        slo=Slo(arguments.slo_ttft_s, arguments.slo_tpot_s),
+        slo=Slo(ttft_s=arguments.slo_ttft_s, tpot_s=arguments.slo_tpot_s),
     )
 
 

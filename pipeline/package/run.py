@@ -9,7 +9,7 @@ from typing import Any
 
 from ...data.atomic import write_text
 from ...models.registry.versions import REGISTERED_MODEL
-from ...models.serving.bundle import Origin, write_bundle
+from ...models.serving.bundle import Provenance, write_bundle
 from ...models.serving.manifest import vllm_range
 from ...models.serving.settings import SchedulerSettings, SettingsError
 from ..export.run import ONNX
@@ -40,8 +40,8 @@ def main() -> None:
     settings = read_settings(SETTINGS)
     training, evaluation = _read_json(TRAINING), _read_json(EVALUATION)
     summary = evaluation.get("summary", {})
-    origin = Origin(git_revision(), params.vllm_range, training, summary)
-    bundle = write_bundle(BUNDLE, ONNX, settings, origin, datetime.now(UTC))
+    provenance = Provenance(git_revision(), params.vllm_range, training, summary)
+    bundle = write_bundle(BUNDLE, ONNX, settings, provenance, datetime.now(UTC))
     version, why = register_bundle(bundle, training, evaluation)
     write_text(PROMOTION, f"# Version {version.number}, bundle {bundle.version}\n\n{why}\n")
     logger.info(

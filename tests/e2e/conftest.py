@@ -12,7 +12,7 @@ from augserve.models.learning.cross_fit import learn
 from augserve.models.learning.forest import FitSettings
 from augserve.models.learning.onnx_export import export_models
 from augserve.models.learning.training_set import TrainingSet
-from augserve.models.serving.bundle import Origin, write_bundle
+from augserve.models.serving.bundle import Provenance, write_bundle
 from augserve.models.serving.drift import DRIFT_FILE, reference
 from augserve.models.serving.onnx_predictor import GRAPHS
 from augserve.models.serving.settings import SchedulerSettings
@@ -45,8 +45,8 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_models([one.models for one in learn(sets.values(), FIT)], onnx, {})
     rows = {graph.file: sets[graph.targets[0].name].rows for graph in GRAPHS}
     (onnx / DRIFT_FILE).write_bytes(reference(rows, {}).render())
-    origin = Origin("unknown", ">=0.27,<1", {}, {})
-    write_bundle(folder / "bundle", onnx, SchedulerSettings(), origin, datetime.now(UTC))
+    provenance = Provenance("unknown", ">=0.27,<1", {}, {})
+    write_bundle(folder / "bundle", onnx, SchedulerSettings(), provenance, datetime.now(UTC))
     return folder / "bundle"
 
 

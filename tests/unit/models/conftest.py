@@ -13,7 +13,7 @@ from augserve.models.learning.forest import FitSettings
 from augserve.models.learning.onnx_export import export_models
 from augserve.models.learning.target_models import FittedModels
 from augserve.models.learning.training_set import TrainingSet, split_sessions
-from augserve.models.serving.bundle import Origin, write_bundle
+from augserve.models.serving.bundle import Provenance, write_bundle
 from augserve.models.serving.drift import DRIFT_FILE, reference
 from augserve.models.serving.onnx_predictor import GRAPHS
 from augserve.models.serving.settings import SchedulerSettings
@@ -74,14 +74,14 @@ def onnx_folder(trained: list[FittedModels], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
-def origin() -> Origin:
-    return Origin("abc123", ">=0.29,<0.33", {"made": {"output_length": {"mae": 1.0}}}, {"gain": 1.5})
+def provenance() -> Provenance:
+    return Provenance("abc123", ">=0.29,<0.33", {"made": {"output_length": {"mae": 1.0}}}, {"gain": 1.5})
 
 
 @pytest.fixture(scope="session")
-def good_bundle(onnx_folder: Path, origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good_bundle(onnx_folder: Path, provenance: Provenance, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("good") / "bundle"
-    write_bundle(path, onnx_folder, SchedulerSettings(), origin, datetime(2026, 11, 23, tzinfo=UTC))
+    write_bundle(path, onnx_folder, SchedulerSettings(), provenance, datetime(2026, 11, 23, tzinfo=UTC))
     return path
 
 

@@ -74,7 +74,7 @@ def test_a_damaged_bundle_is_refused_and_its_file_named(uri: str, tmp_path: Path
 def test_a_bundle_of_a_newer_format_is_refused_whatever_files_it_has(uri: str, tmp_path: Path) -> None:
     (tmp_path / "artifacts" / "manifest.json").write_text(json.dumps({"format": 99}))
     (tmp_path / "artifacts" / "turns.onnx").unlink()
-    refuse(uri, tmp_path / "out", r"^version 1 of augserve-scheduler: manifest\.json: format 99 is newer.*upgrade")
+    refuse(uri, tmp_path / "out", r"^version 1 of augserve-scheduler: manifest\.json: format 99")
 
 
 def test_a_refused_bundle_leaves_the_older_one_in_place(uri: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augserve.models.serving.bundle import BundleError, Origin, load_bundle, write_bundle
+from augserve.models.serving.bundle import BundleError, Provenance, load_bundle, write_bundle
 from augserve.models.serving.manifest import Manifest, vllm_range
 from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.serving.settings import SchedulerSettings
@@ -39,20 +39,20 @@ def refuse(bundle: Path, message: str, vllm: str | None = "0.32.0") -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_written_is_what_is_loaded(bundle: Path, onnx_folder: Path, origin: Origin) -> None:
+def test_a_written_bundle_loads_with_the_same_contents(bundle: Path, onnx_folder: Path, provenance: Provenance) -> None:
     loaded = load_bundle(bundle, "0.32.0")
     assert loaded.settings == SchedulerSettings()
     assert loaded.version == loaded.manifest.version
     assert loaded.version.startswith("20261123-")
-    assert (loaded.manifest.git_revision, loaded.manifest.training) == ("abc123", origin.training)
+    assert (loaded.manifest.git_revision, loaded.manifest.training) == ("abc123", provenance.training)
     rows = np.full((1, len(OUTPUT_LENGTH.features)), np.nan, np.float32)
     expected = OnnxPredictor.load(onnx_folder).turns(rows).output_length
     np.testing.assert_array_equal(loaded.predictor.turns(rows).output_length, expected)
 
 
-def test_the_version_follows_the_content(onnx_folder: Path, origin: Origin, tmp_path: Path) -> None:
-    same = [write_bundle(tmp_path / name, onnx_folder, SchedulerSettings(), origin, NOW).version for name in "ab"]
-    other = write_bundle(tmp_path / "c", onnx_folder, SchedulerSettings(max_wait_s=9.0), origin, NOW).version
+def test_the_version_follows_the_content(onnx_folder: Path, provenance: Provenance, tmp_path: Path) -> None:
+    same = [write_bundle(tmp_path / name, onnx_folder, SchedulerSettings(), provenance, NOW).version for name in "ab"]
+    other = write_bundle(tmp_path / "c", onnx_folder, SchedulerSettings(max_wait_s=9.0), provenance, NOW).version
     assert same[0] == same[1] != other
 
 
@@ -80,65 +80,60 @@ def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["notes.txt", "model.pkl", "more.onnx"])
 def test_a_file_too_many_is_named(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"x")
-    refuse(bundle, f"{name} is not part of a bundle")
+    refuse(bundle, name)
 
 
 def test_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "scheduler.json").rename(tmp_path / "elsewhere.json")
     (bundle / "scheduler.json").symlink_to(tmp_path / "elsewhere.json")
-    refuse(bundle, r"scheduler\.json is a link")
+    refuse(bundle, r"scheduler\.json")
 
 
 def test_a_missing_folder_says_so(tmp_path: Path) -> None:
-    refuse(tmp_path / "nowhere", "no such folder")
+    refuse(tmp_path / "nowhere", "nowhere")
 
 
 @pytest.mark.parametrize("name", ["../secret.onnx", "/etc/passwd.json", "a/b.onnx", "model.pkl", ".hidden.json"])
 def test_an_unsafe_name_is_refused(bundle: Path, name: str) -> None:
     forge(bundle, lambda value: value["files"].update({name: "0" * 64}))
-    refuse(bundle, "no plain .onnx or .json file name")
+    refuse(bundle, "manifest.json lists")
 
 
 def test_a_manifest_that_lists_other_files_is_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value["files"].pop("scheduler.json"))
-    refuse(bundle, r"does not list scheduler\.json")
+    refuse(bundle, r"scheduler\.json")
 
 
 def test_other_feature_names_are_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value["features"]["output_length"].reverse())
-    refuse(bundle, "other feature names for 'output_length'; retrain")
+    refuse(bundle, "output_length")
 
 
 def test_another_feature_version_is_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value.update(features_version=99))
-    refuse(bundle, "features of version 99, this release computes version")
+    refuse(bundle, "features of version 99")
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        (3, "newer than 2.*upgrade"),
-        (1, "format 1 is older than 2; package it again"),
-        (0, "no number"),
-        ("1", "no number"),
-    ],
+    "number",
+    [3, 1, 0, "2", True],
 )
-def test_another_format_is_refused(bundle: Path, found: object, message: str) -> None:
-    forge(bundle, lambda value: value.update(format=found))
-    refuse(bundle, message)
+def test_another_format_is_refused(bundle: Path, number: object) -> None:
+    forge(bundle, lambda value: value.update(format=number))
+    refuse(bundle, f"format {number!r}")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": 1}', b"null"])
-def test_a_manifest_that_is_none_is_one_line(bundle: Path, content: bytes) -> None:
+def test_a_file_without_a_manifest_is_refused(bundle: Path, content: bytes) -> None:
     (bundle / "manifest.json").write_bytes(content)
     refuse(bundle, r"manifest\.json")
 
 
 def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value.update(color="red"))
-    refuse(bundle, "key 'color' is unknown")
+    refuse(bundle, "color")
     forge(bundle, lambda value: (value.pop("color"), value.pop("vllm"))[0])
-    refuse(bundle, "key 'vllm' is missing")
+    refuse(bundle, "vllm")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> N
         ("drift.json", b"{}"),
     ],
 )
-def test_content_that_is_unfit_is_refused_even_with_a_fitting_checksum(bundle: Path, name: str, content: bytes) -> None:
+def test_unfit_content_is_refused_even_with_its_own_checksum(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
     forge(bundle, lambda value: value["files"].update({name: hashlib.sha256(content).hexdigest()}))
     refuse(bundle, name.replace(".", r"\."))
@@ -171,17 +166,19 @@ def test_without_a_vllm_version_the_range_is_not_checked(bundle: Path) -> None:
     assert load_bundle(bundle, None).manifest.vllm == ">=0.29,<0.33"
 
 
-def test_a_range_that_is_none_is_refused() -> None:
-    with pytest.raises(BundleError, match="no range of vLLM versions"):
+def test_a_text_without_a_version_range_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"about 0\.30"):
         vllm_range("about 0.30")
 
 
-def test_a_failed_write_leaves_the_old_bundle(bundle: Path, onnx_folder: Path, origin: Origin, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_bundle(
+    bundle: Path, onnx_folder: Path, provenance: Provenance, tmp_path: Path
+) -> None:
     before = load_bundle(bundle, None).version
     broken = Path(shutil.copytree(onnx_folder, tmp_path / "broken"))
     (broken / model_files()[0]).write_bytes(b"no model")
-    with pytest.raises(BundleError, match="not a usable ONNX model"):
-        write_bundle(bundle, broken, SchedulerSettings(max_wait_s=5.0), origin, NOW)
+    with pytest.raises(BundleError, match=model_files()[0]):
+        write_bundle(bundle, broken, SchedulerSettings(max_wait_s=5.0), provenance, NOW)
     assert load_bundle(bundle, None).version == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["broken", "bundle"]
 

@@ -165,7 +165,7 @@ def test_no_server_is_one_clear_error(traces, capsys):
         (["--arrivals", "gamma:0"], "the CV of gamma is 0.0"),
         (["--arrivals", "sometimes"], "'sometimes' is unknown"),
         (["--url", "here"], "'here' is no address of a server"),
-        (["--slo-ttft-s", "nan"], "slo.ttft_s"),
+        (["--slo-ttft-s", "nan"], "ttft_s"),
         (["--model", "large"], "'large' is not served at"),
     ],
 )

@@ -21,7 +21,7 @@ class TurnPlan:
     """One LLM call. `instruction` is the user's request in turn 0, later what stands below the tool's result."""
 
     instruction: str
-    style: str  # the form of answer that the instruction asks for (styles.py)
+    style: str  # the form of answer that the instruction asks for (tasks.yaml)
     tool_use: ToolUse | None  # what follows the turn; None ends the session
 
 

@@ -1,21 +1,9 @@
-"""The run as a whole: which sessions begin when."""
+"""The sessions of a run, and when each of them begins."""
 
-from collections.abc import Callable, Mapping
 from random import Random
-from typing import Final
 
-from .plan import Draft, SessionPlan
-from .tasks import code, math, media, shop, talk, web
-
-TASKS: Final[Mapping[str, Callable[[Random], Draft]]] = {
-    "math": math.draft,
-    "shop": shop.draft,
-    "code": code.draft,
-    "web": web.draft,
-    "chatbot": talk.draft,
-    "image": media.image_draft,
-    "tts": media.speech_draft,
-}
+from .plan import SessionPlan
+from .tasks import suite
 
 
 def session_plans(
@@ -25,13 +13,14 @@ def session_plans(
 
     The same arguments give the same plans; a longer duration only adds to them.
     """
+    tasks = suite()
     arrivals = Random(f"{seed}-arrivals")
     plans: list[SessionPlan] = []
     arrival_s = arrivals.expovariate(rate_per_s)
     while arrival_s < duration_s:
         index = len(plans)
         random = Random(f"{seed}-session-{index}")
-        kind = random.choice(tuple(TASKS))
+        kind = random.choice(tuple(tasks.kinds))
         plans.append(
             SessionPlan(
                 session_id=f"{kind}-{seed}-{index}",
@@ -39,7 +28,7 @@ def session_plans(
                 arrival_s=arrival_s,
                 temperature=random.choice(temperatures),
                 seed=random.randrange(2**31),
-                draft=TASKS[kind](random),
+                draft=tasks.draft(kind, random),
             )
         )
         arrival_s += arrivals.expovariate(rate_per_s)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ....data.workload.augmentations import load_augmentations
+from ..tasks import suite
 from .http import HttpTool, data_service
 from .python import PythonTool
 from .search import SearchTool
@@ -20,11 +21,12 @@ def tool_box(wait_scale: float, seed: int) -> Iterator[Mapping[str, Tool]]:
 
     `wait_scale` multiplies the published times of the tools that only wait.
     """
+    tasks = suite()
     published = {row.kind: row for row in load_augmentations()}
     with tempfile.TemporaryDirectory(prefix="augserve-tools-") as folder, data_service() as port:
         tools: tuple[Tool, ...] = (
             PythonTool(),
-            SqlTool(Path(folder) / "shop.db", seed),
+            SqlTool(Path(folder) / "shop.db", seed, tasks.cities, tasks.products),
             SearchTool(),
             HttpTool(port),
             WaitingTool(HUMAN, published["chatbot"], wait_scale, seed, "The user replied:"),

@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from .tool import Arguments, Specification, clipped
 
-CITIES = ("Lisbon", "Oslo", "Prague", "Vienna", "Athens", "Dublin", "Turin", "Ghent", "Porto", "Bern")
-PRODUCTS = ("lamp", "chair", "desk", "shelf", "rug", "mirror", "clock", "vase", "sofa", "stool")
 ORDERS = 60_000
 CUSTOMERS = 4_000
 
@@ -21,10 +20,10 @@ class SqlTool:
         "sql_query", "Run one SQL query on the shop's database; return its rows.", {"query": ("string", "SQLite SQL")}
     )
 
-    def __init__(self, database: Path, seed: int) -> None:
+    def __init__(self, database: Path, seed: int, cities: Sequence[str], products: Sequence[str]) -> None:
         self._database = database
         if not database.exists():
-            _create(database, Random(seed))
+            _create(database, Random(seed), cities, products)
 
     async def run(self, arguments: Arguments) -> str:
         return await asyncio.to_thread(self._query, str(arguments["query"]))
@@ -41,20 +40,20 @@ class SqlTool:
         return clipped("\n".join(lines))
 
 
-def _create(database: Path, random: Random) -> None:
+def _create(database: Path, random: Random, cities: Sequence[str], products: Sequence[str]) -> None:
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, city TEXT, since INTEGER)")
         connection.execute(
             "CREATE TABLE orders"
             " (id INTEGER PRIMARY KEY, customer INTEGER, product TEXT, quantity INTEGER, price REAL, day INTEGER)"
         )
-        customers = ((key, random.choice(CITIES), random.randint(2015, 2025)) for key in range(CUSTOMERS))
+        customers = ((key, random.choice(cities), random.randint(2015, 2025)) for key in range(CUSTOMERS))
         connection.executemany("INSERT INTO customers VALUES (?, ?, ?)", customers)
         orders = (
             (
                 key,
                 random.randrange(CUSTOMERS),
-                random.choice(PRODUCTS),
+                random.choice(products),
                 random.randint(1, 9),
                 round(random.lognormvariate(3.5, 0.8), 2),
                 random.randint(1, 365),

@@ -7,22 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augserve.pipeline.gather.plan import Draft, PlanError, ToolUse, TurnPlan
-from augserve.pipeline.gather.styles import STYLES
-from augserve.pipeline.gather.suite import TASKS, session_plans
+from augserve.pipeline.gather.suite import session_plans
+from augserve.pipeline.gather.tasks import suite
 from augserve.pipeline.gather.tools.box import tool_box
 
+SUITE = suite()
 MANY = session_plans(2000.0, 0.5, (0.4, 1.0), 1)
 
 
-@given(kind=st.sampled_from(sorted(TASKS)), seed=st.integers(0, 2**32))
+@given(kind=st.sampled_from(sorted(SUITE.kinds)), seed=st.integers(0, 2**32))
 @settings(max_examples=200, deadline=None)
 def test_every_draft_is_filled_in_and_ends_without_a_call(kind: str, seed: int) -> None:
-    draft = TASKS[kind](Random(seed))
+    draft = SUITE.draft(kind, Random(seed))
     assert draft.turns[-1].tool_use is None
     for turn in draft.turns:
-        assert turn.style in STYLES
+        assert turn.style in SUITE.styles
         assert "{" not in turn.instruction
-        assert any(wording in turn.instruction for wording in STYLES[turn.style])
+        assert any(wording in turn.instruction for wording in SUITE.styles[turn.style])
 
 
 def test_every_call_fits_the_schema_of_a_tool_that_exists() -> None:
@@ -35,8 +36,8 @@ def test_every_call_fits_the_schema_of_a_tool_that_exists() -> None:
 
 
 def test_the_suite_is_wide() -> None:
-    assert {plan.kind for plan in MANY} == set(TASKS)
-    assert {turn.style for plan in MANY for turn in plan.draft.turns} == set(STYLES)
+    assert {plan.kind for plan in MANY} == set(SUITE.kinds)
+    assert {turn.style for plan in MANY for turn in plan.draft.turns} == set(SUITE.styles)
     openings = [plan.draft.turns[0].instruction for plan in MANY]
     assert len(set(openings)) > 0.7 * len(openings)
     assert {len(plan.draft.turns) for plan in MANY} >= {2, 3, 4, 5}

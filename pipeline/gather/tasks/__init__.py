@@ -1,1 +1,0 @@
-"""The task suite: a module a kind of task, each drafting sessions from templates and parameters."""

@@ -37,7 +37,7 @@ Values = dict[str, list[str] | Range]
 
 class Call(_Model):
     tool: str
-    arguments: dict[str, str | list[str] | list[int]]
+    arguments: dict[str, str | list[str | int]]
     values: Values = {}
 
 
@@ -99,6 +99,6 @@ def _tool_use(call: Call, values: Mapping[str, object], random: Random) -> ToolU
     values = {**values, **_drawn(call.values, random)}
     arguments: dict[str, str | int] = {}
     for name, options in call.arguments.items():
-        chosen: str | int = random.choice(options) if isinstance(options, list) else options
+        chosen = random.choice(options) if isinstance(options, list) else options
         arguments[name] = chosen if isinstance(chosen, int) else chosen.format(**values)
     return ToolUse(call.tool, arguments)

@@ -24,7 +24,7 @@ def text(card: Card) -> str:
 
 
 def markdown(cards: Sequence[Card]) -> str:
-    """The page docs/data.md."""
+    """The page docs/results/data.md."""
     parts = [
         "# The sets of traces\n",
         _INTRODUCTION,

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     meaning = "print what sets of traces hold"
     show = actions.add_parser("show", help=meaning, description=meaning)
     show.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="default: those of data.sources")
-    show.add_argument("--markdown", action="store_true", help="as the page docs/data.md")
+    show.add_argument("--markdown", action="store_true", help="as the page docs/results/data.md")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -61,7 +61,15 @@ def check_torch(pip: list[str], requirement: str) -> None:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """A linked environment belongs to another checkout, and creating it anew would empty it there."""
+    if folder.is_symlink():
+        target = folder.readlink()
+        raise EnvironmentProblemError(f"{folder} is a link to {target}; run `make env` there, or remove the link")
+
+
 def main() -> None:
+    check_folder(VENV)
     check_python(sys.version_info[:2])
     check_processor(
         platform.system(), platform.machine(), CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""

@@ -1,10 +1,12 @@
 import sys
+from pathlib import Path
 
 import pytest
 
 from augserve.pipeline.project.environment import (
     LOCK,
     EnvironmentProblemError,
+    check_folder,
     check_processor,
     check_python,
     check_torch,
@@ -61,3 +63,11 @@ def test_an_index_without_torch_is_named() -> None:
     pip = [sys.executable, "-c", "import sys; sys.exit('ERROR: No matching distribution found')"]
     with pytest.raises(EnvironmentProblemError, match="No matching distribution"):
         check_torch(pip, "torch==2.13.0")
+
+
+def test_a_linked_environment_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / ".venv"
+    link.symlink_to(tmp_path)
+    with pytest.raises(EnvironmentProblemError, match=r"\.venv"):
+        check_folder(link)
+    check_folder(tmp_path)

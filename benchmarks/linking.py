@@ -17,7 +17,7 @@ from tqdm import tqdm
 from augserve.data.atomic import write_json
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
-from augserve.pipeline.simulator.engine import BLOCK_TOKENS
+from augserve.pipeline.simulator.profile import BLOCK_TOKENS
 from augserve.runtime.sessions.linking import TurnLinker, past_of
 from augserve.runtime.sessions.prefix import own_hashes
 from augserve.runtime.vllm_compat import prompt_prefix, whole_prefix

@@ -22,7 +22,7 @@ from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import StepProfile
 
 REPORT = Path("reports/bench/simulator.json")
@@ -94,7 +94,7 @@ def measured(policy: str, length_s: float, seed: int) -> dict[str, float]:
     profile = StepProfile.load(PROFILE)
     sessions = mix_load(Poisson(), RATE_PER_S, length_s, seed).sessions
     clock = VirtualClock()
-    scheduler = build_policy(policy, Bench(profile.limits, SchedulerSettings(), None, sessions, clock))
+    scheduler = build_policy(policy, PolicyInputs(profile.limits, SchedulerSettings(), None, sessions, clock))
     spent = Spent()
     for name in OWN:
         setattr(scheduler, name, spent.timed(getattr(scheduler, name)))

@@ -13,7 +13,7 @@ from augserve.models.serving.settings import Slo
 from augserve.pipeline.project.params import require
 from augserve.pipeline.simulator.profile import EngineLimits
 
-BLOCK_TOKENS = 32  # a KV block: vLLM's CPU attention takes multiples of 32
+CPU_BLOCK_TOKENS = 32  # tokens of a KV block: vLLM's CPU attention needs a multiple of 32
 KNOWN_POLICIES = ("vllm", "augserve")
 
 
@@ -50,7 +50,7 @@ class FidelityParams:
             self._require(getattr(self, key) > 0, key, "positive")
         self._require(self.max_model_len <= 8192, "max_model_len", "at most 8192, the model's own")
         self._require(self.max_model_len <= self.kv_tokens, "kv_tokens", "at least max_model_len")
-        self._require(self.kv_tokens % BLOCK_TOKENS == 0, "kv_tokens", f"a multiple of {BLOCK_TOKENS}, a block")
+        self._require(self.kv_tokens % CPU_BLOCK_TOKENS == 0, "kv_tokens", f"a multiple of {CPU_BLOCK_TOKENS}, a block")
         fits = self.max_num_seqs <= self.max_num_batched_tokens
         self._require(fits, "max_num_batched_tokens", "at least max_num_seqs")
 
@@ -63,7 +63,13 @@ class FidelityParams:
 
     @property
     def limits(self) -> EngineLimits:
-        return EngineLimits(self.kv_tokens, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens)
+        return EngineLimits(
+            self.kv_tokens,
+            self.max_model_len,
+            self.max_num_seqs,
+            self.max_num_batched_tokens,
+            block_tokens=CPU_BLOCK_TOKENS,
+        )
 
     def server_arguments(self) -> list[str]:
         """Flags that give the real server these limits; the last one of a name counts."""
@@ -71,8 +77,8 @@ class FidelityParams:
             "--max-model-len": self.max_model_len,
             "--max-num-seqs": self.max_num_seqs,
             "--max-num-batched-tokens": self.max_num_batched_tokens,
-            "--block-size": BLOCK_TOKENS,
-            "--num-gpu-blocks-override": self.kv_tokens // BLOCK_TOKENS,
+            "--block-size": CPU_BLOCK_TOKENS,
+            "--num-gpu-blocks-override": self.kv_tokens // CPU_BLOCK_TOKENS,
         }
         flags = [text for flag, value in facts.items() for text in (flag, str(value))]
         return ["--enable-prompt-tokens-details", *flags]  # tells the client how much the prefix cache held

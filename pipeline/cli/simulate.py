@@ -25,13 +25,13 @@ from ..simulator.clock import VirtualClock
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.loop import Simulation
-from ..simulator.policies import Bench, build_policy
+from ..simulator.policies import PolicyInputs, build_policy
 from ..simulator.profile import ProfileError, StepProfile
 from ..simulator.record.metrics import pace_metrics, run_metrics
-from ..simulator.record.observer import Observer, Together
+from ..simulator.record.observer import Observer, ObserverGroup
 from ..simulator.record.progress import Progress
 from ..simulator.record.recording import Recording
-from ..simulator.record.timeline import Run, write_timeline
+from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
 
 RATE_PER_S = 1.0
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         _require_new(arguments.out)
     scene = read_scene(arguments)
     found: dict[str, Metrics] = {}
-    timelines: list[Run] = []
+    timelines: list[PolicyRun] = []
     for policy in policies:
         recording = Recording() if arguments.out is not None or arguments.trace is not None else None
         found[policy], end_s = simulate(policy, scene, recording)
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
             timing = "modelled" if arguments.workload == MIX else "pause"
             write_traces(recording, folder, policy, scene.profile.name, timing)
         if recording is not None and arguments.trace is not None:
-            timelines.append(Run(policy, recording, end_s))
+            timelines.append(PolicyRun(policy, recording, end_s, scene.profile.limits.block_tokens))
     if arguments.trace is not None:
         write_timeline(arguments.trace, timelines)
     print(table(found))
@@ -121,11 +121,13 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
 def simulate(policy: str, scene: Scene, recording: Recording | None) -> tuple[Metrics, float]:
     """The policy's metrics over the window, and the virtual time at which it ended."""
     clock, sessions, end_s = VirtualClock(), scene.load.sessions, scene.schedule.end_s
-    scheduler = build_policy(policy, Bench(scene.profile.limits, scene.settings, scene.predictor, sessions, clock))
+    scheduler = build_policy(
+        policy, PolicyInputs(scene.profile.limits, scene.settings, scene.predictor, sessions, clock)
+    )
     try:
         with Progress(policy, end_s) as progress:
             observers: list[Observer] = [progress] if recording is None else [progress, recording]
-            simulation = Simulation(scheduler, scene.profile, clock, sessions, Together(observers))
+            simulation = Simulation(scheduler, scene.profile, clock, sessions, ObserverGroup(observers))
             result = simulation.run(end_s)
     finally:
         scheduler.shutdown()

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from ..simulator.profile import EngineLimits
+from ..simulator.profile import BLOCK_TOKENS, EngineLimits
 
 GIB = 1 << 30
 BFLOAT16 = 2  # bytes
-BLOCK_TOKENS = 16  # vLLM's KV block
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..project.stage import StageError
-from .engines import BLOCK_TOKENS, Engine, Model
+from ..simulator.profile import BLOCK_TOKENS
+from .engines import Engine, Model
 from .fit import Work
 
 LONG_TOKENS = 1 << 20  # an output that does not end by itself

@@ -1,1 +1,1 @@
-"""vLLM's real scheduler under a virtual clock: arrivals, steps and tool returns, with a profile as the forward pass."""
+"""vLLM's scheduler under a virtual clock; a step-time profile replaces the forward pass."""

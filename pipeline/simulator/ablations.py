@@ -5,16 +5,16 @@ import dataclasses
 from ...models.serving.settings import SchedulerSettings, ValueWeights
 
 FAR_S = 3600.0
-"""A deadline beyond any simulation: no turn is late by it."""
+"""A TTFT limit longer than any simulation."""
 
 
 def without_stage_one(tuned: SchedulerSettings) -> SchedulerSettings:
-    """No expected cost of a turn in the value; the terms of stage II stay."""
+    """The value without the expected cost of a turn, but with the terms of stage II."""
     return dataclasses.replace(tuned, weights=dataclasses.replace(tuned.weights, stage_one=0.0))
 
 
 def without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
-    """Stage I's cost alone orders the queue: no other term, and no deadline that divides turns into classes."""
+    """Only the cost of stage I orders the queue, without other terms and without classes by deadline."""
     idle = {weight.name: 0.0 for weight in dataclasses.fields(ValueWeights)}
     return dataclasses.replace(
         tuned,
@@ -24,15 +24,15 @@ def without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
 
 
 def static_budget(tuned: SchedulerSettings) -> SchedulerSettings:
-    """Without gains the controller leaves every step the configured budget."""
+    """The configured budget in every step: a controller without gains changes nothing."""
     return dataclasses.replace(tuned, budget=dataclasses.replace(tuned.budget, proportional=0.0, integral=0.0))
 
 
 def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
-    """No context is kept over a tool call but by vLLM's own eviction."""
+    """No context is pinned; vLLM's eviction alone decides."""
     return dataclasses.replace(tuned, retention=dataclasses.replace(tuned.retention, max_share=0.0))
 
 
 def hand_set(tuned: SchedulerSettings) -> SchedulerSettings:
-    """What holds before tuning; the SLO and the measured step time are no subject of tuning."""
+    """The settings before tuning, with the SLO and the measured step time, which are not tuned."""
     return SchedulerSettings(slo=tuned.slo, step_time=tuned.step_time, profile=tuned.profile)

@@ -2,7 +2,7 @@
 
 
 class VirtualClock:
-    """Seconds since the simulation's start; calling it tells the time, as `time.time` does."""
+    """Seconds since the start of the simulation. A call returns the time, like `time.time`."""
 
     __slots__ = ("now",)
 
@@ -13,5 +13,5 @@ class VirtualClock:
         return self.now
 
     def advance_to(self, time_s: float) -> None:
-        """Move on to `time_s`; a time already past changes nothing."""
+        """Advance to `time_s`, never backwards."""
         self.now = max(self.now, time_s)

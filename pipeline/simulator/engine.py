@@ -1,4 +1,4 @@
-"""Build vLLM's real scheduler without a worker: its configuration, KV-cache manager, prefix cache and block hasher."""
+"""Builds vLLM's scheduler without a worker: configuration, KV-cache manager, prefix cache and block hasher."""
 
 import json
 import logging
@@ -18,16 +18,14 @@ from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
 from .errors import SimulationError
-from .profile import EngineLimits
+from .profile import BLOCK_TOKENS, GIB, EngineLimits
 
-BLOCK_TOKENS = 16  # vLLM's default on GPUs
-GIB = 1 << 30
 KV_HEADS, HEAD = 8, 128
-_TOKEN_BYTES = 2 * 2 * KV_HEADS * HEAD  # of the one layer that the scheduler is told of; it only counts blocks
-HASH: Literal["sha256"] = "sha256"  # the fastest of vLLM's that is always installed
+_TOKEN_BYTES = 2 * 2 * KV_HEADS * HEAD  # of one layer: the scheduler only counts blocks
+HASH: Literal["sha256"] = "sha256"  # vLLM's fastest hash that is always installed
 BlockHasher = Callable[[Request], list[Any]]
 
-# The scheduler asks the model's config only for its maximal length and its kind: any decoder-only text model does.
+# The scheduler reads only the maximum length and the kind of the model: any decoder-only text model works.
 _MODEL = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -48,20 +46,21 @@ def build_scheduler(
     prefix_caching: bool = True,
     **arguments: Any,
 ) -> AsyncScheduler:
-    """A scheduler as vLLM starts it on an engine of these limits; `arguments` are the scheduler class's own.
+    """A scheduler as vLLM starts it on an engine with these limits; `arguments` go to the scheduler class.
 
-    Raises SimulationError where vLLM would refuse to start.
+    Raises SimulationError if the KV cache is smaller than max_model_len, as vLLM would.
     """
-    logging.getLogger("vllm").setLevel(logging.ERROR)  # advice on starting an engine, repeated for each simulation
-    blocks = limits.kv_tokens // BLOCK_TOKENS
-    if limits.max_model_len > blocks * BLOCK_TOKENS:
+    logging.getLogger("vllm").setLevel(logging.ERROR)  # hides advice on starting an engine
+    block_tokens = limits.block_tokens
+    blocks = limits.kv_tokens // block_tokens
+    if limits.max_model_len > blocks * block_tokens:
         raise SimulationError(
             f"profile: max_model_len {limits.max_model_len} exceeds the KV cache of {limits.kv_tokens} tokens; lower it"
         )
     config = VllmConfig(
         model_config=_model_config(limits.max_model_len),
         cache_config=CacheConfig(
-            block_size=BLOCK_TOKENS,
+            block_size=block_tokens,
             enable_prefix_caching=prefix_caching,
             prefix_caching_hash_algo=HASH,
             kv_offloading_size=limits.host_kv_tokens * _TOKEN_BYTES / GIB if limits.host_kv_tokens else None,
@@ -75,35 +74,35 @@ def build_scheduler(
         ),
         additional_config=additional_config or {},
     )
-    config.scheduler_config.async_scheduling = True  # the CPU platform, on which simulations run, turns it off
+    config.scheduler_config.async_scheduling = True  # the CPU platform switches it off
     config.cache_config.num_gpu_blocks = blocks
-    spec = FullAttentionSpec(block_size=BLOCK_TOKENS, num_kv_heads=KV_HEADS, head_size=HEAD, dtype=torch.bfloat16)
+    spec = FullAttentionSpec(block_size=block_tokens, num_kv_heads=KV_HEADS, head_size=HEAD, dtype=torch.bfloat16)
     return scheduler(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(
             num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
         ),
         structured_output_manager=StructuredOutputManager(config),
-        block_size=BLOCK_TOKENS,
+        block_size=block_tokens,
         **arguments,
     )
 
 
 def room_tokens(limits: EngineLimits) -> int:
-    """How many tokens of one request the KV cache holds: vLLM keeps one block, its null block, for itself."""
-    return (limits.kv_tokens // BLOCK_TOKENS - 1) * BLOCK_TOKENS
+    """Most tokens of one request in the KV cache: one block is vLLM's null block."""
+    return (limits.kv_tokens // limits.block_tokens - 1) * limits.block_tokens
 
 
 def context_tokens(limits: EngineLimits) -> int:
-    """Prompt and output of the longest request that is served: recorded sessions are cut to it."""
+    """Most tokens of prompt and output together; recorded sessions are cut to them."""
     return min(limits.max_model_len, room_tokens(limits))
 
 
 @cache
-def block_hasher() -> BlockHasher:
+def block_hasher(block_tokens: int = BLOCK_TOKENS) -> BlockHasher:
     hash_function = get_hash_fn_by_name(HASH)
     init_none_hash(hash_function)
-    hasher: BlockHasher = get_request_block_hasher(BLOCK_TOKENS, hash_function)
+    hasher: BlockHasher = get_request_block_hasher(block_tokens, hash_function)
     return hasher
 
 

@@ -1,5 +1,5 @@
-"""What a simulation refuses."""
+"""Errors of the simulator."""
 
 
 class SimulationError(ValueError):
-    """A simulation cannot be run as asked; the message names thing, cause and remedy."""
+    """A simulation cannot run as requested; the message names the thing, the cause and the remedy."""

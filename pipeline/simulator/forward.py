@@ -1,4 +1,4 @@
-"""The forward pass, replaced: which requests yield a token in a step, which token, and how long the step takes."""
+"""Replaces the forward pass: the tokens that a step samples, and the duration of the step."""
 
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -13,14 +13,14 @@ from .profile import StepProfile
 
 @dataclass(slots=True)
 class Output:
-    """What a request's model will say: `ids[at:end]`, which ends with END_ID."""
+    """The output of a request: `ids[at:end]`, which ends with END_ID."""
 
     ids: list[int]
     at: int
     end: int
 
     def next_id(self) -> int:
-        """The next token. A step already under way when the last one came adds one that vLLM throws away."""
+        """The next token. A step in flight after the last token yields one more, which vLLM discards."""
         if self.at == self.end:
             return END_ID
         self.at += 1
@@ -29,7 +29,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step under way: when it ends, and who samples in it. What is sampled is told when it ends."""
+    """A step in flight: its duration, its size, and which requests sample a token at its end."""
 
     scheduled: SchedulerOutput
     samples: list[bool]
@@ -37,7 +37,7 @@ class Step:
     prefill_tokens: int
     decode_sequences: int
     context_tokens: int
-    transfers: KVConnectorOutput | None = None  # what the worker tells of KV copies, where there are any
+    transfers: KVConnectorOutput | None = None  # the report of the worker on KV copies, if any
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class ForwardPass:
     outputs: dict[str, Output] = field(default_factory=dict)
 
     def begin(self, scheduler: AsyncScheduler, scheduled: SchedulerOutput) -> Step:
-        """Called right after `schedule()`, while the requests still tell whose prompt is complete."""
+        """To be called right after `schedule()`, before the requests change."""
         requests = scheduler.requests
         counts = scheduled.num_scheduled_tokens
         samples = [not requests[request_id].is_prefill_chunk for request_id in counts]
@@ -55,7 +55,7 @@ class ForwardPass:
         context = total + sum(cached.num_computed_tokens)
         for new in scheduled.scheduled_new_reqs:
             context += new.num_computed_tokens
-        # A single token is a decode, but for the rare prompt of which one token is left.
+        # A single token counts as a decode; a prompt with one token left is rare.
         decodes = sum(map(int.__eq__, counts.values(), repeat(1)))
         chunks = _chunks(scheduled) if total > decodes and self.profile.prefill is not None else (None, None)
         step_s = self.profile.step_s(total - decodes, decodes, context, *chunks)

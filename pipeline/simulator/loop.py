@@ -1,7 +1,7 @@
 """The event loop: a turn arrives, the engine steps, a tool returns.
 
-The engine's part mirrors vLLM's `EngineCore.step_with_batch_queue`: up to two batches are under way, so a step is
-scheduled while the one before it runs, and learns of its tokens only one step later.
+The engine mirrors vLLM's `EngineCore.step_with_batch_queue` with up to two batches in flight: it schedules a step while
+the previous one runs, and gets its tokens one step later.
 """
 
 import dataclasses
@@ -25,13 +25,17 @@ from .profile import StepProfile
 from .record.observer import Observer
 from .record.records import EngineTotals, SimulationResult, TurnRecord
 
-BATCHES_UNDER_WAY = 2
-IDLE_TICK_S = 0.005  # how long the engine idles when the scheduler, with requests waiting, schedules nothing
-IDLE_LIMIT_S = 600.0  # after so much of it in a row with nothing else to happen, the simulation is stuck
+ASYNCHRONOUS, SYNCHRONOUS = 2, 1
+"""Batches in flight, with and without vLLM's asynchronous scheduling."""
+IDLE_TICK_S = 0.005  # how long the engine idles if the scheduler schedules none of the waiting requests
+IDLE_LIMIT_S = 600.0  # the longest idle time with waiting requests, after which the simulation is stuck
 
 
 class Simulation:
-    """Runs `sessions` through `scheduler` on an engine of `profile`, on `clock`. One run an instance."""
+    """Runs `sessions` through `scheduler` on an engine of `profile`. An instance runs once.
+
+    Turns due at `last_arrival_s` or later are not sent.
+    """
 
     def __init__(
         self,
@@ -40,32 +44,36 @@ class Simulation:
         clock: VirtualClock,
         sessions: Sequence[Session],
         observer: Observer | None = None,
+        batches: int = ASYNCHRONOUS,
+        last_arrival_s: float = float("inf"),
     ) -> None:
         refuse_misfits(sessions, profile)
         self._scheduler = scheduler
         self._clock = clock
         self._observer = observer
+        self._batches = batches
+        self._last_arrival_s = last_arrival_s
         self._forward = ForwardPass(profile)
         self._offloading = None if scheduler.connector is None else Offloading(scheduler, profile)
-        self._under_way: deque[tuple[float, Step]] = deque()
+        self._in_flight: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
         self._idle_s = 0.0
         self._sessions = sessions
-        self._ids: dict[int, list[int]] = {}  # token ids of the sessions that are running
+        self._ids: dict[int, list[int]] = {}  # token ids of the running sessions
         self._open: dict[str, tuple[int, TurnRecord, Request]] = {}
         self._turns: list[TurnRecord] = []
         self._totals = EngineTotals()
-        # (time, session's index, turn): a session has one event at most, so the order is total.
+        # (time, index of the session, turn): a session has at most one event, so the order is total.
         self._events = [(session.arrival_s, index, 0) for index, session in enumerate(sessions)]
         heapq.heapify(self._events)
 
     def run(self, until_s: float | None = None) -> SimulationResult:
-        """Run until nothing is left to do, or to virtual time `until_s`."""
+        """Run until nothing is left to do, or until virtual time `until_s`."""
         clock, scheduler, events = self._clock, self._scheduler, self._events
         while until_s is None or clock.now < until_s:
             while events and events[0][0] <= clock.now:
                 self._arrive(*heapq.heappop(events))
-            if scheduler.has_requests() or self._under_way:
+            if scheduler.has_requests() or self._in_flight:
                 self._step()
             elif events:
                 clock.advance_to(events[0][0])
@@ -76,40 +84,46 @@ class Simulation:
         return SimulationResult(tuple(self._turns), self._totals, clock.now)
 
     def _arrive(self, time_s: float, index: int, turn: int) -> None:
+        if time_s >= self._last_arrival_s:
+            return
         session = self._sessions[index]
         ids = self._ids.get(index)
         if ids is None:
             ids = self._ids[index] = session_token_ids(session)
-        at = session.prompt_tokens(turn)
+        prompt_tokens = session.prompt_tokens(turn)
         request_id = f"{session.session_id}/{turn}"
         request = Request(
             request_id=request_id,
-            prompt_token_ids=ids[:at],
+            prompt_token_ids=ids[:prompt_tokens],
             sampling_params=_sampling_params(session, turn),
             pooling_params=None,
             arrival_time=time_s,
-            block_hasher=block_hasher(),
+            block_hasher=block_hasher(self._scheduler.block_size),
             session_id=session.session_id,
         )
-        record = TurnRecord(session.session_id, session.kind, turn, turn + 1 == len(session.turns), time_s, at)
+        record = TurnRecord(
+            session.session_id, session.kind, turn, turn + 1 == len(session.turns), time_s, prompt_tokens
+        )
         self._turns.append(record)
         self._open[request_id] = (index, record, request)
-        self._forward.outputs[request_id] = Output(ids, at, at + session.turns[turn].output_tokens)
+        self._forward.outputs[request_id] = Output(
+            ids, prompt_tokens, prompt_tokens + session.turns[turn].output_tokens
+        )
         self._scheduler.add_request(request)
         if self._observer is not None:
             self._observer.turn_arrived(record, request, session)
 
     def _step(self) -> None:
-        """One call of vLLM's engine loop: schedule if there is room, else wait for the oldest step's output."""
+        """One call of vLLM's engine loop: schedule a step, or wait for the output of the oldest one."""
         if self._scheduler.has_requests():
             scheduled = self._scheduler.schedule()
             step = self._forward.begin(self._scheduler, scheduled)
             starts_s = max(self._engine_free_s, self._clock.now)
             if self._offloading is not None:
-                starts_s, told = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
-                step = dataclasses.replace(step, transfers=told)
+                starts_s, transfers = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
+                step = dataclasses.replace(step, transfers=transfers)
             self._engine_free_s = starts_s + step.step_s
-            self._under_way.append((self._engine_free_s, step))
+            self._in_flight.append((self._engine_free_s, step))
             executed = scheduled.total_num_scheduled_tokens > 0
             if executed:
                 if self._observer is not None:
@@ -118,22 +132,22 @@ class Simulation:
                 self._totals.steps += 1
                 self._totals.tokens_scheduled += scheduled.total_num_scheduled_tokens
                 self._totals.busy_s += step.step_s
-            elif all(waiting.scheduled.total_num_scheduled_tokens == 0 for _, waiting in self._under_way):
+            elif all(waiting.scheduled.total_num_scheduled_tokens == 0 for _, waiting in self._in_flight):
                 self._idle()
-            if len(self._under_way) < BATCHES_UNDER_WAY and (executed or self._scheduler.has_requests()):
+            if len(self._in_flight) < self._batches and (executed or self._scheduler.has_requests()):
                 return
-        if self._under_way:
+        if self._in_flight:
             self._finish_oldest()
 
     def _finish_oldest(self) -> None:
-        ends_s, step = self._under_way.popleft()
+        ends_s, step = self._in_flight.popleft()
         self._clock.advance_to(ends_s)
         outputs = self._scheduler.update_from_output(step.scheduled, self._forward.end(step))
         for client in outputs.values():
             for output in client.outputs:
-                self._heed(output)
+                self._record(output)
 
-    def _heed(self, output: EngineCoreOutput) -> None:
+    def _record(self, output: EngineCoreOutput) -> None:
         index, record, request = self._open[output.request_id]
         now = self._clock.now
         if (prefill := output.prefill_stats) is not None:
@@ -157,30 +171,29 @@ class Simulation:
             heapq.heappush(self._events, (now + tool_call.duration_s, index, record.turn + 1))
 
     def _idle(self) -> None:
-        """Nothing was scheduled and nothing runs: let time pass, to the next event, the end of a copy, or by a tick."""
+        """Nothing is scheduled and nothing runs: advance the clock to the next event or end of a copy, or by a tick."""
         copied_s = None if self._offloading is None else self._offloading.next_end_s
         if copied_s is None and not self._scheduler.get_num_unfinished_requests():
-            return  # only the notice of finished requests was flushed
-        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._under_way):  # type: ignore[no-untyped-call]
-            return  # the scheduler has yet to hear of copies that have ended
+            return  # the step only reported finished requests
+        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._in_flight):  # type: ignore[no-untyped-call]
+            return  # the scheduler does not know yet that copies have ended
         now = self._clock.now
         until_s = min([now + IDLE_TICK_S, *([] if copied_s is None else [copied_s]), *(e[0] for e in self._events[:1])])
         until_s = max(until_s, now + 1e-9)
         self._idle_s += until_s - now
         if self._idle_s > IDLE_LIMIT_S:
             raise SimulationError(
-                f"simulation: {len(self._open)} requests wait; {type(self._scheduler).__name__} has scheduled none "
-                f"for {IDLE_LIMIT_S:.0f} s; it holds them back for good"
+                f"simulation: {type(self._scheduler).__name__} scheduled none of {len(self._open)} waiting requests "
+                f"for {IDLE_LIMIT_S:.0f} s; report this as a bug of the policy"
             )
         self._clock.advance_to(until_s)
 
 
 def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
-    """Raise SimulationError for a session that cannot be served to its end.
+    """Raise SimulationError for a session that the engine cannot complete.
 
-    vLLM's API rejects a request longer than the model's context. One within it may still never fit: vLLM starts where
-    the cache has as many blocks as the longest request, but keeps one of them for itself. It would preempt the request
-    at its last tokens and, since the whole of it must find room then, hold it and all behind it back for good.
+    vLLM's API rejects a request longer than the context of the model. A shorter request may still not fit, because the
+    null block takes one block of the cache. vLLM would preempt such a request at its last tokens and never resume it.
     """
     longest, room = profile.limits.max_model_len, room_tokens(profile.limits)
     for session in sessions:
@@ -188,14 +201,14 @@ def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
         tokens = session.prompt_tokens(last) + session.max_tokens
         if tokens > longest:
             raise SimulationError(
-                f"workload: session {session.session_id} needs {tokens} tokens, the model of profile {profile.name} "
-                f"takes {longest}; leave the session out"
+                f"workload: session {session.session_id} needs {tokens} tokens, but profile {profile.name} allows "
+                f"{longest}; remove the session"
             )
         computed = session.prompt_tokens(last) + session.turns[last].output_tokens - 1
         if computed > room:
             raise SimulationError(
-                f"workload: session {session.session_id} computes {computed} tokens, the KV cache of profile "
-                f"{profile.name} holds {room} of one request; leave the session out"
+                f"workload: session {session.session_id} computes {computed} tokens, but the KV cache of profile "
+                f"{profile.name} has room for {room}; remove the session"
             )
         if any(turn.output_tokens > session.max_tokens for turn in session.turns):
             raise SimulationError(
@@ -205,7 +218,7 @@ def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
 
 
 def _sampling_params(session: Session, turn: int) -> SamplingParams:
-    """What the session's client sends, with what the middleware would add."""
+    """The parameters of the client, with the hints of the middleware."""
     extra: dict[str, object] = {"augserve_tools_offered": session.tools_offered}
     if turn and (call := session.turns[turn - 1].tool_call) is not None:
         extra["augserve_last_tool"] = call.tool

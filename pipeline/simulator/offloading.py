@@ -1,8 +1,7 @@
-"""KV offloading to host memory: vLLM's own connector decides and tracks what moves; only the copies are replaced, by
-the time that they take over PCIe.
+"""KV offloading to host memory: vLLM's connector decides on transfers; their duration over PCIe replaces the copies.
 
-Both sides of the connector are vLLM's: the scheduler's within the scheduler, the worker's here, called in the order of
-`KVConnectorModelRunnerMixin`. Copies do not slow the forward pass down: they have engines of their own on the GPU.
+The scheduler has vLLM's scheduler side of the connector, and this module calls vLLM's worker side in the order of
+`KVConnectorModelRunnerMixin`. Copies do not slow the forward pass, because the GPU has copy engines.
 """
 
 from collections import deque
@@ -26,30 +25,30 @@ class Copy:
 
 
 class Direction:
-    """Copies to or from the host: one after the other, as vLLM chains their CUDA streams."""
+    """Copies in one direction, one after the other, as vLLM chains their CUDA streams."""
 
     def __init__(self, block_s: float) -> None:
         self._block_s = block_s
         self._free_s = 0.0
-        self.under_way: deque[Copy] = deque()
+        self.in_flight: deque[Copy] = deque()
         self.blocks = 0
 
     def submit(self, job_id: int, blocks: int, not_before_s: float) -> None:
         self.blocks += blocks
         self._free_s = max(self._free_s, not_before_s) + blocks * self._block_s
-        self.under_way.append(Copy(job_id, self._free_s))
+        self.in_flight.append(Copy(job_id, self._free_s))
 
     def finished(self, now_s: float) -> list[TransferResult]:
         done = []
-        while self.under_way and self.under_way[0].ends_s <= now_s:
-            done.append(TransferResult(self.under_way.popleft().job_id, success=True))
+        while self.in_flight and self.in_flight[0].ends_s <= now_s:
+            done.append(TransferResult(self.in_flight.popleft().job_id, success=True))
         return done
 
 
 class TimedCopies(OffloadingWorker):
-    """vLLM's OffloadingWorker, of which nothing is copied: a job ends when its bytes have passed the link.
+    """vLLM's OffloadingWorker without copies: a job ends when its bytes have passed the link.
 
-    A copy begins when the GPU has done what it was given before: vLLM has its stream wait for the compute stream.
+    A copy starts after the steps before it, because vLLM's copy stream waits for the compute stream.
     """
 
     def __init__(self, transfer: KvTransfer, block_tokens: int) -> None:
@@ -60,8 +59,8 @@ class TimedCopies(OffloadingWorker):
 
     @property
     def next_end_s(self) -> float | None:
-        """When the next copy ends; None where none is under way."""
-        ends = [copies.under_way[0].ends_s for copies in (self.stores, self.loads) if copies.under_way]
+        """End of the next copy; None if there is no copy in flight."""
+        ends = [copies.in_flight[0].ends_s for copies in (self.stores, self.loads) if copies.in_flight]
         return min(ends, default=None)
 
     def submit_store(self, job_id: int, src_spec: GPULoadStoreSpec, dst_spec: LoadStoreSpec) -> bool:  # noqa: ARG002
@@ -76,24 +75,24 @@ class TimedCopies(OffloadingWorker):
         return self.stores.finished(self.now_s) + self.loads.finished(self.now_s)
 
     def wait(self, job_ids: set[int]) -> None:
-        """Time goes on to the end of the jobs; the next forward pass begins no earlier."""
+        """Advance to the end of the jobs; the next forward pass starts no earlier."""
         ends = [
-            copy.ends_s for copies in (self.stores, self.loads) for copy in copies.under_way if copy.job_id in job_ids
+            copy.ends_s for copies in (self.stores, self.loads) for copy in copies.in_flight if copy.job_id in job_ids
         ]
         self.now_s = max(self.now_s, *ends, self.now_s)
         self.compute_free_s = max(self.compute_free_s, self.now_s)
 
 
 class Offloading:
-    """The worker's side of a scheduler that was built with host memory for its KV cache."""
+    """The worker side of a scheduler with host memory for its KV cache."""
 
     def __init__(self, scheduler: AsyncScheduler, profile: StepProfile) -> None:
-        assert profile.transfer is not None  # noqa: S101 - a profile with host memory tells it
+        assert profile.transfer is not None  # noqa: S101 - checked by the profile
         self.copies = TimedCopies(profile.transfer, scheduler.block_size)
         connector = KVConnectorFactory.create_connector(
             config=scheduler.vllm_config, role=KVConnectorRole.WORKER, kv_cache_config=scheduler.kv_cache_config
         )
-        assert isinstance(connector, OffloadingConnector)  # noqa: S101 - the only one that build_scheduler asks for
+        assert isinstance(connector, OffloadingConnector)  # noqa: S101 - build_scheduler configures no other
         assert connector.connector_worker is not None  # noqa: S101
         connector.connector_worker.worker = self.copies
         self._connector = connector
@@ -101,10 +100,9 @@ class Offloading:
     def begin(
         self, scheduled: SchedulerOutput, now_s: float, engine_free_s: float, step_s: float
     ) -> tuple[float, KVConnectorOutput]:
-        """A step is launched at `now_s`: when its forward pass begins, and what the worker tells of its copies then.
+        """The start of the forward pass of a step launched at `now_s`, and the report of the worker on copies.
 
-        It begins when the one before it has ended (`engine_free_s`), later where blocks are reused that are still
-        being stored.
+        The pass starts after the previous one (`engine_free_s`), and later if it reuses blocks that are being stored.
         """
         copies, connector = self.copies, self._connector
         copies.now_s, copies.compute_free_s = now_s, engine_free_s
@@ -112,13 +110,13 @@ class Offloading:
         connector.handle_preemptions(scheduled.kv_connector_metadata)  # type: ignore[arg-type]
         starts_s = copies.compute_free_s
         copies.compute_free_s = starts_s + step_s
-        connector.start_load_kv(None)  # type: ignore[arg-type] # it makes no use of the forward context
+        connector.start_load_kv(None)  # type: ignore[arg-type] # the forward context is unused
         connector.wait_for_save()  # type: ignore[no-untyped-call]
         sent, received = connector.get_finished(scheduled.finished_req_ids)
-        told = KVConnectorOutput(finished_sending=sent, finished_recving=received)
-        told.kv_connector_worker_meta = connector.build_connector_worker_meta()
+        transfers = KVConnectorOutput(finished_sending=sent, finished_recving=received)
+        transfers.kv_connector_worker_meta = connector.build_connector_worker_meta()
         connector.clear_connector_metadata()
-        return starts_s, told
+        return starts_s, transfers
 
     @property
     def next_end_s(self) -> float | None:

@@ -1,4 +1,4 @@
-"""A forecaster that knows: the bound on what better predictions could gain."""
+"""Perfect forecasts, an upper bound on the gain of better models."""
 
 from collections.abc import Sequence
 

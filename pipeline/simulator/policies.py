@@ -27,31 +27,31 @@ from .rivals.ranked import RankedScheduler
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What a policy is built from."""
+class PolicyInputs:
+    """The inputs of a policy's scheduler."""
 
     limits: EngineLimits
     settings: SchedulerSettings
-    predictor: Predictor | None  # None where no policy of the run predicts
-    sessions: Sequence[Session]  # for the oracle alone
+    predictor: Predictor | None  # None if no policy of the run predicts
+    sessions: Sequence[Session]  # for oracles
     clock: VirtualClock
 
 
-def build_policy(name: str, bench: Bench) -> AsyncScheduler:
+def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     """The scheduler of a policy of the catalogue. Raises SimulationError for a name or limits that cannot be."""
     policy, static = find(name)
-    settings = bench.settings if policy.adjust is None else policy.adjust(bench.settings)
-    bench = dataclasses.replace(bench, limits=_limits(name, bench.limits, static), settings=settings)
+    settings = inputs.settings if policy.adjust is None else policy.adjust(inputs.settings)
+    inputs = dataclasses.replace(inputs, limits=_limits(name, inputs.limits, static), settings=settings)
     scheduler = resolve_name(policy.scheduler)
     if issubclass(scheduler, AugServeScheduler):
         budget = CappedBudget if policy is P_PAS_BUDGET else None
-        return deployed_scheduler(bench, _forecaster(policy, bench), budget)
+        return deployed_scheduler(inputs, _forecaster(policy, inputs), budget)
     arguments: dict[str, Any] = {}
     if issubclass(scheduler, RankedScheduler):
-        arguments |= {"settings": bench.settings, "clock": bench.clock}
+        arguments |= {"settings": inputs.settings, "clock": inputs.clock}
     if issubclass(scheduler, ForecastingScheduler):
-        arguments["forecaster"] = _forecaster(policy, bench)
-    return build_scheduler(scheduler, bench.limits, **arguments)
+        arguments["forecaster"] = _forecaster(policy, inputs)
+    return build_scheduler(scheduler, inputs.limits, **arguments)
 
 
 def _limits(name: str, configured: EngineLimits, static: StaticLimits) -> EngineLimits:
@@ -64,22 +64,22 @@ def _limits(name: str, configured: EngineLimits, static: StaticLimits) -> Engine
     return dataclasses.replace(configured, max_num_batched_tokens=budget, max_num_seqs=sequences)
 
 
-def _forecaster(policy: Policy, bench: Bench) -> Forecaster:
+def _forecaster(policy: Policy, inputs: PolicyInputs) -> Forecaster:
     if policy.oracle:
-        return Oracle(bench.sessions)
+        return Oracle(inputs.sessions)
     if not policy.predicts:
         return Forecaster()
-    if bench.predictor is None:
+    if inputs.predictor is None:
         raise SimulationError(f"policy {policy.name}: no predictor was given; run `dvc repro export`")
-    return PredictorForecaster(bench.predictor)
+    return PredictorForecaster(inputs.predictor)
 
 
 def deployed_scheduler(
-    bench: Bench, forecaster: Forecaster, budget: Callable[[AsyncScheduler], StepBudget] | None = None
+    inputs: PolicyInputs, forecaster: Forecaster, budget: Callable[[AsyncScheduler], StepBudget] | None = None
 ) -> AsyncScheduler:
     """The deployed scheduler with the clock, settings and forecasts of the simulation, and with another rule for the
     budget of each step if one is given."""
-    parts = Parts(bench.settings, lambda _: forecaster, "simulated", budget)
-    setup = Setup(bench.clock, lambda _: parts)
+    parts = Parts(inputs.settings, lambda _: forecaster, "simulated", budget)
+    setup = Setup(inputs.clock, lambda _: parts)
     scheduler = type("SimulatedAugServe", (AugServeScheduler,), {"setup": setup})
-    return build_scheduler(scheduler, bench.limits, {"augserve": {"mode": "active"}})
+    return build_scheduler(scheduler, inputs.limits, {"augserve": {"mode": "active"}})

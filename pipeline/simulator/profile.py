@@ -15,8 +15,10 @@ from ...models.serving.settings import StepTime
 
 FORMAT = 1
 GIB = 1 << 30
+BLOCK_TOKENS = 16
+"""Tokens of a KV block: vLLM's default on GPUs."""
 CHUNK_PAIRS = 256
-"""Query-key pairs a prompt token where nothing else is known of it: the mean of a chunk of 512 with no context."""
+"""Assumed query-key pairs of a prompt token: the mean of a chunk of 512 tokens without context."""
 
 
 class ProfileError(ValueError):
@@ -25,28 +27,29 @@ class ProfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What the engine is started with. Tokens, but for max_num_seqs (requests)."""
+    """Limits that the engine starts with, in tokens; max_num_seqs in requests."""
 
     kv_tokens: int
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
-    host_kv_tokens: int = 0  # what host memory keeps of evicted contexts, by vLLM's offloading connector; 0: off
+    host_kv_tokens: int = 0  # host memory of vLLM's offloading connector; 0: off
+    block_tokens: int = BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
 class KvTransfer:
-    """How KV moves between the engine's GPUs and host memory, each direction for itself."""
+    """Transfer of KV blocks between the GPUs and host memory; both directions are independent."""
 
-    token_bytes: int  # a token's KV, on all GPUs together
-    bytes_per_s: float  # over the links of all GPUs
+    token_bytes: int  # KV bytes of a token, on all GPUs together
+    bytes_per_s: float  # over the links of all GPUs, in one direction
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillAttention:
-    """Attention of a step's prompt chunks, seconds: per_token_s · tokens + per_context_token_s · their KV tokens
-    + per_pair_s · query-key pairs, and start_s in a step that has any.
+    """Seconds of attention of the prompt chunks of a step: start_s + per_token_s · tokens + per_context_token_s · KV
+    tokens + per_pair_s · query-key pairs; 0 without prompt chunks.
 
     A chunk of n tokens after p computed ones has p + n KV tokens and n · (p + n/2) pairs.
     """
@@ -61,22 +64,22 @@ class PrefillAttention:
 class StepProfile:
     """Step time = table(new tokens) + per_decode_s · decode sequences + per_context_token_s · context tokens + prefill.
 
-    The table is piecewise linear in the tokens that the step computes, prefill and decode together, and goes on
-    linearly beyond its last point. Context tokens are the KV tokens that the step's sequences attend to; with
-    `prefill`, those of the decode sequences only. Without `prefill` the other terms hold its attention too.
+    The table is piecewise linear in the computed tokens, prefill and decode together, and is extrapolated linearly.
+    Context tokens are the KV tokens that the sequences attend to. With `prefill`, only those of decode sequences count;
+    without `prefill`, the other terms include the attention of prompts.
     """
 
     name: str
-    source: str  # where the figures come from
+    source: str  # origin of the figures
     limits: EngineLimits
     tokens: tuple[int, ...]
     table_s: tuple[float, ...]
     per_decode_s: float
     per_context_token_s: float
-    linear: StepTime  # the same, as the scheduler knows it
-    residual: Mapping[str, float] = field(default_factory=dict)  # of the fit, shares of the step time
+    linear: StepTime  # the linear model that the scheduler uses
+    residual: Mapping[str, float] = field(default_factory=dict)  # errors of the fit, as shares of the step time
     prefill: PrefillAttention | None = None
-    transfer: KvTransfer | None = None  # None: there is no bandwidth to tell, and no KV offloading
+    transfer: KvTransfer | None = None  # None: unknown bandwidth, so no KV offloading
 
     def __post_init__(self) -> None:
         if cause := _flaw(self):
@@ -94,8 +97,8 @@ class StepProfile:
 
         Args:
             context_tokens: KV tokens of all sequences of the step.
-            prefill_context_tokens: those of its prompt chunks; without it the chunks are taken to have no context.
-            prefill_pairs: their query-key pairs; without it CHUNK_PAIRS a token.
+            prefill_context_tokens: KV tokens of the prompt chunks; by default the chunks have no context.
+            prefill_pairs: query-key pairs of the prompt chunks; by default CHUNK_PAIRS a token.
         """
         count = prefill_tokens + decode_sequences
         if count == 0:
@@ -115,13 +118,13 @@ class StepProfile:
         return base + self.per_decode_s * decode_sequences + self.per_context_token_s * context_tokens
 
     def with_host_memory(self, gib: float) -> "StepProfile":
-        """The engine with so much host memory for KV offloading, in all. Raises ProfileError where that cannot be."""
+        """The engine with host memory for KV offloading. Raises ProfileError for a bad size or without a bandwidth."""
         if not (math.isfinite(gib) and gib > 0):
-            raise ProfileError(f"KV offloading: {gib} GiB of host memory asked for; ask for a positive number")
+            raise ProfileError(f"KV offloading: {gib} GiB of host memory is no positive number; correct it")
         if self.transfer is None:
             raise ProfileError(
-                f"profile {self.name}: it tells no bandwidth to host memory, so that KV offloading cannot be timed; "
-                "choose a GPU's profile (`dvc repro profile` makes them) or leave offloading off"
+                f"profile {self.name}: no bandwidth to host memory, so KV offloading cannot be timed; "
+                "choose the profile of a GPU or switch offloading off"
             )
         tokens = int(gib * GIB // self.transfer.token_bytes)
         return dataclasses.replace(self, limits=dataclasses.replace(self.limits, host_kv_tokens=max(tokens, 1)))
@@ -131,7 +134,7 @@ class StepProfile:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises ProfileError for a missing, foreign or damaged file, and for a profile with gaps."""
+        """Raises ProfileError for a missing, foreign or damaged file, and for an inconsistent profile."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -161,14 +164,16 @@ class StepProfile:
 
 
 def _flaw(profile: StepProfile) -> str | None:
-    """What makes a profile unusable: gaps, a table that falls or ends before the token budget, impossible figures."""
+    """The first inconsistency of a profile, or None."""
     limits, tokens, table = profile.limits, profile.tokens, profile.table_s
     for name, value in dataclasses.asdict(limits).items():
         least = 0 if name == "host_kv_tokens" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             return f"{name} is {value!r}: it must be a whole number of {least} or more"
     if len(tokens) < 2 or len(tokens) != len(table):
-        return f"the table has {len(tokens)} token counts and {len(table)} times: it needs two or more, one for one"
+        return (
+            f"the table has {len(tokens)} token counts and {len(table)} times: it needs as many of both, at least two"
+        )
     if not all(isinstance(count, int) for count in tokens):
         return "the table's token counts must be whole numbers"
     if any(b <= a for a, b in itertools.pairwise(tokens)) or tokens[0] > 1:
@@ -186,7 +191,7 @@ def _flaw(profile: StepProfile) -> str | None:
             return f"the table falls from {first} s at {low} tokens to {second} s at {high}"
     transfer = profile.transfer
     if transfer is None and limits.host_kv_tokens:
-        return "it tells no bandwidth to host memory, so that KV offloading cannot be timed"
+        return "no bandwidth to host memory, so KV offloading cannot be timed"
     if transfer is not None and not (transfer.token_bytes > 0 and 0 < transfer.bytes_per_s < math.inf):
         return f"KV moves {transfer.token_bytes} bytes a token at {transfer.bytes_per_s}/s: both must be positive"
     return "the table's times are all 0" if table[-1] <= 0 else None

@@ -17,7 +17,7 @@ from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, deployed_scheduler
+from augserve.pipeline.simulator.policies import PolicyInputs, deployed_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.runtime.sessions.live_turn import Forecast, LiveTurn
 
@@ -106,7 +106,7 @@ def ran() -> tuple[Sequence[Session], Onlooker, Diary]:
     sessions = augmentation_sessions(60, 4.0, seed=7)
     onlooker, clock = Onlooker(), VirtualClock()
     diary = Diary(clock)
-    bench = Bench(PROFILE.limits, SchedulerSettings(step_time=LINEAR), None, sessions, clock)
+    bench = PolicyInputs(PROFILE.limits, SchedulerSettings(step_time=LINEAR), None, sessions, clock)
     Simulation(diary.watch(deployed_scheduler(bench, onlooker)), PROFILE, clock, sessions).run()
     return sessions, onlooker, diary
 

@@ -1,4 +1,4 @@
-"""Results of cells, kept by a hash of all that they depend on: an interrupted comparison runs only what is missing."""
+"""Cached results of cells, by a hash of all inputs: an interrupted comparison resumes with the missing cells."""
 
 import dataclasses
 import hashlib
@@ -17,36 +17,32 @@ from ..record.evidence import Evidence
 from .cell import TRACES, Cell
 
 CODE = ("runtime", "features", "models/serving", "data/tables", "data/workload", "pipeline/simulator")
-"""Folders whose code may decide in a cell."""
-FIGURES = Path("data/workload/augmentations.csv")  # of the mix, relative to the package
+"""Folders whose code can change the result of a cell."""
+FIGURES = Path("data/workload/augmentations.csv")  # figures of the mix, relative to the package
 
 
 Submit = Callable[[Cell], "Future[Evidence]"]
 
 
 def cached(submit: Submit, folder: Path) -> Submit:
-    """`submit`, but for cells whose result lies in `folder`; a new result is written there, atomically, when it is
-    there. A result that cannot be read is computed anew."""
+    """`submit` with a cache in `folder`. Results are written atomically; an unreadable one is computed again."""
 
     def submit_cached(cell: Cell) -> "Future[Evidence]":
         path = folder / f"{cell_key(cell)}.json"
-        known = _read(path)
-        if known is not None:
+        cached_result = _read(path)
+        if cached_result is not None:
             done: Future[Evidence] = Future()
-            done.set_result(known)
+            done.set_result(cached_result)
             return done
         future = submit(cell)
-        future.add_done_callback(lambda ended: _keep(ended, path))
+        future.add_done_callback(lambda ended: _write(ended, path))
         return future
 
     return submit_cached
 
 
 def cell_key(cell: Cell) -> str:
-    """Hash of the cell, of the files that it reads and of the code that decides in it.
-
-    Raises SimulationError for a file that cannot be read.
-    """
+    """Hash of the cell, its input files and the code. Raises SimulationError for an unreadable file."""
     policy, _ = find(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
@@ -58,7 +54,7 @@ def cell_key(cell: Cell) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _keep(ended: "Future[Evidence]", path: Path) -> None:
+def _write(ended: "Future[Evidence]", path: Path) -> None:
     if not ended.cancelled() and ended.exception() is None:
         write_text(path, json.dumps(ended.result().to_json(), allow_nan=False))
 
@@ -74,7 +70,7 @@ def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise SimulationError(f"{path}: {error.strerror}; run `dvc repro` to make it") from error
+        raise SimulationError(f"{path}: {error.strerror}; run `dvc repro`") from error
 
 
 def _vllm_version() -> str:

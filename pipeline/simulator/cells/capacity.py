@@ -8,16 +8,16 @@ from ..errors import SimulationError
 
 ATTAINMENT = 0.9
 BRACKET_TRIES = 8
-BRACKET_STEP = 4.0  # from one bound to the other
+BRACKET_STEP = 4.0  # ratio of the two bounds
 FLOOR, CAP = 0.5, 4.0
-"""Between which a capacity is narrowed, in units."""
-STEP_UP = 1.5  # from a rate that reached to the next one, where none has missed yet
+"""Bounds of a narrowed capacity, in units."""
+STEP_UP = 1.5  # ratio of two rates while no rate has missed
 ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """What was tried of a capacity, sessions/s. None: no rate tried did so."""
+    """Bounds of a capacity from the rates that were tried, sessions/s. None: no such rate."""
 
     reached: float | None  # the highest rate at which ATTAINMENT was reached
     missed: float | None  # the lowest rate above it at which it was not
@@ -26,11 +26,10 @@ class Bracket:
 def capacity(
     attainments: Callable[[Sequence[float]], Sequence[float]], low: float, high: float, rounds: int
 ) -> float | None:
-    """Narrow [low, high] sessions/s to a third, `rounds` times; gives the highest rate found to reach ATTAINMENT.
+    """The highest rate that reached ATTAINMENT in `rounds` rounds of ternary search in [low, high] sessions/s, or None.
 
-    `attainments` gives the share of turns in time at each of two rates, so that both may run at once. Attainment is
-    taken to fall with the rate. None: it was reached at no rate that was tried. Raises SimulationError for bounds out
-    of order.
+    `attainments` returns the SLO attainments of two rates, which may run in parallel. Attainment is assumed to fall
+    with the rate. Raises SimulationError unless 0 < low < high.
     """
     _require_order(low, high)
     best: float | None = None
@@ -51,48 +50,50 @@ def capacity(
 def narrow(
     attainment: Callable[[float], float], shown: Mapping[float, float], unit_per_s: float, within: float
 ) -> Bracket:
-    """Narrow a capacity to `within` of a unit, from the shares of turns in time that are `shown` at rates already.
+    """Narrow a capacity to `within` of a unit, given the attainments `shown` by rate. All rates are sessions/s.
 
-    Where none of those reached ATTAINMENT, FLOOR units are tried, and no rate below; where none missed it, ever higher
-    ones up to CAP. In between, the first rate tried is where a line through both ends' shares says, the second a width
-    beside it, and then halves. All rates are sessions/s.
+    If no rate has reached ATTAINMENT, FLOOR units are tried, but no lower rate. If none has missed it, higher rates are
+    tried up to CAP. Between two bounds, the first rate comes from linear interpolation, the second is one width from
+    it, and the others bisect.
     """
-    known = dict(shown)
+    tried = dict(shown)
 
     def run(rate: float) -> Bracket:
-        known[rate] = attainment(rate)
-        return bracket_of(known)
+        tried[rate] = attainment(rate)
+        return bracket_of(tried)
 
-    at = bracket_of(known) if known else run(unit_per_s)
-    if at.reached is None and at.missed is not None and at.missed > FLOOR * unit_per_s:
-        at = run(FLOOR * unit_per_s)
-    while at.missed is None and at.reached is not None and at.reached < CAP * unit_per_s:
-        at = run(min(STEP_UP * at.reached, CAP * unit_per_s))
+    bounds = bracket_of(tried) if tried else run(unit_per_s)
+    if bounds.reached is None and bounds.missed is not None and bounds.missed > FLOOR * unit_per_s:
+        bounds = run(FLOOR * unit_per_s)
+    while bounds.missed is None and bounds.reached is not None and bounds.reached < CAP * unit_per_s:
+        bounds = run(min(STEP_UP * bounds.reached, CAP * unit_per_s))
     width = within * unit_per_s
-    for tried in count():
-        if at.reached is None or at.missed is None or at.missed - at.reached <= ROUNDING * width:
+    for attempt in count():
+        if bounds.reached is None or bounds.missed is None or bounds.missed - bounds.reached <= ROUNDING * width:
             break
-        low, high = at.reached, at.missed
-        if tried == 0:
-            rate = _on_line((low, known[low]), (high, known[high]), width)
-        elif tried == 1:
-            rate = low + width if next(reversed(known)) == low else high - width
+        low, high = bounds.reached, bounds.missed
+        if attempt == 0:
+            rate = _on_line((low, tried[low]), (high, tried[high]), width)
+        elif attempt == 1:
+            rate = low + width if next(reversed(tried)) == low else high - width
         else:
             rate = (low + high) / 2
-        at = run(rate)
-    return at
+        bounds = run(rate)
+    return bounds
 
 
 def bracket_of(shares: Mapping[float, float]) -> Bracket:
-    """What shares of turns in time by rate say. Chance may put a miss below a rate that reached: that one counts."""
+    """Bounds from attainments by rate. A miss below a rate that reached counts as chance."""
     reached = max((rate for rate, share in shares.items() if share >= ATTAINMENT), default=None)
     above = [rate for rate, share in shares.items() if share < ATTAINMENT and (reached is None or rate > reached)]
     return Bracket(reached, min(above, default=None))
 
 
 def _on_line(low: tuple[float, float], high: tuple[float, float], width: float) -> float:
-    """Where a line through two rates and their shares crosses ATTAINMENT, a width at least from either where it fits:
-    closer by, a miss or a hit would narrow the other side only."""
+    """The rate at which the line through two (rate, attainment) points crosses ATTAINMENT.
+
+    It keeps a width from both rates if possible: closer rates would narrow the bounds on one side only.
+    """
     (left, over), (right, under) = low, high
     if right - left < 2 * width:
         return (left + right) / 2
@@ -102,12 +103,16 @@ def _on_line(low: tuple[float, float], high: tuple[float, float], width: float) 
 
 def _require_order(low: float, high: float) -> None:
     if not 0 < low < high:
-        raise SimulationError(f"capacity: bounds {low} to {high} sessions/s must be positive and rise; correct them")
+        raise SimulationError(
+            f"capacity: bounds {low} to {high} sessions/s must be positive and in order; correct them"
+        )
 
 
 def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per_s: float) -> tuple[float, float]:
-    """Bounds to search a capacity in of which not even the order is known: at the lower one ATTAINMENT is reached, at
-    the upper one not. Raises SimulationError where no such pair is found from far below to far above the guess."""
+    """Bounds of an unknown capacity: the lower rate reaches ATTAINMENT, the upper one does not.
+
+    Raises SimulationError if there is no such pair far around the guess.
+    """
     low, high = guess_per_s / 2, guess_per_s / 2 * BRACKET_STEP
     for _ in range(BRACKET_TRIES):
         at_low, at_high = attainments((low, high))
@@ -118,6 +123,6 @@ def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per
         else:
             return low, high
     raise SimulationError(
-        f"capacity: no rate from {guess_per_s:.3g} to {high:.3g} sessions/s is where the SLO begins to be missed; "
-        "leave the workload out or relax the SLO"
+        f"capacity: attainment does not cross {ATTAINMENT:.0%} from {guess_per_s:.3g} to {high:.3g} sessions/s; "
+        "remove the workload or relax the SLO"
     )

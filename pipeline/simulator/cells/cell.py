@@ -1,5 +1,4 @@
-"""One cell of an evaluation: a policy on a profile under a load, from names to metrics. Picklable, so that it may run
-in another process."""
+"""One cell of an evaluation: a policy on a profile under a load. A cell is picklable and may run in any process."""
 
 import logging
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ..clock import VirtualClock
 from ..engine import context_tokens
 from ..errors import SimulationError
 from ..loop import Simulation
-from ..policies import Bench, build_policy
+from ..policies import PolicyInputs, build_policy
 from ..profile import StepProfile
 from ..record.metrics import Window, run_metrics
 from ..record.observer import Observer
@@ -32,17 +31,17 @@ logger = logging.getLogger(__name__)
 
 
 def workload_names() -> tuple[str, ...]:
-    """What a cell may run: the built-in mix, and the sets of traces by their folder below data/traces."""
+    """The workloads of cells: the built-in mixes, and the folders of traces below data/traces."""
     return (*MIXES, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Parts of a simulation, seconds: metrics are taken over the window, arrivals go on to the end."""
+    """Phases of a simulation, seconds. Metrics cover the window; sessions arrive until the end."""
 
     warmup_s: float
     window_s: float
-    drain_s: float  # for the window's last turns to finish
+    drain_s: float  # lets the last turns of the window finish
 
     @property
     def window(self) -> Window:
@@ -62,24 +61,24 @@ class Cell:
     seed: int
     schedule: Schedule
     settings: SchedulerSettings
-    models: Path | None  # folder of ONNX models; None where the policy does not predict
-    split: Split | None = None  # which sessions of a set of traces it may run; the mix is split by its seeds
+    models: Path | None  # folder of ONNX models; None if the policy needs none
+    split: Split | None = None  # the sessions of recorded traces to use; mixes are split by their seeds
 
 
 def run_cell(cell: Cell) -> dict[str, float]:
-    """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ that
-    says why the workload cannot be made."""
+    """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ if the
+    workload cannot be built."""
     return run_metrics(simulate_cell(cell), cell.schedule.window, cell.settings.slo)
 
 
 def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationResult:
-    """One simulation, whole. Raises as `run_cell`."""
+    """The result of one simulation. Raises like `run_cell`."""
     profile = load_profile(cell.profile)
     sessions = cell_sessions(cell, context_tokens(profile.limits))
     clock = VirtualClock()
     policy, _ = find(cell.policy)
     predictor = load_predictor(cell.models) if policy.needs_models and cell.models is not None else None
-    scheduler = build_policy(cell.policy, Bench(profile.limits, cell.settings, predictor, sessions, clock))
+    scheduler = build_policy(cell.policy, PolicyInputs(profile.limits, cell.settings, predictor, sessions, clock))
     try:
         return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)
     finally:
@@ -87,21 +86,21 @@ def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationRes
 
 
 def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
-    """The sessions of a cell, under way from the start, arriving as MIXES says or, those of traces, as a Poisson
-    process, as far as the model's context holds them."""
+    """The sessions of a cell in steady state. Recorded sessions arrive as a Poisson process and are cut to
+    `longest_tokens`; those of a mix arrive as MIXES states."""
     if cell.workload in MIXES:
         return mix_load(MIXES[cell.workload], cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
     if cell.workload not in workload_names():
-        raise SimulationError(f"workload {cell.workload!r} is unknown; known are {', '.join(workload_names())}")
+        raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
     if cell.split is None:
-        raise SimulationError(f"workload {cell.workload!r}: which of its sessions may run is not said; give a split")
+        raise SimulationError(f"workload {cell.workload!r}: a recorded workload needs a split; give one")
     recorded = load_traces(TRACES / cell.workload, cell.split, longest_tokens)
     return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
 
 
 @cache
 def load_traces(folder: Path, split: Split, longest_tokens: int) -> tuple[RecordedSession, ...]:
-    """Read once a process; what had to be changed is logged then."""
+    """Read once a process. Changes to the sessions are logged."""
     adjustments = Adjustments()
     recorded = read_trace_set(folder, split, longest_tokens, adjustments)
     logger.info(

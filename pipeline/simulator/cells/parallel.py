@@ -12,10 +12,9 @@ from ...server.lifetime import end_with_parent
 from .cell import Cell, run_cell
 
 Job = TypeVar("Job")
-Found = TypeVar("Found")
+Outcome = TypeVar("Outcome")
 GC_THRESHOLDS = (50_000, 20, 100)
-"""Objects made beyond those let go until Python looks for cycles among the young; then how many such looks until the
-middle-aged, and the old."""
+"""Thresholds of Python's garbage collector, by generation."""
 Submit = Callable[[Cell], "Future[dict[str, float]]"]
 
 
@@ -27,10 +26,10 @@ def workers(processes: int) -> Iterator[Submit]:
 
 
 @contextmanager
-def pool(processes: int, run: Callable[[Job], Found]) -> Iterator[Callable[[Job], "Future[Found]"]]:
-    """Give `submit(job) -> Future` over `processes` fresh processes; what is still queued at an exception is dropped.
+def pool(processes: int, run: Callable[[Job], Outcome]) -> Iterator[Callable[[Job], "Future[Outcome]"]]:
+    """`submit(job) -> Future` over `processes` spawned processes; an exception cancels the queued jobs.
 
-    Fresh (spawned), not forked: vLLM and MLflow start threads. `run` is a module's function, so that they find it.
+    Processes are not forked, because vLLM and MLflow start threads. `run` must be a function of a module.
     """
     executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
     try:
@@ -40,7 +39,7 @@ def pool(processes: int, run: Callable[[Job], Found]) -> Iterator[Callable[[Job]
 
 
 def _prepare() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates the workers
     end_with_parent()
-    gc.freeze()  # what vLLM's modules hold stays: a simulation makes objects so fast that looking through all of them
-    gc.set_threshold(*GC_THRESHOLDS)  # again and again took a tenth of its time
+    gc.freeze()  # vLLM's modules stay. A simulation allocates so fast that collecting
+    gc.set_threshold(*GC_THRESHOLDS)  # all generations took a tenth of its time

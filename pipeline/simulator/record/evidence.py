@@ -1,5 +1,5 @@
-"""What a cell leaves for its report beside the metrics: its turns by session, for intervals and distributions, and its
-token budget and KV usage over time. Plain lists, so that it goes between processes and into a JSON file."""
+"""The evidence of a cell: its metrics, its turns by session for intervals and distributions, and its token budget and
+KV usage over time. All values are plain lists, for other processes and JSON files."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.request import Request
 
-from ....data.workload.model import Session
 from ..cells.cell import Cell, simulate_cell
 from ..errors import SimulationError
 from ..forward import Step
-from .metrics import meets_slo, run_metrics, wait_s
+from .metrics import ended_sessions, meets_slo, run_metrics, wait_s
+from .observer import Observer
 from .records import SimulationResult, TurnRecord
 
 BIN_S = 1.0
@@ -22,18 +21,18 @@ BIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Lists of one length belong together: those of sessions, of turns that arrived in the window, and of bins."""
+    """Three groups of parallel lists: sessions, turns that arrived in the window, and bins of time."""
 
     metrics: dict[str, float]
     window_s: float
-    sessions: list[str]  # those with a turn in the window, or that ended in it
+    sessions: list[str]  # with a turn in the window, or ended in it
     kinds: list[str]  # of the sessions
     sessions_in_time: list[int]  # 1: the session ended in the window, and all its turns met the SLO
     turn_sessions: list[int]  # index into `sessions`
-    ttft_s: list[float]  # of a turn without first token: its wait until the simulation's end
+    ttft_s: list[float]  # without a first token: the wait until the end of the simulation
     in_time: list[int]  # 1: the turn met the SLO
-    bins_s: list[float]  # where bins in which a step began start, virtual seconds
-    token_budget: list[float]  # means over a bin's steps
+    bins_s: list[float]  # starts of the bins with at least one step, virtual seconds
+    token_budget: list[float]  # means over the steps of a bin
     kv_usage: list[float]
 
     def to_json(self) -> dict[str, Any]:
@@ -41,10 +40,10 @@ class Evidence:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises SimulationError for what `to_json` did not make."""
+        """Raises SimulationError for another form."""
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(value, Mapping) or set(value) != names:
-            raise SimulationError("cell: its result is of another form; it is computed anew where it is needed")
+            raise SimulationError("cell: the result has another form; simulate the cell again")
         return cls(**value)
 
 
@@ -56,10 +55,9 @@ def run_evidence(cell: Cell) -> Evidence:
 
 def evidence_of(cell: Cell, result: SimulationResult, series: "StepSeries") -> Evidence:
     window, slo = cell.schedule.window, cell.settings.slo
+    ended = ended_sessions(result, window, slo)
     places: dict[str, int] = {}
     kinds: list[str] = []
-    met: dict[str, bool] = {}
-    ended: set[str] = set()
 
     def place(turn: TurnRecord) -> int:
         if turn.session_id not in places:
@@ -69,21 +67,18 @@ def evidence_of(cell: Cell, result: SimulationResult, series: "StepSeries") -> E
 
     turn_sessions, ttft_s, in_time = [], [], []
     for turn in result.turns:
-        meets = meets_slo(turn, slo)
-        met[turn.session_id] = met.get(turn.session_id, True) and meets
         if window.holds(turn.arrival_s):
             turn_sessions.append(place(turn))
             ttft_s.append(round(wait_s(turn, result.end_s), 6))
-            in_time.append(int(meets))
+            in_time.append(int(meets_slo(turn, slo)))
         if turn.last and turn.finish_s is not None and window.holds(turn.finish_s):
             place(turn)
-            ended.add(turn.session_id)
     return Evidence(
         metrics=run_metrics(result, window, slo),
         window_s=window.length_s,
         sessions=list(places),
         kinds=kinds,
-        sessions_in_time=[int(name in ended and met[name]) for name in places],
+        sessions_in_time=[int(ended.get(name, False)) for name in places],
         turn_sessions=turn_sessions,
         ttft_s=ttft_s,
         in_time=in_time,
@@ -93,19 +88,13 @@ def evidence_of(cell: Cell, result: SimulationResult, series: "StepSeries") -> E
     )
 
 
-class StepSeries:
-    """Implements Observer: sums over the steps that begin in each bin of time."""
+class StepSeries(Observer):
+    """Sums over the steps that begin in each bin of time."""
 
     def __init__(self) -> None:
         self.sums: dict[int, tuple[int, float, float]] = {}  # bin → steps, token budgets, KV usages
-
-    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
-        pass
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
         steps, budget, usage = self.sums.get(number := int(now_s / BIN_S), (0, 0.0, 0.0))
         usage += scheduler.kv_cache_manager.usage
         self.sums[number] = steps + 1, budget + scheduler.max_num_scheduled_tokens, usage
-
-    def turn_finished(self, record: TurnRecord, reason: str) -> None:
-        pass

@@ -1,7 +1,7 @@
 """The metrics of a run, over the turns that arrive in a window.
 
-Every turn that arrives in the window counts; one that is unfinished when the simulation ends is a miss. A session
-counts where it arrived in the window; it meets the SLO if all its turns do.
+A turn that is unfinished at the end of the simulation misses the SLO. A session counts in the window in which its last
+turn finishes, and meets the SLO if all its turns do.
 """
 
 import math
@@ -24,7 +24,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
-            raise SimulationError(f"window: {self.start_s} to {self.end_s} s is empty; end it after it starts")
+            raise SimulationError(f"window: {self.start_s} to {self.end_s} s is empty; the end must follow the start")
 
     @property
     def length_s(self) -> float:
@@ -46,10 +46,10 @@ def meets_slo(turn: TurnRecord, slo: Slo) -> bool:
 
 
 def run_metrics(result: SimulationResult, window: Window, slo: Slo) -> dict[str, float]:
-    """Metrics of design.md, rates per second of the window. Raises SimulationError where no turn arrived in it.
+    """Metrics over the turns that arrive in the window, rates per second. Raises SimulationError if there are none.
 
-    A turn without a first token enters the TTFT statistics with its wait until the simulation's end, a lower bound:
-    leaving it out would flatter the scheduler that starves it.
+    A turn without a first token counts with its wait until the end of the simulation, a lower bound of its TTFT.
+    Otherwise starving turns would improve the statistics.
     """
     turns = [turn for turn in result.turns if window.holds(turn.arrival_s)]
     if not turns:
@@ -58,7 +58,7 @@ def run_metrics(result: SimulationResult, window: Window, slo: Slo) -> dict[str,
     waits = np.array([wait_s(turn, result.end_s) for turn in turns])
     return {
         "effective_throughput": met / window.length_s,
-        "session_effective_throughput": _sessions_met(result, window, slo) / window.length_s,
+        "session_effective_throughput": sum(ended_sessions(result, window, slo).values()) / window.length_s,
         "throughput": _finished(result.turns, window) / window.length_s,
         "attainment": met / len(turns),
         "ttft_mean_s": float(waits.mean()),
@@ -73,8 +73,7 @@ def run_metrics(result: SimulationResult, window: Window, slo: Slo) -> dict[str,
 
 
 def pace_metrics(turns: Sequence[TurnRecord]) -> dict[str, float]:
-    """TPOT (of turns with two tokens or more) and normalized latency, seconds a token, over the turns that finished;
-    what no turn tells is left out."""
+    """TPOT (from two tokens on) and normalized latency of finished turns, seconds a token; without values, no key."""
     tpot: list[float] = []
     normalized: list[float] = []
     for turn in turns:
@@ -94,7 +93,7 @@ def _statistics(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def wait_s(turn: TurnRecord, end_s: float) -> float:
-    """TTFT; of a turn without a first token, its wait until the simulation's end."""
+    """TTFT; without a first token, the wait until the end of the simulation."""
     return (end_s if turn.first_token_s is None else turn.first_token_s) - turn.arrival_s
 
 
@@ -103,17 +102,16 @@ def _finished(turns: Sequence[TurnRecord], window: Window) -> int:
 
 
 def _hit_rate(turns: Sequence[TurnRecord]) -> float:
-    """Share of the prompt tokens that the prefix cache held, over the turns that were scheduled."""
+    """Share of cached prompt tokens, over the turns with a first token."""
     started = [turn for turn in turns if turn.first_token_s is not None]
     tokens = sum(turn.prompt_tokens for turn in started)
     return sum(turn.cached_tokens for turn in started) / tokens if tokens else 0.0
 
 
-def _sessions_met(result: SimulationResult, window: Window, slo: Slo) -> int:
-    """Sessions whose last turn finished in the window, and all of whose turns met the SLO.
+def ended_sessions(result: SimulationResult, window: Window, slo: Slo) -> dict[str, bool]:
+    """The sessions whose last turn finished in the window, and whether all their turns met the SLO.
 
-    Counted where they end: a session outlives the window in which it arrives, so counting arrivals would only count
-    the short ones.
+    Sessions are longer than the window: counting them by arrival would count only the short ones.
     """
     met: dict[str, bool] = {}
     ended: list[str] = []
@@ -121,4 +119,4 @@ def _sessions_met(result: SimulationResult, window: Window, slo: Slo) -> int:
         met[turn.session_id] = met.get(turn.session_id, True) and meets_slo(turn, slo)
         if turn.last and turn.finish_s is not None and window.holds(turn.finish_s):
             ended.append(turn.session_id)
-    return sum(met[session_id] for session_id in ended)
+    return {session_id: met[session_id] for session_id in ended}

@@ -1,7 +1,6 @@
-"""Who looks on while a simulation runs. It is told what happens and changes nothing."""
+"""Observers of a simulation: they see events and change nothing."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
@@ -11,24 +10,21 @@ from ..forward import Step
 from .records import TurnRecord
 
 
-class Observer(Protocol):
-    """Times are virtual seconds."""
+class Observer:
+    """Ignores every event; subclasses override the events they need. Times are virtual seconds."""
 
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
-        """The turn enters the scheduler; its record goes on being filled in."""
-        ...
+        """The turn enters the scheduler; the simulation completes its record later."""
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
-        """The scheduler has put the step together at `now_s`; the engine is done with it at `ends_s`."""
-        ...
+        """The scheduler composed the step at `now_s`; the engine completes it at `ends_s`."""
 
     def turn_finished(self, record: TurnRecord, reason: str) -> None:
-        """The record is complete; `reason` is vLLM's: stop, length, …"""
-        ...
+        """The record is complete; `reason` is vLLM's finish reason."""
 
 
-class Together:
-    """Several observers as one, told in their order."""
+class ObserverGroup(Observer):
+    """Passes events to several observers in order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers

@@ -1,27 +1,21 @@
-"""A simulation's progress bar, over virtual time."""
+"""The progress bar of a simulation, over virtual time."""
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.request import Request
 
-from ....data.workload.model import Session
 from ..forward import Step
+from .observer import Observer
 from .records import TurnRecord
 
 
-class Progress:
-    """Implements Observer."""
-
+class Progress(Observer):
     def __init__(self, name: str, end_s: float) -> None:
         self._bar: Any = tqdm(desc=name, total=round(end_s), unit=" virtual s", mininterval=0.5)
         self._next_s = 1.0
         self._turns = 0
-
-    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
-        pass
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
         if now_s >= self._next_s:
@@ -32,7 +26,7 @@ class Progress:
     def turn_finished(self, record: TurnRecord, reason: str) -> None:  # noqa: ARG002
         self._turns += 1
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

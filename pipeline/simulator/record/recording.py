@@ -1,7 +1,4 @@
-"""What a run leaves for its traces and its timeline: facts of each turn that its record does not keep, and the steps.
-
-Memory grows by turns and, at 80 bytes each, by steps; never by both together.
-"""
+"""Records the turns and steps of a run for traces and timeline, at 80 bytes a step."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -13,12 +10,13 @@ from vllm.v1.request import Request
 from ....data.tables.prompt_tail import tail_counts
 from ....data.workload.model import Session, ToolCall
 from ..forward import Step
+from .observer import Observer
 from .records import TurnRecord
 
 
 @dataclass(slots=True)
 class SeenTurn:
-    """A turn with what its record does not tell. Times are virtual seconds; None: it has not come to that."""
+    """A turn with facts beyond its record. Times are virtual seconds; None: the event has not happened."""
 
     record: TurnRecord
     request_id: str
@@ -49,8 +47,8 @@ _STEP_VALUES = 9
 
 
 @dataclass(slots=True)
-class Recording:
-    """Implements Observer. `turns` are in order of arrival."""
+class Recording(Observer):
+    """`turns` are in order of arrival."""
 
     turns: list[SeenTurn] = field(default_factory=list)
     _open: dict[str, SeenTurn] = field(default_factory=dict)  # by request id

@@ -1,11 +1,11 @@
-"""What a simulation tells: a record a turn, and the engine's totals."""
+"""The result of a simulation: a record of each turn, and totals of the engine."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class TurnRecord:
-    """One turn as it went. Times are virtual seconds; None: it has not come to that."""
+    """One simulated turn. Times are virtual seconds; None: the event has not happened."""
 
     session_id: str
     kind: str
@@ -16,9 +16,9 @@ class TurnRecord:
     first_token_s: float | None = None
     finish_s: float | None = None
     output_tokens: int = 0
-    cached_tokens: int = 0  # prompt tokens that needed no computing when it was first scheduled
+    cached_tokens: int = 0  # prompt tokens in the prefix cache when the turn was first scheduled
     preemptions: int = 0
-    loaded_tokens: int = 0  # of the cached ones, those that came back from host memory
+    loaded_tokens: int = 0  # cached tokens that were loaded from host memory
 
 
 @dataclass(slots=True)

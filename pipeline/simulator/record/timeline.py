@@ -1,9 +1,9 @@
 """A run as a Chrome trace: JSON that ui.perfetto.dev and chrome://tracing show.
 
-A process a policy, a track a session. Its slices follow one another and never overlap: waiting (arrival to the first
-tokens scheduled), prefill (to the first output token), decode (to the last one), then tool, to the next arrival; it is
-called `retained` where the next turn found all of the context's whole blocks still in the KV cache. Counters show
-the token budget, requests running and waiting, and KV usage by step.
+Each policy is a process and each session a track, with four slices a turn that never overlap: waiting (until the first
+tokens are scheduled), prefill (until the first output token), decode (until the last one) and tool (until the next
+arrival). The last slice is named `retained` if the next turn hit the cache for all full blocks of the context. Counters
+show the token budget, running and waiting requests, and KV usage of each step.
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
 
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....data.atomic import atomic_file
-from ..engine import BLOCK_TOKENS
 from ..errors import SimulationError
 from .recording import Recording, SeenTurn
 
@@ -22,13 +21,14 @@ _COUNTERS = ("token budget", "running", "waiting", "KV usage %")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PolicyRun:
     policy: str
     recording: Recording
-    end_s: float  # virtual time at which the simulation ended
+    end_s: float  # virtual time at the end of the simulation
+    block_tokens: int
 
 
-def write_timeline(path: Path, runs: Sequence[Run]) -> None:
+def write_timeline(path: Path, runs: Sequence[PolicyRun]) -> None:
     """Write the runs side by side. Raises SimulationError where the file cannot be written."""
     try:
         with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ def write_timeline(path: Path, runs: Sequence[Run]) -> None:
         raise SimulationError(f"{path}: cannot be written: {error.strerror}; name a writable file") from error
 
 
-def events(run: Run, pid: int) -> Iterator[Event]:
+def events(run: PolicyRun, pid: int) -> Iterator[Event]:
     """The trace events of one run; `ts` and `dur` are microseconds."""
     yield {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "ts": 0, "args": {"name": run.policy}}
     sessions: dict[str, list[SeenTurn]] = {}
@@ -53,16 +53,16 @@ def events(run: Run, pid: int) -> Iterator[Event]:
         yield {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "ts": 0, "args": {"name": session_id}}
         for index, turn in enumerate(turns):
             following = turns[index + 1] if index + 1 < len(turns) else None
-            for name, start_s, end_s, arguments in _slices(turn, following, run.end_s):
+            for name, start_s, end_s, arguments in _slices(turn, following, run):
                 yield _slice(pid, tid, name, start_s, end_s, arguments)
     yield from _counters(run.recording, pid)
 
 
 def _slices(
-    turn: SeenTurn, following: SeenTurn | None, end_s: float
+    turn: SeenTurn, following: SeenTurn | None, run: PolicyRun
 ) -> Iterator[tuple[str, float, float, dict[str, object]]]:
-    """(name, start, end, arguments) of the turn and of the pause after it; what goes on at the end is cut there."""
-    record = turn.record
+    """(name, start, end, arguments) of the turn and of the pause after it, cut at the end of the run."""
+    record, end_s = turn.record, run.end_s
     facts: dict[str, object] = {
         "turn": record.turn,
         "prompt_tokens": record.prompt_tokens,
@@ -81,14 +81,14 @@ def _slices(
     if call is None:
         return
     back_s = min(start_s + call.duration_s, end_s) if following is None else following.record.arrival_s
-    name = "retained" if following is not None and _is_retained(turn, following) else "tool"
+    name = "retained" if following is not None and _is_retained(turn, following, run.block_tokens) else "tool"
     yield name, start_s, back_s, {"turn": record.turn, "tool": call.tool, "result_tokens": call.result_tokens}
 
 
-def _is_retained(turn: SeenTurn, following: SeenTurn) -> bool:
-    """The last token of an output is never computed, so it is in no block."""
+def _is_retained(turn: SeenTurn, following: SeenTurn, block_tokens: int) -> bool:
+    """Whether the next turn hit the cache for all full blocks. The last output token is never computed."""
     computed = turn.record.prompt_tokens + turn.record.output_tokens - 1
-    whole = computed // BLOCK_TOKENS * BLOCK_TOKENS
+    whole = computed // block_tokens * block_tokens
     return 0 < whole <= following.record.cached_tokens
 
 

@@ -1,4 +1,4 @@
-"""What the rivals that predict share: a forecast for each turn, by the same forecaster and features as AugServe's."""
+"""The common base of the rivals that predict: forecasts by the forecaster and features of AugServe."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .ranked import RankedScheduler
 
 
 class ForecastingScheduler(RankedScheduler):
-    """`_forecasts` holds that of each live turn, by request id, from before its request enters the queue."""
+    """`_forecasts` has the forecast of each live turn by request id, before the request enters the queue."""
 
     def __init__(self, *args: Any, forecaster: Forecaster, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

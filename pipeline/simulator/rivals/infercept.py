@@ -1,11 +1,4 @@
-"""InferCept: least waste at tool calls, first come first served by the session's original arrival.
-
-Abhyankar et al., "InferCept: Efficient Intercept Support for Augmented Large Language Model Inference" (ICML 2024, PMLR
-235:81-95, arXiv 2402.01869; github.com/WukLab/InferCept): a request that returns from a tool call keeps its original
-arrival time in the queue; its context is preserved or discarded, whichever wastes less memory, and the choice is made
-anew while the call lasts. There the engine sees the call; here it is predicted, with the call's duration, by the
-forecaster that is given.
-"""
+"""InferCept: least waste at tool calls, in order of arrival of the sessions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,21 +7,28 @@ import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
+from ....runtime.residency.policy import CONTINUING_TURNS, expected_rest_s
 from .forecasting import ForecastingScheduler
-from .pinned import Pin, PinningScheduler
+from .pinned import PinnedContext, PinningScheduler
 from .ranked import Floats
-from .waste import discard_waste, preserve_waste, remaining_pause_s
+from .waste import discard_waste, preserve_waste
 
-GOES_ON_TURNS = 1.5
-"""Expected turns of a session, this one counted, from which it is taken to go on."""
 MAX_SESSIONS = 100_000
 
 
 class InferCept(ForecastingScheduler, PinningScheduler):
+    """A returning request is queued by the arrival of its session. Its context is preserved or discarded, whichever
+    wastes less memory, and the choice is reviewed in each step of the call.
+
+    Abhyankar et al., "InferCept: Efficient Intercept Support for Augmented Large Language Model Inference" (ICML 2024,
+    PMLR 235:81-95, arXiv 2402.01869; github.com/WukLab/InferCept). InferCept's engine sees the tool call; here the
+    forecaster predicts the call and its duration.
+    """
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._first_arrival_s: dict[str, float] = {}
-        self._other_tokens = 0
+        self._running_tokens = 0
         self._chunk_tokens = self.max_num_scheduled_tokens
 
     def describe(self, request: Request) -> Sequence[float]:
@@ -46,24 +46,25 @@ class InferCept(ForecastingScheduler, PinningScheduler):
         return arrival_s
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        self._other_tokens = sum(request.num_computed_tokens for request in self.running)
+        self._running_tokens = sum(request.num_computed_tokens for request in self.running)
         decodes = sum(not request.is_prefill_chunk for request in self.running)
         self._chunk_tokens = max(self.max_num_scheduled_tokens - decodes, 1)
         return super().schedule(throttle_prefills)
 
-    def pause_kept_s(self, request: Request) -> float | None:
+    def pinned_pause_s(self, request: Request) -> float | None:
         forecast = self._forecasts[request.request_id]
-        if forecast.remaining_turns < GOES_ON_TURNS:
+        if forecast.remaining_turns < CONTINUING_TURNS:
             return None
         preserve = preserve_waste(forecast.pause_s, request.num_tokens)
-        return forecast.pause_s if preserve < self._discard(request.num_tokens) else None
+        return forecast.pause_s if preserve < self._discard_waste(request.num_tokens) else None
 
-    def keeps(self, pin: Pin) -> bool:
-        return self.burden(pin) < self._discard(pin.context_tokens)
+    def stays_pinned(self, context: PinnedContext) -> bool:
+        return self.cost(context) < self._discard_waste(context.context_tokens)
 
-    def burden(self, pin: Pin) -> float:
-        """Waste of preserving it further."""
-        return preserve_waste(remaining_pause_s(pin.pause_s, self._clock() - pin.since_s), pin.context_tokens)
+    def cost(self, context: PinnedContext) -> float:
+        """Waste of preserving the context for the rest of the call."""
+        rest_s = expected_rest_s(context.pause_s, self._clock() - context.since_s)
+        return preserve_waste(rest_s, context.context_tokens)
 
-    def _discard(self, context_tokens: int) -> float:
-        return discard_waste(self._settings.step_time, context_tokens, self._other_tokens, self._chunk_tokens)
+    def _discard_waste(self, context_tokens: int) -> float:
+        return discard_waste(self._settings.step_time, context_tokens, self._running_tokens, self._chunk_tokens)

@@ -1,8 +1,4 @@
-"""P-PAS: a cap on the step's tokens while several prefills meet running decodes, else the full budget; FCFS.
-
-Saemann, "P-PAS: Prefill-Pressure Adaptive Scheduling for Long-Context LLM Serving" (arXiv 2608.15171, 2026;
-github.com/TimoSaemann/ppas-vllm; vLLM's RFC 52906): 2,048 tokens when at least 2 prefills are active and decodes run.
-"""
+"""P-PAS: a cap on the token budget while several prefills run beside decodes, in vLLM's own order."""
 
 from typing import Any
 
@@ -16,20 +12,20 @@ ACTIVE_PREFILLS = 2
 
 
 def step_budget(full_tokens: int, prefills: int, decodes: int) -> int:
-    """Tokens that a step may hold with so many prefills active and decodes running."""
+    """Token budget of a step with so many active prefills and running decodes."""
     if prefills >= ACTIVE_PREFILLS and decodes > 0:
         return min(CAP_TOKENS, full_tokens)
     return full_tokens
 
 
 def capped_budget(scheduler: AsyncScheduler, full_tokens: int) -> int:
-    """Of the next step. Active are the prefills in the batch and all that wait, as in the author's patch to vLLM."""
+    """Budget of the next step. As in the author's patch, the waiting requests count as active prefills."""
     chunked = sum(request.is_prefill_chunk for request in scheduler.running)
     return step_budget(full_tokens, chunked + len(scheduler.waiting), len(scheduler.running) - chunked)
 
 
 class CappedBudget(StepBudget):
-    """This cap in place of AugServe's controller."""
+    """The cap as AugServe's rule for the token budget."""
 
     def __init__(self, scheduler: AsyncScheduler) -> None:
         self._scheduler = scheduler
@@ -40,7 +36,11 @@ class CappedBudget(StepBudget):
 
 
 class PrefillCap(AsyncScheduler):
-    """vLLM's own order under this cap."""
+    """vLLM's FCFS order under the cap: 2,048 tokens while at least two prefills are active and decodes run.
+
+    Saemann, "P-PAS: Prefill-Pressure Adaptive Scheduling for Long-Context LLM Serving" (arXiv 2608.15171, 2026;
+    github.com/TimoSaemann/ppas-vllm; vLLM RFC 52906).
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

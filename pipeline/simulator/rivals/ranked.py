@@ -1,4 +1,4 @@
-"""What the rivals share: vLLM's scheduler with its waiting queue ordered before each step."""
+"""The common base of the rivals: vLLM's scheduler, whose waiting queue is sorted before each step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 class RankedScheduler(AsyncScheduler):
-    """A rival gives each waiting request a row of WIDTH facts, and each step a key a row; the lowest goes first."""
+    """A rival describes each waiting request by WIDTH numbers and sorts by a key of them, the lowest key first."""
 
     WIDTH = 1
 
@@ -28,7 +28,7 @@ class RankedScheduler(AsyncScheduler):
         self.waiting = self._queue
 
     def describe(self, request: Request) -> Sequence[float]:
-        """The request's facts when it enters the queue."""
+        """The WIDTH numbers of a request that enters the queue."""
         raise NotImplementedError
 
     def keys(self, columns: Floats) -> Floats:

@@ -1,9 +1,4 @@
-"""Shortest job first: by the prompt's tokens, and by prompt and predicted output together.
-
-The classic rule. For LLM queues with predicted lengths see Zheng et al., "Response Length Perception and Sequence
-Scheduling" (NeurIPS 2023, arXiv 2305.13144), and Fu et al., "Efficient LLM Scheduling by Learning to Rank" (NeurIPS
-2024, arXiv 2408.15792; github.com/hao-ai-lab/vllm-ltr).
-"""
+"""Shortest job first: by the tokens of the prompt, or of prompt and predicted output together."""
 
 from collections.abc import Sequence
 
@@ -15,7 +10,7 @@ from .ranked import Floats, RankedScheduler
 
 
 class ShortestPromptFirst(RankedScheduler):
-    """Static order by the prompt alone: knows nothing of outputs."""
+    """The classic rule: a static order by the length of the prompt."""
 
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens,)
@@ -25,7 +20,12 @@ class ShortestPromptFirst(RankedScheduler):
 
 
 class ShortestJobFirst(ForecastingScheduler):
-    """Static order; the output is predicted by the same forecaster as AugServe's, from the same features."""
+    """A static order by prompt and predicted output.
+
+    Predicted lengths for LLM queues: Zheng et al., "Response Length Perception and Sequence Scheduling" (NeurIPS 2023,
+    arXiv 2305.13144), and Fu et al., "Efficient LLM Scheduling by Learning to Rank" (NeurIPS 2024, arXiv 2408.15792;
+    github.com/hao-ai-lab/vllm-ltr).
+    """
 
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens + self._forecasts[request.request_id].output_tokens,)

@@ -1,8 +1,4 @@
-"""The strongest rule known without learning: who can still meet its TTFT first, then fewest uncached prompt tokens.
-
-No paper's: a first trial on this simulator found it. Its second part is near the longest-prefix-match order of Zheng et
-al., "SGLang: Efficient Execution of Structured Language Model Programs" (NeurIPS 2024, arXiv 2312.07104).
-"""
+"""The strongest known rule without learning: turns that can meet their TTFT limit, by fewest uncached tokens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +11,15 @@ from ....runtime.vllm_compat import KvCache
 from .ranked import Floats, RankedScheduler
 
 REFRESHED = 128
-"""Requests whose cached tokens are looked up anew each step, in rotation: contexts are evicted while they wait."""
+"""Requests whose cached tokens are looked up again in each step, in rotation: blocks are evicted meanwhile."""
 
 
 class UncachedFirst(RankedScheduler):
-    """Facts of a request: uncached tokens, deadline of its first token (+inf once that is out)."""
+    """Describes a request by its uncached tokens and the deadline of its first token, +inf once that is sent.
+
+    The rule is our own, found on this simulator. It resembles the longest-prefix-match order of Zheng et al., "SGLang:
+    Efficient Execution of Structured Language Model Programs" (NeurIPS 2024, arXiv 2312.07104).
+    """
 
     WIDTH = 2
 

@@ -4,16 +4,15 @@ import dataclasses
 
 import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.request import Request
 
 from augserve.data.workload.model import Session, Turn
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.record.records import TurnRecord
+from augserve.pipeline.simulator.record.observer import Observer
 
 from .guessing import GuessingPredictor
 
@@ -22,27 +21,21 @@ DECODING = Session("qa-1-a", "qa", 0.0, (Turn(64, 200, None),))
 PROMPTS = tuple(Session(f"qa-1-{name}", "qa", 1.0, (Turn(2800, 2, None),)) for name in "bcd")
 
 
-class Budgets:
-    """Implements Observer: the budget of each step."""
+class Budgets(Observer):
+    """Records the budget of each step."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
-        pass
-
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
         self.seen.append(scheduler.max_num_scheduled_tokens)
-
-    def turn_finished(self, record: TurnRecord, reason: str) -> None:
-        pass
 
 
 def budgets(policy: str, profile: StepProfile, settings: SchedulerSettings, *sessions: Session) -> set[int]:
     """Of all steps of a run to its end, on an engine whose full steps take three times the SLO's TPOT."""
     clock, watched = VirtualClock(), Budgets()
     limits = EngineLimits(kv_tokens=16_384, max_model_len=16_384, max_num_seqs=32, max_num_batched_tokens=FULL)
-    scheduler = build_policy(policy, Bench(limits, settings, GuessingPredictor(), sessions, clock))
+    scheduler = build_policy(policy, PolicyInputs(limits, settings, GuessingPredictor(), sessions, clock))
     engine = dataclasses.replace(profile, limits=limits)
     result = Simulation(scheduler, engine, clock, sessions, watched).run()
     scheduler.shutdown()

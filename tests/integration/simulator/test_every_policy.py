@@ -21,7 +21,6 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCacheStats, RequestStateStats
-from vllm.v1.request import Request
 
 from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, StepTime
@@ -31,10 +30,10 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.record.observer import Observer
-from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
+from augserve.pipeline.simulator.record.records import SimulationResult
 
 from ..invariants import check_budget, check_scheduler, pins_of
 from .conftest import check_nothing_left
@@ -135,22 +134,18 @@ class Ran:
     counters: Counters
 
 
-class EachStep:
+class EachStep(Observer):
     """An observer that checks what must hold after each step."""
 
     def __init__(self) -> None:
         self.pinned_blocks = 0  # at most
         self.budgets: set[int] = set()
 
-    def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None: ...
-
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
         check_scheduler(scheduler, SETTINGS)
         check_budget(scheduler, step.scheduled, scheduler.max_num_scheduled_tokens)
         self.pinned_blocks = max([self.pinned_blocks, *(len(pin.blocks) for pin in pins_of(scheduler).values())])
         self.budgets.add(scheduler.max_num_scheduled_tokens)
-
-    def turn_finished(self, record: TurnRecord, reason: str) -> None: ...
 
 
 def run(
@@ -163,7 +158,7 @@ def run(
     clock, counters = VirtualClock(), Counters()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policies, "build_scheduler", partial(build_scheduler, log_stats=True))
-        bench = Bench(profile.limits, SETTINGS, GuessingPredictor(), sessions, clock)
+        bench = PolicyInputs(profile.limits, SETTINGS, GuessingPredictor(), sessions, clock)
         scheduler = build_policy(policy, bench)
     counters.watch(scheduler)
     result = Simulation(scheduler, profile, clock, sessions, observer=observer).run()

@@ -11,7 +11,7 @@ from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import Retention, SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, KvTransfer, StepProfile
 from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
 
@@ -35,7 +35,7 @@ def simulate(
 ) -> SimulationResult:
     """Runs to the end; nothing may be left of requests, blocks and copies."""
     clock = VirtualClock()
-    scheduler = build_policy(policy, Bench(profile.limits, settings, None, sessions, clock))
+    scheduler = build_policy(policy, PolicyInputs(profile.limits, settings, None, sessions, clock))
     result = Simulation(scheduler, profile, clock, sessions).run()
     assert all(turn.finish_s is not None for turn in result.turns)
     check_nothing_left(scheduler)

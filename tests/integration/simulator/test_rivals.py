@@ -12,7 +12,7 @@ from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.record.records import SimulationResult
 from augserve.pipeline.simulator.rivals.pinned import MAX_SHARE, PinningScheduler
@@ -27,17 +27,17 @@ def simulate(
 ) -> SimulationResult:
     """Runs to the end, looking at the pins at each step."""
     clock = VirtualClock()
-    scheduler = build_policy(policy, Bench(profile.limits, settings, GuessingPredictor(), sessions, clock))
+    scheduler = build_policy(policy, PolicyInputs(profile.limits, settings, GuessingPredictor(), sessions, clock))
     pool = scheduler.kv_cache_manager.block_pool
     if isinstance(scheduler, PinningScheduler):
         allocate = scheduler.kv_cache_manager.allocate_slots
 
         def watched(request, *args, **kwargs):  # type: ignore[no-untyped-def]
             slots = allocate(request, *args, **kwargs)
-            assert scheduler._pins.blocks <= MAX_SHARE * pool.num_gpu_blocks
+            assert scheduler.pins.blocks <= MAX_SHARE * pool.num_gpu_blocks
             if slots is None:  # then no pin is left that could have helped
                 needed = args[0] // scheduler.block_size
-                assert not len(scheduler._pins) or needed > pool.get_num_free_blocks() + scheduler._pins.blocks
+                assert not len(scheduler.pins) or needed > pool.get_num_free_blocks() + scheduler.pins.blocks
             return slots
 
         scheduler.kv_cache_manager.allocate_slots = watched

@@ -14,7 +14,7 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
 
 from .conftest import check_nothing_left, fitting_sessions
@@ -23,7 +23,7 @@ from .guessing import GuessingPredictor
 
 def simulate(policy, profile, sessions, settings, until_s=None):
     clock = VirtualClock()
-    scheduler = build_policy(policy, Bench(profile.limits, settings, GuessingPredictor(), sessions, clock))
+    scheduler = build_policy(policy, PolicyInputs(profile.limits, settings, GuessingPredictor(), sessions, clock))
     result = Simulation(scheduler, profile, clock, sessions).run(until_s)
     return scheduler, result
 

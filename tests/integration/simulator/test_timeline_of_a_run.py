@@ -13,10 +13,10 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.record.recording import Recording
-from augserve.pipeline.simulator.record.timeline import Run, write_timeline
+from augserve.pipeline.simulator.record.timeline import PolicyRun, write_timeline
 
 BLOCK = 16
 Span = tuple[str, float, float]
@@ -36,10 +36,10 @@ def spans(path: Path) -> dict[str, list[Span]]:
 
 def run(profile: StepProfile, sessions: tuple[Session, ...], folder: Path) -> dict[str, list[Span]]:
     clock, recording = VirtualClock(), Recording()
-    scheduler = build_policy("vllm", Bench(profile.limits, SchedulerSettings(), None, sessions, clock))
+    scheduler = build_policy("vllm", PolicyInputs(profile.limits, SchedulerSettings(), None, sessions, clock))
     result = Simulation(scheduler, profile, clock, sessions, recording).run()
     scheduler.shutdown()
-    write_timeline(folder / "trace.json", [Run("vllm", recording, result.end_s)])
+    write_timeline(folder / "trace.json", [PolicyRun("vllm", recording, result.end_s, 16)])
     return spans(folder / "trace.json")
 
 

@@ -7,7 +7,7 @@ from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSe
 from augserve.pipeline.simulator import ablations
 from augserve.pipeline.simulator.catalogue import find
 from augserve.pipeline.simulator.clock import VirtualClock
-from augserve.pipeline.simulator.policies import Bench, build_policy
+from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.queueing.value import Column, EngineState, keys, stage_one_s
 from augserve.runtime.steering.token_budget import TokenBudget
@@ -62,5 +62,5 @@ def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> Non
 
 
 def test_without_predictors_none_is_needed() -> None:
-    bench = Bench(EngineLimits(16_384, 8192, 256, 8192), TUNED, None, (), VirtualClock())
+    bench = PolicyInputs(EngineLimits(16_384, 8192, 256, 8192), TUNED, None, (), VirtualClock())
     build_policy("augserve-no-predictors", bench).shutdown()

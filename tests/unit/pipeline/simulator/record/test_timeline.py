@@ -12,7 +12,7 @@ from augserve.data.workload.model import ToolCall
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.recording import Recording, SeenTurn
 from augserve.pipeline.simulator.record.records import TurnRecord
-from augserve.pipeline.simulator.record.timeline import Run, events, write_timeline
+from augserve.pipeline.simulator.record.timeline import PolicyRun, events, write_timeline
 from augserve.pipeline.simulator.record.traces import UNKNOWN_TOOL, records, write_traces
 
 END_S = 20.0
@@ -55,7 +55,7 @@ def recording() -> Recording:
 
 
 def slices(recording: Recording, session: str) -> list[tuple[str, int, int]]:
-    found = list(events(Run("vllm", recording, END_S), 1))
+    found = list(events(PolicyRun("vllm", recording, END_S, 16), 1))
     (tid,) = (e["tid"] for e in found if e["name"] == "thread_name" and e["args"]["name"] == session)  # type: ignore[index]
     return [(e["name"], e["ts"], e["dur"]) for e in found if e["ph"] == "X" and e["tid"] == tid]  # type: ignore[misc]
 
@@ -83,7 +83,7 @@ def test_what_goes_on_at_the_end_is_cut_there(recording: Recording) -> None:
 
 
 def test_a_counter_is_told_where_it_changes(recording: Recording) -> None:
-    found = [e for e in events(Run("vllm", recording, END_S), 1) if e["ph"] == "C"]
+    found = [e for e in events(PolicyRun("vllm", recording, END_S, 16), 1) if e["ph"] == "C"]
     assert [(e["ts"], e["args"]) for e in found if e["name"] == "KV usage %"] == [
         (0, {"KV usage %": 0.0}),
         (1_000_000, {"KV usage %": 25.0}),
@@ -94,7 +94,7 @@ def test_a_counter_is_told_where_it_changes(recording: Recording) -> None:
 
 def test_the_file_is_a_trace_of_the_event_format(recording: Recording, tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    write_timeline(path, [Run("vllm", recording, END_S), Run("augserve", recording, END_S)])
+    write_timeline(path, [PolicyRun("vllm", recording, END_S, 16), PolicyRun("augserve", recording, END_S, 16)])
     check_trace(json.loads(path.read_text()), processes={"vllm", "augserve"})
 
 
@@ -117,7 +117,7 @@ def check_trace(document: dict[str, Any], processes: set[str]) -> None:
 def test_a_timeline_that_cannot_be_written_is_one_line(recording: Recording, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SimulationError, match="cannot be written"):
-        write_timeline(tmp_path / "file" / "trace.json", [Run("vllm", recording, END_S)])
+        write_timeline(tmp_path / "file" / "trace.json", [PolicyRun("vllm", recording, END_S, 16)])
 
 
 def test_every_turn_is_one_row_and_every_finished_call_too(recording: Recording) -> None:

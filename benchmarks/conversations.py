@@ -1,4 +1,4 @@
-"""Real agent sessions as token sequences, for the benchmark `linking`: as a client would send them, turn by turn."""
+"""Real agent sessions as token sequences, turn by turn as a client sends them, for the benchmark `linking`."""
 
 import json
 import random
@@ -16,28 +16,28 @@ from augserve.runtime.hints.conversation import hints_of
 Template = Literal["verbatim", "rewritten", "reasoning-dropped"]
 Ids = Literal["none", "numbered", "random"]
 RESULT_CHARACTERS = 4000
-"""Of a tool's result; more would only take longer."""
+"""Characters of a tool result; longer ones are cut to save time."""
 OUTPUT_TOKENS = 160
 SCALE = 4
-"""By how much the sessions without text are shortened: a block of 64 tokens becomes one of 16."""
+"""Divisor for sessions without text: a block of 64 tokens becomes one of 16."""
 SYSTEM = "You are a coding agent. Work in /testbed, use the tools that you are given, and say what you do. " * 12
 
 
 @dataclass(frozen=True, slots=True)
 class SentTurn:
-    """A turn as it reaches the engine, and what the model answers."""
+    """A turn as it reaches the engine, and the answer of the model."""
 
     prompt: Sequence[int]
     output: Sequence[int]
     hints: Mapping[str, Any]
-    extends: bool  # the prompt holds the whole prompt before
+    extends: bool  # the prompt starts with the previous prompt
 
 
 Message = dict[str, Any]
 
 
 def read_text_sessions(archive: Path, limit: int) -> Iterator[list[Message]]:
-    """Messages in OpenAI's form of the first `limit` sessions of Claude Code's logs in a tar archive."""
+    """The first `limit` sessions of Claude Code's logs in a tar archive, as OpenAI messages."""
     with tarfile.open(archive) as members:
         for member in members:
             stream = members.extractfile(member)
@@ -81,7 +81,7 @@ def _messages(records: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 class Renderer:
-    """ChatML, with calls as JSON between tags. Encoded by message: `<|im_start|>` ends whatever was before."""
+    """Renders ChatML with tool calls as JSON in tags, encoded message by message."""
 
     def __init__(self, tokenizer: Tokenizer, template: Template, ids: Ids) -> None:
         self._encode = lru_cache(100_000)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False).ids))
@@ -90,7 +90,7 @@ class Renderer:
         self.end_id = tokenizer.encode("<|im_end|>", add_special_tokens=False).ids[0]
 
     def turns(self, messages: Sequence[Message], first: str, compact_every: int | None) -> Iterator[SentTurn]:
-        """The turns of a session whose first prompt is `first`; the client may drop what is old now and then."""
+        """The turns of a session that begins with `first`; the client drops old messages now and then."""
         sent: list[Message] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": first}]
         extends, answers = True, 0
         rest = messages[next(i for i, message in enumerate(messages) if message["role"] == "assistant") :]
@@ -115,7 +115,7 @@ class Renderer:
         return self._encode(f"<|im_start|>{message['role']}\n{text}<|im_end|>\n")
 
     def _answer(self, message: Message, as_sent: bool) -> str:
-        """The assistant's text: as the model wrote it, or as the template writes it when it is sent again."""
+        """The text of the assistant as the model wrote it, or as the template renders it in later prompts."""
         rewritten = as_sent and self._template == "rewritten"
         parts = [message["content"].strip() if rewritten else message["content"]]
         for call in message["tool_calls"]:
@@ -143,8 +143,10 @@ class Renderer:
 
 
 def read_block_sessions(archive: Path, limit: int, max_tokens: int) -> Iterator[list[SentTurn]]:
-    """Sessions of which only hashes of blocks of 64 tokens are known, in tokens that stand for these blocks; those
-    within `max_tokens` (after scaling). What follows the old prompt in the next one begins with the output."""
+    """Sessions known only by hashes of blocks of 64 tokens, as synthetic tokens, up to `max_tokens` after scaling.
+
+    The text after the old prompt in the next prompt starts with the output.
+    """
     with tarfile.open(archive) as members:
         for member in members:
             stream = members.extractfile(member)

@@ -1,34 +1,26 @@
-"""Benchmark `features`: µs to compute a turn's vectors at its arrival, and to remember what it did.
-
-Median and 99th percentile, one call timed at a time: each takes a hundred times the clock's grain or more.
-"""
+"""Benchmark `features`: µs to compute the vectors of an arriving turn, and to update the histories."""
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from augserve.data.atomic import write_json
 from augserve.data.tables.prompt_tail import TAIL_TOKENS, tail_counts
 from augserve.features.session_history import ReturnedCall, SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import ToolCallFacts, expected_call, tool_call_features
 from augserve.features.turn import TurnFacts, turn_features
-from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 
-from .bundle import times_s
+from .measure import base_seed, median_and_p99_us, write_figures
 
-REPORT = Path("reports/bench/features.json")
 REPEATS = 20_000
 PAST_TURNS = 30
 TOOLS = ("bash", "read", "edit", "mcp__github__search")
 
 
 def main() -> None:
-    draw = random.Random(load_params("base", BaseParams).seed)
+    draw = random.Random(base_seed())
     session, shared = SessionHistory(tenant="tenant"), SharedHistory()
     for turn in range(PAST_TURNS):
         session.turn_finished(1000 + 200 * turn, draw.randint(10, 500))
@@ -38,7 +30,7 @@ def main() -> None:
     called = ToolCallFacts("bash", PAST_TURNS, 2, 120, "5f8a7f73", calls=1)
 
     def arrival() -> None:
-        """Both vectors of a turn that arrives, the tail's hashing included."""
+        """Both vectors of an arriving turn, with the hashing of its prompt tail."""
         tail = tail_counts(token_ids[-TAIL_TOKENS:])
         facts = TurnFacts(8000, PAST_TURNS, 512, 0.7, 1.0, False, 3, tail)
         turn_features(facts, session, shared)
@@ -55,13 +47,10 @@ def main() -> None:
         "known_tool_call": lambda: tool_call_features(called, session, shared),
         "remember_turn_and_call": remembering,
     }
-    figures = {}
+    figures: dict[str, float] = {}
     for name, run in tqdm(measured.items(), desc="features"):
-        times = np.array(times_s(run, REPEATS)) * 1e6
-        figures[f"{name}_us"] = round(float(np.median(times)), 1)
-        figures[f"{name}_p99_us"] = round(float(np.quantile(times, 0.99)), 1)
-    write_json(REPORT, figures)
-    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+        figures |= median_and_p99_us(name, run, REPEATS)
+    write_figures("features", figures)
 
 
 def _remember(session: SessionHistory, shared: SharedHistory, tool: str) -> None:

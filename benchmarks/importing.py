@@ -1,7 +1,7 @@
-"""Benchmark `imports`: seconds and peak memory of importing the public traces, and of a stream larger than memory.
+"""Benchmark `import`: seconds and peak memory of importing the public traces, and a stream larger than memory.
 
-Each import is a process of its own, so that its peak is its own. The stream comes through standard input: nothing of it
-is written to the disk but its import, which is removed.
+Each import is a separate process with its own peak. The stream comes through standard input; only its import is written
+to disk, and removed.
 """
 
 import argparse
@@ -10,18 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from augserve.data.atomic import write_json
 from augserve.pipeline.project.stage import StageError, run_stage
 
+from .measure import write_figures
 from .synthetic_traces import claude_code_lines, mooncake_lines
 
-REPORT = Path("reports/bench/import.json")
 PUBLIC = Path("../shared/data")
 TOKENIZER = Path("models/smollm2/tokenizer.json")
 FORMATS = {
@@ -38,22 +37,21 @@ Figures = dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stream-gb", type=float, default=5.0, help="size of each synthetic stream (default: 5)")
-    parser.add_argument("--scratch", type=Path, help="where the imports are written (default: the system's)")
+    parser.add_argument("--scratch", type=Path, help="folder for the imports (default: the system's)")
     arguments = parser.parse_args()
     figures: Figures = {}
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         if PUBLIC.is_dir():
             figures |= _public(Path(folder))
         else:
-            print(f"{PUBLIC}: not here; the public traces are not measured")
+            print(f"{PUBLIC}: no such folder; the public traces are not measured")
         for name, lines in STREAMS.items():
             figures |= _stream(Path(folder), name, lines, int(arguments.stream_gb * 1e9))
-    write_json(REPORT, figures)
-    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+    write_figures("import", figures)
 
 
 def _public(folder: Path) -> Figures:
-    """Every set of ../shared/data, one after the other, tokens counted exactly where a tokenizer is there."""
+    """Every set of ../shared/data in sequence, with exact token counts if a tokenizer exists."""
     figures: Figures = {}
     tokenizer = ["--tokenizer", str(TOKENIZER)] if TOKENIZER.is_file() else []
     peaks = []
@@ -72,7 +70,7 @@ def _stream(folder: Path, name: str, lines: Callable[[int], bytes], size_bytes: 
     start = time.perf_counter()
     command = _command(name, Path("/dev/stdin"), folder / f"{name}-stream")
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # broken: the exit code says why
+    with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # if broken, the exit code tells the cause
         for part in _until(lines, size_bytes):
             stream.write(part)
     peak_mb = _peak_mb(process)
@@ -99,16 +97,12 @@ def _command(format_name: str, path: Path, out: Path) -> list[str]:
 
 
 def _peak_mb(process: subprocess.Popen[bytes]) -> float:
-    """Wait for the process; its peak resident memory. Raises StageError where it fails."""
+    """Peak resident memory of the process, after its end. Raises StageError if it fails."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise StageError(f"{_named(process.args)}: exit code {process.returncode}; see its message above")
+        raise StageError(f"{process.args!r}: exit code {process.returncode}; see its message above")
     return round(usage.ru_maxrss / 1024, 1)
-
-
-def _named(arguments: object) -> str:
-    return " ".join(map(str, arguments)) if isinstance(arguments, Sequence) else str(arguments)
 
 
 if __name__ == "__main__":

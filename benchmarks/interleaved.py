@@ -1,11 +1,10 @@
-"""Sessions run at once through vLLM's scheduler, and to which session AugServe's linked each of their turns."""
+"""Runs sessions interleaved through AugServe's scheduler, and counts to which session each turn is linked."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vllm.sampling_params import SamplingParams
-from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
@@ -13,19 +12,20 @@ from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.scheduler import AugServeScheduler
 
 from .conversations import SentTurn
+from .measure import sampled
 
 LIMITS = EngineLimits(kv_tokens=8_000_000, max_model_len=131_072, max_num_seqs=64, max_num_batched_tokens=65_536)
 AT_ONCE = 16
 
 
 @dataclass(slots=True)
-class Tally:
-    """Turns by what became of them."""
+class LinkingCounts:
+    """Turns by the result of their linking."""
 
     right: int = 0
-    new: int = 0  # a session of its own, though it continues one
+    new: int = 0  # linked to no session, though it continues one
     wrong: int = 0  # linked to another session
-    changed: int = 0  # the client had changed the past; not counted in the others unless linked
+    changed: int = 0  # not linked after the client changed the past
     _owners: dict[str, int] = field(default_factory=dict)  # session id → the real session
     _last: dict[int, str] = field(default_factory=dict)  # real session → its session id
 
@@ -54,11 +54,11 @@ class Tally:
 
 def run_sessions(
     sessions: Sequence[Iterable[SentTurn]], end_id: int, seed: int, caching: bool = True, prefix: bool = True
-) -> Tally:
-    """Run sessions interleaved: each sends its next turn a few steps after the last has finished."""
+) -> LinkingCounts:
+    """Run sessions interleaved; the next turn of a session arrives a few steps after the last one has finished."""
     rnd = random.Random(seed)
     scheduler = build_scheduler(AugServeScheduler, LIMITS, {"augserve": {"mode": "observe"}}, caching)
-    tally = Tally()
+    counts = LinkingCounts()
     left = [(index, iter(session)) for index, session in enumerate(sessions)][::-1]
     waiting: list[tuple[int, int, Iterator[SentTurn]]] = []  # step, session, its turns
     running: dict[str, tuple[int, Iterator[SentTurn], Sequence[int]]] = {}
@@ -75,23 +75,20 @@ def run_sessions(
             number += 1
             request = engine_request(f"r{number}", turn, end_id, caching, prefix)
             scheduler.add_request(request)
-            tally.arrived(session, turn, scheduler.lifecycle.turns[request.request_id].session_id)  # type: ignore[attr-defined]
+            counts.arrived(session, turn, scheduler.lifecycle.turns[request.request_id].session_id)  # type: ignore[attr-defined]
             running[request.request_id] = (session, turns, turn.output)
         step += 1
         scheduled = scheduler.schedule()
-        names = list(scheduled.num_scheduled_tokens)
-        tokens = []
-        for name in names:
-            request = scheduler.requests[name]
-            tokens.append([] if request.is_prefill_chunk else [running[name][2][request.num_output_tokens]])
-        result = ModelRunnerOutput(names, {name: index for index, name in enumerate(names)}, tokens)
+        result = sampled(
+            scheduler, scheduled, lambda request: running[request.request_id][2][request.num_output_tokens]
+        )
         for outputs in scheduler.update_from_output(scheduled, result).values():
             for output in outputs.outputs:
                 if output.finish_reason is not None:
                     session, turns, _ = running.pop(output.request_id)
                     waiting.append((step + rnd.randint(1, 40), session, turns))
     scheduler.shutdown()
-    return tally
+    return counts
 
 
 def engine_request(name: str, turn: SentTurn, end_id: int, caching: bool = True, prefix: bool = True) -> Request:

@@ -1,9 +1,8 @@
-"""Benchmark `linking`: how many turns of real sessions are linked to the right session when no client says which.
+"""Benchmark `linking`: the share of turns of real sessions that are linked to the right session without session ids.
 
-Sessions run interleaved through vLLM's scheduler; all share one system prompt, and every four the same first prompt.
+Sessions run interleaved through vLLM's scheduler. All share one system prompt, and groups of four the first prompt.
 """
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,24 +13,21 @@ from typing import Any
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from augserve.data.atomic import write_json
-from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.profile import BLOCK_TOKENS
 from augserve.runtime.sessions.linking import TurnLinker, past_of
 from augserve.runtime.sessions.prefix import own_hashes
 from augserve.runtime.vllm_compat import prompt_prefix, whole_prefix
 
-from .bundle import median_s
 from .conversations import Ids, Message, Renderer, SentTurn, Template, read_block_sessions, read_text_sessions
-from .interleaved import Tally, engine_request, run_sessions
+from .interleaved import LinkingCounts, engine_request, run_sessions
+from .measure import base_seed, median_s, write_figures
 
-REPORT = Path("reports/bench/linking.json")
 PUBLIC = Path("../shared/data")
 TOKENIZER = Path("models/smollm2/tokenizer.json")
 SESSIONS = 40
 TURNS = 25
-TWINS = 4  # sessions that begin with the same prompt
+TWINS = 4  # sessions with the same first prompt
 MAX_TOKENS = 60_000
 
 
@@ -39,10 +35,10 @@ MAX_TOKENS = 60_000
 class Case:
     template: Template
     ids: Ids = "none"
-    caching: bool = True  # vLLM's prefix caching, hence its block hashes
-    prefix: bool = True  # False: no prompt is a prefix of another, so that ids alone remain
-    compact_every: int | None = None  # turns after which the client drops what is old
-    elsewhere: bool = False  # every other session's first turn went to another engine: the twins' are all that is known
+    caching: bool = True  # vLLM's prefix caching, and so its block hashes
+    prefix: bool = True  # False: no prompt is a prefix of another; only ids link
+    compact_every: int | None = None  # turns after which the client drops old messages
+    elsewhere: bool = False  # the first turn of every other session went to another engine
 
     @property
     def name(self) -> str:
@@ -71,7 +67,7 @@ CASES = (
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
+    seed = base_seed()
     figures: dict[str, Any] = _cost(seed)
     text, blocks = (PUBLIC / name / "sessions.tar.xz" for name in ("claude-code-swe", "kv-cache-sessions"))
     if text.is_file() and TOKENIZER.is_file():
@@ -82,11 +78,10 @@ def main() -> None:
     if blocks.is_file():
         named = [islice(turns, TURNS) for turns in read_block_sessions(blocks, SESSIONS, MAX_TOKENS)]
         figures["blocks"] = run_sessions(named, -1, seed).figures()
-    write_json(REPORT, figures)
-    print(json.dumps(figures, indent=1))
+    write_figures("linking", figures)
 
 
-def run_case(case: Case, tokenizer: Tokenizer, messages: Sequence[list[Message]], seed: int) -> Tally:
+def run_case(case: Case, tokenizer: Tokenizer, messages: Sequence[list[Message]], seed: int) -> LinkingCounts:
     renderer = Renderer(tokenizer, case.template, case.ids)
     sessions = []
     for index, session in enumerate(messages):
@@ -97,7 +92,7 @@ def run_case(case: Case, tokenizer: Tokenizer, messages: Sequence[list[Message]]
 
 
 def _cost(seed: int) -> dict[str, float]:
-    """ms that linking takes of a prompt of 100,000 tokens that nothing matches, among 10,000 sessions that wait."""
+    """ms to link a prompt of 100,000 tokens that matches none of 10,000 paused sessions."""
     rnd = random.Random(seed)
     linker = TurnLinker()
     for number in range(10_000):

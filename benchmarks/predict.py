@@ -1,8 +1,8 @@
-"""Benchmark `predict`: µs from requests to forecasts for 1 and for 256 at once, and what the models weigh.
+"""Benchmark `predict`: µs from 1 and from 256 requests to their forecasts, and the memory of the models.
 
-The first figures are of the models alone (all of them), on rows of held-out turns where `dvc repro prepare` has made
-them: trees take longer to walk for rows that differ than for the made-up ones. The next are of what the scheduler does
-on arrival of made-up requests: features of the turn and of the call that may follow it, and the forecast.
+The figures `models` are of all models alone, on held-out rows if `dvc repro prepare` has written them: trees are slower
+on rows that differ than on synthetic ones. The others are of the scheduler's work on arriving synthetic requests:
+forecasts without and with features.
 """
 
 import random
@@ -16,24 +16,21 @@ from tqdm import tqdm
 from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request
 
-from augserve.data.atomic import write_json
 from augserve.models.learning.training_set import read_training_set
 from augserve.models.serving.onnx_predictor import TOOL_CALLS, OnnxPredictor
 from augserve.models.serving.predictor import Rows
 from augserve.models.serving.target import OUTPUT_LENGTH, TOOL_DURATION, Target
 from augserve.pipeline.prepare.run import TRAINING
-from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.runtime.prediction.forecaster import PredictorForecaster
 from augserve.runtime.sessions.live_turn import LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import SessionTable
 
-from .bundle import BUNDLE, packaged_bundle, times_s
+from .measure import BUNDLE, base_seed, median_and_p99_us, packaged_bundle, write_figures
 
-REPORT = Path("reports/bench/predict.json")
 COUNTS = (1, 256)
 EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
-REPEATS = 4000  # predictions of a turn, whatever their number at once
+REPEATS = 4000  # predictions of single turns
 _RESIDENT = """
 import sys
 from pathlib import Path
@@ -52,7 +49,7 @@ print((resident() - before) / 1024)
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
+    seed = base_seed()
     predictor = packaged_bundle().predictor
     figures: dict[str, float] = {}
     for count in tqdm(COUNTS, desc="predict"):
@@ -60,8 +57,7 @@ def main() -> None:
     figures["models_on_held_out_rows"] = float((TRAINING / f"{TOOL_DURATION.name}.parquet").is_file())
     figures["artifacts_mb"] = round(sum(path.stat().st_size for path in BUNDLE.iterdir()) / 1e6, 2)
     figures["resident_memory_added_mib"] = round(_resident_mib(BUNDLE), 1)
-    write_json(REPORT, figures)
-    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+    write_figures("predict", figures)
 
 
 def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float]:
@@ -74,21 +70,19 @@ def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float
         rows = np.stack([turn.features for turn in turns if turn.features is not None])
         calls = np.stack([turn.pause_features for turn in turns if turn.pause_features is not None])
     forecaster = PredictorForecaster(predictor)
-    what: dict[str, Callable[[], object]] = {
+    measured: dict[str, Callable[[], object]] = {
         "models": lambda: (predictor.turns(rows), predictor.tool_duration(calls)),
         "predict": lambda: forecaster.forecast(turns),
         "features_and_predict": lambda: forecaster.forecast(_arrivals(requests, sessions)),
     }
-    figures = {}
-    for name, run in what.items():
-        times = np.array(times_s(run, max(REPEATS // count, 200))) * 1e6
-        figures[f"{name}_{count}_requests_us"] = round(float(np.median(times)), 1)
-        figures[f"{name}_{count}_requests_p99_us"] = round(float(np.quantile(times, 0.99)), 1)
+    figures: dict[str, float] = {}
+    for name, run in measured.items():
+        figures |= median_and_p99_us(f"{name}_{count}_requests", run, max(REPEATS // count, 200))
     return figures
 
 
 def _held_out(target: Target, count: int, seed: int) -> Rows | None:
-    """`count` rows of the test part as serving has them on arrival, drawn from all sets; None: no such table."""
+    """`count` rows of the test part of all sets, as known at arrival; None without a training table."""
     path = TRAINING / f"{target.name}.parquet"
     if not path.is_file():
         return None
@@ -99,7 +93,7 @@ def _held_out(target: Target, count: int, seed: int) -> Rows | None:
 
 
 def _resident_mib(models: Path) -> float:
-    """Memory that loading and using the models adds to a process that has numpy and ONNX Runtime."""
+    """Memory that the loaded models add to a process with numpy and ONNX Runtime."""
     done = subprocess.run([sys.executable, "-c", _RESIDENT, str(models)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

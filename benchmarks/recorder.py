@@ -1,12 +1,12 @@
-"""Benchmark `recorder`: what recording costs a step of vLLM's engine, with and without recorder in one run.
+"""Benchmark `recorder`: the cost of recording in a step of vLLM's engine, with and without the recorder in one run.
 
-A step here is all that the scheduler does for one: arrivals, schedule() and update_from_output(), without the forward
-pass; steps follow each other at once, so that far more rows come in than from any engine. The cost is given as a share
-of that, and of the step that an H100 takes for the same requests (Llama-3.1-8B, from measured kernels).
+A step is the work of the scheduler without the forward pass: arrivals, schedule() and update_from_output(). Without a
+pause between steps there are more rows than on any engine. The cost is relative to the scheduler's work, and to the
+step time of an H100 for the same requests (Llama-3.1-8B, from measured kernels).
 
-The recorder is taken out of the scheduler and put back every few steps: the difference is what the engine's thread does
-for it. The writer's thread runs all the while; its CPU time is given beside, most of it spent without the interpreter's
-lock, and on writing the newest file anew every two seconds, be there many rows or few.
+The recorder is removed and restored every few steps; the difference is its work in the engine's thread. The CPU time of
+the writer's thread is a separate figure. The thread spends most of it without the interpreter's lock, rewriting the
+newest file every two seconds.
 """
 
 import gc
@@ -21,42 +21,40 @@ from typing import Any, cast
 
 from tqdm import tqdm
 from vllm.sampling_params import SamplingParams
-from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from augserve.data.atomic import write_json
 from augserve.data.tables.files import read_table
 from augserve.pipeline.profile.engines import ENGINES
 from augserve.pipeline.profile.kernels import gpu_profile
 from augserve.pipeline.profile.run import ProfileParams
-from augserve.pipeline.project.params import BaseParams, load_params
+from augserve.pipeline.project.params import load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.runtime.scheduler import AugServeScheduler
 
-REPORT = Path("reports/bench/recorder.json")
+from .measure import base_seed, sampled, write_figures
+
 RUNNING = (16, 256)
 DURATION_S = 30
-BLOCK_STEPS = 20  # with and without recorder in turn, so that a machine that slows down slows both
-DRAIN_S = 3.0  # after which the recorder has nothing left to write
+BLOCK_STEPS = 20  # alternating with and without the recorder
+DRAIN_S = 3.0  # for the recorder to write all rows
 WRITER = "augserve-recorder"
 PROMPT_TOKENS = (100, 900)
 OUTPUT_TOKENS = (20, 400)
-WARM_STEPS = 400  # until turns end as often as they will later
+WARM_STEPS = 400  # until turns end at a steady rate
 HINTS = {"augserve_tools_offered": 3, "augserve_last_tool": "sql", "augserve_argument_bytes": 90}
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
+    seed = base_seed()
     memory_share = load_params("profile", ProfileParams).gpu_memory_utilization
     profile, _, _ = gpu_profile("llama-3.1-8b-h100", ENGINES["llama-3.1-8b-h100"], memory_share)
     figures: dict[str, float] = {}
     with tqdm(total=len(RUNNING) * DURATION_S, unit="s", desc="recorder") as progress:
         for running in RUNNING:
             figures |= _measured(running, seed, profile, progress)
-    write_json(REPORT, figures)
-    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+    write_figures("recorder", figures)
 
 
 def _measured(running: int, seed: int, profile: StepProfile, progress: "tqdm[Any]") -> Mapping[str, float]:
@@ -85,19 +83,19 @@ def _measured(running: int, seed: int, profile: StepProfile, progress: "tqdm[Any
 
 
 def _h100_step_s(folder: Path, profile: StepProfile) -> float:
-    """Median over the recorded steps of what an H100 takes for them."""
+    """Median step time of an H100 over the recorded steps."""
     table = read_table(folder, "steps").select(["prefill_tokens", "decode_sequences", "context_tokens"])
     return float(statistics.median(profile.step_s(*row.values()) for row in table.to_pylist()))
 
 
 def _thread_cpu_s(name: str) -> float:
-    """CPU time of this process's thread of that name."""
+    """CPU time of the thread with this name."""
     (identifier,) = [thread.native_id for thread in threading.enumerate() if thread.name == name]
     return int(Path(f"/proc/self/task/{identifier}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
 
 class _Engine:
-    """So many sessions whose turns decode; when one ends, its tool's result comes at once as the next turn."""
+    """A scheduler with `running` sessions. When a turn ends, the next turn of its session arrives at once."""
 
     def __init__(self, running: int, seed: int, traces: Path) -> None:
         self._random = random.Random(seed)
@@ -115,7 +113,7 @@ class _Engine:
             self._step_s()
 
     def run(self, duration_s: float, progress: "tqdm[Any]") -> tuple[dict[str, list[list[float]]], float]:
-        """Seconds of each step, in blocks with and without recorder in turn; the writer's CPU a recorded step, s."""
+        """Seconds of each step, in blocks with and without the recorder; the writer's CPU seconds a recorded step."""
         times: dict[str, list[list[float]]] = {"with": [], "without": []}
         gc.collect()
         begun_s = time.perf_counter()
@@ -138,14 +136,12 @@ class _Engine:
             self._scheduler.add_request(request)
         output = self._scheduler.schedule()
         step_s = time.perf_counter() - begun_s
-        ids = list(output.num_scheduled_tokens)
-        tokens = [[] if self._scheduler.requests[each].is_prefill_chunk else [7] for each in ids]
-        result = ModelRunnerOutput(ids, {each: index for index, each in enumerate(ids)}, tokens)
+        result = sampled(self._scheduler, output)
         begun_s = time.perf_counter()
-        answered = self._scheduler.update_from_output(output, result)
+        outputs = self._scheduler.update_from_output(output, result)
         step_s += time.perf_counter() - begun_s
-        ended = [one for of_client in answered.values() for one in of_client.outputs if one.finish_reason is not None]
-        self._arriving = [self._turn(one.request_id.rpartition(".")[0]) for one in ended]
+        ended = [each for client in outputs.values() for each in client.outputs if each.finish_reason is not None]
+        self._arriving = [self._turn(each.request_id.rpartition(".")[0]) for each in ended]
         return step_s
 
     def _turn(self, session: str, output_tokens: int | None = None) -> Request:

@@ -1,8 +1,8 @@
-"""Benchmark `schedule`: ms of `schedule()` with 256 running and 0 to 10,000 waiting, stock and ours by turns, and what
-ours adds; with plenty of KV cache, and with so little that kept contexts give way step by step and then every step
-counts blocks.
+"""Benchmark `schedule`: ms of `schedule()` of stock vLLM and AugServe, with 256 running and up to 10,000 waiting turns.
 
-Ours keeps the contexts of PINNED paused sessions where there is room."""
+Each is measured with ample KV cache, and with so little that pins are released step by step. AugServe has PINNED
+contexts pinned. The step times of both alternate, so that a slow machine slows both.
+"""
 
 import dataclasses
 import gc
@@ -11,41 +11,36 @@ import random
 import statistics
 import time
 from functools import partial
-from pathlib import Path
 
 from tqdm import tqdm
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from augserve.data.atomic import write_json
 from augserve.models.serving.bundle import Bundle
 from augserve.models.serving.settings import Retention
-from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.decisions import Parts, Setup, trained_forecaster
 from augserve.runtime.scheduler import AugServeScheduler
 
-from .bundle import packaged_bundle
+from .measure import base_seed, packaged_bundle, sampled, write_figures
 
-REPORT = Path("reports/bench/schedule.json")
 RUNNING = 256
 WAITING = (0, 1_000, 10_000)
 STEPS = 100
 PINNED = 64
 LIMITS = EngineLimits(kv_tokens=4_000_000, max_model_len=8192, max_num_seqs=RUNNING, max_num_batched_tokens=8192)
 FULL = dataclasses.replace(LIMITS, kv_tokens=16 * 2_700)
-"""As the measured steps begin, 900 of its blocks are the running requests' and 1,000 are kept for paused sessions; a
-step takes 16 more, and 770 have to be free for what one may take at most."""
+"""At the first measured step, running requests have 900 blocks and 1,000 are pinned. A step takes 16 more, and 770 must
+be free for the largest step."""
 CACHES = {"": LIMITS, "_full_cache": FULL}
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
+    seed = base_seed()
     schedulers: tuple[type[AsyncScheduler], ...] = (AsyncScheduler, _with_bundle(packaged_bundle()))
     figures = {}
     progress = tqdm(total=len(CACHES) * len(WAITING) * STEPS, desc="schedule")
@@ -54,7 +49,7 @@ def main() -> None:
         stock, ours = (_Engine(scheduler, limits, waiting, seed) for scheduler in schedulers)
         stock_s, ours_s = list[float](), list[float]()
         gc.collect()
-        for _ in range(STEPS):  # by turns: a machine that slows down slows both
+        for _ in range(STEPS):
             stock_s.append(stock.step_s())
             ours_s.append(ours.step_s())
             progress.update()
@@ -62,8 +57,7 @@ def main() -> None:
         for name, times_s in {"stock": stock_s, "ours": ours_s, "added": added_s}.items():
             figures[f"{name}_{case}"] = round(statistics.median(times_s) * 1e3, 4)
     progress.close()
-    write_json(REPORT, figures)
-    print(*(f"{name}: {value}" for name, value in figures.items()), sep="\n")
+    write_figures("schedule", figures)
 
 
 def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
@@ -75,7 +69,7 @@ def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
 
 
 class _Engine:
-    """A scheduler whose running requests decode on while none of the waiting ones finds a place."""
+    """A scheduler whose running requests keep decoding while no waiting request is admitted."""
 
     def __init__(self, scheduler: type[AsyncScheduler], limits: EngineLimits, waiting: int, seed: int) -> None:
         self._random = random.Random(seed)
@@ -92,8 +86,9 @@ class _Engine:
         self._run(10)
 
     def step_s(self) -> float:
-        """One step: seconds of its `schedule()`."""
-        self._answer()
+        """Run one step and return the seconds of its `schedule()`."""
+        if self._output is not None:
+            self._scheduler.update_from_output(self._output, sampled(self._scheduler, self._output))
         start_s = time.perf_counter()
         self._output = self._scheduler.schedule()
         return time.perf_counter() - start_s
@@ -106,14 +101,6 @@ class _Engine:
         ids = self._random.choices(range(100, 32_000), k=prompt)
         params = SamplingParams(max_tokens=output, ignore_eos=True)
         self._scheduler.add_request(Request(name, ids, params, None, session_id=name, block_hasher=block_hasher()))
-
-    def _answer(self) -> None:
-        if self._output is None:
-            return
-        ids = list(self._output.num_scheduled_tokens)
-        tokens = [[] if self._scheduler.requests[each].is_prefill_chunk else [7] for each in ids]
-        result = ModelRunnerOutput(ids, {each: index for index, each in enumerate(ids)}, tokens)
-        self._scheduler.update_from_output(self._output, result)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Benchmark `simulator`: simulated seconds a second, what of it is vLLM's own code, memory, and growth with turns.
-
-Figures go into simulator.json, what they mean for the target into simulator.md.
-"""
+"""Benchmark `simulator`: simulated seconds a second, the share of vLLM's code, memory, and time by number of turns."""
 
 import multiprocessing
 import resource
@@ -14,89 +11,72 @@ from typing import Any
 
 from tqdm import tqdm
 
-from augserve.data.atomic import write_json, write_text
+from augserve.data.atomic import write_text
 from augserve.data.workload.arrivals import Poisson
 from augserve.data.workload.schedule import mix_load
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import StepProfile
 
-REPORT = Path("reports/bench/simulator.json")
-ASKED = 300.0
+from .measure import REPORTS, base_seed, write_figures
+
+MIN_SPEED = 300.0
 """Simulated seconds a second, at 1x on one core."""
-ASKED_OUTSIDE_VLLM = 0.3
-ASKED_MEMORY_MB = 1024.0
+MAX_OUTSIDE_VLLM = 0.3
+MAX_MEMORY_MB = 1024.0
 PROFILE = Path("data/profiles/llama-3.1-8b-h100.json")
 RATE_PER_S = 11.6  # about stock vLLM's capacity@90 there
 SHORT_S, LONG_S = 30.0, 90.0
-OWN = ("add_request", "schedule", "update_from_output")
+VLLM_METHODS = ("add_request", "schedule", "update_from_output")
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
+    seed = base_seed()
     runs: dict[str, dict[str, float]] = {}
     for name, policy, length_s in (
         ("stock", "vllm", SHORT_S),
         ("stock_long", "vllm", LONG_S),
         ("uncached_first", "uncached-first", SHORT_S),
     ):
-        # A process each: the peak of memory is the process's.
+        # Each run has a process, because the peak of memory is per process.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             runs[name] = pool.submit(measured, policy, length_s, seed).result()
     figures = {f"{name}_{figure}": value for name, run in runs.items() for figure, value in run.items()}
     turn_ms = [runs[name]["wall_ms_a_turn"] for name in ("stock", "stock_long")]
     figures["stock_wall_a_turn_long_over_short_ratio"] = round(turn_ms[1] / turn_ms[0], 3)
-    write_json(REPORT, figures)
-    write_text(REPORT.with_suffix(".md"), text := said(figures))
-    print(*(f"{name}: {value}" for name, value in figures.items()), text, sep="\n")
+    write_figures("simulator", figures)
+    write_text(REPORTS / "simulator.md", table := targets(figures))
+    print(table)
 
 
-def said(figures: Mapping[str, float]) -> str:
-    """Whether the targets are met, and what stands against the first one."""
-    long = {
-        name.removeprefix("stock_long_"): value for name, value in figures.items() if name.startswith("stock_long_")
-    }
-    speed, ceiling, outside = (
-        long[name] for name in ("simulated_s_a_second", "vllm_ceiling_simulated_s_a_second", "outside_vllm_share")
-    )
-    memory, growth = long["peak_memory_mb"], figures["stock_wall_a_turn_long_over_short_ratio"]
-    methods = ", ".join(f"`{name}`" for name in OWN)
-
-    def verdict(met: bool) -> str:
-        return "met" if met else "missed"
-
-    return f"""# The simulator's speed
-
-The six-augmentation mix at {RATE_PER_S} sessions/s on {PROFILE.stem}, stock vLLM, one core, {LONG_S:g} s simulated.
-
-- Simulated seconds a second: {speed:.1f}; asked {ASKED:g}: {verdict(speed >= ASKED)}. vLLM's own methods ({methods})
-  take {1 - outside:.0%} of the time. Were all else free, it would be {ceiling:.1f}: a simulated second is
-  {long["turns"] / LONG_S:.0f} turns, {long["steps_a_simulated_second"]:.0f} steps and
-  {long["tokens_a_simulated_second"]:,.0f} tokens, on which vLLM's code spends {1000 / ceiling:.0f} ms;
-  {ASKED:g} would leave {1000 / ASKED:.1f} ms for all of it.
-- Outside vLLM's methods: {outside:.0%} of the time; asked at most {ASKED_OUTSIDE_VLLM:.0%}: \
-{verdict(outside <= ASKED_OUTSIDE_VLLM)}.
-- Peak memory: {memory:.0f} MB, {long["peak_memory_before_mb"]:.0f} MB of it before the run; asked at most \
-{ASKED_MEMORY_MB:.0f} MB: {verdict(memory <= ASKED_MEMORY_MB)}.
-- Time a turn in {LONG_S:g} simulated seconds over that in {SHORT_S:g}: {growth:.2f}; 1 is linear growth.
-"""
+def targets(figures: Mapping[str, float]) -> str:
+    """Targets against the figures of the long run, as a Markdown table."""
+    rows = [
+        ("simulated seconds a second", figures["stock_long_simulated_s_a_second"], ">=", MIN_SPEED),
+        ("share of time outside vLLM's methods", figures["stock_long_outside_vllm_share"], "<=", MAX_OUTSIDE_VLLM),
+        ("peak memory, MB", figures["stock_long_peak_memory_mb"], "<=", MAX_MEMORY_MB),
+    ]
+    lines = ["| figure | measured | target | met |", "|---|---:|---:|---|"]
+    for name, value, relation, target in rows:
+        met = value >= target if relation == ">=" else value <= target
+        lines.append(f"| {name} | {value:.4g} | {relation} {target:g} | {'yes' if met else 'no'} |")
+    return "\n".join(lines) + "\n"
 
 
 def measured(policy: str, length_s: float, seed: int) -> dict[str, float]:
     """Figures of one run of the mix at 1x on the H100 profile.
 
-    `vllm_ceiling`: simulated seconds a second if all but vLLM's own methods took no time.
+    `vllm_ceiling`: simulated seconds a second if only VLLM_METHODS took time.
     """
     profile = StepProfile.load(PROFILE)
     sessions = mix_load(Poisson(), RATE_PER_S, length_s, seed).sessions
     clock = VirtualClock()
     scheduler = build_policy(policy, PolicyInputs(profile.limits, SchedulerSettings(), None, sessions, clock))
     spent = Spent()
-    for name in OWN:
+    for name in VLLM_METHODS:
         setattr(scheduler, name, spent.timed(getattr(scheduler, name)))
     simulation = Simulation(scheduler, profile, clock, sessions)
     before_mb = _peak_mb()
@@ -121,7 +101,7 @@ def measured(policy: str, length_s: float, seed: int) -> dict[str, float]:
 
 
 class Spent:
-    """Seconds spent in the methods that it has wrapped."""
+    """Sums the seconds of wrapped methods."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -1,11 +1,11 @@
-"""Lines of synthetic traces for the import's benchmark, as many as are asked for: part by part, always the same."""
+"""Deterministic lines of synthetic traces for the benchmark `import`."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_TURNS = 20  # a session's
-_TEXT = "what the tool printed, line by line " * 80  # a few KB, as results have
+_TURNS = 20  # of a session
+_TEXT = "what the tool printed, line by line " * 80  # a few KB, like real results
 
 
 def mooncake_lines(number: int) -> bytes:
@@ -16,7 +16,7 @@ def mooncake_lines(number: int) -> bytes:
 
 
 def claude_code_lines(number: int) -> bytes:
-    """One session: an instruction, then turns that call a tool, each with its result: about 0.1 MB."""
+    """One session of turns that call a tool, with the results: about 0.1 MB."""
     at = _START + timedelta(hours=number)
     session = f"session-{number}"
     records: list[dict[str, object]] = [_record(session, at, "u", None, "user", "mend the test")]
@@ -24,9 +24,9 @@ def claude_code_lines(number: int) -> bytes:
         call = f"call-{number}-{turn}"
         used = {"type": "tool_use", "id": call, "name": "Bash", "input": {"command": "pytest -q", "description": _TEXT}}
         result = {"type": "tool_result", "tool_use_id": call, "content": _TEXT}
-        asked, told = at + timedelta(seconds=20 * turn + 5), at + timedelta(seconds=20 * turn + 9)
-        records.append(_record(session, asked, f"a{turn}", "u" if not turn else f"r{turn - 1}", "assistant", [used]))
-        records.append(_record(session, told, f"r{turn}", f"a{turn}", "user", [result]))
+        called, returned = at + timedelta(seconds=20 * turn + 5), at + timedelta(seconds=20 * turn + 9)
+        records.append(_record(session, called, f"a{turn}", "u" if not turn else f"r{turn - 1}", "assistant", [used]))
+        records.append(_record(session, returned, f"r{turn}", f"a{turn}", "user", [result]))
     return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 

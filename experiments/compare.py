@@ -1,6 +1,6 @@
-"""The long comparison: every rival on the mix and on coding sessions, on two engines. Not a stage: half an hour.
+"""`make compare`: every rival on the mix and on coding sessions, on two engines.
 
-Run by `make compare` after `dvc repro`; a run that was cut off goes on with the cells that it lacks.
+It runs after `dvc repro`, is not a stage, and takes half an hour. An interrupted run resumes with the missing cells.
 """
 
 import json
@@ -28,17 +28,18 @@ class CompareParams(ComparisonParams):
 def main() -> None:
     report(load_params("compare", CompareParams), REPORTS)
     table = REPORTS / "table.md"
-    learned = json.loads(TRAINED.read_text(encoding="utf-8"))
-    said = conditions(read_tuned(TUNED)[0].profile, sorted(learned), git_revision())
-    write_text(table, said + table.read_text(encoding="utf-8"))
+    learned = sorted(json.loads(TRAINED.read_text(encoding="utf-8")))
+    text = conditions(read_tuned(TUNED)[0].profile, learned, git_revision())
+    write_text(table, text + table.read_text(encoding="utf-8"))
 
 
-def conditions(tuned_on: str, learned: Sequence[str], revision: str) -> str:
-    """What the tables hold under, as Markdown."""
+def conditions(tuned_on: str, training_sets: Sequence[str], revision: str) -> str:
+    """The conditions of the comparison, as Markdown."""
     return (
-        f"Made at commit {revision[:12]}. AugServe runs everywhere with the settings tuned on {tuned_on} and the mix, "
-        "and with the step times of the engine at hand, as the rivals do. Whoever predicts uses the same models, "
-        f"learned from {', '.join(learned)}, other sessions than these. Traces begin with a cold cache.\n\n"
+        f"- Commit: {revision[:12]}\n"
+        f"- Settings of AugServe: tuned on {tuned_on} and the mix; all policies use the step times of each engine\n"
+        f"- Training sets of the models, the same for all policies: {', '.join(training_sets)}\n"
+        "- Recorded workloads start with a cold cache\n\n"
     )
 
 

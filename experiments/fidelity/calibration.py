@@ -1,4 +1,4 @@
-"""What the simulator is told of this machine, all of it measured in one calibration run: step times and overheads."""
+"""Calibrates the simulator for this machine from one run: step times and overheads."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 
 GAP_LIMIT_S = 0.05
-"""A longer time between two steps is an idle engine's."""
+"""The engine was idle between two steps with a longer gap."""
 LEAST_SAMPLES = 5
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Overheads:
-    """Medians of what a step-time profile does not hold, seconds. The simulator adds them, each where it belongs."""
+    """Medians of delays outside the steps, seconds."""
 
-    request_s: float  # from when a turn is due at the client to its arrival in the API server: client, HTTP, tokens
-    handover_s: float  # from there to the first step of an engine that was idle
-    response_s: float  # from the engine's first token to the client's
+    request_s: float  # from the due time of a turn to its arrival in the API server: client, HTTP, tokenizer
+    handover_s: float  # from there to the first step of an idle engine
+    response_s: float  # from the first token in the engine to the first token at the client
 
     @property
     def arrival_s(self) -> float:
@@ -38,14 +38,14 @@ class Overheads:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    profile: StepProfile  # of a busy engine's cycles, from one step's start to the next one's
+    profile: StepProfile  # of a busy engine, from the start of a step to the start of the next
     overheads: Overheads
-    pace_s: float  # the engine's pace at the time: seconds a token of pace.py's batch
+    pace_s: float  # seconds a token, see pace.py
 
     def at_pace(self, pace_s: float) -> "Calibration":
-        """Of the same engine on a machine that has become slower or faster: all step times by the same factor.
+        """The calibration at another speed of the machine: all step times are scaled.
 
-        The profile's `linear`, which the scheduler is told, stays: no deployment would learn it anew each minute.
+        `linear`, which the scheduler uses, stays: no deployment would measure it again each minute.
         """
         factor = pace_s / self.pace_s
         profile = dataclasses.replace(
@@ -58,24 +58,22 @@ class Calibration:
 
 
 def calibrate(recorded: Path, replayed: Replayed, pace_s: float, limits: EngineLimits) -> Calibration:
-    """From the recorder's folder, what the client saw of the same run, and the pace around it.
+    """Calibrate from the recorded traces of a run, the client's view of it, and the pace around it.
 
-    Raises StageError where too few steps or turns were recorded, TraceError where there is no trace.
+    Raises StageError for too few steps or turns, TraceError without a trace.
     """
     steps = _steps_of(recorded, replayed)
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
     profile, _, _ = cpu_profile(path)
-    found = overheads(steps, read_table(recorded, "turns"), replayed)
-    return Calibration(dataclasses.replace(profile, limits=limits), found, pace_s)
+    measured = overheads(steps, read_table(recorded, "turns"), replayed)
+    return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 
 
 def cycles(steps: pa.Table) -> pa.Table:
-    """The steps with all that one keeps a busy engine: to the next one's start, its queues and outputs included.
+    """The steps with their gaps to the next step, which a busy engine spends on queues and outputs.
 
-    Steps that idleness follows take what lies between steps, in the median, in its place.
-
-    Raises StageError where no step follows another at once.
+    Steps before an idle phase get the median gap instead. Raises StageError for too few steps without idle phase.
     """
     start_s = steps.column("start_s").to_numpy()
     step_s = steps.column("step_s").to_numpy().astype(float)
@@ -83,12 +81,13 @@ def cycles(steps: pa.Table) -> pa.Table:
     busy = gaps_s < GAP_LIMIT_S
     loop_s = _median("steps one after another", gaps_s[busy].tolist())
     whole_s = step_s + np.where(busy, gaps_s, loop_s)
-    at = steps.schema.get_field_index("step_s")
-    return steps.set_column(at, steps.schema.field(at), pa.array(whole_s, steps.schema.field(at).type))
+    column = steps.schema.get_field_index("step_s")
+    field = steps.schema.field(column)
+    return steps.set_column(column, field, pa.array(whole_s, field.type))
 
 
 def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads:
-    """Raises StageError where too few turns are known to client and recorder."""
+    """Raises StageError if client and recorder share too few turns."""
     start_s = steps.column("start_s").to_numpy()
     end_s = start_s + steps.column("step_s").to_numpy().astype(float)
     rows = {(row["session_id"], row["turn"]): row for row in turns.to_pylist()}
@@ -101,24 +100,24 @@ def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads
         request_s.append(row["arrival_s"] - (replayed.started_at_s + seen.due_s))
         response_s.append(replayed.started_at_s + seen.first_token_s - row["first_token_s"])
     return Overheads(
-        request_s=_median("turns that client and recorder tell", request_s),
+        request_s=_median("turns of both client and recorder", request_s),
         handover_s=_handover(_handovers(arrivals_s, start_s, end_s)),
-        response_s=_median("turns that client and recorder tell", response_s),
+        response_s=_median("turns of both client and recorder", response_s),
     )
 
 
 def _handovers(arrivals_s: Sequence[float], start_s: NDArray[np.float64], end_s: NDArray[np.float64]) -> list[float]:
-    """Waits for the next step of the turns that found no step under way."""
-    found = []
-    for arrival_s, at in zip(arrivals_s, np.searchsorted(start_s, arrivals_s), strict=True):
-        if at < len(start_s) and (at == 0 or end_s[at - 1] < arrival_s):
-            found.append(float(start_s[at] - arrival_s))
-    return found
+    """Waits for the next step, of turns that arrived while no step was running."""
+    waits_s = []
+    for arrival_s, step in zip(arrivals_s, np.searchsorted(start_s, arrivals_s), strict=True):
+        if step < len(start_s) and (step == 0 or end_s[step - 1] < arrival_s):
+            waits_s.append(float(start_s[step] - arrival_s))
+    return waits_s
 
 
 def _handover(waits_s: Sequence[float]) -> float:
     if len(waits_s) < LEAST_SAMPLES:
-        logger.warning("calibration: %d turns reached an idle engine; their handover is taken to be 0", len(waits_s))
+        logger.warning("calibration: only %d turns reached an idle engine; the handover is set to 0", len(waits_s))
         return 0.0
     return float(np.median(waits_s))
 
@@ -133,7 +132,7 @@ def _median(what: str, values: Sequence[float]) -> float:
 
 
 def _steps_of(recorded: Path, replayed: Replayed) -> pa.Table:
-    """The run's steps in order, without those that ran the server in or measured its pace."""
+    """The steps of the run in order, without those of the warm-up and of the pace."""
     steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
     since_s = steps.column("start_s").to_numpy() - replayed.started_at_s
     return steps.filter(pa.array((since_s >= 0) & (since_s < replayed.end_s)))

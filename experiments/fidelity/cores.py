@@ -1,6 +1,6 @@
-"""Who runs where in a fidelity run: the engine has a core to itself, the API server and the client share the others.
+"""Assigns cores in a fidelity run: one core for the engine, the others for the API server and the client.
 
-They would otherwise take time from each other, the more the higher the load; no step-time profile can tell how much.
+Otherwise they would slow each other down, more at a higher load, which no step-time profile can model.
 """
 
 import logging
@@ -12,21 +12,21 @@ from pathlib import Path
 from augserve.pipeline.project.stage import StageError
 
 ENVIRONMENT: Mapping[str, str] = {"OMP_NUM_THREADS": "1"}
-"""Of a server whose engine has one core."""
-_ENGINE = "EngineCore"  # vLLM titles the process that schedules and computes so
+"""Environment of a server whose engine has one core."""
+_ENGINE = "EngineCore"  # title of the process that schedules and computes
 _PROC = Path("/proc")
 
 logger = logging.getLogger(__name__)
 
 
 def separate(server_pid: int) -> None:
-    """Put the engine of a running server on the first core and all else of it on the others.
+    """Bind the engine of a running server to the first core, and its other processes to the other cores.
 
-    Raises StageError where the server has no engine process. On a machine of one core nothing is done.
+    Raises StageError if the server has no engine process. With a single core, nothing changes.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        logger.warning("fidelity: this machine has one core: engine and client take time from each other")
+        logger.warning("fidelity: this machine has one core, which engine and client share")
         return
     processes = _descendants(server_pid)
     engines = [pid for pid in processes if _ENGINE in _title(pid)]
@@ -38,7 +38,7 @@ def separate(server_pid: int) -> None:
 
 @contextmanager
 def client_aside() -> Iterator[None]:
-    """This process off the engine's core until the block ends."""
+    """Keep this process off the core of the engine until the block ends."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         _bind(os.getpid(), set(cores[1:]))
@@ -49,13 +49,13 @@ def client_aside() -> Iterator[None]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """The process and all below it."""
-    found = [pid]
-    for parent in found:
+    """The process and its descendants."""
+    pids = [pid]
+    for parent in pids:
         for children in (_PROC / str(parent) / "task").glob("*/children"):
             with suppress(OSError):
-                found += map(int, children.read_text().split())
-    return found
+                pids += map(int, children.read_text().split())
+    return pids
 
 
 def _title(pid: int) -> str:
@@ -66,7 +66,7 @@ def _title(pid: int) -> str:
 
 
 def _bind(pid: int, cores: set[int]) -> None:
-    """All threads of the process; those that it starts later inherit it."""
+    """Bind all threads of the process; later threads inherit the binding."""
     for thread in (_PROC / str(pid) / "task").iterdir():
-        with suppress(ProcessLookupError):  # it has ended since
+        with suppress(ProcessLookupError):  # the thread has ended
             os.sched_setaffinity(int(thread.name), cores)

@@ -1,8 +1,8 @@
-"""`make live`: AugServe against stock vLLM on the real server of this machine, beyond the load that stock vLLM bears.
+"""`make live`: AugServe against stock vLLM on the real server of this machine, beyond the capacity of stock vLLM.
 
-The same sessions at the same times, one policy after the other, measured by the client. Engine, sessions and SLO are
-those of `make fidelity`, which must have run here: it found the capacity that the load is a multiple of, and the step
-times that AugServe is told. Not a stage: twelve minutes, on an idle machine.
+Both policies get the same sessions at the same times, and the client measures them. Engine, sessions and SLO are those
+of `make fidelity`, which must have run here before: it measures the capacity and the step times. `make live` is not a
+stage and takes twelve minutes on an idle machine.
 """
 
 import json
@@ -45,17 +45,17 @@ class LiveParams:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What `make fidelity` found of this machine."""
+    """The results of `make fidelity` on this machine."""
 
     capacity_per_s: float  # stock vLLM's capacity@90, sessions/s
     step_time: StepTime
 
     @classmethod
     def read(cls, path: Path) -> "Measured":
-        """From fidelity's summary.json. Raises StageError where that is not to be had."""
+        """Read summary.json of fidelity. Raises StageError if it cannot be read."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["conditions"]
-            return cls(float(found["capacity90_per_s"]), StepTime(**found["profile"]["linear"]))
+            conditions = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+            return cls(float(conditions["capacity90_per_s"]), StepTime(**conditions["profile"]["linear"]))
         except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
             raise StageError(
                 f"{path}: cannot be read ({error!r}); run `make fidelity` on this machine first"
@@ -73,10 +73,10 @@ def main() -> None:
     results: dict[str, Metrics] = {}
     for policy in (STOCK, OURS):
         with serving(params, policy, bundle, settings, seed + 90) as server:
-            found = run_load(params, server, sessions, live.duration_s, live.drain_s)
-        if failures := found.failures():
+            replayed = run_load(params, server, sessions, live.duration_s, live.drain_s)
+        if failures := replayed.failures():
             raise StageError(f"live: turns failed under {policy}: {failures}; see logs/")
-        results[policy] = found.metrics()
+        results[policy] = replayed.metrics()
     conditions = {
         "capacity90_per_s": here.capacity_per_s,
         "rate_per_s": rate_per_s,
@@ -90,13 +90,13 @@ def main() -> None:
 
 
 def ratios(results: Mapping[str, Metrics]) -> dict[str, float | None]:
-    """Ours over stock vLLM's, by metric; None where there is nothing to divide by."""
+    """AugServe / stock vLLM by metric; None if the divisor is 0."""
     ours, stock = results[OURS], results[STOCK]
     return {name: ours[name] / stock[name] if stock[name] else None for name in SHOWN if name in ours and name in stock}
 
 
 def table(results: Mapping[str, Metrics]) -> str:
-    """Markdown, a line a metric."""
+    """Markdown, a line for each metric."""
     lines = ["| metric | vllm | augserve | ratio |", "|---|---:|---:|---:|"]
     for name, ratio in ratios(results).items():
         figures = (f"{results[policy][name]:.4g}" for policy in (STOCK, OURS))

@@ -1,7 +1,7 @@
-"""The engine's pace: what a token of a fixed batch takes, measured before and after each load on the load's own server.
+"""The pace of the engine: seconds a token of a fixed batch, measured before and after each load on the same server.
 
-A machine that others share is now faster, now slower; without this the drift since the calibration would be taken for
-the simulator's error. The batch belongs to no load, so that nothing is fitted to what is judged.
+A shared machine changes its speed. Without the pace, this drift since the calibration would count as an error of the
+simulator. The batch belongs to no load, so the comparison fits nothing to its own data.
 """
 
 from augserve.data.workload.adjustments import Adjustments
@@ -11,21 +11,24 @@ from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.simulator.record.metrics import pace_metrics
 
-SESSIONS = 32  # all begin at once, a turn each: about the decode batch of a load at capacity
-PROMPT_TOKENS = 8  # so short that all prompts are computed within a step or two under any policy
-OUTPUT_TOKENS = 160  # some ten seconds here; over four of them one batch differs from the next by 2 %
-WITHIN_S = 1.0  # of this run's start all are sent
+SESSIONS = 32  # with one turn each, all at once: about the decode batch at capacity
+PROMPT_TOKENS = 8  # any policy computes all prompts in a step or two
+OUTPUT_TOKENS = 160  # about ten seconds, in which batches differ by 2 %
+WITHIN_S = 1.0  # after the start, all are sent
 
 
 def pace_load(name: str) -> Load:
-    """The fixed batch. Another `name` gives other tokens of the same number, of which nothing is cached."""
+    """The fixed batch. Another `name` yields as many other tokens, none of them cached."""
     turns = (Turn(PROMPT_TOKENS, OUTPUT_TOKENS, None),)
-    ids = (f"pace-{name}-{number}" for number in range(SESSIONS))
-    return Load(tuple(Session(one, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for one in ids), Adjustments())
+    session_ids = (f"pace-{name}-{number}" for number in range(SESSIONS))
+    return Load(
+        tuple(Session(session_id, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for session_id in session_ids),
+        Adjustments(),
+    )
 
 
 def token_s(seen: Replayed) -> float:
-    """Seconds between two tokens of a turn of the batch, in the median. Raises StageError where a turn failed."""
+    """Median seconds a token of the batch. Raises StageError if a turn failed."""
     finished = [turn for turn in seen.records() if turn.finish_s is not None]
     if len(finished) < SESSIONS:
         raise StageError(f"fidelity: {len(finished)} of {SESSIONS} turns that measure the pace succeeded; see logs/")

@@ -1,4 +1,4 @@
-"""Section `fidelity` of params.yaml, and the workload and engine that it describes."""
+"""Section `fidelity` of params.yaml: its workload and its engine."""
 
 import dataclasses
 import math
@@ -72,7 +72,7 @@ class FidelityParams:
         )
 
     def server_arguments(self) -> list[str]:
-        """Flags that give the real server these limits; the last one of a name counts."""
+        """Flags of the real server for these limits; the last flag of a name counts."""
         facts = {
             "--max-model-len": self.max_model_len,
             "--max-num-seqs": self.max_num_seqs,
@@ -81,10 +81,10 @@ class FidelityParams:
             "--num-gpu-blocks-override": self.kv_tokens // CPU_BLOCK_TOKENS,
         }
         flags = [text for flag, value in facts.items() for text in (flag, str(value))]
-        return ["--enable-prompt-tokens-details", *flags]  # tells the client how much the prefix cache held
+        return ["--enable-prompt-tokens-details", *flags]  # the client sees the cached tokens
 
     def load(self, rate_per_s: float, duration_s: float, seed: int) -> Load:
-        """The shortened mix, steady from its start. The same seed gives the same sessions at every rate."""
+        """The shortened mix in steady state. The same seed yields the same sessions at every rate."""
         sessions = steady_sessions(duration_s / self.time_scale, rate_per_s * self.time_scale, seed)
         adjustments = Adjustments()
         short = tuple(shortened(session, self.token_scale, self.time_scale) for session in sessions)
@@ -92,7 +92,7 @@ class FidelityParams:
 
 
 def shortened(session: Session, token_scale: float, time_scale: float) -> Session:
-    """The session with its lengths and its times multiplied; nothing becomes empty."""
+    """The session with scaled lengths and times; no length becomes 0."""
 
     def tokens(count: int) -> int:
         return max(1, round(count * token_scale))

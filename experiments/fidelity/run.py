@@ -1,8 +1,8 @@
-"""`make fidelity`: the simulator held against the real server, on this machine's processor.
+"""`make fidelity`: compares the simulator with the real server on the processor of this machine.
 
-The same sessions at the same times, with the same lengths and engine limits, on vLLM's CPU engine and in the simulator.
-What the simulator is told of the machine comes from a calibration run of other sessions. Not a stage: a quarter of an
-hour, on an idle machine. The simulator's step times follow the machine's pace, which is measured around each load.
+vLLM's CPU engine and the simulator run the same sessions at the same times with the same engine limits. A run of other
+sessions calibrates the simulator, and its step times follow the pace measured around each load. It is not a
+stage and takes a quarter of an hour on an idle machine.
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ from .server import bundle_to_serve, measure_calibration, retargeted, run_paced,
 from .simulation import simulate
 
 REPORTS = Path("reports/fidelity")
-CAPACITY_SEEDS = 3  # loads that the attainment at a rate is averaged over
+CAPACITY_SEEDS = 3  # simulations a rate
 CAPACITY_ROUNDS = 3
 logger = logging.getLogger(__name__)
 
 
 class Fidelity:
-    """One run's fixed parts. Its seeds lie apart: calibration, capacity, then one a load."""
+    """The fixed parts of a run. Calibration, capacity and each load have different seeds."""
 
     def __init__(self, params: FidelityParams, seed: int, bundle: Bundle, calibration: Calibration) -> None:
         self.params = params
@@ -64,26 +64,27 @@ class Fidelity:
             return capacity(attainments, low, high, CAPACITY_ROUNDS) or low
 
     def compare(self, capacity_per_s: float) -> tuple[Results, Paces]:
-        """Every load under every policy, real and simulated: load → policy → metric; and what step times took
-        there, as a multiple of the calibration's: load → policy. A policy keeps its server."""
+        """Metrics of every load under every policy, real and simulated, and the paces relative to the calibration.
+
+        All loads of a policy run on one server.
+        """
         results: dict[str, dict[str, dict[str, Pair]]] = {f"{load:g}": {} for load in self.params.loads}
         paces: dict[str, dict[str, float]] = {load: {} for load in results}
         for policy in self.params.policies:
             with serving(self.params, policy, self._bundle, self._settings, self._seed + 90) as server:
                 for index, load in enumerate(results):
                     rate_per_s = self.params.loads[index] * capacity_per_s
-                    found = self._both(server, policy, rate_per_s, index)
-                    results[load][policy], paces[load][policy] = found
+                    results[load][policy], paces[load][policy] = self._both(server, policy, rate_per_s, index)
         return results, paces
 
     def _both(self, server: Server, policy: str, rate_per_s: float, index: int) -> tuple[dict[str, Pair], float]:
-        """One load, real and simulated, and its pace against the calibration's."""
+        """One load, real and simulated, and its pace relative to the calibration."""
         seed, duration_s = self._seed + 200 + 2 * index, self.params.duration_s
         load = self.params.load(rate_per_s, duration_s, seed)
-        found, pace_s = run_paced(self.params, server, load, duration_s, f"{policy}-{index}")
-        if failures := found.failures():
+        replayed, pace_s = run_paced(self.params, server, load, duration_s, f"{policy}-{index}")
+        if failures := replayed.failures():
             raise StageError(f"fidelity: turns failed under {policy} at {rate_per_s:.2f}/s: {failures}; see logs/")
-        real = SimulationResult(found.records(), EngineTotals(), found.end_s)
+        real = SimulationResult(replayed.records(), EngineTotals(), replayed.end_s)
         simulated = self.simulated(policy, rate_per_s, seed, self.calibration.at_pace(pace_s))
         factor = pace_s / self.calibration.pace_s
         return paired(measured(real, self._window, self.params.slo), simulated), factor
@@ -110,7 +111,7 @@ def main() -> None:
 
 
 def _conditions(run: Fidelity, capacity_per_s: float) -> dict[str, object]:
-    """What the figures hold under, with all that the simulator adds to the profile."""
+    """The conditions of the run: capacity, calibration and parameters."""
     return {
         "capacity90_per_s": capacity_per_s,
         "overheads": dataclasses.asdict(run.calibration.overheads),

@@ -1,4 +1,4 @@
-"""The real half of a fidelity run: servers with the engine's limits, and loads replayed on them."""
+"""The real half of a fidelity run: servers with the limits of the engine, and replays of loads on them."""
 
 import asyncio
 import dataclasses
@@ -31,13 +31,15 @@ from .params import FidelityParams
 
 LOGS = Path("logs")
 IDENTITY = Identity(session_ids=True, hints=True, client_limit=True)
-"""What the simulator's requests tell, too."""
+"""As in the simulator's requests."""
 BURST = Burst(period_s=25.0)
 
 
 def bundle_to_serve() -> Bundle:
-    """The bundle that was packaged last, once the model that is served with it is there. The client's HTTP library logs
-    no line a request from here on: they would bury the progress bars. Raises StageError, BundleError."""
+    """The packaged bundle, if the model exists. Also silences the log lines of the HTTP client, one for each request.
+
+    Raises StageError without a model, BundleError for a bad bundle.
+    """
     if not (MODEL_FOLDER / "config.json").is_file():
         raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -45,23 +47,23 @@ def bundle_to_serve() -> Bundle:
 
 
 def retargeted(settings: SchedulerSettings, params: FidelityParams, step_time: StepTime) -> SchedulerSettings:
-    """The bundle's settings for this machine: its SLO and step times, as a deployment on it would state them."""
+    """The settings of the bundle with the SLO and step times of this machine."""
     return dataclasses.replace(settings, slo=params.slo, step_time=step_time, profile="cpu")
 
 
 def measure_calibration(params: FidelityParams, seed: int) -> Calibration:
-    """A run of its own on a server that records and decides nothing."""
+    """Calibrate by a separate run on a server that only records."""
     with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
         recorded = Path(folder)
         observe = hook_arguments({"mode": "observe", "traces": folder, "source": "fidelity"})
         with _server(params, "calibration", observe, seed) as server:
             load = calibration_load(params, seed)
-            found, pace_s = run_paced(params, server, load, params.calibration_s, "calibration")
-        return calibrate(recorded, found, pace_s, params.limits)  # the server's end closed the recorder
+            replayed, pace_s = run_paced(params, server, load, params.calibration_s, "calibration")
+        return calibrate(recorded, replayed, pace_s, params.limits)  # the recorder closed with the server
 
 
 def calibration_load(params: FidelityParams, seed: int) -> Load:
-    """The sessions of a steady load, but in bursts."""
+    """The sessions of a steady load, arriving in bursts."""
     rate_per_s, duration_s = params.calibration_rate_per_s, params.calibration_s
     load = params.load(rate_per_s, duration_s, seed)
     times = BURST.times(len(load.sessions), rate_per_s, np.random.default_rng(seed)).tolist()
@@ -73,7 +75,7 @@ def calibration_load(params: FidelityParams, seed: int) -> Load:
 def serving(
     params: FidelityParams, policy: str, bundle: Bundle, settings: SchedulerSettings, seed: int
 ) -> Iterator[Server]:
-    """A server of the policy, run in. AugServe's bundle is `bundle` with these settings."""
+    """A warm server of the policy. AugServe serves `bundle` with these settings."""
     with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
         hook: list[str] = []
         if policy == "augserve":
@@ -103,19 +105,21 @@ def run_load(
         drain_s=drain_s,
     )
     with client_aside():
-        found = asyncio.run(replay(settings, load))
+        replayed = asyncio.run(replay(settings, load))
     server.check_alive()
-    return found
+    return replayed
 
 
 def run_paced(
     params: FidelityParams, server: Server, load: Load, duration_s: float, name: str
 ) -> tuple[Replayed, float]:
-    """The load, and the engine's pace around it: seconds a token, the mean of before and after. Raises as `run_load`,
-    and StageError where the pace cannot be measured."""
+    """Run a load, and measure the pace as the mean of before and after, seconds a token.
+
+    Raises like `run_load`, and StageError if the pace cannot be measured.
+    """
     before_s = _pace_s(params, server, f"before-{name}")
-    found = run_load(params, server, load, duration_s)
-    return found, (before_s + _pace_s(params, server, f"after-{name}")) / 2
+    replayed = run_load(params, server, load, duration_s)
+    return replayed, (before_s + _pace_s(params, server, f"after-{name}")) / 2
 
 
 def _pace_s(params: FidelityParams, server: Server, name: str) -> float:
@@ -128,7 +132,7 @@ def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -
     arguments = [*params.server_arguments(), *hook]
     with vllm_server(MODEL_FOLDER, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:
         separate(server.process.pid)
-        # The first steps load code: other sessions than those measured, at a rate that gives some in any case.
-        run_in = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)
-        run_load(params, server, run_in, params.warmup_s)
+        # The first steps load code. These sessions are not measured, and the rate yields at least a few.
+        warmup = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)
+        run_load(params, server, warmup, params.warmup_s)
         yield server

@@ -12,7 +12,6 @@ from experiments.fidelity.report import (
     measured,
     order,
     paired,
-    plot_rows,
     relative_error,
     summarize,
     table,
@@ -38,7 +37,7 @@ def turn(arrival_s, first_s, finish_s, output=11):
     return TurnRecord("s", "qa", 0, True, arrival_s, 10, first_s, finish_s, output)
 
 
-def test_both_sides_are_measured_over_the_turns_of_the_window():
+def test_metrics_cover_the_turns_that_arrive_in_the_window():
     turns = [turn(float(at), at + 0.1 * (at + 1), at + 0.1 * (at + 1) + 1.0) for at in range(10)]
     found = measured(result(*turns, turn(12.0, 13.0, 14.0)), Window(0.0, 10.0), Slo(0.5, 0.1))
     assert found["turns"] == 10
@@ -54,7 +53,7 @@ def test_a_turn_without_a_token_waits_until_the_end():
 
 
 def test_a_run_in_which_nothing_finishes_is_an_error():
-    with pytest.raises(StageError, match=r"no turn of a load finished; lower fidelity\.loads"):
+    with pytest.raises(StageError, match=r"fidelity\.loads"):
         measured(result(turn(0.0, 1.0, None)), Window(0.0, 10.0), Slo())
     with pytest.raises(SimulationError, match="no turn arrived"):
         measured(result(turn(20.0, 21.0, 22.0)), Window(0.0, 10.0), Slo())
@@ -106,4 +105,3 @@ def test_the_report_is_written_in_the_agreed_form(tmp_path):
     assert "| 2x | augserve | 0.954 | 1 / 1 |" in text
     assert text.index("| 0.5x |") < text.index("| 2x |")
     assert "<svg" in (tmp_path / "fidelity.svg").read_text()
-    assert plot_rows(results).splitlines()[1].startswith("0.5,vllm,ttft_p50_s,1,1")

@@ -123,6 +123,6 @@ def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per
         else:
             return low, high
     raise SimulationError(
-        f"capacity: attainment does not cross {ATTAINMENT:.0%} from {guess_per_s:.3g} to {high:.3g} sessions/s; "
+        f"capacity: attainment does not cross {ATTAINMENT:.0%} between {guess_per_s:.3g} and {high:.3g} sessions/s; "
         "remove the workload or relax the SLO"
     )

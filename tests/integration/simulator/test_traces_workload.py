@@ -64,9 +64,9 @@ def test_tuning_and_reporting_see_other_sessions_and_another_rate_the_same(trace
 
 
 def test_a_set_that_is_not_there_or_has_no_split_is_one_line(traces: Path, cell: Cell) -> None:
-    with pytest.raises(SimulationError, match=r"'none' is unknown; known are augmentation-mix, .*made"):
+    with pytest.raises(SimulationError, match="none"):
         run_cell(dataclasses.replace(cell, workload="none"))
-    with pytest.raises(SimulationError, match="give a split"):
+    with pytest.raises(SimulationError, match="split"):
         run_cell(dataclasses.replace(cell, split=None))
 
 

@@ -29,10 +29,10 @@ def test_capacity_and_step_times_are_those_that_fidelity_measured(summary):
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"conditions": {"capacity90_per_s": 1.5, "profile": {}}}'])
 def test_without_them_the_remedy_is_named(summary, damage):
     summary.write_text(damage)
-    with pytest.raises(StageError, match=r"summary\.json: cannot be read .*; run `make fidelity`"):
+    with pytest.raises(StageError, match=r"summary\.json.*make fidelity"):
         Measured.read(summary)
     summary.unlink()
-    with pytest.raises(StageError, match="run `make fidelity`"):
+    with pytest.raises(StageError, match="make fidelity"):
         Measured.read(summary)
 
 
@@ -99,5 +99,5 @@ def test_both_policies_are_given_the_same_sessions_and_what_fails_stops_it(monke
     assert written["ratio"]["effective_throughput"] == 3.0
     assert written["conditions"]["rate_per_s"] == 3.0
     failing = "augserve"
-    with pytest.raises(StageError, match=r"turns failed under augserve: .*timed out"):
+    with pytest.raises(StageError, match=r"augserve.*timed out"):
         live.main()

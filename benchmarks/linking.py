@@ -97,7 +97,7 @@ def _cost(seed: int) -> dict[str, float]:
     linker = TurnLinker()
     for number in range(10_000):
         prefix = _prefix(rnd.choices(range(30_000), k=600))
-        linker.turn_finished(f"s{number}", past_of(prefix, 500, None, None, stopped=True))
+        linker.turn_ended(f"s{number}", past_of(prefix, 500, None, None, stopped=True), finished=True)
     tokens = rnd.choices(range(30_000), k=100_000)
     own, vllms = engine_request("r", SentTurn(tokens, [1], {}, True), 1, caching=False), _prefix(tokens)
     prompt = prompt_prefix(own, BLOCK_TOKENS)

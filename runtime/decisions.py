@@ -1,8 +1,8 @@
 """AugServe's decisions for one engine: the parts that make them, and the order in which each event asks them."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from ..models.serving.drift import DriftReference
@@ -10,7 +10,7 @@ from ..models.serving.predictor import Predictor
 from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
 from .deployment import Deployment
-from .guard import Guard
+from .engine import Engine
 from .metrics import Metrics
 from .prediction.batching import Forecasting
 from .prediction.drift import monitors
@@ -24,10 +24,9 @@ from .residency.policy import ContextPolicy
 from .sessions.live_turn import LiveTurn
 from .sessions.table import Pause
 from .steering.admission_room import AdmissionRoom
-from .steering.preemption import LossJudge, PreemptionOrder
+from .steering.preemption import PreemptionOrder
 from .steering.step_budget import SteeredBudget, StepBudget
 from .steering.token_budget import TokenBudget
-from .vllm_compat import AsyncScheduler, KvCache, RunningDemand, SchedulerOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Parts:
     settings: SchedulerSettings
     forecaster: Callable[[Metrics], Forecaster]
     version: str
-    budget: Callable[[AsyncScheduler], StepBudget] | None = None  # None: the controller of the settings
+    budget: Callable[[vllm_compat.AsyncScheduler], StepBudget] | None = None  # None: the controller of the settings
 
 
 def bundle_parts(deployment: Deployment) -> Parts:
@@ -61,29 +60,15 @@ def trained_forecaster(predictor: Predictor, drift: DriftReference | None, metri
 class Setup:
     """The clock and the parts of a scheduler; simulations and tests bring their own."""
 
-    clock: Callable[[], float] = time.time  # the clock of `Request.arrival_time`
-    parts: Callable[[Deployment], Parts] = field(default=bundle_parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """One engine, as the decisions see it."""
-
-    scheduler: AsyncScheduler
-    kv_cache: KvCache
-    turns: Mapping[str, LiveTurn]  # live turns by request id
-    guard: Guard
-    metrics: Metrics
-    clock: Callable[[], float]
-    active: bool  # False in shadow mode: everything is decided, nothing is applied
+    clock: Callable[[], float] = time.time
+    parts: Callable[[Deployment], Parts] = bundle_parts
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """All parts of one engine's decisions. A part that is off does nothing. No method raises."""
+    """The decisions of one engine. A part that is off does nothing. No method raises."""
 
     engine: Engine
-    running_demand: RunningDemand
     forecaster: Forecaster
     forecasting: Forecasting
     budget: StepBudget
@@ -107,15 +92,12 @@ class Decisions:
             guard.attempt("prediction", self.forecasting.predict, turns)
         if not guard.attempt("budget", self.budget.before_step, now_s):
             self.budget.restore()
-        if not guard.attempt("order", self._rank, now_s):
+        if not guard.attempt("order", self.ordering.rank, now_s):
             self.ordering.queue.unrank()
         if self.contexts.pins:
             self.contexts.attempt(self.admission_room.make)
         guard.attempt("preemption", self.preemption.before_step)
-        self.running_demand.forget()
-
-    def after_step(self, output: SchedulerOutput) -> None:
-        self.contexts.after_step(output)
+        self.engine.running_demand.forget()
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
         self.tenants.turn_ended(live)
@@ -127,51 +109,24 @@ class Decisions:
         self.contexts.release_all()
         self.engine.guard.attempt("correction", self.forecaster.reset)
 
-    def _rank(self, now_s: float) -> None:
-        scheduler = self.engine.scheduler
-        if self.ordering.rank(now_s, vllm_compat.running_count(scheduler), vllm_compat.token_budget(scheduler)):
-            self.engine.metrics.reorders.inc()
-
 
 def build_decisions(parts: Parts, engine: Engine) -> Decisions:
-    settings, scheduler, kv_cache = parts.settings, engine.scheduler, engine.kv_cache
-    guard, metrics, clock = engine.guard, engine.metrics, engine.clock
-    by_priority = vllm_compat.orders_by_priority(scheduler)
-    running_demand = RunningDemand(scheduler)
-    policy = ContextPolicy(settings)
-    references = vllm_compat.BlockReferences(scheduler.kv_cache_manager)
+    settings, policy = parts.settings, ContextPolicy(parts.settings)
+    references = vllm_compat.BlockReferences(engine.scheduler.kv_cache_manager)
     max_blocks = policy.max_blocks(references.capacity_blocks) if engine.active else 0
-    pins = Pins(references, policy, max_blocks, policy.longest_wait_s, metrics.pin_released)
-    tenants = TenantService(settings.step_time, settings.weights.tenant > 0, clock)
-    ordering = Ordering(
-        settings,
-        kv_cache,
-        FreeRoom(scheduler, kv_cache, running_demand, pins),
-        tenants,
-        engine.turns,
-        guard,
-        clock,
-        by_priority=by_priority,
-        applied=engine.active,
-    )
-    forecaster = parts.forecaster(metrics)
+    pins = Pins(references, policy, max_blocks, engine.metrics.pin_released)
+    tenants = TenantService(settings.step_time, settings.weights.tenant > 0, engine.clock)
+    ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
+    forecaster = parts.forecaster(engine.metrics)
     return Decisions(
         engine,
-        running_demand,
         forecaster,
-        Forecasting(forecaster, ordering.queue, metrics, clock),
+        Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
         _step_budget(parts, engine, ordering),
         ordering,
-        PausedContexts(scheduler, pins, guard, metrics, clock),
-        AdmissionRoom(scheduler, pins, ordering, clock),
-        PreemptionOrder(
-            scheduler,
-            kv_cache,
-            running_demand,
-            LossJudge(settings, engine.turns),
-            clock,
-            applied=engine.active and not by_priority,
-        ),
+        PausedContexts(engine, pins),
+        AdmissionRoom(engine, pins, ordering),
+        PreemptionOrder(settings, engine),
         tenants,
     )
 
@@ -184,4 +139,4 @@ def _step_budget(parts: Parts, engine: Engine, ordering: Ordering) -> StepBudget
         return parts.budget(scheduler)
     configured_tokens = vllm_compat.token_budget(scheduler)
     controller = TokenBudget(settings.budget, settings.slo.tpot_s, settings.step_time, configured_tokens)
-    return SteeredBudget(scheduler, controller, ordering, engine.metrics.token_budget.set, applied=engine.active)
+    return SteeredBudget(controller, engine, ordering)

@@ -1,10 +1,10 @@
-"""AugServe's counters in the engine's process, and their way to the /metrics of the API server's process."""
+"""AugServe's metrics in the engine's process, and their way to the API server's /metrics."""
 
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
@@ -15,98 +15,54 @@ from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
 logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "AUGSERVE_METRICS_FOLDER"
-"""Set by the plugin in the API server's process, inherited by the engines: each writes `<pid>.prom` there."""
+"""Set by the plugin in the API server and inherited by the engines; each engine writes `<pid>.prom` there."""
 PUBLISH_S = 1.0
 
 
 class Metrics:
-    """All counters, labelled by the engine's number (one an engine of data parallelism).
+    """The metrics of one engine, labelled by its number under data parallelism.
 
-    Where vLLM runs prometheus_client in its multiprocess mode, that mode carries the values to /metrics. Otherwise a
-    thread writes them, at most once in PUBLISH_S, to a file that the plugin's collector reads.
+    If vLLM runs prometheus_client in multiprocess mode, that mode carries the values to /metrics. Otherwise a thread
+    writes them, at most once in PUBLISH_S, to a file that the plugin's collector reads.
     """
 
     def __init__(self, engine: int, version: str, mode: str) -> None:
-        multiprocess = values.ValueClass is not values.MutexValue
-        registry = self._registry = CollectorRegistry()
-        label = str(engine)
-
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(name, meaning, ["engine"], registry=registry).labels(label)
-
-        def gauge(name: str, meaning: str) -> Gauge:
-            return Gauge(name, meaning, ["engine"], registry=registry, multiprocess_mode="mostrecent").labels(label)
-
-        def labelled_gauge(name: str, meaning: str, by: str) -> Gauge:
-            return Gauge(name, meaning, [by, "engine"], registry=registry, multiprocess_mode="mostrecent")
-
-        self.predictions = counter("augserve_predictions", "Turns whose output, session and pause were predicted.")
-        self.reorders = counter(
-            "augserve_reorders", "Steps in which the value order put another turn first than vLLM's."
+        self._registry = CollectorRegistry()
+        self._engine = str(engine)
+        counter, gauge = self._counter, self._gauge
+        self.predictions = counter("predictions", "Predicted turns.")
+        self.reorders = counter("reorders", "Steps in which the value puts another turn first than vLLM's order.")
+        self.recorder_dropped = counter("recorder_dropped", "Dropped trace rows.")
+        self.token_budget = gauge("token_budget", "Token budget of the last step; in shadow mode it is not applied.")
+        self.sessions = gauge("sessions", "Live sessions.")
+        self.sessions_closed = counter("sessions_closed", "Dropped sessions: idle for too long, or one too many.")
+        self.pinned_tokens = gauge("pinned_tokens", "KV tokens pinned for paused sessions.")
+        self.context = self._count_by(
+            "context_decisions", "Contexts of finished turns: preserve (pinned) or discard.", "decision"
         )
-        self.recorder_dropped = counter("augserve_recorder_dropped", "Trace rows that could not be kept.")
-        self.token_budget = gauge(
-            "augserve_token_budget", "Token budget of the last step (in shadow mode: as it would be)."
+        self.pin_released = self._count_by(
+            "pins_released", "Released pins by reason; hit: the session's next turn uses it.", "by"
         )
-        self.sessions = gauge("augserve_sessions", "Sessions that are remembered.")
-        self.sessions_closed = counter("augserve_sessions_closed", "Sessions forgotten: abandoned, or one too many.")
-        self.pinned_tokens = gauge("augserve_pinned_tokens", "KV tokens that are kept for paused sessions.")
-        self._contexts = Counter(
-            "augserve_context_decisions",
-            "Contexts of sessions whose turn finished, by what becomes of them: preserve, discard.",
-            ["decision", "engine"],
-            registry=registry,
+        self.linked = self._count_by(
+            "linked_turns", "Turns whose caller names no session, by how it was found; nothing: a new session.", "by"
         )
-        self._pins = Counter(
-            "augserve_pins_released",
-            "Kept contexts that were let go, by why (hit: the session's next turn holds it).",
-            ["by", "engine"],
-            registry=registry,
+        self._corrections = gauge("correction", "Factor on predictions for unknown tools.", "quantity")
+        self._coverage = gauge("coverage", "Recent share of actual values in their 80 % interval.", "quantity")
+        self._trained_coverage = gauge(
+            "coverage_trained", "The same share on held-out training sessions, to compare with.", "quantity"
         )
-        self._linked = Counter(
-            "augserve_linked_turns",
-            "Turns without a session id of the caller's, by what told their session (nothing: it is a new one).",
-            ["by", "engine"],
-            registry=registry,
+        self._widths = gauge("interval_width", "Factor on interval widths, on log scale; 1: as trained.", "quantity")
+        self._psi = gauge(
+            "psi", "Population stability index against the training data; tool_call.…: of an expected call.", "feature"
         )
-        self._corrections = labelled_gauge(
-            "augserve_correction", "Factor that predictions are multiplied by, for want of a better known.", "quantity"
-        )
-        self._coverage = labelled_gauge(
-            "augserve_coverage", "Recent share of actual values in their 80 % interval.", "quantity"
-        )
-        self._trained_coverage = labelled_gauge(
-            "augserve_coverage_trained",
-            "The same share on the sessions held out of training: what augserve_coverage is to be held against.",
-            "quantity",
-        )
-        self._widths = labelled_gauge(
-            "augserve_interval_width", "What intervals are widened by, on log scale (1: as trained).", "quantity"
-        )
-        self._psi = labelled_gauge(
-            "augserve_psi",
-            "Population stability index of a feature (tool_call.…: of an expected call) against the training data.",
-            "feature",
-        )
-        self._fallbacks = Counter(
-            "augserve_fallbacks",
-            "Decisions left to vLLM's own way, by reason.",
-            ["reason", "engine"],
-            registry=registry,
-        )
-        self._engine = label
-        info = Gauge(
-            "augserve_info",
-            "Always 1; its labels name the bundle's version and the mode.",
-            ["version", "mode", "engine"],
-            registry=registry,
-            multiprocess_mode="mostrecent",
-        )
-        info.labels(version, mode, label).set(1)
-        folder = os.environ.get(FOLDER_VARIABLE)
+        self.fallback = self._count_by("fallbacks", "Decisions left to vLLM's own behaviour, by reason.", "reason")
+        self._gauge("info", "Always 1; the labels name the bundle's version and the mode.", "version", "mode").labels(
+            version, mode, self._engine
+        ).set(1)
+        folder, multiprocess = os.environ.get(FOLDER_VARIABLE), values.ValueClass is not values.MutexValue
         self._publisher = None
         if folder and not multiprocess:
-            self._publisher = _Publisher(registry, Path(folder) / f"{os.getpid()}.prom")
+            self._publisher = _Publisher(self._registry, Path(folder) / f"{os.getpid()}.prom")
 
     def value(self, name: str, **labels: str) -> float:
         """This engine's value of a metric, named without `augserve_`: the sum of all samples with these labels."""
@@ -119,16 +75,13 @@ class Metrics:
             if wanted <= sample.labels.items() and not sample.name.endswith("_created")
         )
 
-    def fallback(self, reason: str) -> None:
-        self._fallbacks.labels(reason, self._engine).inc()
-
     def corrected(self, quantity: str, factor: float, coverage: float, width: float) -> None:
         self._corrections.labels(quantity, self._engine).set(factor)
         self._coverage.labels(quantity, self._engine).set(coverage)
         self._widths.labels(quantity, self._engine).set(width)
 
     def trained_coverage(self, coverage: Mapping[str, float]) -> None:
-        """`coverage` by the target's name."""
+        """`coverage`: share by the name of the target."""
         for target in (OUTPUT_LENGTH, TOOL_DURATION):
             if target.name in coverage:
                 self._trained_coverage.labels(target.name.replace("_", " "), self._engine).set(coverage[target.name])
@@ -136,22 +89,31 @@ class Metrics:
     def drift(self, feature: str, psi: float) -> None:
         self._psi.labels(feature, self._engine).set(psi)
 
-    def context(self, decision: str) -> None:
-        self._contexts.labels(decision, self._engine).inc()
-
-    def pin_released(self, by: str) -> None:
-        self._pins.labels(by, self._engine).inc()
-
-    def linked(self, by: str) -> None:
-        self._linked.labels(by, self._engine).inc()
-
     def close(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
 
+    def _counter(self, name: str, meaning: str) -> Counter:
+        return Counter(f"augserve_{name}", meaning, ["engine"], registry=self._registry).labels(self._engine)
+
+    def _count_by(self, name: str, meaning: str, label: str) -> Callable[[str], None]:
+        """A function that counts one more of a label's value."""
+        counter = Counter(f"augserve_{name}", meaning, [label, "engine"], registry=self._registry)
+        return lambda value: counter.labels(value, self._engine).inc()
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        gauge = Gauge(
+            f"augserve_{name}",
+            meaning,
+            [*labels, "engine"],
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
+        )
+        return gauge if labels else gauge.labels(self._engine)
+
 
 class _Publisher:
-    """Writes the registry's text to a file whenever it has changed."""
+    """A thread that writes the registry's text to a file whenever it changes."""
 
     def __init__(self, registry: CollectorRegistry, path: Path) -> None:
         self._registry = registry
@@ -171,22 +133,18 @@ class _Publisher:
         failed = False
         while True:
             try:
-                self._publish()
+                text = generate_latest(self._registry).decode()
+                if text != self._last:
+                    write_text(self._path, text)
+                    self._last = text
                 failed = False
             except Exception as error:  # noqa: BLE001 — metrics never stop the engine
                 if not failed:
                     logger.warning(
-                        "augserve: cannot publish metrics to %s (%r); /metrics goes without new ones until it works "
-                        "again: it is tried each second",
+                        "augserve: cannot publish metrics to %s (%r); /metrics stays as it is, retrying each second",
                         self._path,
                         error,
                     )
                 failed = True
             if self._stop.wait(PUBLISH_S):
                 return
-
-    def _publish(self) -> None:
-        text = generate_latest(self._registry).decode()
-        if text != self._last:
-            write_text(self._path, text)
-            self._last = text

@@ -1,7 +1,7 @@
-"""vLLM general plugin (entry point group `vllm.general_plugins`): brings AugServe's counters into /metrics.
+"""vLLM general plugin (entry point group `vllm.general_plugins`) that adds AugServe's metrics to /metrics.
 
-vLLM loads general plugins in every process: first in the API server's, when it builds its argument parser, hence
-before the engines start and inherit the environment. Without this plugin all works but those lines in /metrics.
+vLLM loads general plugins in every process, first in the API server, before the engines start and inherit the
+environment. Without this plugin only those lines in /metrics are missing.
 """
 
 import atexit
@@ -24,14 +24,14 @@ def register() -> None:
     from .metrics import FOLDER_VARIABLE
 
     if FOLDER_VARIABLE in os.environ:
-        return  # an engine's or worker's process: its API server has done it
+        return  # in an engine or a worker: its API server has done it
     try:
         from prometheus_client import REGISTRY
 
         folder = Path(tempfile.mkdtemp(prefix="augserve-metrics-"))
         REGISTRY.register(FolderCollector(folder))
     except Exception as error:  # noqa: BLE001 — metrics never stop the server
-        logger.warning("augserve: /metrics goes without augserve's counters: %r", error)
+        logger.warning("augserve: /metrics will not show augserve's metrics: %r", error)
         return
     os.environ[FOLDER_VARIABLE] = str(folder)
     atexit.register(_remove, folder, os.getpid())
@@ -43,13 +43,13 @@ def _remove(folder: Path, owner: int) -> None:
 
 
 class FolderCollector:
-    """Collects what the engines published; a file that is unreadable at that moment is left out."""
+    """Collects the metrics that the engines publish; an unreadable file is skipped."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def describe(self) -> "list[Metric]":
-        """Nothing: the registry is not to read the folder when this is registered."""
+        """Nothing, so that registering does not read the folder."""
         return []
 
     def collect(self) -> "Iterator[Metric]":
@@ -58,11 +58,11 @@ class FolderCollector:
         families: dict[str, Metric] = {}
         for path in sorted(self._folder.glob("*.prom")):
             try:
-                found = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+                published = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
             except (OSError, ValueError) as error:
                 logger.warning("augserve: cannot read %s: %r", path, error)
                 continue
-            for family in found:
+            for family in published:
                 families.setdefault(family.name, family)
                 if families[family.name] is not family:
                     families[family.name].samples.extend(family.samples)

@@ -7,17 +7,14 @@ from typing import Any, ClassVar
 
 from .. import __version__
 from . import vllm_compat
-from .decisions import Decisions, Engine, Setup, build_decisions
+from .decisions import Setup, build_decisions
 from .deployment import parse_deployment
-from .guard import Guard
-from .metrics import Metrics
+from .engine import Engine
 from .recording.tracer import Tracer, step_facts
-from .sessions.live_turn import LiveTurn
 from .turn_lifecycle import Lifecycle
 from .vllm_compat import (
     EngineCoreOutputs,
     HookedScheduler,
-    KvCache,
     ModelRunnerOutput,
     PauseState,
     Request,
@@ -44,19 +41,14 @@ class AugServeScheduler(HookedScheduler):
         vllm_compat.check_scheduler(self)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
-        clock = self._clock = self.setup.clock
-        metrics = self.metrics = Metrics(vllm_compat.engine_number(self), version, deployment.mode)
-        guard = self._guard = Guard(clock, metrics.fallback)
-        model = vllm_compat.served_model(self)
-        self._tracer = Tracer.of(deployment, version, model, metrics.recorder_dropped.inc)
-        self._kv_cache = KvCache(self.kv_cache_manager)
-        turns: dict[str, LiveTurn] = {}
-        self.decisions: Decisions | None = None  # None in observe mode
-        if parts is not None:
-            engine = Engine(self, self._kv_cache, turns, guard, metrics, clock, deployment.mode == "active")
-            self.decisions = build_decisions(parts, engine)
+        self.engine = Engine.of(self, self.setup.clock, version, deployment.mode)
+        self._guard, self._clock = self.engine.guard, self.engine.clock
+        model, dropped = vllm_compat.served_model(self), self.engine.metrics.recorder_dropped
+        self._tracer = Tracer.of(deployment, version, model, dropped.inc)
+        self.decisions = None if parts is None else build_decisions(parts, self.engine)
+        if self.decisions is not None:
             self.waiting = self.decisions.ordering.queue
-        self.lifecycle = Lifecycle(turns, self.decisions, guard, metrics, self._tracer, clock, self.hash_block_size)
+        self.lifecycle = Lifecycle(self.engine, self.decisions, self._tracer, self.hash_block_size)
         bundle = "no bundle" if parts is None else f"bundle {parts.version}"
         logger.info("AugServe %s: mode %s, %s", __version__, deployment.mode, bundle)
 
@@ -66,14 +58,13 @@ class AugServeScheduler(HookedScheduler):
         super().add_request(request)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        start_s = self._clock()
-        began = time.perf_counter()
+        start_s, began_s = self._clock(), time.perf_counter()
         if self.decisions is not None:
             self.decisions.before_step(start_s)
         output = super().schedule(throttle_prefills)
         if self.decisions is not None:
-            self.decisions.after_step(output)
-        self._guard.attempt("step", self._note_step, output, start_s, time.perf_counter() - began)
+            self.decisions.contexts.after_step(output)
+        self._guard.attempt("step", self._note_step, output, start_s, time.perf_counter() - began_s)
         return output
 
     def update_from_output(
@@ -90,7 +81,7 @@ class AugServeScheduler(HookedScheduler):
 
     def before_free(self, request: Request) -> None:
         if self.decisions is not None:
-            self.decisions.contexts.turn_finishes(self.lifecycle.turns.get(request.request_id))
+            self.decisions.contexts.turn_finishes(self.engine.turns.get(request.request_id))
 
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
         if self.decisions is not None:
@@ -106,7 +97,7 @@ class AugServeScheduler(HookedScheduler):
         if self.decisions is not None:
             self.decisions.contexts.release_all()
         try:
-            for close in (self._tracer.close, self.metrics.close):
+            for close in (self._tracer.close, self.engine.metrics.close):
                 self._guard.attempt("shutdown", close)
         finally:
             super().shutdown()
@@ -114,7 +105,7 @@ class AugServeScheduler(HookedScheduler):
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
         if output.num_scheduled_tokens:
             self.lifecycle.forget_lost(self.requests)
-            facts = step_facts(self, output, self._kv_cache.usage, start_s, schedule_s)
+            facts = step_facts(self, output, self.engine.kv_cache.usage, start_s, schedule_s)
             self._tracer.step_scheduled(output, facts)
 
     def _note_output(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:

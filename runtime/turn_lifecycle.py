@@ -1,13 +1,12 @@
 """The life of a turn: its arrival, its first token and its end, passed on to sessions, decisions and traces."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from . import vllm_compat
 from .decisions import Decisions
-from .guard import Guard
+from .engine import Engine
 from .hints.hints import Hints
-from .metrics import Metrics
 from .recording.tracer import Tracer
 from .sessions.linking import Link
 from .sessions.live_turn import FINISHED, LiveTurn, note_arrival, past_turn, read_hints
@@ -24,32 +23,20 @@ MAX_LOST_TURNS = 1024
 class Lifecycle:
     """Owns the live turns and their sessions. Errors are counted by the guard and leave the request alone."""
 
-    def __init__(
-        self,
-        turns: dict[str, LiveTurn],
-        decisions: Decisions | None,
-        guard: Guard,
-        metrics: Metrics,
-        tracer: Tracer,
-        clock: Callable[[], float],
-        hash_block_tokens: int,
-    ) -> None:
-        """`turns`: live turns by request id, which `decisions` read."""
-        self.turns = turns
-        self.sessions = SessionTable(closed=metrics.sessions_closed.inc)
+    def __init__(self, engine: Engine, decisions: Decisions | None, tracer: Tracer, hash_block_tokens: int) -> None:
+        self.turns = engine.turns
+        self.sessions = SessionTable(closed=engine.metrics.sessions_closed.inc)
+        self._engine = engine
         self._decisions = decisions
-        self._guard = guard
-        self._metrics = metrics
         self._tracer = tracer
-        self._clock = clock
         self._hash_block_tokens = hash_block_tokens
 
     def turn_arrived(self, request: "Request") -> None:
         hints = read_hints(request)
-        link, prefix = self._guard.call("linking", self._link, request, hints, fallback=(None, None))
+        link, prefix = self._engine.guard.call("linking", self._link, request, hints, fallback=(None, None))
         live, pause = note_arrival(request, hints, self.sessions, request.arrival_time, link, prefix)
         self.turns[request.request_id] = live
-        self._metrics.sessions.set(len(self.sessions))
+        self._engine.metrics.sessions.set(len(self.sessions))
         if self._decisions is not None:
             self._decisions.turn_arrived(live, pause)
         if pause is not None:
@@ -72,7 +59,7 @@ class Lifecycle:
 
     def requests_finished(self, requests: Iterable["Request"]) -> None:
         """Note ends from outside the engine: a client's abort, a stop string that the server found."""
-        now_s = self._clock()
+        now_s = self._engine.clock()
         for request in requests:
             live = self.turns.get(request.request_id)
             if live is not None:
@@ -93,7 +80,7 @@ class Lifecycle:
         if request.sampling_params is not None:
             call_ids = (hints.call_id, hints.call_id_before)
             link = self.sessions.link(prefix, call_ids, hints.tenant, request.arrival_time)
-        self._metrics.linked("nothing" if link is None else link.by)
+        self._engine.metrics.linked("nothing" if link is None else link.by)
         return link, prefix
 
     def _turn_ended(self, live: LiveTurn, now_s: float, reason: str) -> None:
@@ -104,7 +91,7 @@ class Lifecycle:
         if reason in FINISHED:
             self.sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
         if live.prefix is not None:
-            self._guard.attempt("linking", self._remember, live, live.prefix, reason)
+            self._engine.guard.attempt("linking", self._remember, live, live.prefix, reason)
         self._tracer.turn_ended(live, now_s, reason)
 
     def _remember(self, live: LiveTurn, prompt: Prefix, reason: str) -> None:

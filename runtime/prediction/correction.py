@@ -130,7 +130,3 @@ class Correction:
                 self.quantity,
                 100 * self.coverage,
             )
-
-
-def no_report(quantity: str, factor: float, coverage: float, width: float) -> None:
-    """For corrections that nobody watches."""

@@ -18,8 +18,6 @@ COLUMNS_A_STEP = 8  # features compared in one step, which takes about 0.1 ms
 ALARM_PSI = 0.25  # the usual bound of a major shift
 ALARM_SHARE = 0.5  # share of features beyond ALARM_PSI
 DRIFTED_WIDTH = 1.25  # least interval width after an alarm
-
-
 CALL_PREFIX = "tool_call."
 """Prefix of a tool call's features in reports, for some share their name with a turn's."""
 Report = Callable[[str, float], None]
@@ -32,9 +30,16 @@ class DriftMonitor:
     are beyond ALARM_PSI; the first time, a warning about `what` is logged.
     """
 
-    def __init__(self, what: str, features: Sequence[Feature], histograms: Sequence[Histogram], report: Report) -> None:
+    def __init__(
+        self,
+        what: str,
+        features: Sequence[Feature],
+        histograms: Sequence[Histogram],
+        report: Report,
+        prefix: str = "",
+    ) -> None:
         self._what = what
-        self._names = [feature.name for feature in features]
+        self._names = [prefix + feature.name for feature in features]
         self._histograms = histograms
         self._report = report
         self._warned = False
@@ -86,11 +91,6 @@ class DriftMonitor:
 
 def monitors(reference: DriftReference, report: Report) -> tuple[DriftMonitor, DriftMonitor]:
     """Monitors of turns and of the tool calls that may follow them; `report` gets call features with CALL_PREFIX."""
-
-    def report_call(name: str, psi: float) -> None:
-        report(CALL_PREFIX + name, psi)
-
-    return (
-        DriftMonitor("turns", TURNS.features, reference.histograms["turns"], report),
-        DriftMonitor("tool calls", TOOL_CALLS.features, reference.histograms["tool_calls"], report_call),
-    )
+    turns = DriftMonitor("turns", TURNS.features, reference.histograms["turns"], report)
+    calls = reference.histograms["tool_calls"]
+    return turns, DriftMonitor("tool calls", TOOL_CALLS.features, calls, report, CALL_PREFIX)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...models.serving.predictor import Predictor, Rows
 from ..sessions.live_turn import Forecast, LiveTurn
 from ..sessions.table import Pause
-from .correction import Correction, Report, no_report
+from .correction import Correction, Report
 from .drift import DRIFTED_WIDTH, DriftMonitor
 
 logger = logging.getLogger(f"vllm.{__name__}")
@@ -59,7 +59,7 @@ class PredictorForecaster(Forecaster):
         predictor: Predictor,
         turn_drift: DriftMonitor | None = None,
         call_drift: DriftMonitor | None = None,
-        report: Report = no_report,
+        report: Report = lambda *_: None,
     ) -> None:
         """`turn_drift` and `call_drift` watch the predicted rows. `report` is called after each change of a
         correction."""

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from .. import vllm_compat
+from ..engine import Engine
 from ..residency.pins import Pins
-from ..vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
+from ..vllm_compat import Request
 
 
 class Demand(NamedTuple):
@@ -17,17 +18,17 @@ class Demand(NamedTuple):
 class FreeRoom:
     """Counts pinned blocks as free: pins are released before they block an admission."""
 
-    def __init__(self, scheduler: AsyncScheduler, kv_cache: KvCache, running: RunningDemand, pins: Pins) -> None:
-        self._kv_cache = kv_cache
-        self._running = running
+    def __init__(self, engine: Engine, pins: Pins) -> None:
+        self._kv_cache = engine.kv_cache
+        self._running_demand = engine.running_demand
         self._pins = pins
-        self.is_countable = vllm_compat.reserves_whole_prompts(scheduler) and kv_cache.tells_held
+        self.is_countable = vllm_compat.reserves_whole_prompts(engine.scheduler) and engine.kv_cache.tells_held
         """False where vLLM admits a turn before its whole prompt fits, or where shared blocks cannot be counted."""
 
     def blocks(self) -> int:
         """Blocks for waiting turns in the next step, after those that running requests take."""
         kv_cache = self._kv_cache
-        taken = self._running.blocks() + kv_cache.watermark_blocks
+        taken = self._running_demand.blocks() + kv_cache.watermark_blocks
         return kv_cache.free_blocks + self._pins.releasable_blocks - taken
 
     def is_plentiful(self, tokens: int) -> bool:

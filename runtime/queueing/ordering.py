@@ -1,14 +1,15 @@
 """The order of the waiting queue: keeps its columns up to date and ranks it by value each step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...models.serving.residual import residual_quantiles
 from ...models.serving.settings import SchedulerSettings
-from ..guard import Guard
-from ..sessions.live_turn import Forecast, LiveTurn, forecast_of
-from ..vllm_compat import KvCache, Request
+from .. import vllm_compat
+from ..engine import Engine
+from ..sessions.live_turn import Forecast, forecast_of
+from ..vllm_compat import Request
 from .free_room import Demand, FreeRoom
 from .head_of_line import PassingOver
 from .overdue import OverdueTurns
@@ -29,48 +30,36 @@ SLOW_PROBES = (2, 1)
 class Ordering:
     """Owns the waiting queue and ranks it by value."""
 
-    def __init__(
-        self,
-        settings: SchedulerSettings,
-        kv_cache: KvCache,
-        room: FreeRoom,
-        tenants: TenantService,
-        turns: Mapping[str, LiveTurn],
-        guard: Guard,
-        clock: Callable[[], float],
-        by_priority: bool,
-        applied: bool,
-    ) -> None:
-        """`by_priority`: the caller's priority goes before the value. `applied`: False leaves vLLM's own order."""
-        self._settings = settings
-        self._kv_cache = kv_cache
+    def __init__(self, settings: SchedulerSettings, engine: Engine, room: FreeRoom, tenants: TenantService) -> None:
         self.room = room
+        self._settings = settings
+        self._engine = engine
+        self._kv_cache = engine.kv_cache
         self._tenants = tenants
-        self._turns = turns
-        self._guard = guard
-        self._clock = clock
-        self._applied = applied
         self._next_probe = 0
         admission = settings.admission
         self._overdue = OverdueTurns(settings.max_wait_s, admission.overdue_share)
         self._passes_over = admission.pass_over_s > 0 and room.is_countable
         self.passing_over = PassingOver(admission.pass_over_s, settings.max_wait_s)
+        by_priority = vllm_compat.orders_by_priority(engine.scheduler)
         self.queue = WaitingQueue(len(Column), self._describe, by_priority)
 
-    def rank(self, now_s: float, running: int, token_budget: int) -> bool:
-        """Rank all waiting turns; True if another turn goes first than in vLLM's own order."""
+    def rank(self, now_s: float) -> None:
+        """Rank all waiting turns; shadow mode only counts whether another turn would go first."""
         if not self.queue:
-            return False
+            return
         self._probe()
-        values = keys(self.queue.columns, self._engine_state(now_s, running), self._settings)
+        token_budget = vllm_compat.token_budget(self._engine.scheduler)
+        values = keys(self.queue.columns, self._engine_state(now_s), self._settings)
         self._overdue.put_first(values, self.queue, now_s, token_budget)
         if (reserved := self.passing_over.reserved(self.queue, now_s)) is not None:
             values[self.queue.slot(reserved)] = RESERVED
         reorders = self.queue.reorders(values)
-        if self._applied:
+        if self._engine.active:
             self.queue.rank(values)
-            self._guard.attempt("admission", self._pass_over, now_s, token_budget)
-        return reorders
+            self._engine.guard.attempt("admission", self._pass_over, now_s, token_budget)
+        if reorders:
+            self._engine.metrics.reorders.inc()
 
     def late_s(self, now_s: float) -> float:
         """Engine time of the prompts of the waiting turns that have missed their deadline."""
@@ -100,8 +89,9 @@ class Ordering:
             token_budget -= max(int(columns[Column.UNCACHED_TOKENS, self.queue.slot(request)]), 1)
         return admissible
 
-    def _engine_state(self, now_s: float, running: int) -> EngineState:
+    def _engine_state(self, now_s: float) -> EngineState:
         used_tokens = self._kv_cache.usage * self._kv_cache.capacity_tokens
+        running = vllm_compat.running_count(self._engine.scheduler)
         return EngineState(
             now_s=now_s,
             token_s=decode_step_s(self._settings.step_time, running, used_tokens),
@@ -120,13 +110,13 @@ class Ordering:
 
     def _describe(self, request: Request) -> Sequence[float]:
         """The request's row, in the order of `Column`. vLLM's own calls end here, so it must not raise."""
-        return self._guard.call("description", self._row, request, fallback=_UNKNOWN)
+        return self._engine.guard.call("description", self._row, request, fallback=_UNKNOWN)
 
     def _row(self, request: Request) -> Sequence[float]:
-        live = self._turns.get(request.request_id)
+        live = self._engine.turns.get(request.request_id)
         if live is not None and request.num_preemptions != live.preemptions:
             live.preemptions = request.num_preemptions
-            live.waiting_since_s = self._clock()
+            live.waiting_since_s = self._engine.clock()
         forecast = forecast_of(live)
         future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens

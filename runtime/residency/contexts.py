@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import TypeVarTuple
 
 from .. import vllm_compat
-from ..guard import Guard
-from ..metrics import Metrics
+from ..engine import Engine
 from ..sessions.live_turn import LiveTurn
-from ..vllm_compat import AsyncScheduler, RequestStatus, SchedulerOutput
+from ..vllm_compat import RequestStatus, SchedulerOutput
 from .pins import Pins
 
 Arguments = TypeVarTuple("Arguments")
@@ -21,14 +20,12 @@ class PausedContexts:
     Nothing is pinned where `pins.max_blocks` is 0.
     """
 
-    def __init__(
-        self, scheduler: AsyncScheduler, pins: Pins, guard: Guard, metrics: Metrics, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, engine: Engine, pins: Pins) -> None:
         self.pins = pins
-        self._scheduler = scheduler
-        self._guard = guard
-        self._metrics = metrics
-        self._clock = clock
+        self._scheduler = engine.scheduler
+        self._guard = engine.guard
+        self._metrics = engine.metrics
+        self._clock = engine.clock
 
     def turn_arrived(self, live: LiveTurn) -> None:
         self.attempt(self._claim, live)

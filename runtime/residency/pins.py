@@ -33,15 +33,13 @@ class Pins:
         references: BlockReferences,
         policy: ContextPolicy,
         max_blocks: int,
-        longest_wait_s: float,
         released: Callable[[str], None],
     ) -> None:
-        """`longest_wait_s`: how long blocks stay pinned for a waiting turn. `released` is called with the reason of
-        each release: hit, expired, waste, pressure, share, replaced, aborted or reset."""
+        """`released` is called with the reason of each release: hit, expired, waste, pressure, share, replaced,
+        aborted or reset."""
         self.max_blocks = max_blocks
         self.references = references
         self._policy = policy
-        self._longest_wait_s = longest_wait_s
         self._released = released
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
@@ -118,7 +116,7 @@ class Pins:
         """The session's next turn claims its pin; the blocks stay pinned for it, for a bounded time."""
         pin = self._pins.get(session_id)
         if pin is not None and pin.claimed_by is None:
-            pin.claimed_by, pin.expires_s = request_id, now_s + self._longest_wait_s
+            pin.claimed_by, pin.expires_s = request_id, now_s + self._policy.longest_wait_s
             self._claims[request_id] = session_id
 
     def turns_scheduled(self, request_ids: Iterable[str]) -> None:

@@ -88,17 +88,12 @@ class TurnLinker:
             self._continued[link.session_id] = self._remove(link.session_id)
         return link
 
-    def turn_finished(self, session_id: str, past: Past) -> None:
-        """The session's next turn will continue this one."""
+    def turn_ended(self, session_id: str, past: Past, finished: bool) -> None:
+        """The session's next turn will continue this one, if it finished. If it was aborted, the session's last
+        finished turn may be continued again, or this one where there is none: a client may stop a turn and go on."""
+        continued = past if finished else self._continued.get(session_id, past)
         self.forget(session_id)
-        self._add(session_id, past)
-
-    def turn_failed(self, session_id: str, past: Past) -> None:
-        """A turn was aborted: the session's last finished turn may be continued again. If there is none, this one may,
-        because a client may stop a turn and go on from it."""
-        last = self._continued.get(session_id, past)
-        self.forget(session_id)
-        self._add(session_id, last)
+        self._add(session_id, continued)
 
     def forget(self, session_id: str) -> None:
         self._continued.pop(session_id, None)

@@ -60,12 +60,8 @@ class SessionTable:
 
     def turn_ended(self, session_id: str, past: Past, finished: bool) -> None:
         """Remember an ended turn, so that its continuation is recognised. `finished`: False if it was aborted."""
-        if session_id not in self._sessions:
-            return
-        if finished:
-            self.linker.turn_finished(session_id, past)
-        else:
-            self.linker.turn_failed(session_id, past)
+        if session_id in self._sessions:
+            self.linker.turn_ended(session_id, past, finished)
 
     def turn_arrived(
         self, session_id: str, now_s: float, calls: Sequence[ReturnedCall] = ()

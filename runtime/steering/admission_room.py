@@ -1,12 +1,12 @@
 """Releases pins before a step, so that they never block an admission."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import vllm_compat
+from ..engine import Engine
 from ..queueing.ordering import Ordering
 from ..residency.pins import Pins
-from ..vllm_compat import AsyncScheduler, Request
+from ..vllm_compat import Request
 
 HEADS = 32
 """Requests at the head of the queue that a step makes room for, at most."""
@@ -25,17 +25,16 @@ class _Head:
 class AdmissionRoom:
     """Makes room for the running requests and for the head of the queue."""
 
-    def __init__(self, scheduler: AsyncScheduler, pins: Pins, ordering: Ordering, clock: Callable[[], float]) -> None:
-        self._scheduler = scheduler
+    def __init__(self, engine: Engine, pins: Pins, ordering: Ordering) -> None:
+        self._engine = engine
         self._pins = pins
         self._ordering = ordering
-        self._clock = clock
         self._references = pins.references
 
     def make(self) -> None:
-        now_s, running_tokens = self._clock(), self._pins.running_tokens
+        now_s, running_tokens = self._engine.clock(), self._pins.running_tokens
         self._pins.review(now_s, running_tokens)
-        references, scheduler = self._references, self._scheduler
+        references, scheduler = self._references, self._engine.scheduler
         count = min(HEADS, vllm_compat.free_seats(scheduler))
         most_each = 2 + self._ordering.longest_tokens // references.block_tokens
         step_demand = vllm_compat.step_demand(scheduler)

@@ -5,16 +5,17 @@ blocks. Under FCFS the order of running requests has no other meaning. Under pri
 itself, and nothing is moved.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
+from ..engine import Engine
 from ..queueing.value import prefill_s
-from ..sessions.live_turn import LiveTurn, forecast_of
-from ..vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
+from ..sessions.live_turn import forecast_of
+from ..vllm_compat import Request
 
 REVIEW_S = 0.1
 """Least time between two reviews; the order stays as it is in between."""
@@ -29,60 +30,27 @@ SETTLED_TOKENS = 20
 class PreemptionOrder:
     """Moves the running requests with the least losses to where vLLM takes its victims."""
 
-    def __init__(
-        self,
-        scheduler: AsyncScheduler,
-        kv_cache: KvCache,
-        running_demand: RunningDemand,
-        judge: "LossJudge",
-        clock: Callable[[], float],
-        applied: bool,
-    ) -> None:
-        """`applied`: False moves nothing."""
-        self._scheduler = scheduler
-        self._kv_cache = kv_cache
-        self._running_demand = running_demand
-        self._judge = judge
-        self._clock = clock
-        self._applied = applied
+    def __init__(self, settings: SchedulerSettings, engine: Engine) -> None:
+        self._slo = settings.slo
+        self._step = settings.step_time
+        self._engine = engine
+        self._applied = engine.active and not vllm_compat.orders_by_priority(engine.scheduler)
         self._reviewed_s = float("-inf")
 
     def before_step(self) -> None:
         """Costs next to nothing while there are enough free blocks."""
         if not self._applied:
             return
-        now_s, scheduler, free_blocks = self._clock(), self._scheduler, self._kv_cache.free_blocks
-        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= vllm_compat.step_demand(scheduler):
+        engine = self._engine
+        now_s, free_blocks = engine.clock(), engine.kv_cache.free_blocks
+        if 0 <= now_s - self._reviewed_s < REVIEW_S or free_blocks >= vllm_compat.step_demand(engine.scheduler):
             return
-        missing_blocks = self._running_demand.blocks() - free_blocks
+        missing_blocks = engine.running_demand.blocks() - free_blocks
         if missing_blocks > 0:
             self._reviewed_s = now_s
-            running = vllm_compat.running_requests(scheduler)
-            losses = self._judge.losses(running, now_s)
-            last = victims(running, losses, missing_blocks * self._kv_cache.block_tokens)
-            vllm_compat.move_to_end(scheduler, last)
-
-
-def victims(running: Sequence[Request], losses: NDArray[np.float64], missing_tokens: int) -> list[Request]:
-    """The cheapest requests to lose that together free `missing_tokens` of KV memory; the cheapest comes last, and of
-    equal losses the latest is the cheapest."""
-    chosen: list[Request] = []
-    latest_first = np.argsort(losses[::-1], kind="stable")
-    for index in (len(running) - 1 - latest_first[:MAX_VICTIMS]).tolist():
-        if missing_tokens <= 0:
-            break
-        chosen.append(running[index])
-        missing_tokens -= running[index].num_computed_tokens
-    return chosen[::-1]
-
-
-class LossJudge:
-    """Weighs what a preemption would lose against the KV memory that it would free."""
-
-    def __init__(self, settings: SchedulerSettings, turns: Mapping[str, LiveTurn]) -> None:
-        self._slo = settings.slo
-        self._step = settings.step_time
-        self._turns = turns
+            running = vllm_compat.running_requests(engine.scheduler)
+            missing_tokens = missing_blocks * engine.kv_cache.block_tokens
+            vllm_compat.move_to_end(engine.scheduler, victims(running, self.losses(running, now_s), missing_tokens))
 
     def losses(self, running: Sequence[Request], now_s: float) -> NDArray[np.float64]:
         """Loss of preempting each request, shape (n,): engine seconds per token of KV memory and token of decoding.
@@ -100,14 +68,14 @@ class LossJudge:
 
     def _remaining_tokens(self, request: Request) -> float:
         """Output still to come; a turn that outlasts its forecast is expected to generate as much again."""
-        forecast = forecast_of(self._turns.get(request.request_id))
+        forecast = forecast_of(self._engine.turns.get(request.request_id))
         generated = request.num_output_tokens
         rest = forecast.output_tokens - generated if generated < forecast.output_tokens else generated
         return max(min(rest, request.max_tokens - generated), 1.0)
 
     def _is_late(self, request: Request, now_s: float) -> bool:
         """Whether the turn has missed its SLO, or is certain to miss it."""
-        live = self._turns.get(request.request_id)
+        live = self._engine.turns.get(request.request_id)
         if live is None or request.resumable:  # of a streaming session only the first input's times are known
             return False
         if live.first_token_s is None:
@@ -116,3 +84,16 @@ class LossJudge:
             return True
         tokens = request.num_output_tokens - 1
         return tokens > 0 and now_s - live.first_token_s > 2 * self._slo.tpot_s * max(tokens, SETTLED_TOKENS)
+
+
+def victims(running: Sequence[Request], losses: NDArray[np.float64], missing_tokens: int) -> list[Request]:
+    """The cheapest requests to lose that together free `missing_tokens` of KV memory; the cheapest comes last, and of
+    equal losses the latest is the cheapest."""
+    chosen: list[Request] = []
+    latest_first = np.argsort(losses[::-1], kind="stable")
+    for index in (len(running) - 1 - latest_first[:MAX_VICTIMS]).tolist():
+        if missing_tokens <= 0:
+            break
+        chosen.append(running[index])
+        missing_tokens -= running[index].num_computed_tokens
+    return chosen[::-1]

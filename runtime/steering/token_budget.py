@@ -1,33 +1,33 @@
-"""The token budget of a step, steered by the step time that is measured."""
+"""The controller of a step's token budget, fed with measured step times."""
 
 from ...models.serving.settings import BudgetGains, StepTime
 
 IDLE_S = 5.0
-"""Without a decode for so long, the past says nothing about the load that comes."""
+"""After this time without a decode, past step times say nothing about the coming load."""
 DRAIN_S = 1.0
-"""Late turns of so much engine time at most can be cleared; a longer backlog is an overload, and to work on it would
-make more turns late."""
+"""Late turns with at most this much engine time can be cleared. A longer backlog is an overload, and longer steps
+would only make more turns late."""
 FULL_STEP = 0.8
-"""Share of the SLO's TPOT that a step of the least budget may take, with the decodes in it."""
+"""Share of the SLO's TPOT that a step of the least budget may take, decodes included."""
 LEAST_PREFILL = 16
-"""Tokens beside the decodes in any case, as far as vLLM's own budget goes, so that prompts never stand still."""
+"""Tokens beyond the decodes in every step, within vLLM's own budget, so that prompts always progress."""
 
 
 class TokenBudget:
     """Proportional-integral control of the share of the configured budget that a step may use.
 
     A step that takes longer than the target lowers the share, a shorter one raises it. The integral part moves only
-    where the share is not already at its bound in that direction (anti-windup). With no decode running there is
-    nobody to protect: the whole budget. While late turns wait that can be cleared, steps may take longer
-    (`gains.drain_target`): short ones keep KV memory free under overload, but compute fewer prompts.
+    where the share is not already at its bound in that direction (anti-windup). Without a decode running no TPOT is at
+    stake, and the whole budget is used. While late turns wait that can be cleared, steps may take longer
+    (`gains.drain_target`): short steps keep KV memory free under overload, but compute fewer prompts.
 
-    The least budget is `min_tokens`, or less where a step of so many would break the SLO by itself: an engine that is
-    slower than the one that it was tuned on, or that runs many decodes. By that it bounds the requests that run, too:
-    what is left beside the decodes of a full step admits hardly anybody.
+    The least budget is `min_tokens`, or less where a step of `min_tokens` would break the SLO by itself: an engine that
+    is slower than the tuned one, or that runs many decodes. It also bounds the running requests, because what a full
+    step leaves beyond the decodes admits hardly any.
     """
 
     def __init__(self, gains: BudgetGains, tpot_s: float, step: StepTime, configured: int) -> None:
-        """`tpot_s`: the SLO's; `configured`: tokens that vLLM was started with."""
+        """`tpot_s`: of the SLO; `configured`: the token budget that vLLM was started with."""
         self._gains = gains
         self._tpot_s = tpot_s
         self._target_s = gains.target * tpot_s
@@ -39,11 +39,11 @@ class TokenBudget:
 
     @property
     def drains(self) -> bool:
-        """Whether late turns that wait can lengthen steps: else nobody needs to count what they would take."""
+        """Whether late waiting turns can lengthen steps; otherwise their engine time need not be counted."""
         return self._gains.drain_target > self._gains.target
 
     def measured(self, step_s: float, decodes: int, now_s: float) -> None:
-        """Note a finished step: its time, and how many requests decoded in it (without any, it tells nothing)."""
+        """Note a finished step: its time, and how many requests decoded in it. Steps without decodes are ignored."""
         if decodes == 0:
             return
         if now_s - self._measured_s > IDLE_S:
@@ -58,9 +58,8 @@ class TokenBudget:
         self._share = min(max(1.0 + self._integral + self._gains.proportional * min(error, 0.0), least), 1.0)
 
     def tokens(self, decode_tokens: int, now_s: float, late_s: float = 0.0) -> int:
-        """Budget of the next step: never less than the `decode_tokens` that the running requests' decodes take, and
-        LEAST_PREFILL more. `late_s`: engine time that the waiting turns that are late already would take; it matters
-        only where this `drains`."""
+        """Budget of the next step: at least the `decode_tokens` of the running requests and LEAST_PREFILL more.
+        `late_s`: engine time of the waiting turns that are late; read only if this `drains`."""
         gains = self._gains
         target = gains.drain_target if self.drains and 0 < late_s <= DRAIN_S else gains.target
         self._target_s = target * self._tpot_s

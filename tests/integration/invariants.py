@@ -1,4 +1,4 @@
-"""What must hold of a scheduler after each step, whatever has happened and whoever drives it."""
+"""Invariants of a scheduler after each step, whatever has happened."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ WAITING = frozenset(
 
 
 def check_scheduler(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
-    """`settings`: AugServe's, where it is AugServe."""
+    """`settings`: of AugServe, if the scheduler is AugServe's."""
     each_request_is_in_one_place(scheduler)
     references_are_of_requests_and_pins(scheduler)
     pins_are_bounded(scheduler, settings)
@@ -41,7 +41,7 @@ def each_request_is_in_one_place(scheduler: AsyncScheduler) -> None:
 
 
 def references_are_of_requests_and_pins(scheduler: AsyncScheduler) -> None:
-    """Each block's reference count is what requests and pins hold of it, and every other block is free."""
+    """Each block's reference count is the number of requests and pins that reference it; every other block is free."""
     manager = scheduler.kv_cache_manager
     held: Counter[int] = Counter()
     for group in manager.coordinator.single_type_managers:
@@ -56,7 +56,7 @@ def references_are_of_requests_and_pins(scheduler: AsyncScheduler) -> None:
 
 
 def check_budget(scheduler: AsyncScheduler, scheduled: SchedulerOutput, budget: int) -> None:
-    """`budget`: what the scheduler allowed itself for the step."""
+    """`budget`: the token budget of the step."""
     tokens = sum(scheduled.num_scheduled_tokens.values())
     assert tokens <= budget <= scheduler.scheduler_config.max_num_batched_tokens
     assert len(scheduler.running) <= scheduler.scheduler_config.max_num_seqs
@@ -69,9 +69,9 @@ def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> 
     most_blocks = settings.retention.max_share * scheduler.kv_cache_manager.block_pool.num_gpu_blocks
     assert pins.blocks == len({block.block_id for pin in pins_of(scheduler).values() for block in pin.blocks})
     assert pins.blocks <= most_blocks
-    keeping = Counter(id(block) for pin in pins_of(scheduler).values() for block in pin.blocks)
-    kept = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
-    assert pins.releasable_blocks == sum(kept[each].ref_cnt == count for each, count in keeping.items())
+    counts = Counter(id(block) for pin in pins_of(scheduler).values() for block in pin.blocks)
+    pinned = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
+    assert pins.releasable_blocks == sum(pinned[each].ref_cnt == count for each, count in counts.items())
     claims = {pin.claimed_by: session for session, pin in pins_of(scheduler).items() if pin.claimed_by is not None}
     for request_id, session_id in claims.items():
         assert pins.claimed_blocks(request_id) == len(pins_of(scheduler)[session_id].blocks)

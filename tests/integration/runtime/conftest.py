@@ -34,7 +34,7 @@ class Clock:
 
 
 class Constant:
-    """A predictor that always answers the same; set an answer to NaN, or `broken`, to spoil it."""
+    """A predictor with a constant answer, which a test may replace or break."""
 
     def __init__(self) -> None:
         self.answer = (10.0, 50.0, 200.0)
@@ -53,7 +53,7 @@ class Constant:
 
 
 class Guessing:
-    """Predictions at random, the same each time: sessions that go on or end, pauses of all lengths."""
+    """Seeded random predictions: sessions that continue or end, pauses of all lengths."""
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(3)
@@ -84,7 +84,7 @@ def tested_scheduler(
 
 
 def started_with(change: Callable[[VllmConfig], None], base: type[AsyncScheduler]) -> type[AsyncScheduler]:
-    """The scheduler as vLLM would start it with a changed configuration."""
+    """A scheduler class that vLLM starts with a changed configuration."""
 
     class Changed(base):  # type: ignore[valid-type, misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -135,7 +135,7 @@ def second_of_two(config: VllmConfig) -> None:
 
 
 class Grammar(StructuredOutputGrammar):
-    """A compiled grammar that takes any token."""
+    """A compiled grammar that accepts any token."""
 
     def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
         return True
@@ -154,8 +154,8 @@ class Grammar(StructuredOutputGrammar):
 
 
 class Engine:
-    """A scheduler, and a forward pass that samples a constant token (and takes some of the drafts, where there are
-    any), one step in flight at a time or two."""
+    """A scheduler and a forward pass that samples a constant token and accepts some of the drafts, with one or two
+    steps in flight."""
 
     def __init__(self, scheduler: AsyncScheduler, clock: Clock) -> None:
         self.scheduler = scheduler
@@ -165,7 +165,7 @@ class Engine:
         self.scheduled: list[dict[str, int]] = []
         self.budgets: list[int] = []
         self.last: SchedulerOutput | None = None
-        self.told_finished: set[str] = set()  # as an engine of several tells its front end
+        self.reported_finished: set[str] = set()  # as one engine of several reports to its front end
         self.drafts = random.Random(1)
 
     def add(self, number: int, prompt: int, output: int, session: str | None = None, **facts: Any) -> Request:
@@ -210,10 +210,10 @@ class Engine:
         result = ModelRunnerOutput(ids, {each: index for index, each in enumerate(ids)}, tokens)
         for outputs in self.scheduler.update_from_output(scheduled, result).values():
             self.outputs.extend(outputs.outputs)
-            self.told_finished |= outputs.finished_requests or set()
+            self.reported_finished |= outputs.finished_requests or set()
 
     def step(self) -> None:
-        """Schedule one ahead, as vLLM does, and answer the step before."""
+        """Schedule a step and answer the one before it, as vLLM does."""
         self.clock.now_s += STEP_S
         self.schedule()
         if len(self.in_flight) > 1:
@@ -229,17 +229,17 @@ class Engine:
         assert not self.scheduler.has_unfinished_requests()
 
     def drain_until(self, reached: Callable[[], bool]) -> None:
-        """Step until then, with no step left in flight."""
+        """Step until the condition holds, with no step in flight."""
         for _ in range(1_000):
             self.step()
             while self.in_flight:
                 self.answer()
             if reached():
                 return
-        raise AssertionError("it never comes to that")
+        raise AssertionError("the condition is never reached")
 
     def assert_nothing_is_left(self) -> None:
-        """Every block is free again, every queue empty, every turn forgotten."""
+        """Every block is free, every queue empty, every turn forgotten."""
         scheduler = self.scheduler
         pool = scheduler.kv_cache_manager.block_pool
         assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
@@ -252,7 +252,7 @@ class Engine:
             assert not scheduler.lifecycle.turns
 
     def finished(self) -> dict[str, int]:
-        """Output tokens of each request that came to its end."""
+        """Output tokens of each request that has ended."""
         tokens: dict[str, int] = {}
         for output in self.outputs:
             tokens[output.request_id] = tokens.get(output.request_id, 0) + len(output.new_token_ids)

@@ -1,4 +1,4 @@
-"""What may happen to an engine, as data: one list of events can be played to several engines."""
+"""Events of an engine as data, so that one list can be played to several engines."""
 
 import random
 from concurrent.futures import Future
@@ -27,22 +27,22 @@ others = st.one_of(
     st.tuples(st.just("time passes"), st.floats(0.1, 3.0)),
 )
 events = st.lists(st.one_of(bursts, steps, steps, others, others), min_size=12, max_size=24)
-"""Any interleaving; a burst is drawn from a seed, so that a few draws make an engine busy."""
+"""Any interleaving of events. A burst is drawn from a seed, so that few draws make an engine busy."""
 
 
 class Player:
-    """Plays events to an engine; knows what must become of each request."""
+    """Plays events to an engine and records the expected output of each request."""
 
     def __init__(self, engine: Engine, adapters: bool) -> None:
         self.engine = engine
-        self.expected: dict[str, int] = {}  # output tokens of those that come to their end by themselves
+        self.expected: dict[str, int] = {}  # output tokens of the requests that end by themselves
         self._adapters = adapters
         self._streams: list[int] = []
         self._compiling: list[tuple[Request, Future[Any]]] = []
         self._count = 0
 
     def play(self, event: Event) -> int:
-        """Give the number of steps that are due, after anything else of the event."""
+        """Play an event; returns the number of steps to take after it."""
         name, *facts = event
         if name == "step":
             return int(facts[0])
@@ -50,7 +50,7 @@ class Player:
         return 0
 
     def let_all_end(self) -> None:
-        """All that anybody waits for comes: the engine has only to run until nothing is left to do."""
+        """Resolve everything that requests wait for, so that the engine only has to run to the end."""
         self.engine.scheduler.set_pause_state(PauseState.UNPAUSED)
         for _, compiled in self._compiling:
             compiled.set_result(Grammar())

@@ -1,4 +1,4 @@
-"""What an operator does to make the server forget its corrections."""
+"""How an operator resets the corrections."""
 
 from augserve.runtime.prediction.forecaster import PredictorForecaster
 

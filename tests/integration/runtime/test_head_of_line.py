@@ -16,7 +16,7 @@ LATE_LAST = ValueWeights(stage_one=0, uncached=0, output=0, remaining=0, waiting
 
 
 def crowded(make_engine: EngineMaker, pass_over_s: float) -> tuple[Engine, Request, list[Request]]:
-    """A running turn fills most of a small cache, a large one waits first, and small ones wait behind it."""
+    """A running turn fills most of a small cache; a large turn waits first and small ones behind it."""
     settings = SchedulerSettings(weights=LATE_LAST, admission=Admission(pass_over_s=pass_over_s))
     engine = make_engine(kv_tokens=4_096, settings=settings)
     engine.add(0, 2600, 600)
@@ -27,7 +27,7 @@ def crowded(make_engine: EngineMaker, pass_over_s: float) -> tuple[Engine, Reque
     return engine, large, [engine.add(number, 60, 2) for number in range(2, 5)]
 
 
-def test_a_request_too_large_for_the_free_cache_does_not_stop_smaller_ones(make_engine: EngineMaker) -> None:
+def test_smaller_requests_pass_one_that_does_not_fit(make_engine: EngineMaker) -> None:
     engine, large, small = crowded(make_engine, pass_over_s=2.0)
     engine.step()
     assert {each.status for each in small} == {RequestStatus.RUNNING}
@@ -43,25 +43,25 @@ def test_withoutpassing_over_over_it_is_vllms_own_way(make_engine: EngineMaker) 
     assert {each.status for each in small} == {RequestStatus.WAITING}
 
 
-def test_after_a_while_free_blocks_are_kept_for_it(make_engine: EngineMaker) -> None:
-    """Small turns come without end, and each would fit: the large one still gets its turn when the first one ends."""
+def test_after_a_while_free_blocks_are_reserved_for_it(make_engine: EngineMaker) -> None:
+    """Small turns that would fit keep arriving; the large one still runs when the first one ends."""
     engine, large, _ = crowded(make_engine, pass_over_s=2.0)
     began_s, number = engine.clock.now_s, 100
     while large.status == RequestStatus.WAITING:
-        assert engine.clock.now_s < began_s + 20.0, "it waits for ever"
+        assert engine.clock.now_s < began_s + 20.0, "it starves"
         engine.add(number, 200, 50)
         number += 1
         engine.step()
         if engine.clock.now_s > began_s + 2.1:
             running = {each.request_id for each in engine.scheduler.running}
-            assert f"r{number - 1}" not in running, "nobody passes any more"
+            assert f"r{number - 1}" not in running, "no turn passes any more"
     engine.drain()
     engine.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize("kv_tokens", [4_096, 12_288])
 def test_room_and_demand_agree_with_what_vllm_admits(make_engine: EngineMaker, kv_tokens: int) -> None:
-    """With nobody stepping behind in vain, vLLM's first refusal leaves only what did not fit."""
+    """Where vLLM admits nothing though there is room, its first request does not fit."""
     engine = make_engine(kv_tokens=kv_tokens, max_num_seqs=64)
     scheduler = engine.scheduler
     assert isinstance(scheduler, TestedScheduler)
@@ -87,7 +87,7 @@ def test_room_and_demand_agree_with_what_vllm_admits(make_engine: EngineMaker, k
     engine.assert_nothing_is_left()
 
 
-def test_what_running_requests_take_next_is_what_they_are_given(make_engine: EngineMaker) -> None:
+def test_the_demand_of_running_requests_is_what_vllm_allocates(make_engine: EngineMaker) -> None:
     engine = make_engine(kv_tokens=16_384)
     rnd = random.Random(3)
     for number in range(20):
@@ -106,10 +106,10 @@ def test_what_running_requests_take_next_is_what_they_are_given(make_engine: Eng
     assert compared
 
 
-def test_what_running_requests_take_is_counted_once_a_step_and_anew_in_each(
+def test_the_demand_of_running_requests_is_counted_once_in_each_step(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may go before whom and whom to preempt both ask for it."""
+    """Passing over and preemption both need it."""
     engine, _, _ = crowded(make_engine, pass_over_s=2.0)
     count, counted = stepping.running_demand, []
     monkeypatch.setattr(stepping, "running_demand", lambda scheduler: counted.append(count(scheduler)) or counted[-1])
@@ -120,8 +120,8 @@ def test_what_running_requests_take_is_counted_once_a_step_and_anew_in_each(
         assert counted[-1] == demand
 
 
-def test_every_wait_is_bounded_even_where_many_are_overdue(make_engine: EngineMaker) -> None:
-    """Newcomers that are worth more come without end; those who wait too long go first, the longest wait first."""
+def test_waits_are_bounded_though_many_turns_are_overdue(make_engine: EngineMaker) -> None:
+    """Turns of better value keep arriving; overdue turns go first, longest wait first."""
     weights = ValueWeights(stage_one=0, uncached=1, output=0, remaining=0, waiting=0, slack=0)
     settings = SchedulerSettings(weights=weights, max_wait_s=2.0, admission=Admission(overdue_share=0.5))
     engine = make_engine(max_num_seqs=2, settings=settings)
@@ -139,7 +139,7 @@ def test_every_wait_is_bounded_even_where_many_are_overdue(make_engine: EngineMa
     engine.assert_nothing_is_left()
 
 
-def test_a_tenant_that_floods_does_not_starve_another(make_engine: EngineMaker) -> None:
+def test_a_flooding_tenant_does_not_starve_another(make_engine: EngineMaker) -> None:
     def run(weight: float) -> float:
         weights = ValueWeights(stage_one=0, uncached=0, output=0, waiting=1e-3, tenant=weight)
         engine = make_engine(max_num_seqs=4, settings=SchedulerSettings(weights=weights))
@@ -157,7 +157,7 @@ def test_a_tenant_that_floods_does_not_starve_another(make_engine: EngineMaker) 
     assert run(1000.0) < 0.5 * run(0.0)
 
 
-def test_a_session_that_has_had_much_goes_behind_one_that_had_little(make_engine: EngineMaker) -> None:
+def test_a_session_with_more_attained_service_goes_later(make_engine: EngineMaker) -> None:
     weights = ValueWeights(stage_one=0, uncached=0, output=0, attained=1.0)
     engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(weights=weights))
     engine.add(0, 800, 60, "had much")
@@ -172,7 +172,7 @@ def test_a_session_that_has_had_much_goes_behind_one_that_had_little(make_engine
     assert first.index("r4") < first.index("r3")
 
 
-def test_a_failing_admission_leaves_the_order_and_is_counted(
+def test_a_fault_in_passing_over_leaves_the_order_and_is_counted(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, large, _ = crowded(make_engine, pass_over_s=2.0)
@@ -185,12 +185,12 @@ def test_a_failing_admission_leaves_the_order_and_is_counted(
     monkeypatch.setattr(scheduler.decisions.ordering.room, "blocks", broken)
     engine.step()
     assert scheduler.waiting.peek_request() is large
-    assert scheduler.metrics.value("fallbacks", reason="admission") == 1
+    assert scheduler.engine.metrics.value("fallbacks", reason="admission") == 1
     engine.drain()
     engine.assert_nothing_is_left()
 
 
-def test_the_classes_leave_room_for_a_reservation() -> None:
+def test_the_reserved_turn_comes_before_all_classes() -> None:
     from augserve.runtime.queueing.ordering import RESERVED
 
     assert RESERVED < -2 * CLASS_S

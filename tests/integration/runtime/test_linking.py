@@ -1,4 +1,4 @@
-"""Sessions whose client does not name them, on vLLM's real scheduler: requests, block hashes, finishes as they are."""
+"""Linking of sessions whose client does not name them, on vLLM's real scheduler."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ SYSTEM = list(range(500, 620))
 
 
 def send(engine: Engine, name: str, prompt: list[int], **hints: object) -> LiveTurn:
-    """A request without a session id; the engine answers every one with 20 tokens 7."""
+    """Send a request without a session id; the engine answers with 20 tokens 7."""
     params = SamplingParams(max_tokens=20, ignore_eos=True, extra_args=dict(hints) or None)
     request = Request(name, prompt, params, None, arrival_time=engine.clock.now_s, block_hasher=block_hasher())
     engine.scheduler.add_request(request)
@@ -31,7 +31,7 @@ def send(engine: Engine, name: str, prompt: list[int], **hints: object) -> LiveT
     return engine.scheduler.lifecycle.turns[name]
 
 
-def test_the_next_turn_is_recognised_and_ends_the_pause(make_engine: EngineMaker, tmp_path: Path) -> None:
+def test_the_next_turn_is_linked_and_ends_the_pause(make_engine: EngineMaker, tmp_path: Path) -> None:
     engine = make_engine(mode="observe", traces=True)
     first = [*SYSTEM, 11, 12]
     assert send(engine, "a", first).session_id == "a"
@@ -43,7 +43,7 @@ def test_the_next_turn_is_recognised_and_ends_the_pause(make_engine: EngineMaker
     assert (other.session_id, other.turn, again.session_id, again.turn) == ("b", 0, "a", 1)
     engine.drain()
     named = send(engine, "d", [*first, *[7] * 20, *range(800, 840), *[7] * 20, 9], **calls)
-    assert named.session_id == "d"  # of a tenant: the turns before were of none
+    assert named.session_id == "d"  # of a tenant, while the turns before had none
     engine.drain()
     engine.clock.now_s += 2.0
     send(engine, "e", [*first, *[7] * 20, *range(800, 840), *[7] * 20, 9, *[7] * 20, 9, *range(40)], **calls)
@@ -56,7 +56,7 @@ def test_the_next_turn_is_recognised_and_ends_the_pause(make_engine: EngineMaker
     assert all(2.0 <= row["duration_s"] < 2.2 for row in rows)
 
 
-def test_an_aborted_turn_may_be_tried_again(make_engine: EngineMaker) -> None:
+def test_an_aborted_turn_may_be_retried(make_engine: EngineMaker) -> None:
     engine = make_engine(mode="observe")
     first = [*SYSTEM, 11]
     send(engine, "a", first)
@@ -71,7 +71,7 @@ def test_an_aborted_turn_may_be_tried_again(make_engine: EngineMaker) -> None:
     engine.assert_nothing_is_left()
 
 
-def test_a_caller_that_names_its_session_is_believed(make_engine: EngineMaker) -> None:
+def test_a_session_named_by_its_caller_is_not_linked(make_engine: EngineMaker) -> None:
     engine = make_engine(mode="observe")
     engine.add(1, 200, 10, session="mine")
     engine.drain()
@@ -80,7 +80,7 @@ def test_a_caller_that_names_its_session_is_believed(make_engine: EngineMaker) -
 
 
 @pytest.mark.parametrize("part", ["link", "turn_ended"])
-def test_linking_that_fails_leaves_every_turn_a_session_of_its_own_and_is_counted(
+def test_if_linking_fails_every_turn_gets_its_own_session_and_the_fault_is_counted(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def broken(*_: object) -> None:
@@ -93,12 +93,12 @@ def test_linking_that_fails_leaves_every_turn_a_session_of_its_own_and_is_counte
     assert send(engine, "b", [*SYSTEM, *[7] * 20, 9]).session_id == "b"
     engine.drain()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.metrics.value("fallbacks", reason="linking") == 2
+    assert engine.scheduler.engine.metrics.value("fallbacks", reason="linking") == 2
     engine.assert_nothing_is_left()
 
 
 def conversation(number: int, turns: int = 4) -> Iterator[SentTurn]:
-    """All share the system prompt; every two begin with the same words."""
+    """All share the system prompt; two at a time begin with the same words."""
     prompt = [*SYSTEM, *range(1000 + number // 2, 1012 + number // 2)]
     for turn in range(turns):
         output = [*(2000 + number * 97 + turn * 31 + each for each in range(25)), END]
@@ -107,7 +107,7 @@ def conversation(number: int, turns: int = 4) -> Iterator[SentTurn]:
 
 
 @pytest.mark.parametrize("caching", [True, False])
-def test_sessions_run_at_once_are_told_apart(caching: bool) -> None:
+def test_interleaved_sessions_are_distinguished(caching: bool) -> None:
     figures = run_sessions([conversation(number) for number in range(12)], END, seed=1, caching=caching).figures()
     assert figures == {
         "turns": 36,

@@ -1,4 +1,4 @@
-"""Who is preempted when the KV cache is full, on vLLM's real scheduler."""
+"""Preemption when the KV cache is full, on vLLM's real scheduler."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ from augserve.runtime.vllm_compat import holding_queue
 from .conftest import EngineMaker, TestedScheduler, by_priority
 
 
-def test_the_turn_that_is_late_is_preempted_and_not_the_latest(make_engine: EngineMaker) -> None:
+def test_a_late_turn_is_preempted_instead_of_the_latest(make_engine: EngineMaker) -> None:
     engine = make_engine(kv_tokens=4_096)
     late = engine.add(0, 200, 300)
     late.arrival_time -= 30.0
@@ -21,15 +21,15 @@ def test_the_turn_that_is_late_is_preempted_and_not_the_latest(make_engine: Engi
     while not any(each.num_preemptions for each in (late, *others)):
         engine.step()
     assert late.num_preemptions == 1
-    assert others[-1].num_preemptions == 0, "stock vLLM would have taken the latest"
+    assert others[-1].num_preemptions == 0, "stock vLLM would preempt the latest"
     engine.drain()
     assert set(engine.finished().values()) == {300}
     engine.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_under_pressure_every_request_still_comes_to_its_end(make_engine: EngineMaker, seed: int) -> None:
-    """Random lengths, arrivals and aborts on a tiny cache; `running` and the queue hold each request exactly once."""
+def test_under_pressure_every_request_ends(make_engine: EngineMaker, seed: int) -> None:
+    """Random lengths, arrivals and aborts on a tiny cache; each request is in exactly one queue."""
     engine = make_engine(kv_tokens=4_096)
     rnd, expected = random.Random(seed), {}
     for number in range(120):
@@ -54,7 +54,7 @@ def test_under_pressure_every_request_still_comes_to_its_end(make_engine: Engine
 
 
 @pytest.mark.parametrize("facts", [{"mode": "shadow"}, {"mode": "observe"}, {"change": by_priority}])
-def test_other_modes_and_the_callers_priority_leave_the_victim_to_vllm(
+def test_other_modes_and_the_callers_priority_do_not_reorder_running_requests(
     make_engine: EngineMaker, facts: dict[str, Any]
 ) -> None:
     engine = make_engine(kv_tokens=4_096, **facts)
@@ -66,7 +66,7 @@ def test_other_modes_and_the_callers_priority_leave_the_victim_to_vllm(
     engine.assert_nothing_is_left()
 
 
-def test_an_error_in_it_is_counted_and_the_latest_goes(
+def test_an_error_is_counted_and_the_latest_is_preempted(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -78,5 +78,5 @@ def test_an_error_in_it_is_counted_and_the_latest_goes(
     engine.drain()
     assert sum(each.num_preemptions for each in requests) > 0
     assert isinstance(engine.scheduler, TestedScheduler)
-    assert engine.scheduler.metrics.value("fallbacks", reason="preemption") > 0
+    assert engine.scheduler.engine.metrics.value("fallbacks", reason="preemption") > 0
     engine.assert_nothing_is_left()

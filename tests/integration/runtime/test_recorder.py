@@ -17,7 +17,7 @@ OUTPUT = 80_007  # token ids that no count or length equals
 
 
 def serve_a_turn(folder: Path, **section: object) -> dict[str, list[object]]:
-    """What is recorded of one turn of OUTPUT three times after PROMPT."""
+    """Record one turn that outputs OUTPUT three times after PROMPT; returns the values of each file."""
     config = {"augserve": {"mode": "observe", "traces": str(folder), **section}}
     scheduler = build_scheduler(AugServeScheduler, LIMITS, config)
     params = SamplingParams(max_tokens=3, ignore_eos=True)
@@ -35,13 +35,13 @@ def numbers(value: object) -> set[object]:
     return set().union(*map(numbers, value)) if isinstance(value, list) else {value}
 
 
-def test_no_token_of_prompt_or_output_is_stored_unless_asked_for(tmp_path: Path) -> None:
+def test_tokens_are_not_recorded_by_default(tmp_path: Path) -> None:
     found = {number for values in serve_a_turn(tmp_path).values() for number in numbers(values)}
     assert 100 in found  # the prompt's length: the turn is there
     assert not found & {*PROMPT, OUTPUT}
 
 
-def test_the_text_of_a_turn_is_stored_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_tokens_are_recorded_on_request(tmp_path: Path) -> None:
     values = [value for rows in serve_a_turn(tmp_path, traces_text=True).values() for value in rows]
     assert PROMPT in values
     assert [OUTPUT] * 3 in values

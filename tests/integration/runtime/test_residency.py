@@ -1,4 +1,4 @@
-"""Contexts kept over tool calls, on vLLM's real scheduler: they are found again, and are never in the way."""
+"""Contexts pinned over tool calls, on vLLM's real scheduler: they are reused and never block anything."""
 
 import random
 from typing import Any
@@ -15,11 +15,11 @@ from augserve.runtime.residency.pins import Pins
 from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
 from .test_vllm_features import structured
 
-SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # so that every context is worth keeping
+SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # makes every context worth pinning
 SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
 
 
-def keeping(
+def pinning(
     make_engine: EngineMaker, kv_tokens: int = 16_384, settings: SchedulerSettings = SETTINGS, **facts: Any
 ) -> tuple[Engine, Pins]:
     engine = make_engine(kv_tokens=kv_tokens, settings=settings, **facts)
@@ -35,11 +35,11 @@ def used_blocks(engine: Engine) -> int:
 
 def released(engine: Engine, by: str) -> float:
     assert isinstance(engine.scheduler, AugServeScheduler)
-    return engine.scheduler.metrics.value("pins_released", by=by)
+    return engine.scheduler.engine.metrics.value("pins_released", by=by)
 
 
 def follow(engine: Engine, before: Request, more: int = 20, session: str | None = None) -> Request:
-    """The next turn, of the same session or another: all that was before, and a tool's result of `more` tokens."""
+    """The next turn, of the same session or another: the past and a tool result of `more` tokens."""
     request = Request(
         f"{before.request_id} next",
         [*before.all_token_ids, *range(500, 500 + more)],
@@ -53,8 +53,8 @@ def follow(engine: Engine, before: Request, more: int = 20, session: str | None 
     return request
 
 
-def test_a_finished_turn_keeps_its_context_for_the_next(make_engine: EngineMaker) -> None:
-    engine, pins = keeping(make_engine)
+def test_a_finished_turn_pins_its_context_for_the_next(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine)
     first = engine.add(1, 400, 20, "s")
     engine.drain()
     assert used_blocks(engine) == pins.blocks == 419 // 16
@@ -68,21 +68,21 @@ def test_a_finished_turn_keeps_its_context_for_the_next(make_engine: EngineMaker
     engine.assert_nothing_is_left()
 
 
-def test_a_kept_context_survives_what_would_evict_it(make_engine: EngineMaker) -> None:
-    engine, pins = keeping(make_engine)
-    kept = engine.add(1, 2000, 5, "s")
+def test_a_pinned_context_is_not_evicted(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine)
+    first = engine.add(1, 2000, 5, "s")
     engine.drain()
-    for number in range(2, 12):  # more than the cache holds, sessions that end
+    for number in range(2, 12):  # more than fits into the cache, of sessions that end
         engine.scheduler.predictor.answer = (1.0, 1.0, 1.0)  # type: ignore[attr-defined]
         engine.add(number, 2000, 5, f"s{number}")
         engine.drain()
     assert len(pins) == 1
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.decisions.engine.kv_cache.cached_tokens(kept) >= 1984
+    assert engine.scheduler.decisions.engine.kv_cache.cached_tokens(first) >= 1984
 
 
-def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engine: EngineMaker) -> None:
-    engine, pins = keeping(make_engine, kv_tokens=4_096)
+def test_pins_are_released_before_anything_waits_or_is_preempted(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine, kv_tokens=4_096)
     for number in range(3):
         engine.add(number, 600, 5, f"s{number}")
         engine.drain()
@@ -95,9 +95,9 @@ def test_kept_contexts_give_way_before_anything_waits_or_is_preempted(make_engin
     assert large.num_preemptions == 0
 
 
-def test_nothing_gives_way_for_who_finds_no_seat(make_engine: EngineMaker) -> None:
-    """As many run as may: a turn that waits is provided for once one of them has ended."""
-    engine, pins = keeping(make_engine, kv_tokens=4_096, max_num_seqs=1)
+def test_no_pin_is_released_for_a_turn_beyond_max_num_seqs(make_engine: EngineMaker) -> None:
+    """A waiting turn gets room once a running one has ended."""
+    engine, pins = pinning(make_engine, kv_tokens=4_096, max_num_seqs=1)
     engine.add(0, 1200, 5, "s0")
     engine.drain()
     running = engine.add(1, 100, 20, "s1")
@@ -113,8 +113,8 @@ def test_nothing_gives_way_for_who_finds_no_seat(make_engine: EngineMaker) -> No
 
 
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])
-def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: EngineMaker, kv_tokens: int) -> None:
-    engine, pins = keeping(make_engine, kv_tokens=kv_tokens, predictor=Guessing())
+def test_a_tiny_cache_never_stalls_and_leaks_nothing(make_engine: EngineMaker, kv_tokens: int) -> None:
+    engine, pins = pinning(make_engine, kv_tokens=kv_tokens, predictor=Guessing())
     rnd = random.Random(kv_tokens)
     requests: list[Request] = []
     for number in range(150):
@@ -134,9 +134,9 @@ def test_a_tiny_cache_never_stands_still_and_nothing_is_left_of_it(make_engine: 
     engine.assert_nothing_is_left()
 
 
-def test_a_reset_a_pause_and_a_shutdown_let_everything_go(make_engine: EngineMaker) -> None:
-    engine, pins = keeping(make_engine)
-    for number, let_go in enumerate(
+def test_a_reset_a_pause_and_a_shutdown_release_every_pin(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine)
+    for number, release in enumerate(
         (
             engine.scheduler.reset_prefix_cache,
             lambda: engine.scheduler.set_pause_state(PauseState.PAUSED_ALL),
@@ -147,14 +147,14 @@ def test_a_reset_a_pause_and_a_shutdown_let_everything_go(make_engine: EngineMak
         engine.add(number, 400, 5, f"s{number}")
         engine.drain()
         assert len(pins) == 1
-        let_go()
+        release()
         assert used_blocks(engine) == len(pins) == 0
 
 
-def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
+def test_an_error_in_the_policy_releases_every_pin_and_is_counted(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, pins = keeping(make_engine)
+    engine, pins = pinning(make_engine)
     engine.add(1, 400, 5, "s1")
     engine.drain()
     assert len(pins) == 1
@@ -167,23 +167,23 @@ def test_an_error_in_the_policy_lets_everything_go_and_is_counted(
     engine.drain()
     engine.assert_nothing_is_left()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.metrics.value("fallbacks", reason="context") == 1
+    assert engine.scheduler.engine.metrics.value("fallbacks", reason="context") == 1
 
 
-def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_way_for_it(
+def test_a_paused_streaming_session_keeps_its_blocks_and_pins_are_released_for_it(
     make_engine: EngineMaker,
 ) -> None:
-    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    engine, pins = pinning(make_engine, kv_tokens=4_096)
     session = engine.add(1, 600, 5, "stream", resumable=True)
     engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
     held = used_blocks(engine)
     assert held >= 600 // 16
-    assert not pins, "vLLM itself holds the blocks between its inputs"
+    assert not pins, "vLLM itself references the blocks between its inputs"
     assert "r1" in engine.scheduler.lifecycle.turns, "the turn goes on"  # type: ignore[attr-defined]
     for number in range(2, 4):
         engine.add(number, 600, 5, f"s{number}")
         engine.drain_until(lambda: not engine.scheduler.running)
-    assert used_blocks(engine) > held, "pins of others beside it"
+    assert used_blocks(engine) > held, "others are pinned too"
     large = engine.add(9, 3000, 5, "large")
     engine.step()
     assert large.status == RequestStatus.RUNNING
@@ -191,21 +191,21 @@ def test_a_streaming_session_keeps_what_it_holds_while_it_pauses_and_pins_give_w
     engine.drain_until(lambda: not engine.scheduler.running)
     engine.add(1, 50, 5, "stream", resumable=True)
     engine.step()
-    assert engine.scheduled[-1]["r1"] < 60, "of its context nothing is computed again"
+    assert engine.scheduled[-1]["r1"] < 60, "its context is not computed again"
     engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
-    engine.add(1, 1, 1, "stream")  # no more to come
+    engine.add(1, 1, 1, "stream")  # the last input
     engine.drain()
     assert session.is_finished()
     assert used_blocks(engine) == pins.blocks
 
 
-def test_a_streaming_session_that_ends_as_it_speaks_keeps_its_context_for_the_next_request(
+def test_a_streaming_session_that_ends_while_it_decodes_pins_its_context(
     make_engine: EngineMaker,
 ) -> None:
-    engine, pins = keeping(make_engine)
+    engine, pins = pinning(make_engine)
     session = engine.add(1, 400, 20, "s", resumable=True)
     engine.step()
-    engine.add(1, 1, 1, "s")  # no more to come, while it still speaks
+    engine.add(1, 1, 1, "s")  # the last input, while it still decodes
     engine.drain()
     assert used_blocks(engine) == pins.blocks > 400 // 16 - 1
     follow(engine, session)
@@ -214,9 +214,9 @@ def test_a_streaming_session_that_ends_as_it_speaks_keeps_its_context_for_the_ne
     engine.drain()
 
 
-def test_whoever_waits_for_its_grammar_lets_no_context_go(make_engine: EngineMaker) -> None:
-    """An engine that is idle for want of a grammar does not lack blocks."""
-    engine, pins = keeping(make_engine)
+def test_a_turn_that_waits_for_its_grammar_releases_no_pin(make_engine: EngineMaker) -> None:
+    """An engine that is idle for lack of a grammar does not lack blocks."""
+    engine, pins = pinning(make_engine)
     engine.add(1, 400, 5, "s1")
     engine.drain()
     _, compiled = structured(engine, 2)
@@ -230,11 +230,11 @@ def test_whoever_waits_for_its_grammar_lets_no_context_go(make_engine: EngineMak
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_an_engine_that_would_stand_still_lets_every_context_go(
+def test_an_engine_that_would_stall_releases_every_pin(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
-    """Though what its foremost turns need was miscounted; a streaming session's next input is foremost elsewhere."""
-    engine, pins = keeping(make_engine, kv_tokens=4_096)
+    """Even if the demand of the first turns was miscounted; a streaming session's next input waits in another queue."""
+    engine, pins = pinning(make_engine, kv_tokens=4_096)
     if streaming:
         session = engine.add(9, 300, 5, "stream", resumable=True)
         engine.drain_until(lambda: session.status == RequestStatus.WAITING_FOR_STREAMING_REQ)
@@ -250,9 +250,9 @@ def test_an_engine_that_would_stand_still_lets_every_context_go(
     assert not pins
 
 
-def test_room_is_what_letting_every_context_go_leaves_free(make_engine: EngineMaker) -> None:
-    """Contexts that begin alike are kept, and turns that run begin with the same: some of it, or all of it."""
-    engine, pins = keeping(make_engine)
+def test_free_room_is_what_releasing_every_pin_leaves(make_engine: EngineMaker) -> None:
+    """Pinned contexts share a prefix, and running turns begin with some or all of it."""
+    engine, pins = pinning(make_engine)
     for number in range(4):
         engine.add(number, 800, 5, f"s{number}")
         engine.drain()
@@ -260,14 +260,14 @@ def test_room_is_what_letting_every_context_go_leaves_free(make_engine: EngineMa
         engine.add(number, prompt, 500, "running")
         engine.step()
     ordering = engine.scheduler.decisions.ordering  # type: ignore[attr-defined]
-    room, kept, free = ordering.room.blocks(), pins.blocks, engine.scheduler.decisions.engine.kv_cache.free_blocks  # type: ignore[attr-defined]
+    room, pinned, free = ordering.room.blocks(), pins.blocks, engine.scheduler.decisions.engine.kv_cache.free_blocks  # type: ignore[attr-defined]
     pins.release_all()
-    assert free < engine.scheduler.decisions.engine.kv_cache.free_blocks < free + kept  # type: ignore[attr-defined]
+    assert free < engine.scheduler.decisions.engine.kv_cache.free_blocks < free + pinned  # type: ignore[attr-defined]
     assert ordering.room.blocks() == room
 
 
 @pytest.mark.parametrize("mode", ["shadow", "observe"])
-def test_other_modes_keep_nothing(make_engine: EngineMaker, mode: str) -> None:
+def test_other_modes_pin_nothing(make_engine: EngineMaker, mode: str) -> None:
     engine = make_engine(mode=mode, settings=SETTINGS)
     engine.add(1, 400, 5, "s1")
     engine.drain()

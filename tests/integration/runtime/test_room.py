@@ -1,4 +1,4 @@
-"""Who makes room for whom beside kept contexts, on vLLM's real scheduler with a cache that is nearly full."""
+"""Pins and admissions on vLLM's real scheduler with a nearly full cache."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from augserve.runtime import vllm_compat
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker
-from .test_residency import follow, keeping, released
+from .test_residency import follow, pinning, released
 
 SETTINGS = SchedulerSettings(
     weights=ValueWeights(stage_one=0, uncached=0, output=0, remaining=0, waiting=1, slack=0),  # first come first
-    step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # so that every context is worth keeping
+    step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # makes every context worth pinning
     retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
     admission=Admission(pass_over_s=2.0),
 )
@@ -23,14 +23,14 @@ CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks
 
 
 def small_steps(config: VllmConfig) -> None:
-    """So that what a step's tokens may take at most is little beside the cache."""
+    """Makes the blocks of one step few compared with the cache."""
     config.scheduler_config.max_num_batched_tokens = 256
 
 
 def with_a_claim(make_engine: EngineMaker, running: int, more: int) -> tuple[Engine, Pins, Request, Request]:
-    """101 blocks are kept, a turn of `running` tokens runs, and the session's next one has arrived: as long as before
-    and `more` tokens."""
-    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
+    """101 blocks are pinned, a turn of `running` tokens runs, and the session's next turn has arrived with `more`
+    tokens."""
+    engine, pins = pinning(make_engine, change=small_steps, **CACHE)
     before = engine.add(1, 1600, 20, "s")
     engine.drain()
     assert len(pins) == 1
@@ -39,8 +39,8 @@ def with_a_claim(make_engine: EngineMaker, running: int, more: int) -> tuple[Eng
     return engine, pins, other, follow(engine, before, more)
 
 
-def test_what_is_kept_for_a_turn_is_no_room_for_the_same_turn(make_engine: EngineMaker) -> None:
-    """It finds its context, and no room for the rest: smaller ones pass, and it keeps what it has until there is."""
+def test_a_turns_own_claim_is_no_room_for_its_other_tokens(make_engine: EngineMaker) -> None:
+    """It finds its context but no room for the rest: smaller turns pass, and its claim stays until there is room."""
     engine, pins, other, claiming = with_a_claim(make_engine, running=1500, more=1400)
     engine.clock.now_s += 0.001
     small = [engine.add(number, 60, 2, cache_salt="small") for number in range(3, 6)]
@@ -55,9 +55,9 @@ def test_what_is_kept_for_a_turn_is_no_room_for_the_same_turn(make_engine: Engin
     assert stats[0].num_cached_tokens >= 1600
 
 
-def test_a_turn_that_does_not_go_on_from_what_is_kept_for_it_has_other_room(make_engine: EngineMaker) -> None:
-    """A session whose next prompt is another one altogether, as after its history was summed up."""
-    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
+def test_a_turn_that_does_not_reuse_its_claim_gets_its_blocks(make_engine: EngineMaker) -> None:
+    """The session's next prompt is different, for example after its history was summarised."""
+    engine, pins = pinning(make_engine, change=small_steps, **CACHE)
     for number in range(2):
         engine.add(number, 960, 5, f"s{number}", cache_salt=f"s{number}")
         engine.drain()
@@ -70,9 +70,9 @@ def test_a_turn_that_does_not_go_on_from_what_is_kept_for_it_has_other_room(make
     engine.drain()
 
 
-def test_contexts_that_a_running_turn_holds_too_make_no_room_and_stay(make_engine: EngineMaker) -> None:
-    engine, pins = keeping(make_engine, change=small_steps, **CACHE)
-    forked = engine.add(0, 640, 50, "forked")  # shorter: of more waste
+def test_pins_whose_blocks_are_in_use_stay(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine, change=small_steps, **CACHE)
+    forked = engine.add(0, 640, 50, "forked")  # shorter, hence of larger waste
     engine.drain()
     engine.add(1, 1280, 5, "s1", cache_salt="s1")
     engine.drain()
@@ -86,7 +86,7 @@ def test_contexts_that_a_running_turn_holds_too_make_no_room_and_stay(make_engin
     engine.drain()
 
 
-def test_what_is_kept_for_a_turn_counts_once_with_several_groups_of_layers(
+def test_demand_is_a_multiple_of_the_groups_of_layers(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine()

@@ -1,4 +1,4 @@
-"""What vLLM's scheduler can do holds with AugServe's class: each feature on the real scheduler, in every mode."""
+"""The features of vLLM's scheduler work with AugServe's, in every mode."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -51,7 +51,7 @@ def structured(engine: Engine, number: int, **facts: Any) -> tuple[Request, "Fut
 @pytest.mark.parametrize(
     "change", [by_priority, one_lora, speculating, whole_prompts, no_prefix_caching, second_of_two]
 )
-def test_every_request_comes_to_its_end(
+def test_every_request_ends_with_each_feature(
     make_engine: EngineMaker, change: Callable[[VllmConfig], None], mode: str
 ) -> None:
     engine = make_engine(mode=mode, change=change, kv_tokens=6_000)
@@ -63,10 +63,10 @@ def test_every_request_comes_to_its_end(
     assert engine.finished() == {**expected, **{f"r{number}": 9 for number in range(40, 50)}}
     engine.assert_nothing_is_left()
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.metrics.value("fallbacks") == 0, "no decision fell back"
+    assert engine.scheduler.engine.metrics.value("fallbacks") == 0, "no decision fell back"
 
 
-def test_an_adapter_that_has_no_place_steps_aside_and_gets_it_later(make_engine: EngineMaker) -> None:
+def test_a_request_without_a_slot_for_its_adapter_waits_and_others_pass(make_engine: EngineMaker) -> None:
     engine = make_engine(change=one_lora)
     first = engine.add(0, 100, 30, lora_request=adapter(1))
     engine.step()
@@ -83,7 +83,7 @@ def test_an_adapter_that_has_no_place_steps_aside_and_gets_it_later(make_engine:
     engine.assert_nothing_is_left()
 
 
-def test_a_request_waits_for_its_grammar_and_lets_others_pass(make_engine: EngineMaker) -> None:
+def test_a_request_waits_for_its_grammar_and_others_pass(make_engine: EngineMaker) -> None:
     engine = make_engine()
     request, compiled = structured(engine, 0)
     engine.add(1, 100, 5)
@@ -109,8 +109,8 @@ def test_a_grammar_that_does_not_compile_ends_its_request_alone(make_engine: Eng
     engine.assert_nothing_is_left()
 
 
-def test_what_neither_runs_nor_is_ready_can_be_aborted(make_engine: EngineMaker) -> None:
-    """Skipped for want of an adapter's place or a grammar; a streaming session that pauses, or has more to read."""
+def test_requests_that_neither_run_nor_are_ready_can_be_aborted(make_engine: EngineMaker) -> None:
+    """Requests without an adapter slot or a grammar, and streaming sessions that pause or have another input."""
     engine = make_engine(change=one_lora)
     engine.add(0, 100, 60, lora_request=adapter(1))
     paused = engine.add(1, 100, 3, resumable=True)
@@ -128,11 +128,11 @@ def test_what_neither_runs_nor_is_ready_can_be_aborted(make_engine: EngineMaker)
     ended = engine.scheduler.finish_requests(["r1", "r2", "r3", "r4"], RequestStatus.FINISHED_ABORTED)
     assert {each.request_id for each in ended} == {"r1", "r2", "r3", "r4"}
     engine.drain()
-    assert engine.finished() == {"r0": 60, "r1": 3}, "what the paused session had said by then counts"
+    assert engine.finished() == {"r0": 60, "r1": 3}, "the output of the paused session counts"
     engine.assert_nothing_is_left()
 
 
-def test_a_streaming_session_reads_what_came_while_it_spoke_and_ends_when_told(make_engine: EngineMaker) -> None:
+def test_a_streaming_session_reads_inputs_that_arrive_while_it_decodes(make_engine: EngineMaker) -> None:
     engine = make_engine()
     session = engine.add(0, 100, 4, resumable=True)
     engine.step()
@@ -141,19 +141,19 @@ def test_a_streaming_session_reads_what_came_while_it_spoke_and_ends_when_told(m
         engine.step()
     assert session.status == STREAMING
     assert session.num_tokens > 100 + 4 + 50
-    engine.add(0, 1, 1)  # no more to come
+    engine.add(0, 1, 1)  # the last input
     engine.drain()
     assert session.is_finished()
     engine.assert_nothing_is_left()
 
 
-def test_drafts_count_as_decodes_and_have_their_share_of_the_budget(make_engine: EngineMaker) -> None:
-    """However low the budget, each running request is given its next token and its drafts."""
+def test_drafts_count_as_decodes_in_the_budget(make_engine: EngineMaker) -> None:
+    """Even with the least budget, each running request gets its next token and its drafts."""
     engine = make_engine(change=speculating, settings=SchedulerSettings(budget=BudgetGains(min_tokens=16)))
     for number in range(20):
         engine.add(number, 50, 150)
     for _ in range(30):
-        engine.clock.now_s += 1.0  # far too slow: the budget goes down to its least
+        engine.clock.now_s += 1.0  # far too slow, so that the budget falls to its least
         engine.step()
     assert engine.scheduler.max_num_scheduled_tokens == 20 * (1 + 3) + LEAST_PREFILL
     assert set(engine.scheduled[-1].values()) == {1 + 3}
@@ -162,8 +162,8 @@ def test_drafts_count_as_decodes_and_have_their_share_of_the_budget(make_engine:
     engine.assert_nothing_is_left()
 
 
-def test_drafts_of_many_requests_do_not_keep_prompts_out(make_engine: EngineMaker) -> None:
-    """They take more tokens than the least budget: a prompt is computed all the same, a little in each step."""
+def test_many_drafts_do_not_starve_prompts(make_engine: EngineMaker) -> None:
+    """Drafts exceed the least budget, and a prompt still progresses a little in each step."""
     engine = make_engine(change=speculating, settings=SchedulerSettings(budget=BudgetGains(min_tokens=16)))
     for number in range(20):
         engine.add(number, 50, 3000)
@@ -195,7 +195,7 @@ def test_without_chunked_prefill_the_budget_is_left_alone(make_engine: EngineMak
     engine.assert_nothing_is_left()
 
 
-def test_a_paused_engine_does_nothing_or_admits_nobody_and_goes_on(make_engine: EngineMaker) -> None:
+def test_a_paused_engine_schedules_or_admits_nothing_and_resumes(make_engine: EngineMaker) -> None:
     engine = make_engine()
     engine.add(0, 100, 20)
     engine.step()
@@ -210,7 +210,7 @@ def test_a_paused_engine_does_nothing_or_admits_nobody_and_goes_on(make_engine: 
     engine.assert_nothing_is_left()
 
 
-def test_an_engine_of_several_is_told_apart_and_tells_who_has_finished(make_engine: EngineMaker) -> None:
+def test_one_engine_of_several_has_its_own_label_and_reports_finished_requests(make_engine: EngineMaker) -> None:
     engine = make_engine(change=second_of_two, include_finished_set=True)
     engine.add(0, 100, 20)
     engine.step()
@@ -218,9 +218,9 @@ def test_an_engine_of_several_is_told_apart_and_tells_who_has_finished(make_engi
     engine.add(2, 100, 1)
     assert set(engine.schedule(True).num_scheduled_tokens) == {"r0"}, "prompts wait for the engines' common step"
     engine.drain()
-    assert engine.told_finished == {"r0", "r1", "r2"}
+    assert engine.reported_finished == {"r0", "r1", "r2"}
     assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.metrics.value("info", engine="1") == 1
+    assert engine.scheduler.engine.metrics.value("info", engine="1") == 1
     engine.assert_nothing_is_left()
 
 
@@ -235,7 +235,7 @@ def test_the_lowest_priority_is_preempted_and_still_ends(make_engine: EngineMake
 
 
 @pytest.mark.parametrize("change", [no_prefix_caching, speculating])
-def test_a_reset_of_the_prefix_cache_is_answered_as_vllm_does(
+def test_a_reset_of_the_prefix_cache_answers_as_in_vllm(
     make_engine: EngineMaker, change: Callable[[VllmConfig], None]
 ) -> None:
     engine = make_engine(change=change)
@@ -253,11 +253,11 @@ def test_a_reset_of_the_prefix_cache_is_answered_as_vllm_does(
 
 @pytest.mark.parametrize("mode", [None, "active", "shadow", "observe"])
 @pytest.mark.parametrize("more", [False, True])
-def test_a_streaming_session_that_is_preempted_as_it_ends_its_turn_stops_nobody(
+def test_a_streaming_session_preempted_as_it_ends_its_turn_blocks_no_other(
     make_engine: EngineMaker, mode: str | None, more: bool
 ) -> None:
-    """vLLM itself (mode None) puts it into a queue in which it stands already, and takes it out altogether: it is heard
-    of no more till its abort."""
+    """vLLM itself (mode None) adds it to a queue that contains it already, then removes it completely; it stays silent
+    until its abort."""
     engine = make_engine(AsyncScheduler) if mode is None else make_engine(mode=mode)
     scheduler = engine.scheduler
     session = engine.add(0, 100, 1, resumable=True)
@@ -265,7 +265,7 @@ def test_a_streaming_session_that_is_preempted_as_it_ends_its_turn_stops_nobody(
         engine.add(0, 50, 1, resumable=True)
     engine.schedule()
     scheduler.running.remove(session)
-    scheduler._preempt_request(session, 0.0)  # as for want of blocks
+    scheduler._preempt_request(session, 0.0)  # as if blocks were lacking
     engine.answer()
     assert len(scheduler.waiting) == 0
     engine.add(1, 100, 3)

@@ -1,4 +1,4 @@
-"""The bound on waits, checked by an account that is kept here; see test_invariants.py."""
+"""Checks the bound on waits with an account of its own; see test_invariants.py."""
 
 from vllm.v1.request import Request
 
@@ -6,11 +6,10 @@ from .conftest import STEP_S, Engine, TestedScheduler
 
 
 class Waits:
-    """The bound on waits that overdue.py promises, by an account of tokens that is kept here from what is seen alone.
+    """Checks the bound that overdue.py promises, with an account of tokens computed from the outside.
 
-    Overdue turns that went first leave the account of the overdue in debt by the largest of them at most, and their
-    share of each step's budget pays it back. Until then they may be passed over; from then on, where a step admits
-    anybody, it admits the one that has waited longest.
+    Overdue turns that went first leave a debt of at most the largest of them, and their share of each step's budget
+    repays it. Until then overdue turns may wait; afterwards, a step that admits anything admits the longest wait.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -19,34 +18,34 @@ class Waits:
         self._scheduler = engine.scheduler
         ordering = engine.scheduler.decisions.ordering
         self._queue, self._passing_over = ordering.queue, ordering.passing_over
-        self._debt = 0.0  # tokens, at most
-        self.owed = 0  # times that the longest wait had to end, and did
+        self._debt = 0.0  # tokens, an upper bound
+        self.owed = 0  # steps that had to admit the longest wait, and did
 
     def before_step(self) -> None:
-        """Who waits, and who will have waited beyond the bound in the coming step."""
+        """Note the waiting turns, and those that will be overdue in the coming step."""
         scheduler = self._scheduler
         now_s, turns = self._engine.clock.now_s + STEP_S, scheduler.lifecycle.turns
         self._tokens = {request: request.num_tokens for request in scheduler.waiting}
         since_s = {request: turns[request.request_id].waiting_since_s for request in self._tokens}
         self._overdue = {each for each in since_s if now_s - since_s[each] > scheduler.settings.max_wait_s}
         longest_s = min((since_s[each] for each in self._overdue), default=None)
-        self._longest = {each for each in self._overdue if since_s[each] == longest_s}  # several equally long
+        self._longest = {each for each in self._overdue if since_s[each] == longest_s}  # there may be several
         self._reserved = self._passing_over.reserved(self._queue, now_s)
 
     def check(self) -> None:
-        """After the step."""
+        """To be called after the step."""
         admitted = self._tokens.keys() & set(self._scheduler.running)
-        if self._tokens:  # else nobody was asked
+        if self._tokens:  # otherwise the account was not touched
             earned = self._scheduler.settings.admission.overdue_share * self._engine.budgets[-1]
             self._debt = max(self._debt - earned, 0.0)
         if self._longest and admitted and not self._debt and not self._may_be_passed(admitted):
-            assert self._longest & admitted, "who has waited longest was passed over, and nothing was owed"
+            assert self._longest & admitted, "the longest wait was passed over without a debt"
             self.owed += 1
         self._debt = max([self._debt, *(self._tokens[each] for each in admitted & self._overdue)])
 
     def _may_be_passed(self, admitted: set[Request]) -> bool:
-        """It wants a grammar (or ended for want of one) or an adapter's place, or room that others may pass by for a
-        bounded time, or one with a reservation went before."""
+        """Whether the longest wait lacks a grammar (or ended without one) or a slot for its adapter, is passed over for
+        a bounded time for lack of blocks, or comes after a reserved turn."""
         wanting = self._longest & getattr(self._scheduler, "deferred_waiting", set())
         passing_s, now_s = self._scheduler.settings.admission.pass_over_s, self._engine.clock.now_s
         since_s = self._passing_over.since_s

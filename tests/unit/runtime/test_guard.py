@@ -6,7 +6,7 @@ from augserve.runtime.guard import STRIKES, SUSPENSION_S, Guard
 
 
 class Bench:
-    """A guard with its clock and its counts."""
+    """A guard with a clock and a record of its fallbacks."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -23,7 +23,7 @@ class Bench:
         return "decided"
 
 
-def test_a_decision_that_raises_falls_back_and_is_counted() -> None:
+def test_a_raising_decision_falls_back_and_is_counted() -> None:
     bench = Bench()
     assert bench.guard.call("order", bench.fail, fallback="own way") == "own way"
     assert bench.counted == ["order"]
@@ -50,7 +50,7 @@ def test_a_failure_after_the_suspension_suspends_again() -> None:
     assert bench.calls == STRIKES + 1
 
 
-def test_a_success_between_failures_clears_the_record() -> None:
+def test_a_success_clears_the_failures_before_it() -> None:
     bench = Bench()
     for _ in range(STRIKES):
         bench.guard.call("order", bench.fail, fallback=None)
@@ -58,7 +58,7 @@ def test_a_success_between_failures_clears_the_record() -> None:
     assert bench.calls == 2 * STRIKES
 
 
-def test_a_clock_that_is_set_back_suspends_nothing_for_longer() -> None:
+def test_setting_the_clock_back_does_not_prolong_a_suspension() -> None:
     bench = Bench()
     for _ in range(STRIKES):
         bench.guard.call("order", bench.fail, fallback=None)
@@ -66,7 +66,7 @@ def test_a_clock_that_is_set_back_suspends_nothing_for_longer() -> None:
     assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
 
 
-def test_a_counter_that_fails_lets_nothing_out() -> None:
+def test_a_failing_counter_raises_nothing() -> None:
     def broken(reason: str) -> None:
         raise OSError(f"no space left for {reason}")
 
@@ -75,6 +75,13 @@ def test_a_counter_that_fails_lets_nothing_out() -> None:
     for _ in range(STRIKES + 1):
         assert guard.call("order", bench.fail, fallback="own way") == "own way"
     assert bench.calls == STRIKES
+
+
+def test_an_attempt_reports_its_success() -> None:
+    bench = Bench()
+    assert bench.guard.attempt("order", bench.succeed)
+    assert not bench.guard.attempt("order", bench.fail)
+    assert bench.counted == ["order"]
 
 
 def test_one_reason_does_not_suspend_another() -> None:

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from augserve.features.feature import Feature
 from augserve.models.serving.drift import Histogram
@@ -12,54 +11,54 @@ from augserve.runtime.metrics import Metrics
 from augserve.runtime.prediction.correction import Correction
 from augserve.runtime.prediction.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor
 
-Exported = tuple[Metrics, CollectorRegistry]
-
 
 @pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> Exported:
-    registry = CollectorRegistry()
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     monkeypatch.delenv(metrics_module.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(metrics_module, "CollectorRegistry", lambda: registry)
-    return Metrics(0, "test-1", "active"), registry
+    return Metrics(3, "test-1", "active")
 
 
-def value(exported: Exported, name: str, **labels: str) -> float | None:
-    return exported[1].get_sample_value(name, {"engine": "0"} | labels)
+def test_a_value_is_the_sum_of_the_samples_with_its_labels(metrics: Metrics) -> None:
+    metrics.predictions.inc(5)
+    for reason in ("order", "order", "budget"):
+        metrics.fallback(reason)
+    assert metrics.value("predictions") == 5
+    assert metrics.value("fallbacks", reason="order") == 2
+    assert metrics.value("fallbacks") == 3
+    assert metrics.value("fallbacks", reason="step") == 0
+    assert metrics.value("info", version="test-1", mode="active") == metrics.value("info", engine="3") == 1
 
 
-def test_coverage_correction_and_width_stand_by_quantity(exported: Exported) -> None:
+def test_coverage_correction_and_width_have_the_quantity_as_label(metrics: Metrics) -> None:
     correction = Correction("tool duration")
     for _ in range(4):
         correction.observe((9.0, 10.0, 11.0), None, 20.0)
-    exported[0].corrected(correction.quantity, correction.overall, correction.coverage, correction.width)
-    assert value(exported, "augserve_coverage", quantity="tool duration") == 0.0
-    assert value(exported, "augserve_correction", quantity="tool duration") == correction.overall > 1
-    assert value(exported, "augserve_interval_width", quantity="tool duration") == correction.width > 1
+    correction.report_to(metrics.corrected)
+    assert metrics.value("coverage", quantity="tool duration") == 0.0
+    assert metrics.value("correction", quantity="tool duration") == correction.overall > 1
+    assert metrics.value("interval_width", quantity="tool duration") == correction.width > 1
 
 
-def test_the_coverage_of_training_stands_under_the_same_quantity(exported: Exported) -> None:
-    exported[0].trained_coverage({"output_length": 0.81, "tool_duration": 0.79, "session_remaining": 0.5})
-    assert value(exported, "augserve_coverage_trained", quantity=Correction("output length").quantity) == 0.81
-    assert value(exported, "augserve_coverage_trained", quantity=Correction("tool duration").quantity) == 0.79
-    assert value(exported, "augserve_coverage_trained", quantity="session remaining") is None
+def test_the_coverage_of_training_has_the_same_quantities(metrics: Metrics) -> None:
+    metrics.trained_coverage({"output_length": 0.81, "tool_duration": 0.79, "session_remaining": 0.5})
+    assert metrics.value("coverage_trained", quantity=Correction("output length").quantity) == 0.81
+    assert metrics.value("coverage_trained", quantity=Correction("tool duration").quantity) == 0.79
+    assert metrics.value("coverage_trained", quantity="session remaining") == 0.0
 
 
-def test_every_feature_has_its_psi(exported: Exported) -> None:
+def test_every_feature_has_its_psi(metrics: Metrics) -> None:
     features = tuple(Feature(name, "1", "a number") for name in ("same", "moved"))
     shares = np.array([0.0, 0.5, 0.5])
-    watched = DriftMonitor("turns", features, [Histogram(np.zeros(1, np.float32), shares)] * 2, exported[0].drift)
-    assert value(exported, "augserve_psi", feature="same") is None
+    watched = DriftMonitor("turns", features, [Histogram(np.zeros(1, np.float32), shares)] * 2, metrics.drift)
     rows = np.ones((BATCH_ROWS, 2), np.float32)
     rows[::2, 0] = -1
     watched.add(list(rows))
     watched.add([])
-    same, moved = (value(exported, "augserve_psi", feature=name) for name in ("same", "moved"))
-    assert same is not None
-    assert moved is not None
+    same, moved = (metrics.value("psi", feature=name) for name in ("same", "moved"))
     assert same < 0.01 < ALARM_PSI < moved
 
 
-def test_metrics_that_could_not_be_published_are_tried_again_and_said_once(
+def test_a_failing_publication_is_retried_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[Path] = []

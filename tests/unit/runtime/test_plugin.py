@@ -16,7 +16,7 @@ def values(folder: Path) -> dict[tuple[str, str], float]:
     }
 
 
-def test_the_engines_counters_are_collected_from_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engines_metrics_are_collected_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     metrics = Metrics(3, "v7", "active")
     metrics.predictions.inc(5)
@@ -34,7 +34,7 @@ def test_the_engines_counters_are_collected_from_their_files(tmp_path: Path, mon
     assert {path.name for path in tmp_path.iterdir()} == {"9.prom"}
 
 
-def test_two_engines_stand_side_by_side(tmp_path: Path) -> None:
+def test_the_samples_of_two_engines_are_merged(tmp_path: Path) -> None:
     for engine in "01":
         line = f'augserve_sessions{{engine="{engine}"}} {engine}.0\n'
         (tmp_path / f"{engine}.prom").write_text(f"# TYPE augserve_sessions gauge\n{line}")
@@ -42,7 +42,7 @@ def test_two_engines_stand_side_by_side(tmp_path: Path) -> None:
     assert values(tmp_path) == {("augserve_sessions", "0"): 0.0, ("augserve_sessions", "1"): 1.0}
 
 
-def test_without_the_plugin_the_counters_count_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_plugin_the_counters_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     metrics = Metrics(0, "v", "shadow")
     metrics.recorder_dropped.inc(2)

@@ -29,7 +29,7 @@ class Turn:
 
 
 class Known:
-    """A forecaster that knows the answers, and takes its time."""
+    """A forecaster with given answers, which may take its time."""
 
     def __init__(self, answers: Sequence[Forecast | None], wait: Callable[[], None] = lambda: None) -> None:
         self.answers = answers
@@ -65,7 +65,7 @@ def test_each_turn_gets_its_forecast_and_a_missing_one_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("took_s", "slow"), [(0.9 * DEADLINE_S, False), (1.1 * DEADLINE_S, True)])
-def test_an_answer_after_the_deadline_is_used_and_is_a_failure(took_s: float, slow: bool) -> None:
+def test_a_late_answer_is_used_and_raises(took_s: float, slow: bool) -> None:
     now_s = [5.0]
 
     def wait() -> None:

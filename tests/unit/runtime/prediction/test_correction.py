@@ -7,21 +7,21 @@ from hypothesis import strategies as st
 
 from augserve.runtime.prediction.correction import ALARM_WIDTH, LIMIT, MAX_NAMES, MAX_WIDTH, Correction
 
-SAID = (5.0, 10.0, 20.0)
+PREDICTED = (5.0, 10.0, 20.0)
 
 
-def test_without_observations_the_models_word_stands() -> None:
+def test_without_observations_nothing_is_corrected() -> None:
     correction = Correction("output length")
     assert correction.factor("bash") == 1.0
-    assert correction.corrected(SAID, "bash") == pytest.approx(SAID)
+    assert correction.corrected(PREDICTED, "bash") == pytest.approx(PREDICTED)
     assert math.isnan(correction.coverage)
 
 
 def test_a_steady_error_is_corrected_for_the_tool_and_less_for_others() -> None:
     correction = Correction("tool duration")
     for _ in range(200):
-        correction.observe(SAID, "bash", 20.0)
-        correction.observe(SAID, "read", 10.0)
+        correction.observe(PREDICTED, "bash", 20.0)
+        correction.observe(PREDICTED, "read", 10.0)
     assert 1.6 < correction.factor("bash") <= 2.0
     assert 0.95 < correction.factor("read") < 1.3
     assert 1.0 < correction.factor("new tool") < 1.7
@@ -29,15 +29,15 @@ def test_a_steady_error_is_corrected_for_the_tool_and_less_for_others() -> None:
 
 def test_few_observations_change_little() -> None:
     correction = Correction("tool duration")
-    correction.observe(SAID, "bash", 100.0)
+    correction.observe(PREDICTED, "bash", 100.0)
     assert correction.factor("bash") < 1.1
 
 
-def test_rare_extremes_do_not_carry_the_correction_away() -> None:
+def test_rare_extremes_hardly_change_the_correction() -> None:
     draw = random.Random(1)
     correction = Correction("output length")
     for _ in range(2000):
-        correction.observe(SAID, None, 10_000.0 if draw.random() < 0.05 else 10.0)
+        correction.observe(PREDICTED, None, 10_000.0 if draw.random() < 0.05 else 10.0)
     assert 0.9 < correction.factor(None) < 1.15
 
 
@@ -45,22 +45,22 @@ def test_rare_extremes_do_not_carry_the_correction_away() -> None:
 def test_corrections_are_bounded_and_never_cross(observed: list[tuple[float, str | None]]) -> None:
     correction = Correction("output length")
     for actual, name in observed:
-        correction.observe(SAID, name, actual)
+        correction.observe(PREDICTED, name, actual)
     for name in (None, "a", "b", "c"):
         assert math.exp(-LIMIT) <= correction.factor(name) <= math.exp(LIMIT)
-        low, median, high = correction.corrected(SAID, name)
+        low, median, high = correction.corrected(PREDICTED, name)
         assert 0 < low <= median <= high < math.inf
     assert 1.0 <= correction.width <= MAX_WIDTH
 
 
 @pytest.mark.parametrize("actual", [0.0, -1.0, math.nan, math.inf])
-def test_what_is_no_measure_teaches_nothing(actual: float) -> None:
+def test_values_that_are_not_positive_and_finite_are_ignored(actual: float) -> None:
     correction = Correction("output length")
-    correction.observe(SAID, None, actual)
+    correction.observe(PREDICTED, None, actual)
     assert correction.observed == 0
 
 
-def test_intervals_that_do_not_hold_are_widened_until_they_do_and_it_is_said_once(
+def test_intervals_that_are_too_narrow_are_widened_to_the_target_coverage_and_logged_once(
     vllm_log: pytest.LogCaptureFixture,
 ) -> None:
     draw = random.Random(1)
@@ -72,26 +72,28 @@ def test_intervals_that_do_not_hold_are_widened_until_they_do_and_it_is_said_onc
     assert len([record for record in vllm_log.records if "tool duration" in record.message]) == 1
 
 
-def test_intervals_that_hold_stay_as_they_are() -> None:
+def test_intervals_of_the_right_width_stay() -> None:
     draw = random.Random(1)
     correction = Correction("output length")
     for _ in range(1000):
-        correction.observe(SAID, None, 10 * math.exp(draw.gauss(0, 0.3)))
+        correction.observe(PREDICTED, None, 10 * math.exp(draw.gauss(0, 0.3)))
     assert correction.width < 1.2
     assert correction.coverage > 0.85
 
 
-def test_a_reset_forgets_all() -> None:
+def test_a_reset_forgets_all_observations() -> None:
     correction = Correction("output length")
     for _ in range(100):
-        correction.observe(SAID, "bash", 1000.0)
+        correction.observe(PREDICTED, "bash", 1000.0)
     correction.reset()
-    assert correction.corrected(SAID, "bash") == pytest.approx(SAID)
+    assert correction.corrected(PREDICTED, "bash") == pytest.approx(PREDICTED)
     assert correction.observed == 0
 
 
-def test_names_are_bounded() -> None:
+def test_names_beyond_the_bound_get_the_overall_correction() -> None:
     correction = Correction("output length")
-    for number in range(MAX_NAMES + 10):
-        correction.observe(SAID, f"tool-{number}", 10.0)
-    assert len(correction._by_name) == MAX_NAMES
+    for number in range(MAX_NAMES):
+        correction.observe(PREDICTED, f"tool-{number}", 10.0)
+    for _ in range(100):
+        correction.observe(PREDICTED, "one too many", 1000.0)
+    assert correction.factor("one too many") == correction.overall

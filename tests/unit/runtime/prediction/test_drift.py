@@ -13,12 +13,12 @@ NORMAL = Histogram(EDGES, np.array([0.0, 0.1587, 0.3413, 0.3413, 0.1587]))
 
 
 def monitor() -> tuple[DriftMonitor, dict[str, float]]:
-    found: dict[str, float] = {}
-    return DriftMonitor("turns", FEATURES, [NORMAL] * len(FEATURES), found.__setitem__), found
+    reported: dict[str, float] = {}
+    return DriftMonitor("turns", FEATURES, [NORMAL] * len(FEATURES), reported.__setitem__), reported
 
 
 def feed(watched: DriftMonitor, rows: np.ndarray) -> None:
-    """The rows, a few at a time, then the steps in which they are compared."""
+    """Add the rows, a few at a time, then take the steps in which they are compared."""
     for start in range(0, len(rows), 16):
         watched.add(list(rows[start : start + 16]))
     for _ in range(len(FEATURES)):
@@ -32,39 +32,39 @@ def rows(shift: float, missing: bool = False) -> np.ndarray:
     return drawn
 
 
-def test_rows_like_those_of_training_have_a_small_psi() -> None:
-    watched, found = monitor()
+def test_rows_like_the_training_rows_have_a_small_psi() -> None:
+    watched, reported = monitor()
     feed(watched, rows(0))
-    assert set(found) == {feature.name for feature in FEATURES}
-    assert max(found.values()) < ALARM_PSI
+    assert set(reported) == {feature.name for feature in FEATURES}
+    assert max(reported.values()) < ALARM_PSI
     assert not watched.drifted
 
 
 @pytest.mark.parametrize(("shift", "missing"), [(2.0, False), (0.0, True)])
-def test_rows_unlike_them_are_said_to_have_drifted_once(
+def test_drifted_rows_have_a_large_psi_and_are_logged_once(
     shift: float, missing: bool, vllm_log: pytest.LogCaptureFixture
 ) -> None:
-    watched, found = monitor()
+    watched, reported = monitor()
     feed(watched, rows(shift, missing))
     feed(watched, rows(shift, missing))
-    assert min(found.values()) > ALARM_PSI
+    assert min(reported.values()) > ALARM_PSI
     assert watched.drifted
     assert len([record for record in vllm_log.records if "drifted" in record.message]) == 1
 
 
-def test_one_feature_that_drifts_is_reported_and_raises_no_alarm() -> None:
-    watched, found = monitor()
+def test_one_drifted_feature_is_reported_and_raises_no_alarm() -> None:
+    watched, reported = monitor()
     drawn = rows(0)
     drawn[:, 3] += 5
     feed(watched, drawn)
-    assert found["f3"] > ALARM_PSI
+    assert reported["f3"] > ALARM_PSI
     assert not watched.drifted
 
 
-def test_nothing_is_said_of_too_few_rows() -> None:
-    watched, found = monitor()
+def test_too_few_rows_are_not_compared() -> None:
+    watched, reported = monitor()
     feed(watched, rows(3)[: BATCH_ROWS // 2])
-    assert found == {}
+    assert reported == {}
     assert not watched.drifted
 
 
@@ -75,19 +75,19 @@ def test_a_reset_forgets_the_live_rows() -> None:
     assert not watched.drifted
 
 
-def test_features_of_turns_and_of_calls_are_told_apart(vllm_log: pytest.LogCaptureFixture) -> None:
-    found: dict[str, float] = {}
+def test_features_of_turns_and_of_calls_have_separate_monitors(vllm_log: pytest.LogCaptureFixture) -> None:
+    reported: dict[str, float] = {}
     widths = {"turns": len(TURN_FEATURES), "tool_calls": len(TOOL_CALL_FEATURES)}
     reference = DriftReference({name: (NORMAL,) * width for name, width in widths.items()}, {})
-    turns, calls = monitors(reference, found.__setitem__)
+    turns, calls = monitors(reference, reported.__setitem__)
     drawn = np.random.default_rng(1)
     for watched, shift, width in ((turns, 0.0, len(TURN_FEATURES)), (calls, 3.0, len(TOOL_CALL_FEATURES))):
         watched.add(list(drawn.normal(shift, 1, (BATCH_ROWS, width)).astype(np.float32)))
         for _ in range(width):
             watched.add([])
-    assert found["turn"] < ALARM_PSI < found[f"{CALL_PREFIX}turn"]
-    assert len(found) == len(TURN_FEATURES) + len(TOOL_CALL_FEATURES)
+    assert reported["turn"] < ALARM_PSI < reported[f"{CALL_PREFIX}turn"]
+    assert len(reported) == len(TURN_FEATURES) + len(TOOL_CALL_FEATURES)
     assert calls.drifted
     assert not turns.drifted
-    (said,) = [record.getMessage() for record in vllm_log.records if "drifted" in record.message]
-    assert "features of tool calls have drifted" in said
+    (warning,) = [record.getMessage() for record in vllm_log.records if "drifted" in record.message]
+    assert "features of tool calls have drifted" in warning

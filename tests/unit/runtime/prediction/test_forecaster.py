@@ -7,14 +7,14 @@ from augserve.features.turn import TURN_FEATURES
 from augserve.models.serving.drift import Histogram
 from augserve.models.serving.predictor import Rows, TurnPredictions
 from augserve.runtime.prediction.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
-from augserve.runtime.prediction.forecaster import PredictorForecaster
+from augserve.runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import Pause, SessionTable
 from augserve.runtime.vllm_compat import Request
 
 
-class Known:
-    """Answers p50 = number of the row; counts the calls."""
+class Numbering:
+    """A predictor whose p50 is the number of the row; it records its batches."""
 
     def __init__(self, broken: int | None = None) -> None:
         self.batches: list[int] = []
@@ -44,8 +44,16 @@ def live(number: int) -> LiveTurn:
     return note_arrival(request, read_hints(request), SessionTable(), 1.0)[0]
 
 
+def test_the_base_predicts_nothing_and_learns_nothing() -> None:
+    forecaster, turn = Forecaster(), live(1)
+    assert forecaster.forecast([turn, turn]) == [None, None]
+    forecaster.turn_ended(turn, "stop")
+    forecaster.pause_ended(turn.session_id, pause_after(0, 1.0))
+    forecaster.reset()
+
+
 def test_all_arrivals_are_predicted_in_one_batch() -> None:
-    predictor = Known()
+    predictor = Numbering()
     turns = [live(number) for number in range(3)]
     turns[1].features = None
     forecasts = PredictorForecaster(predictor).forecast(turns)
@@ -53,17 +61,17 @@ def test_all_arrivals_are_predicted_in_one_batch() -> None:
     assert predictor.batches == [2]
 
 
-def test_an_answer_that_is_no_number_is_none_and_said_once(vllm_log: pytest.LogCaptureFixture) -> None:
-    forecaster = PredictorForecaster(Known(broken=0))
+def test_an_answer_that_is_not_finite_gives_no_forecast_and_is_logged_once(vllm_log: pytest.LogCaptureFixture) -> None:
+    forecaster = PredictorForecaster(Numbering(broken=0))
     for _ in range(3):
         assert forecaster.forecast([live(0), live(1)]) == [None, SECOND]
-    (said,) = [record.getMessage() for record in vllm_log.records]
-    assert "1 of 2 turns" in said
-    assert "\n" not in said
+    (warning,) = [record.getMessage() for record in vllm_log.records]
+    assert "1 of 2 turns" in warning
+    assert "\n" not in warning
 
 
-def test_nothing_to_predict_asks_nobody() -> None:
-    predictor = Known()
+def test_without_turns_the_predictor_is_not_called() -> None:
+    predictor = Numbering()
     assert PredictorForecaster(predictor).forecast([]) == []
     assert predictor.batches == []
 
@@ -76,8 +84,8 @@ def finish(turn: LiveTurn, tokens: int) -> None:
     turn.request.append_output_token_ids([7] * tokens)
 
 
-def test_what_became_of_predictions_corrects_the_next_ones() -> None:
-    forecaster = PredictorForecaster(Known())
+def test_outcomes_correct_later_predictions() -> None:
+    forecaster = PredictorForecaster(Numbering())
     for number in range(200):
         turn = live(number)
         forecaster.forecast([turn])
@@ -93,8 +101,8 @@ def test_what_became_of_predictions_corrects_the_next_ones() -> None:
     assert forecaster.forecast([live(1001)]) == [FIRST]
 
 
-def test_an_output_that_was_cut_teaches_nothing() -> None:
-    forecaster = PredictorForecaster(Known())
+def test_a_truncated_output_is_not_learned_from() -> None:
+    forecaster = PredictorForecaster(Numbering())
     for reason in ("length", "abort"):
         turn = live(1)
         forecaster.forecast([turn])
@@ -103,17 +111,17 @@ def test_an_output_that_was_cut_teaches_nothing() -> None:
     assert forecaster.output.observed == 0
 
 
-def test_the_outcome_of_a_turn_that_was_not_predicted_is_passed_over() -> None:
-    forecaster = PredictorForecaster(Known())
+def test_outcomes_of_unpredicted_turns_are_ignored() -> None:
+    forecaster = PredictorForecaster(Numbering())
     forecaster.turn_ended(live(1), "stop")
     forecaster.pause_ended("nobody", pause_after(0, 1.0))
     assert forecaster.output.observed == forecaster.pause.observed == 0
 
 
-def test_features_that_drifted_widen_the_intervals() -> None:
+def test_drifted_features_widen_their_intervals() -> None:
     elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
     watched = DriftMonitor("turns", TURN_FEATURES, [elsewhere] * len(TURN_FEATURES), lambda name, psi: None)
-    forecaster = PredictorForecaster(Known(), watched)
+    forecaster = PredictorForecaster(Numbering(), watched)
     turn = live(1)
     for _ in range(BATCH_ROWS + len(TURN_FEATURES)):
         (forecast,) = forecaster.forecast([turn])
@@ -123,11 +131,11 @@ def test_features_that_drifted_widen_the_intervals() -> None:
     assert forecast.pause_interval == FIRST.pause_interval  # predicted from other features
 
 
-def test_features_of_calls_that_drifted_widen_the_intervals_of_pauses() -> None:
+def test_drifted_call_features_widen_the_intervals_of_pauses() -> None:
     elsewhere = Histogram(np.array([1e9], np.float32), np.array([0.0, 0.0, 1.0]))
     width = len(TOOL_CALL_FEATURES)
     watched = DriftMonitor("tool calls", TOOL_CALL_FEATURES, [elsewhere] * width, lambda name, psi: None)
-    forecaster = PredictorForecaster(Known(), None, watched)
+    forecaster = PredictorForecaster(Numbering(), None, watched)
     for _ in range(BATCH_ROWS + width):
         (forecast,) = forecaster.forecast([live(1)])
     assert forecast is not None

@@ -36,9 +36,10 @@ class Cache:
 
 
 def free_room(cache: Any, reserves_whole_prompts: bool = True) -> FreeRoom:
-    scheduler: Any = SimpleNamespace(scheduler_reserve_full_isl=reserves_whole_prompts)
-    running: Any = SimpleNamespace(blocks=lambda: 10)
-    return FreeRoom(scheduler, cache, running, PINS)
+    scheduler = SimpleNamespace(scheduler_reserve_full_isl=reserves_whole_prompts)
+    running_demand = SimpleNamespace(blocks=lambda: 10)
+    engine: Any = SimpleNamespace(scheduler=scheduler, kv_cache=cache, running_demand=running_demand)
+    return FreeRoom(engine, PINS)
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))

@@ -18,7 +18,7 @@ def request(blocks: int, number: int = 0) -> Request:
 
 @dataclass
 class Line:
-    """A queue in the order of a list."""
+    """A queue whose order is a list."""
 
     waiting: list[Request]
     order: list[Request] = field(default_factory=list)
@@ -41,7 +41,7 @@ def needs(each: Request, free_blocks: int) -> Demand:
 
 
 def step(passing: PassingOver, line: Line, free_blocks: int, now_s: float, token_budget: int = 100_000) -> list[str]:
-    """Rank and arrange, then admit as vLLM does: up to the first that does not fit."""
+    """Rank and arrange, then admit as vLLM does: up to the first request that does not fit."""
     line.rank(passing.reserved(line, now_s))
     passing.arrange(line, needs, free_blocks, token_budget, now_s)
     admitted = []
@@ -54,13 +54,13 @@ def step(passing: PassingOver, line: Line, free_blocks: int, now_s: float, token
     return admitted
 
 
-def test_what_does_not_fit_lets_smaller_ones_pass() -> None:
+def test_smaller_turns_pass_a_turn_that_does_not_fit() -> None:
     line = Line([request(50, 1), request(3, 2), request(4, 3), request(40, 4)])
     assert step(PassingOver(2.0, 60.0), line, 10, 0.0) == ["r2", "r3"]
     assert line.order[-2:] == line.waiting
 
 
-def test_after_a_bounded_time_nobody_passes_and_free_blocks_are_kept() -> None:
+def test_after_pass_over_s_free_blocks_are_reserved() -> None:
     line, passing = Line([request(50, 1), request(3, 2)]), PassingOver(2.0, 60.0)
     assert step(passing, line, 10, 0.0) == ["r2"]
     line.waiting.append(request(3, 3))
@@ -72,7 +72,7 @@ def test_after_a_bounded_time_nobody_passes_and_free_blocks_are_kept() -> None:
     assert passing.reserved(line, 31.0) is None
 
 
-def test_one_reservation_at_a_time_in_the_order_of_being_passed() -> None:
+def test_there_is_one_reservation_at_a_time_for_the_turn_passed_over_first() -> None:
     first, second = request(50, 1), request(60, 2)
     line, passing = Line([first, second, request(3, 3)]), PassingOver(2.0, 60.0)
     step(passing, line, 10, 0.0)
@@ -81,21 +81,21 @@ def test_one_reservation_at_a_time_in_the_order_of_being_passed() -> None:
     assert passing.reserved(line, 2.1) is second
 
 
-def test_a_reservation_in_vain_ends() -> None:
+def test_a_reservation_ends_if_no_blocks_become_free() -> None:
     line, passing = Line([request(50, 1), request(3, 2)]), PassingOver(2.0, 60.0)
     step(passing, line, 2, 0.0)
     assert step(passing, line, 10, 61.9) == []
     assert step(passing, line, 10, 62.1) == ["r2"]
 
 
-def test_a_clock_that_is_set_back_lets_others_pass_for_no_longer() -> None:
+def test_setting_the_clock_back_does_not_prolong_passing() -> None:
     line, passing = Line([request(50, 1), request(3, 2), request(3, 3)]), PassingOver(2.0, 60.0)
     step(passing, line, 3, 3600.0)
     assert passing.reserved(line, 10.0) is None
     assert passing.reserved(line, 12.0) is line.waiting[0]
 
 
-def test_who_is_beyond_the_steps_tokens_is_not_passed_over() -> None:
+def test_turns_beyond_the_token_budget_are_not_passed_over() -> None:
     line, passing = Line([request(5, 1), request(50, 2), request(1, 3)]), PassingOver(2.0, 60.0)
     line.rank(None)
     assert passing.arrange(line, needs, 10, 80, 0.0) == []
@@ -106,10 +106,10 @@ def test_who_is_beyond_the_steps_tokens_is_not_passed_over() -> None:
     st.lists(st.integers(0, 30), min_size=1, max_size=10),
     st.floats(0.1, 3.0),
 )
-def test_everybody_is_admitted_within_a_bounded_number_of_steps(
+def test_every_turn_is_admitted_within_a_bounded_number_of_steps(
     sizes: list[int], free: list[int], pass_over_s: float
 ) -> None:
-    """As long as the cache is at times as good as empty."""
+    """Provided that the cache is nearly empty from time to time."""
     line = Line([request(size, number) for number, size in enumerate(sizes)])
     passing, admitted = PassingOver(pass_over_s, 60.0), list[str]()
     for number in range(len(sizes) * 50):

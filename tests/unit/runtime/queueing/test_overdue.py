@@ -14,7 +14,7 @@ PARAMS = SamplingParams(max_tokens=4)
 
 
 def queue_of(*turns: tuple[float, float]) -> WaitingQueue:
-    """Turns that wait since then, with so many uncached tokens."""
+    """A queue of turns, each given by its waiting-since time and its uncached tokens."""
 
     def describe(request: Request) -> Sequence[float]:
         since_s, uncached = turns[int(request.request_id)]
@@ -28,13 +28,13 @@ def queue_of(*turns: tuple[float, float]) -> WaitingQueue:
 
 
 def admit(queue: WaitingQueue, request: Request) -> None:
-    """Into the running batch, where its prompt is computed."""
+    """Move the request to the running batch, where its prompt is computed."""
     queue.remove_request(request)
     request.num_computed_tokens = 1
 
 
 def first_of(overdue: OverdueTurns, queue: WaitingQueue, now_s: float, token_budget: int) -> list[str]:
-    """Who goes first in this step, in their order."""
+    """Ids of the requests that go first in this step, in order."""
     values = np.zeros(len(queue))
     overdue.put_first(values, queue, now_s, token_budget)
     first = [slot for slot in np.argsort(values).tolist() if values[slot] <= -CLASS_S]
@@ -42,18 +42,18 @@ def first_of(overdue: OverdueTurns, queue: WaitingQueue, now_s: float, token_bud
     return [queue.requests[slot].request_id for slot in first]
 
 
-def test_who_has_waited_beyond_the_bound_goes_first_the_longest_wait_first() -> None:
+def test_overdue_turns_go_first_longest_wait_first() -> None:
     queue = queue_of((30.0, 10), (20.0, 10), (99.0, 10), (10.0, 10), (25.0, 10))
     assert first_of(OverdueTurns(60.0, 0.5), queue, 100.0, 1000) == ["3", "1", "4", "0"]
 
 
-def test_as_many_go_first_as_the_share_of_the_step_reaches() -> None:
+def test_the_share_of_the_budget_limits_how_many_go_first() -> None:
     turns = [(float(number), 500.0) for number in range(4)]
     assert first_of(OverdueTurns(60.0, 0.25), queue_of(*turns), 100.0, 4000) == ["0", "1", "2"]
     assert first_of(OverdueTurns(60.0, 0.25), queue_of(*turns), 100.0, 1000) == ["0"]
 
 
-def test_nobody_goes_first_while_the_account_is_overdrawn() -> None:
+def test_no_turn_goes_first_while_the_account_is_overdrawn() -> None:
     queue, overdue = queue_of((0.0, 450.0), (1.0, 450.0)), OverdueTurns(60.0, 0.1)
     assert first_of(overdue, queue, 100.0, 1000) == ["0"]
     admit(queue, queue.requests[0])  # 100 - 450 tokens
@@ -61,26 +61,26 @@ def test_nobody_goes_first_while_the_account_is_overdrawn() -> None:
     assert first_of(overdue, queue, 103.0, 1000) == ["1"]
 
 
-def test_who_is_aborted_before_it_is_admitted_costs_the_other_overdue_nothing() -> None:
+def test_a_turn_aborted_before_its_admission_is_not_debited() -> None:
     queue, overdue = queue_of((0.0, 450.0), (1.0, 450.0)), OverdueTurns(60.0, 0.1)
     assert first_of(overdue, queue, 100.0, 1000) == ["0"]
-    queue.remove_request(queue.requests[0])  # its client has waited long enough
+    queue.remove_request(queue.requests[0])  # its client gives up
     assert first_of(overdue, queue, 101.0, 1000) == ["1"]
 
 
-def test_who_stays_in_the_queue_is_not_paid_for() -> None:
+def test_a_turn_that_stays_in_the_queue_is_not_debited() -> None:
     queue, overdue = queue_of((0.0, 450.0), (1.0, 450.0)), OverdueTurns(60.0, 0.1)
     assert [first_of(overdue, queue, 100.0 + step, 1000)[0] for step in range(5)] == ["0"] * 5
 
 
-def test_while_nobody_is_overdue_nothing_is_saved_up() -> None:
+def test_no_credit_is_saved_while_no_turn_is_overdue() -> None:
     queue, overdue = queue_of(*((float(number), 500.0) for number in range(4))), OverdueTurns(60.0, 0.1)
     for step in range(50):
         assert first_of(overdue, queue, step / 10, 1000) == []
     assert first_of(overdue, queue, 100.0, 1000) == ["0"]
 
 
-def test_those_that_go_first_in_one_step_are_bounded_in_number() -> None:
+def test_the_number_that_goes_first_in_a_step_is_bounded() -> None:
     queue = queue_of(*((float(number), 1.0) for number in range(39)))
     assert first_of(OverdueTurns(60.0, 1.0), queue, 200.0, 10**6) == [str(number) for number in range(MAX_OVERDUE)]
 
@@ -91,7 +91,7 @@ def test_those_that_go_first_in_one_step_are_bounded_in_number() -> None:
     st.floats(0.05, 1.0),
     st.lists(st.integers(200, 4000), min_size=1, max_size=30),
 )
-def test_the_overdue_get_their_share_and_no_more_and_each_gets_its_turn(
+def test_overdue_turns_get_at_most_their_share_and_all_are_admitted(
     prompts: list[int], share: float, budgets: list[int]
 ) -> None:
     queue, overdue = queue_of(*((0.0, float(tokens)) for tokens in prompts)), OverdueTurns(60.0, share)
@@ -100,7 +100,7 @@ def test_the_overdue_get_their_share_and_no_more_and_each_gets_its_turn(
         token_budget = budgets[step % len(budgets)]
         step += 1
         credited += share * token_budget
-        for number in first_of(overdue, queue, 100.0, token_budget)[:1]:  # one a step finds room
+        for number in first_of(overdue, queue, 100.0, token_budget)[:1]:  # one fits in each step
             admit(queue, next(each for each in queue.requests if each.request_id == number))
             spent += prompts[int(number)]
         assert spent <= credited + max(prompts) + 1e-6  # sums of shares are rounded

@@ -22,7 +22,7 @@ def turn(tenant: str | None, prompt: int = 1000, output: int = 10, cached: int |
     return SimpleNamespace(request=request, hints=hints, cached_tokens=cached, first_token_s=1.0 if begun else None)
 
 
-def test_a_tenant_is_charged_for_what_its_turns_computed() -> None:
+def test_a_tenant_is_charged_for_uncached_prompt_and_output() -> None:
     clock = Clock()
     service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a", prompt=1000, output=10, cached=600))
@@ -36,16 +36,22 @@ def test_a_turn_that_never_ran_costs_nothing() -> None:
     assert not service.accounts(100.0).any()
 
 
-def test_accounts_fade() -> None:
+def test_without_a_weight_no_tenant_is_charged() -> None:
+    service = TenantService(STEP, False, Clock())
+    service.turn_ended(turn("a"))
+    assert not service.accounts(100.0).any()
+
+
+def test_accounts_decay() -> None:
     clock = Clock()
     service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a"))
     before = service.accounts(clock.now_s)[slot_of("a")]
     assert service.accounts(clock.now_s + MEMORY_S)[slot_of("a")] == pytest.approx(before / 2.718281828)
-    assert service.accounts(clock.now_s)[slot_of("a")] < before, "a clock that steps back gives nothing back"
+    assert service.accounts(clock.now_s)[slot_of("a")] < before, "setting the clock back restores nothing"
 
 
-def test_accounts_fade_on_after_the_clock_was_set_back() -> None:
+def test_accounts_decay_on_after_the_clock_was_set_back() -> None:
     clock = Clock()
     service = TenantService(STEP, True, clock)
     service.turn_ended(turn("a"))

@@ -25,7 +25,7 @@ ENGINE = EngineState(now_s=100.0, token_s=0.02, running_tokens=500.0, capacity_t
 
 
 def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
-    """Columns of turns that differ from a plain one as said."""
+    """Columns of turns; each row overrides values of a plain turn."""
     plain = {
         "waiting_since_s": 100.0,
         "deadline_s": 101.0,
@@ -58,21 +58,21 @@ def test_prefill_time_is_linear_in_the_tokens() -> None:
 def test_stage_one_is_memory_times_time_by_hand() -> None:
     # prefill: 0.11 s x (1000 + 0)/2; decode: 10 x 0.02 s x (1000 + 11/2); no turn follows, so no pause
     last = 0.11 * 500 + 0.2 * 1005.5
-    # then a pause: kept 2 s x 1010 tokens, or computed again: (0.01 + 0.101) s x (1010 + 500)
+    # then a pause: preserve 2 s x 1010 tokens, or discard (0.01 + 0.101) s x (1010 + 500)
     discarded = 0.111 * 1510
-    kept = 0.01 * 1010
+    preserved = 0.01 * 1010
     half_cached = 0.06 * 750 + 0.2 * 1005.5
     columns = turns({}, {"future_turns": 3}, {"future_turns": 3, "pause_s": 0.01}, {"uncached_tokens": 500})
     assert stage_one_s(columns, ENGINE, STEP) * 10_000 == pytest.approx(
-        [last, last + discarded, last + kept, half_cached]
+        [last, last + discarded, last + preserved, half_cached]
     )
 
 
-def test_the_sessions_turns_to_come_are_as_long_as_this_one() -> None:
+def test_future_turns_are_as_long_as_this_one() -> None:
     assert remaining_s(turns({}, {"future_turns": 4}), ENGINE, STEP) == pytest.approx([0, 4 * (0.2 + 0.01)])
 
 
-def test_slack_is_the_time_left_to_start_the_prefill() -> None:
+def test_slack_is_the_time_until_the_prefill_must_start() -> None:
     columns = turns({}, {"deadline_s": np.inf})
     assert slack_s(columns, ENGINE, np.array([0.11, 0.11])) == pytest.approx([0.89, 0.0])
 
@@ -99,11 +99,11 @@ def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float)
 
 
 @pytest.mark.parametrize(("pause_s", "expected"), [(0.0, 4.0), (2.0, 4 / np.e), (1e9, 0.0)])
-def test_fewer_turns_follow_soon_the_longer_the_pause(pause_s: float, expected: float) -> None:
+def test_a_longer_pause_leaves_fewer_future_turns_cached(pause_s: float, expected: float) -> None:
     assert cached_future_turns(4.0, pause_s, decay_s=2.0) == pytest.approx(expected)
 
 
-def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_themselves() -> None:
+def test_cached_future_turns_share_the_cost_of_the_prompt_but_not_of_the_decode() -> None:
     columns = turns({}, {"cached_future_turns": 4})
     weights = ValueWeights(stage_one=0, uncached=1, output=1, future=0.5)
     decode = 10 * 0.002
@@ -111,13 +111,13 @@ def test_the_turns_that_soon_follow_share_the_cost_of_a_prompt_but_decode_for_th
     assert keys(columns, ENGINE, settings(weights)) == pytest.approx(expected)
 
 
-def test_a_long_prompt_that_many_turns_will_reuse_goes_before_a_shorter_one_that_none_will() -> None:
+def test_a_long_prompt_that_many_turns_reuse_goes_before_a_shorter_one_that_none_reuses() -> None:
     columns = turns({"uncached_tokens": 500}, {"tokens": 2000, "uncached_tokens": 2000, "cached_future_turns": 6})
     assert np.argmin(keys(columns, ENGINE, settings(ValueWeights()))) == 1
     assert np.argmin(keys(columns, ENGINE, settings(ValueWeights(future=0)))) == 0
 
 
-def test_those_in_time_go_before_the_late_ones() -> None:
+def test_turns_that_can_meet_their_deadline_go_before_late_ones() -> None:
     columns = turns(
         {"deadline_s": 100.05},  # its prefill takes 0.11 s
         {"deadline_s": 100.2},
@@ -135,7 +135,7 @@ row = st.fixed_dictionaries(
 
 
 @given(st.lists(row, min_size=1, max_size=30))
-def test_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str, float]]) -> None:
+def test_a_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str, float]]) -> None:
     columns = turns(*rows)
     uncached = columns[Column.UNCACHED_TOKENS]
     late = ENGINE.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
@@ -152,5 +152,5 @@ def test_no_value_leaves_its_class(weight: float, output_tokens: float) -> None:
     assert -CLASS_S < in_time < late
 
 
-def test_what_is_not_known_shows_as_nan() -> None:
+def test_an_unknown_column_gives_nan() -> None:
     assert np.isnan(keys(turns({"tokens": np.nan}), ENGINE, settings(ValueWeights()))).all()

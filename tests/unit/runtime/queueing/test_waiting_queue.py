@@ -31,7 +31,7 @@ def fill(count: int, by_priority: bool = False) -> tuple[WaitingQueue, list[Requ
 
 
 class AsVllm(RuleBasedStateMachine):
-    """Any interleaving of the methods gives what vLLM's own queue gives, while nobody ranks."""
+    """Without ranking, any interleaving of the methods gives the same as vLLM's own queue."""
 
     own: RequestQueue
     ours: WaitingQueue
@@ -113,7 +113,7 @@ def test_ranked_requests_go_by_key_then_by_time_of_entry() -> None:
         queue.peek_request()
 
 
-def test_between_rankings_newcomers_go_last_and_the_prepended_first() -> None:
+def test_between_rankings_added_requests_go_last_and_prepended_ones_first() -> None:
     queue, requests = fill(3)
     queue.rank(np.array([3.0, 1.0, 2.0]))
     first = queue.pop_request()
@@ -140,7 +140,7 @@ def test_deferred_requests_go_after_the_others_until_the_next_ranking() -> None:
     assert [queue.pop_request() for _ in range(len(queue))] == [*requests[1:], new, requests[0]]
 
 
-def test_of_an_empty_queue_nobody_is_foremost() -> None:
+def test_an_empty_queue_has_no_foremost_requests() -> None:
     queue, _ = fill(0)
     assert queue.foremost(4) == []
 
@@ -162,19 +162,19 @@ def test_the_callers_priority_orders_classes_and_keys_order_inside() -> None:
 def test_keys_with_a_nan_or_of_a_wrong_shape_change_nothing() -> None:
     queue, requests = fill(3)
     for keys in (np.array([1.0, np.nan, 0.0]), np.zeros(2)):
-        with pytest.raises(ValueError, match="3 requests wait"):
+        with pytest.raises(ValueError, match="3 requests"):
             queue.rank(keys)
     assert list(queue) == requests
 
 
-def test_another_request_first_is_a_reordering() -> None:
+def test_another_first_request_is_a_reordering() -> None:
     queue, _ = fill(3)
     assert queue.reorders(np.array([2.0, 1.0, 3.0]))
     assert not queue.reorders(np.array([1.0, 1.0, 3.0]))
     assert not WaitingQueue(2, describe, by_priority=True).reorders(np.zeros(0))
 
 
-def test_a_request_that_left_and_came_back_has_its_new_place() -> None:
+def test_a_request_that_returns_has_its_new_place() -> None:
     queue, requests = fill(3)
     assert queue.peek_request() is requests[0]
     queue.remove_request(requests[0])
@@ -182,7 +182,7 @@ def test_a_request_that_left_and_came_back_has_its_new_place() -> None:
     assert list(queue) == [queue.pop_request() for _ in range(3)] == [requests[1], requests[2], requests[0]]
 
 
-def test_one_that_is_not_there_cannot_be_removed() -> None:
+def test_a_missing_request_cannot_be_removed() -> None:
     queue, requests = fill(1)
     queue.remove_request(requests[0])
     with pytest.raises(ValueError, match="not in the queue"):
@@ -192,8 +192,8 @@ def test_one_that_is_not_there_cannot_be_removed() -> None:
 
 
 @pytest.mark.parametrize("by_priority", [False, True])
-def test_who_enters_twice_is_removed_altogether(by_priority: bool) -> None:
-    """As vLLM adds a streaming session that was preempted and then ends what it says, and removes it."""
+def test_a_request_added_twice_is_removed_completely(by_priority: bool) -> None:
+    """vLLM adds a streaming session again that was preempted as it ended its turn, then removes it."""
     queue, requests = fill(3, by_priority)
     queue.prepend_request(requests[1])
     queue.add_request(requests[1])

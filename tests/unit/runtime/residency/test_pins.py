@@ -42,16 +42,16 @@ class Cache:
 
 def make() -> tuple[Pins, Cache, Counter[str]]:
     cache, released = Cache(), Counter[str]()
-    return Pins(cache, ContextPolicy(SETTINGS), 40, 2.0, lambda reason: released.update([reason])), cache, released
+    return Pins(cache, ContextPolicy(SETTINGS), 40, lambda reason: released.update([reason])), cache, released
 
 
-def keep(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
+def pin(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
     return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
 
 
-def test_a_context_is_kept_until_its_time_to_live() -> None:
+def test_a_context_is_pinned_until_its_time_to_live() -> None:
     pins, cache, released = make()
-    assert keep(pins, "a", range(10), pause_s=1.0)
+    assert pin(pins, "a", range(10), pause_s=1.0)
     pins.review(1.9, RUNNING)
     assert cache.free_blocks == 90
     pins.review(2.2, RUNNING)
@@ -59,9 +59,9 @@ def test_a_context_is_kept_until_its_time_to_live() -> None:
     assert released == {"expired": 1}
 
 
-def test_the_next_turn_takes_its_blocks_over_when_it_is_scheduled() -> None:
+def test_the_pin_is_released_when_the_next_turn_is_scheduled() -> None:
     pins, cache, released = make()
-    keep(pins, "a", range(10))
+    pin(pins, "a", range(10))
     pins.turn_arrived("a", "r1", 1.0)
     assert pins.claimed_blocks("r1") == 10
     pins.turns_scheduled(["r0"])
@@ -70,19 +70,19 @@ def test_the_next_turn_takes_its_blocks_over_when_it_is_scheduled() -> None:
     assert (cache.free_blocks, pins.claimed_blocks("r1"), released) == (100, 0, {"hit": 1})
 
 
-def test_a_next_turn_that_is_aborted_lets_the_blocks_go() -> None:
+def test_an_aborted_next_turn_releases_its_claim() -> None:
     pins, cache, released = make()
-    keep(pins, "a", range(10))
+    pin(pins, "a", range(10))
     pins.turn_arrived("a", "r1", 1.0)
     pins.turn_ended("r1")
     assert (cache.free_blocks, released) == (100, {"aborted": 1})
 
 
-def test_under_pressure_the_largest_waste_goes_first_and_no_more_than_needed() -> None:
+def test_under_pressure_the_largest_waste_is_released_first_and_no_more_than_needed() -> None:
     pins, cache, released = make()
     for number, pause_s in enumerate((1.0, 9.0, 5.0)):
-        keep(pins, str(number), range(10 * number, 10 * number + 10), pause_s)
-    pins.turn_arrived("2", "waits", 0.0)  # needed at once: the last to go
+        pin(pins, str(number), range(10 * number, 10 * number + 10), pause_s)
+    pins.turn_arrived("2", "waits", 0.0)  # claimed: the last to be released
     pins.make_room(75, 0.0, RUNNING)
     assert set(cache.references.elements()) == {*range(10), *range(20, 30)}
     pins.make_room(85, 0.0, RUNNING)
@@ -90,17 +90,17 @@ def test_under_pressure_the_largest_waste_goes_first_and_no_more_than_needed() -
     assert released == {"pressure": 2}
 
 
-def test_a_full_share_makes_way_for_less_waste_alone() -> None:
+def test_a_full_share_is_released_only_for_less_waste() -> None:
     pins, cache, released = make()
-    keep(pins, "long", range(30), pause_s=9.0)
-    assert not keep(pins, "longer", range(30, 60), pause_s=20.0)
-    assert keep(pins, "short", range(30, 60), pause_s=1.0)
+    pin(pins, "long", range(30), pause_s=9.0)
+    assert not pin(pins, "longer", range(30, 60), pause_s=20.0)
+    assert pin(pins, "short", range(30, 60), pause_s=1.0)
     assert set(cache.references.elements()) == set(range(30, 60))
     assert released == {"share": 1}
 
 
-def test_what_sessions_share_counts_once() -> None:
-    """Sessions that begin with the same long prompt: thirty blocks of it, three of each one's own, forty allowed."""
+def test_shared_blocks_count_once() -> None:
+    """Two sessions share the thirty blocks of a long prompt and have three blocks of their own; forty are allowed."""
     pins, cache, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
         forecast = Forecast(1.0, 3.0, 1.0)
@@ -111,17 +111,17 @@ def test_what_sessions_share_counts_once() -> None:
     assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
 
 
-def test_who_share_what_they_begin_with_make_way_together() -> None:
-    """None of the thirty blocks is one's own, and all of them are free once both have gone."""
+def test_sessions_that_share_blocks_are_released_together() -> None:
+    """The shared thirty blocks become free only when both pins are released."""
     pins, _, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
         assert pins.pin(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
-    assert keep(pins, "short", range(50, 70), pause_s=0.5)
+    assert pin(pins, "short", range(50, 70), pause_s=0.5)
     assert (len(pins), pins.blocks, released) == (1, 20, {"share": 2})
 
 
-def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
-    """Two sessions that begin alike are kept, and of what they share a running request holds the first twenty."""
+def test_blocks_in_use_by_requests_are_not_releasable() -> None:
+    """Two pinned sessions share a prefix, and a running request references its first twenty blocks."""
     pins, cache, _ = make()
     for name, own in (("a", range(24, 30)), ("b", range(30, 33)), ("alone", range(40, 45))):
         blocks = [*range(0 if name != "alone" else 40, 24 if name != "alone" else 40), *own]
@@ -135,18 +135,18 @@ def test_what_requests_hold_too_is_no_room_that_letting_go_would_make() -> None:
     cache.release(running)
 
 
-def test_a_clock_that_is_set_back_keeps_nothing_from_being_reviewed() -> None:
+def test_pins_are_reviewed_after_the_clock_was_set_back() -> None:
     pins, _, released = make()
     pins.review(5000.0, RUNNING)
-    keep(pins, "a", range(10), pause_s=1.0, now_s=100.0)
+    pin(pins, "a", range(10), pause_s=1.0, now_s=100.0)
     pins.review(103.0, RUNNING)
     assert released == {"expired": 1}
 
 
-def test_where_letting_go_fails_the_others_are_let_go_by_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_release_the_next_call_releases_the_other_pins(monkeypatch: pytest.MonkeyPatch) -> None:
     pins, cache, _ = make()
     for number in range(3):
-        keep(pins, str(number), range(10 * number, 10 * number + 10))
+        pin(pins, str(number), range(10 * number, 10 * number + 10))
     release, failures = cache.release, iter([True])
 
     def fails_once(blocks: list[int]) -> None:
@@ -165,7 +165,7 @@ SESSIONS = st.sampled_from("abcdef")
 
 
 class Machine(RuleBasedStateMachine):
-    """Whatever happens, the share is kept and what is released has been held."""
+    """Whatever happens, pins stay within their share, and only referenced blocks are released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session=SESSIONS, first=st.integers(0, 80), count=st.integers(0, 60), pause_s=st.floats(0.0, 50.0))
     def finish(self, session: str, first: int, count: int, pause_s: float) -> None:
-        keep(self.pins, session, range(first, min(first + count, CAPACITY)), pause_s, self.now_s)
+        pin(self.pins, session, range(first, min(first + count, CAPACITY)), pause_s, self.now_s)
 
     @rule(session=SESSIONS)
     def arrive(self, session: str) -> None:
@@ -205,7 +205,7 @@ class Machine(RuleBasedStateMachine):
         assert self.cache.free_blocks == CAPACITY
 
     @invariant()
-    def share_is_kept(self) -> None:
+    def pins_stay_within_their_share(self) -> None:
         assert self.pins.blocks == CAPACITY - self.cache.free_blocks <= 0.4 * CAPACITY
         assert self.pins.tokens == 16 * self.pins.blocks
 

@@ -15,23 +15,23 @@ def forecast(pause_s: float, remaining_turns: float = 3.0) -> Forecast:
     return Forecast(output_tokens=10.0, remaining_turns=remaining_turns, pause_s=pause_s)
 
 
-def test_waste_is_that_of_keeping_over_that_of_computing_again() -> None:
+def test_waste_is_the_ratio_of_preserving_to_discarding() -> None:
     # T_fwd(900) = 0.01 + 0.09 = 0.1 s; discard: 0.1 * (900 + 3100) = 400; preserve: 2 * 900 = 1800 token·s
     assert POLICY.waste(2.0, 0.0, 900, 3100.0) == pytest.approx(1800 / 400)
 
 
-@pytest.mark.parametrize(("pause_s", "preserves"), [(0.4, True), (0.5, False)])
-def test_a_context_is_kept_where_keeping_wastes_less(pause_s: float, preserves: bool) -> None:
+@pytest.mark.parametrize(("pause_s", "pinned"), [(0.4, True), (0.5, False)])
+def test_a_context_is_pinned_where_preserving_wastes_less(pause_s: float, pinned: bool) -> None:
     # Both are equal at 400 / 900 = 0.444 s.
-    assert POLICY.is_worth_pinning(forecast(pause_s), 900, 3100.0) is preserves
+    assert POLICY.is_worth_pinning(forecast(pause_s), 900, 3100.0) is pinned
 
 
 @pytest.mark.parametrize(("remaining_turns", "tokens"), [(1.0, 900), (1.4, 900), (3.0, 99)])
-def test_neither_an_ending_session_nor_a_short_context_is_kept(remaining_turns: float, tokens: int) -> None:
+def test_neither_an_ending_session_nor_a_short_context_is_pinned(remaining_turns: float, tokens: int) -> None:
     assert not POLICY.is_worth_pinning(forecast(0.1, remaining_turns), tokens, 1e6)
 
 
-def test_a_forecast_that_has_proved_too_short_is_taken_to_last_as_long_again() -> None:
+def test_a_pause_that_outlasts_its_forecast_is_expected_to_last_as_long_again() -> None:
     assert expected_rest_s(4.0, 1.0) == 3.0
     assert expected_rest_s(4.0, 6.0) == 6.0
 

@@ -16,7 +16,7 @@ HEADER = [5, 6, 7]  # begins the assistant's message
 
 
 def prefix(token_ids: Sequence[int], salt: str = "", block: int = BLOCK) -> Prefix:
-    """As vLLM hashes it, in blocks of 16."""
+    """A prefix hashed in blocks, as vLLM does it."""
     hashes: list[bytes] = []
     for end in range(block, len(token_ids) + 1, block):
         before = hashes[-1] if hashes else b"-"
@@ -25,7 +25,7 @@ def prefix(token_ids: Sequence[int], salt: str = "", block: int = BLOCK) -> Pref
 
 
 class Conversations:
-    """A linker, and the sessions as they are known to be."""
+    """A linker, driven by prompts and outputs."""
 
     def __init__(self) -> None:
         self.linker = TurnLinker()
@@ -51,10 +51,7 @@ class Conversations:
         failed: bool = False,
     ) -> None:
         past = past_of(prefix([*prompt, *output], salt), len(prompt), call, tenant, stopped=output[-1:] == [END])
-        if failed:
-            self.linker.turn_failed(session, past)
-        else:
-            self.linker.turn_finished(session, past)
+        self.linker.turn_ended(session, past, finished=not failed)
 
 
 @pytest.fixture
@@ -71,7 +68,9 @@ OUTPUT = [*words(2, 40), END]
 NEXT = [*FIRST, *OUTPUT, *words(3, 20), *HEADER]
 
 
-def test_a_prompt_that_holds_the_last_prompt_and_its_output_continues_the_session(conversations: Conversations) -> None:
+def test_a_prompt_that_begins_with_the_last_prompt_and_output_is_linked(
+    conversations: Conversations,
+) -> None:
     assert conversations.arrive(FIRST) is None
     conversations.finish("a", FIRST, OUTPUT)
     assert conversations.arrive(NEXT) == Link("a", "prefix")
@@ -84,7 +83,7 @@ def test_a_shared_system_prompt_links_nothing(conversations: Conversations, shar
     assert conversations.arrive(other) is None
 
 
-def test_equal_prompts_are_told_apart_by_their_outputs(conversations: Conversations) -> None:
+def test_equal_prompts_are_distinguished_by_their_outputs(conversations: Conversations) -> None:
     outputs = {f"s{number}": [*words(number, 30), END] for number in range(20, 60)}
     for session, output in outputs.items():
         conversations.finish(session, FIRST, output)
@@ -93,7 +92,7 @@ def test_equal_prompts_are_told_apart_by_their_outputs(conversations: Conversati
     assert conversations.arrive([*FIRST, *words(99, 30), END]) is None
 
 
-def test_a_turn_is_continued_once(conversations: Conversations) -> None:
+def test_a_turn_is_continued_only_once(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT)
     assert conversations.arrive(NEXT) is not None
     assert conversations.arrive(NEXT) is None
@@ -101,37 +100,35 @@ def test_a_turn_is_continued_once(conversations: Conversations) -> None:
     assert conversations.arrive(NEXT[:-4]) is None
 
 
-def test_a_turn_that_failed_may_be_tried_again(conversations: Conversations) -> None:
+def test_an_aborted_turn_may_be_retried(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT)
     assert conversations.arrive(NEXT) is not None
     conversations.finish("a", NEXT, [1], failed=True)
     assert conversations.arrive(NEXT) == Link("a", "prefix")
 
 
-def test_a_first_turn_that_was_stopped_by_its_client_is_continued(conversations: Conversations) -> None:
+def test_an_aborted_first_turn_is_continued(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT[:-1], failed=True)
     assert conversations.arrive(NEXT) == Link("a", "prefix")
 
 
-def test_the_same_prompt_again_continues_nothing(conversations: Conversations) -> None:
+def test_the_same_prompt_continues_nothing(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT)
     assert conversations.arrive(FIRST) is None
 
 
 @pytest.mark.parametrize("output", [[], [2001], [2001, 2002, 2003], [2001, END]])
-def test_a_word_or_two_of_output_link_only_with_the_token_that_stopped_them(
-    conversations: Conversations, output: list[int]
-) -> None:
+def test_very_short_outputs_link_only_with_their_stop_token(conversations: Conversations, output: list[int]) -> None:
     conversations.finish("a", FIRST, output)
     assert (conversations.arrive([*FIRST, *output, *words(9, 9)]) is not None) == (output[-1:] == [END])
 
 
-def test_another_token_may_end_the_message(conversations: Conversations) -> None:
+def test_a_template_may_end_the_message_with_another_token(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT)
     assert conversations.arrive([*FIRST, *OUTPUT[:-1], 3, *words(3, 20)]) == Link("a", "prefix")
 
 
-def test_an_output_written_anew_is_recognised(conversations: Conversations) -> None:
+def test_a_rewritten_output_is_recognised(conversations: Conversations) -> None:
     reasoning, answer, other = words(4, 300), words(2, 60), words(6, 60)
     conversations.finish("a", FIRST, [*reasoning, *answer, END])
     conversations.finish("b", FIRST, [*reasoning[::-1], *other, END])
@@ -139,20 +136,20 @@ def test_an_output_written_anew_is_recognised(conversations: Conversations) -> N
     assert conversations.arrive([*FIRST, *answer, 3, *words(3, 20)]) == Link("a", "prefix")
 
 
-def test_a_short_answer_after_reasoning_that_is_left_out_is_recognised(conversations: Conversations) -> None:
+def test_a_short_answer_is_recognised_after_its_reasoning_is_dropped(conversations: Conversations) -> None:
     for session, reasoning, answer in (("a", words(4, 300), words(2, 12)), ("b", words(5, 300), words(7, 12))):
         conversations.finish(session, FIRST, [*reasoning, *answer, END])
     assert conversations.arrive([*FIRST, 9, *words(7, 12), END, *words(3, 90)]) == Link("b", "prefix")
     assert conversations.arrive([*FIRST, *words(8, 12), END, *words(2, 12), END]) is None
 
 
-def test_a_rewritten_output_of_a_session_unknown_links_nothing(conversations: Conversations) -> None:
-    """Its first words are those of a session that is known."""
+def test_a_rewritten_output_of_an_unknown_session_links_nothing(conversations: Conversations) -> None:
+    """Its first words are those of a known session."""
     conversations.finish("a", FIRST, [*words(2, 40), *words(4, 40), END])
     assert conversations.arrive([*FIRST, 9, *words(2, 40), *words(6, 40), 3, *words(3, 20)]) is None
 
 
-def test_outputs_too_much_alike_to_be_told_apart_link_nothing(conversations: Conversations) -> None:
+def test_outputs_that_are_too_similar_link_nothing(conversations: Conversations) -> None:
     for session, last in (("a", 51), ("b", 52)):
         conversations.finish(session, FIRST, [*words(2, 40), last, END])
     assert conversations.arrive([*FIRST, 9, *words(2, 40), 3, *words(3, 20)]) is None
@@ -172,25 +169,25 @@ def test_tenants_are_never_mixed(conversations: Conversations) -> None:
     assert conversations.arrive(NEXT, ("c1", None), tenant="x") is not None
 
 
-def test_ids_link_where_the_past_was_rewritten(conversations: Conversations) -> None:
+def test_call_ids_link_a_rewritten_past(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT, call="c1")
     assert conversations.arrive(words(8, 200), ("c2", "c1")) == Link("a", "call_id")
     conversations.finish("a", words(8, 200), OUTPUT, call="c2")
     assert conversations.arrive(words(7, 200), ("c2", "c1")) == Link("a", "call_id")
 
 
-def test_the_ids_of_a_branch_do_not_link_it_to_where_it_came_from(conversations: Conversations) -> None:
+def test_the_call_ids_of_a_branch_do_not_link_it_to_its_origin(conversations: Conversations) -> None:
     conversations.finish("a", words(7, 100), OUTPUT, call="c2")
     assert conversations.arrive(words(8, 200), ("other", "c1")) is None
 
 
-def test_an_id_of_two_sessions_links_nothing(conversations: Conversations) -> None:
+def test_a_call_id_of_two_sessions_links_nothing(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT, call="c1")
     conversations.finish("b", words(5, 90), OUTPUT, call="c1")
     assert conversations.arrive(words(8, 200), ("c1", None)) is None
 
 
-def test_what_is_forgotten_links_nothing(conversations: Conversations) -> None:
+def test_a_forgotten_session_links_nothing(conversations: Conversations) -> None:
     conversations.finish("a", FIRST, OUTPUT, call="c1")
     conversations.linker.forget("a")
     conversations.linker.forget("a")
@@ -198,37 +195,37 @@ def test_what_is_forgotten_links_nothing(conversations: Conversations) -> None:
     assert len(conversations.linker) == 0
 
 
-def test_equal_prompts_are_bounded(conversations: Conversations) -> None:
+def test_the_number_of_equal_prompts_is_bounded(conversations: Conversations) -> None:
     for number in range(MAX_EQUALS + 10):
         conversations.finish(f"s{number}", FIRST, [*words(number, 30), END])
     assert len(conversations.linker) == MAX_EQUALS
 
 
-def test_hashes_of_its_own_do_where_vllm_makes_none() -> None:
+def test_own_hashes_link_where_vllm_makes_none() -> None:
     def own(token_ids: list[int]) -> Prefix:
         return Prefix(token_ids, own_hashes(token_ids, "x"), OWN_BLOCK_TOKENS, len(token_ids), "x")
 
     linker = TurnLinker()
     for session, first in (("short", words(1, 90)), ("long", words(4, 5000))):
-        linker.turn_finished(session, past_of(own([*first, *OUTPUT]), len(first), None, None, stopped=True))
+        linker.turn_ended(session, past_of(own([*first, *OUTPUT]), len(first), None, None, stopped=True), finished=True)
         assert linker.link(own([*words(5, 90), *OUTPUT, 9]), (), None) is None
         assert linker.link(own([*first, *OUTPUT, 9]), (), None) == Link(session, "prefix")
 
 
-def test_known_hashes_are_continued() -> None:
+def test_own_hashes_continue_known_ones() -> None:
     tokens = words(4, 5000)
     assert own_hashes(tokens, "x", own_hashes(tokens[:3000], "x")) == own_hashes(tokens, "x")
     assert own_hashes(tokens, "y") != own_hashes(tokens, "x")
 
 
-def test_a_waiting_session_takes_less_than_two_kilobytes() -> None:
+def test_a_remembered_session_takes_less_than_two_kilobytes() -> None:
     count = 1000
     linker = TurnLinker()
     tracemalloc.start()
     for number in range(count):
         tokens = [*words(number, 300), *words(number + 1, 100), END]
         past = past_of(prefix(tokens), 300, f"{number:032x}", f"{number:032x}", stopped=True)
-        linker.turn_finished(f"chatcmpl-{number:032x}", past)
+        linker.turn_ended(f"chatcmpl-{number:032x}", past, finished=True)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(linker) == count
@@ -257,10 +254,10 @@ def test_sessions_are_never_merged(data: st.DataObject) -> None:
             past = past_of(prefix([*prompt, *output], block=block), len(prompt), None, None, stopped=True)
             finished: bool = data.draw(FLAGS)
             if finished or before is None:
-                linker.turn_finished(session, past)
+                linker.turn_ended(session, past, finished=True)
                 histories[session] = [*prompt, *output]
             else:
-                linker.turn_failed(session, past)
+                linker.turn_ended(session, past, finished=False)
                 histories[session] = before
             continue
         base = data.draw(st.sampled_from([[], *histories.values()]))
@@ -277,7 +274,7 @@ def test_sessions_are_never_merged(data: st.DataObject) -> None:
 
 @settings(max_examples=100)
 @given(st.permutations(list(range(12))), st.integers(1, 40), st.booleans())
-def test_distinct_sessions_in_any_order_are_all_told_apart(order: list[int], system: int, rewritten: bool) -> None:
+def test_distinct_sessions_are_distinguished_in_any_order(order: list[int], system: int, rewritten: bool) -> None:
     conversations = Conversations()
     sessions = {f"s{number}": [*words(0, system), *words(number // 3, 5), *HEADER] for number in range(12)}
     for turn in range(3):

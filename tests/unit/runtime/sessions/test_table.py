@@ -24,7 +24,7 @@ def test_a_turn_that_arrives_before_the_last_has_finished_ends_no_pause() -> Non
     assert (turn, pause) == (1, None)
 
 
-def test_a_session_too_old_is_forgotten() -> None:
+def test_a_session_that_is_too_old_is_dropped() -> None:
     table = SessionTable(ttl_s=60)
     table.turn_arrived("a", 0.0)
     table.turn_arrived("b", 61.0)
@@ -33,7 +33,7 @@ def test_a_session_too_old_is_forgotten() -> None:
     assert "a" not in table
 
 
-def test_the_session_seen_longest_ago_makes_room() -> None:
+def test_the_least_recently_seen_session_is_dropped_first() -> None:
     table = SessionTable(max_sessions=2)
     for session in "abac":
         table.turn_arrived(session, 0.0)
@@ -49,7 +49,7 @@ def test_tool_names_are_bounded() -> None:
     assert len(table.shared.tool_s) == MAX_NAMES
 
 
-def test_a_session_that_is_forgotten_is_counted_and_no_longer_linked() -> None:
+def test_a_dropped_session_is_counted_and_no_longer_linked() -> None:
     closed: list[None] = []
     table = SessionTable(ttl_s=60, closed=lambda: closed.append(None))
     tokens = list(range(50))
@@ -64,7 +64,7 @@ def test_a_session_that_is_forgotten_is_counted_and_no_longer_linked() -> None:
     assert len(table.linker) == 0
 
 
-def test_a_session_linked_within_the_timeout_goes_on() -> None:
+def test_a_session_is_linked_within_its_timeout() -> None:
     table = SessionTable(ttl_s=60)
     tokens = list(range(50))
     table.turn_arrived("a", 0.0)
@@ -72,7 +72,7 @@ def test_a_session_linked_within_the_timeout_goes_on() -> None:
     assert table.link(Prefix([*tokens, 9], [], 64, 51), (), None, 50.0) == Link("a", "prefix")
 
 
-def test_the_pause_of_calls_made_at_once_is_no_calls_own_time() -> None:
+def test_the_pause_of_parallel_calls_is_not_counted_as_a_tools_time() -> None:
     table = SessionTable()
     table.turn_arrived("a", 0.0)
     table.turn_finished("a", 1.0, 40, 10)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from augserve.models.serving.settings import SchedulerSettings, Slo, StepTime
 from augserve.runtime.sessions.live_turn import Forecast
-from augserve.runtime.steering.preemption import MAX_VICTIMS, REVIEW_S, LossJudge, PreemptionOrder, victims
+from augserve.runtime.steering.preemption import MAX_VICTIMS, REVIEW_S, PreemptionOrder, victims
+from augserve.runtime.vllm_compat import SchedulingPolicy
 
 SETTINGS = SchedulerSettings(Slo(ttft_s=1.0, tpot_s=0.1), step_time=StepTime(base_s=0.01, per_prefill_token_s=1e-4))
 NOW_S = 100.0
@@ -35,11 +36,20 @@ def turn(first_token_s: float | None = 99.5, arrival_s: float = 99.0, output_tok
     return SimpleNamespace(first_token_s=first_token_s, arrival_s=arrival_s, forecast=forecast)
 
 
+def order_of(
+    running: list[Any], turns: dict[str, Any], active: bool = True, policy: Any = SchedulingPolicy.FCFS, **facts: Any
+) -> PreemptionOrder:
+    engine: Any = SimpleNamespace(
+        scheduler=SimpleNamespace(running=running, policy=policy), active=active, turns=turns, **facts
+    )
+    return PreemptionOrder(SETTINGS, engine)
+
+
 def order(*running: tuple[Any, Any]) -> list[str]:
     """Names, the cheapest to lose first; each of `running` is a request and its turn."""
-    judge = LossJudge(SETTINGS, {each.request_id: live for each, live in running})
-    losses = judge.losses([each for each, _ in running], NOW_S)
-    return [running[index][0].request_id for index in np.argsort(losses, kind="stable")]
+    requests = [each for each, _ in running]
+    losses = order_of(requests, {each.request_id: live for each, live in running}).losses(requests, NOW_S)
+    return [requests[index].request_id for index in np.argsort(losses, kind="stable")]
 
 
 @pytest.mark.parametrize(
@@ -50,11 +60,11 @@ def order(*running: tuple[Any, Any]) -> list[str]:
         turn(first_token_s=90.0, arrival_s=89.5),  # decodes too slowly
     ],
 )
-def test_a_turn_that_has_missed_its_slo_goes_before_one_that_may_be_in_time(late: Any) -> None:
+def test_a_turn_that_has_missed_its_slo_is_preempted_before_one_that_may_still_meet_it(late: Any) -> None:
     assert order((request("large", 100_000), turn()), (request("late", 50), late)) == ["late", "large"]
 
 
-def test_the_pace_of_a_few_tokens_tells_nothing() -> None:
+def test_the_pace_of_a_few_tokens_is_not_judged() -> None:
     fresh = turn(first_token_s=98.5, arrival_s=98.0)
     assert order((request("fresh", output=2), fresh), (request("other", 2000), turn())) == ["other", "fresh"]
 
@@ -64,18 +74,18 @@ def test_a_streaming_session_is_not_late_because_its_first_input_was_long_ago() 
     assert order(session, (request("late", 50), turn(first_token_s=99.9, arrival_s=98.0))) == ["late", "session"]
 
 
-def test_who_is_nearly_done_frees_its_memory_by_itself() -> None:
+def test_a_turn_that_is_nearly_done_is_preempted_last() -> None:
     assert order((request("ends", output=95), turn()), (request("goes on", output=5), turn())) == ["goes on", "ends"]
 
 
-def test_who_has_outlived_its_forecast_is_expected_to_go_on() -> None:
+def test_a_turn_that_outlasts_its_forecast_is_expected_to_continue() -> None:
     old = (request("old", output=400), turn(first_token_s=80.0, arrival_s=79.5, output_tokens=100.0))
     assert order((request("young", output=50), turn()), old) == ["old", "young"]
 
 
-def test_a_turn_that_nobody_knows_is_judged_all_the_same() -> None:
-    judge = LossJudge(SETTINGS, {})
-    assert np.isfinite(judge.losses([request("a"), request("b", computed=0)], NOW_S)).all()
+def test_unknown_turns_have_finite_losses() -> None:
+    requests = [request("a"), request("b", computed=0)]
+    assert np.isfinite(order_of(requests, {}).losses(requests, NOW_S)).all()
 
 
 def names(requests: list[Any]) -> str:
@@ -104,35 +114,47 @@ def test_victims_are_few_and_the_cheapest_of_all(rows: list[tuple[float, int]], 
 
 
 class Bench:
-    """A scheduler with 16 running requests, and a cache with so many free blocks."""
+    """16 running requests, and a cache with this many free blocks."""
 
-    def __init__(self, free_blocks: int, demand: int) -> None:
-        self.kv: Any = SimpleNamespace(free_blocks=free_blocks, block_tokens=16)
-        self.running = [request(str(number)) for number in range(16)]
-        self.scheduler: Any = SimpleNamespace(running=self.running)
+    def __init__(self, free_blocks: int, demand: int, **engine: Any) -> None:
+        self.running = [request(str(number), computed=160 - number) for number in range(16)]
         self.demand = demand
         self.now_s = 0.0
-        self.judged = 0
-        clock: Any = lambda: self.now_s  # noqa: E731
-        bench: Any = self
-        self.order = PreemptionOrder(self.scheduler, self.kv, bench, bench, clock, applied=True)
+        kv_cache = SimpleNamespace(free_blocks=free_blocks, block_tokens=16)
+        self.order = order_of(
+            self.running,
+            {},
+            kv_cache=kv_cache,
+            running_demand=SimpleNamespace(blocks=lambda: self.demand),
+            clock=lambda: self.now_s,
+            **engine,
+        )
 
-    def blocks(self) -> int:
-        return self.demand
+    def moved(self, now_s: float) -> bool:
+        """Whether a step at this time changes the order."""
+        before, self.now_s = list(self.running), now_s
+        self.order.before_step()
+        return before != self.running
 
-    def losses(self, running: Any, now_s: float) -> Any:
-        self.judged += 1
-        return np.arange(len(running), dtype=float)
 
-
-def test_it_judges_only_where_blocks_are_missing_and_not_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(free_blocks=10, demand=8)
+@pytest.fixture
+def plenty_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augserve.runtime.vllm_compat.step_demand", lambda *_: 100)
-    bench.order.before_step()
-    assert bench.judged == 0
+
+
+@pytest.mark.usefixtures("plenty_may_be_taken")
+def test_requests_are_moved_only_if_blocks_are_missing_and_not_in_each_step() -> None:
+    bench = Bench(free_blocks=10, demand=8)
+    assert not bench.moved(0.5)
     bench.demand = 12
-    for now_s, judged in ((1.0, 1), (1.0 + REVIEW_S / 2, 1), (1.0 + 2 * REVIEW_S, 2)):
-        bench.now_s = now_s
-        bench.order.before_step()
-        assert bench.judged == judged
-        assert judged == 2 or bench.running[-1].request_id == "0", "the cheapest, in the very list of vLLM"
+    assert bench.moved(1.0)
+    assert bench.running[-1].request_id == "0", "the cheapest, in vLLM's own list"
+    bench.running.insert(0, bench.running.pop())
+    assert not bench.moved(1.0 + REVIEW_S / 2)
+    assert bench.moved(1.0 + 2 * REVIEW_S)
+
+
+@pytest.mark.usefixtures("plenty_may_be_taken")
+@pytest.mark.parametrize("engine", [{"active": False}, {"policy": SchedulingPolicy.PRIORITY}])
+def test_shadow_mode_and_the_callers_priority_move_nothing(engine: dict[str, Any]) -> None:
+    assert not Bench(free_blocks=10, demand=12, **engine).moved(1.0)

@@ -50,14 +50,14 @@ def test_a_long_overload_does_not_wind_up() -> None:
     assert recovery[0] == recovery[1]
 
 
-def test_with_no_decode_the_whole_budget_is_given() -> None:
+def test_without_decodes_the_whole_budget_is_used() -> None:
     budget = TokenBudget(GAINS, 0.1, StepTime(), 8192)
     now_s = run(budget, 1.0, 20)
     assert budget.tokens(10, now_s) < 8192
     assert budget.tokens(0, now_s) == 8192
 
 
-def test_after_idle_time_the_whole_budget_is_given() -> None:
+def test_after_idle_time_the_whole_budget_is_used() -> None:
     budget = TokenBudget(GAINS, 0.1, StepTime(), 8192)
     now_s = run(budget, 1.0, 20) + IDLE_S + 1
     assert budget.tokens(10, now_s) == 8192
@@ -65,8 +65,8 @@ def test_after_idle_time_the_whole_budget_is_given() -> None:
     assert budget.tokens(10, now_s) == 8192
 
 
-def test_neither_decodes_nor_prompts_are_starved_and_the_configured_budget_is_never_passed() -> None:
-    """Also where the decodes alone, as of long drafts, take more than the least budget."""
+def test_decodes_and_prompts_progress_within_the_configured_budget() -> None:
+    """Even where the decodes alone, with long drafts, exceed the least budget."""
     budget = TokenBudget(GAINS, 0.1, StepTime(), 1000)
     now_s = run(budget, 1.0, 50)
     assert budget.tokens(700, now_s) == 700 + LEAST_PREFILL
@@ -74,7 +74,7 @@ def test_neither_decodes_nor_prompts_are_starved_and_the_configured_budget_is_ne
     assert TokenBudget(GAINS, 0.1, StepTime(), 100).tokens(5, 0.0) == 100
 
 
-def test_what_the_proportional_part_does_alone_is_not_integrated() -> None:
+def test_the_integral_stops_while_the_proportional_part_is_at_its_bound() -> None:
     budget = TokenBudget(GAINS, 0.1, StepTime(), 8192)
     now_s = run(budget, 0.4, 100)
     assert budget.tokens(10, now_s) == 512
@@ -82,7 +82,7 @@ def test_what_the_proportional_part_does_alone_is_not_integrated() -> None:
     assert budget.tokens(10, now_s) == 8192
 
 
-def test_steps_may_take_longer_while_late_turns_wait_that_can_be_cleared() -> None:
+def test_steps_take_longer_while_a_clearable_backlog_of_late_turns_waits() -> None:
     gains = BudgetGains(min_tokens=512, proportional=0.5, integral=0.05, target=0.3, drain_target=0.8)
 
     def settled(late_s: float) -> int:
@@ -96,7 +96,7 @@ def test_steps_may_take_longer_while_late_turns_wait_that_can_be_cleared() -> No
     assert settled(0.0) == settled(2 * DRAIN_S) == 512
 
 
-def test_a_lower_target_for_draining_does_not_shorten_steps() -> None:
+def test_a_lower_drain_target_does_not_shorten_steps() -> None:
     gains = BudgetGains(min_tokens=512, proportional=0.5, integral=0.05, target=0.8, drain_target=0.0)
     budget, now_s = TokenBudget(gains, 0.1, StepTime(), 8192), 0.0
     assert not budget.drains
@@ -105,8 +105,8 @@ def test_a_lower_target_for_draining_does_not_shorten_steps() -> None:
         assert budget.tokens(10, now_s, DRAIN_S / 2) == 8192
 
 
-def test_on_a_slow_engine_the_least_budget_is_what_a_step_within_the_slo_holds() -> None:
-    """By hand, ms of 80 (0.8 of TPOT): 30 + 2 a decode leave 40 prompt tokens beside 5 decodes, none beside 30."""
+def test_on_a_slow_engine_the_least_budget_fits_a_step_into_the_slo() -> None:
+    """By hand, of 80 ms (0.8 of TPOT): 30 ms + 2 ms a decode leave 40 prompt tokens with 5 decodes, none with 30."""
     budget = TokenBudget(GAINS, 0.1, CPU, 8192)
     now_s = run(budget, 1.0, 100)
     assert budget.tokens(5, now_s) == 5 + 40
@@ -115,7 +115,7 @@ def test_on_a_slow_engine_the_least_budget_is_what_a_step_within_the_slo_holds()
     assert free.tokens(5, run(free, 1.0, 100)) == 512
 
 
-def test_many_decodes_lower_the_share_s_bound_as_well_and_it_returns() -> None:
+def test_many_decodes_lower_the_bound_of_the_share_which_then_recovers() -> None:
     budget = TokenBudget(GAINS, 0.1, CPU, 8192)
     now_s = 0.0
     for decodes in (40, 5):

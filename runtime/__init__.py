@@ -1,4 +1,4 @@
-"""What is deployed: the vLLM scheduler and its parts. Importing it needs no vLLM; the two classes load on first use."""
+"""The deployed part: the scheduler for vLLM and its middleware. Both load on first use; importing needs no vLLM."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""One engine: vLLM's scheduler, and what AugServe's parts share beside it."""
+"""One engine: vLLM's scheduler and the objects that AugServe's parts share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

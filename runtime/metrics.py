@@ -102,13 +102,8 @@ class Metrics:
         return lambda value: counter.labels(value, self._engine).inc()
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        gauge = Gauge(
-            f"augserve_{name}",
-            meaning,
-            [*labels, "engine"],
-            registry=self._registry,
-            multiprocess_mode="mostrecent",
-        )
+        every = [*labels, "engine"]
+        gauge = Gauge(f"augserve_{name}", meaning, every, registry=self._registry, multiprocess_mode="mostrecent")
         return gauge if labels else gauge.labels(self._engine)
 
 
@@ -140,11 +135,8 @@ class _Publisher:
                 failed = False
             except Exception as error:  # noqa: BLE001 — metrics never stop the engine
                 if not failed:
-                    logger.warning(
-                        "augserve: cannot publish metrics to %s (%r); /metrics stays as it is, retrying each second",
-                        self._path,
-                        error,
-                    )
+                    message = "augserve: cannot publish metrics to %s (%r), so /metrics is out of date; retrying"
+                    logger.warning(message, self._path, error)
                 failed = True
             if self._stop.wait(PUBLISH_S):
                 return

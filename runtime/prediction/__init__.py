@@ -1,1 +1,1 @@
-"""Forecasts of the turns that arrive, corrected by what came of earlier ones."""
+"""Forecasts of arriving turns, corrected by the outcomes of earlier ones."""

@@ -31,12 +31,7 @@ class DriftMonitor:
     """
 
     def __init__(
-        self,
-        what: str,
-        features: Sequence[Feature],
-        histograms: Sequence[Histogram],
-        report: Report,
-        prefix: str = "",
+        self, what: str, features: Sequence[Feature], histograms: Sequence[Histogram], report: Report, prefix: str = ""
     ) -> None:
         self._what = what
         self._names = [prefix + feature.name for feature in features]

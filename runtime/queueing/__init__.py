@@ -1,1 +1,1 @@
-"""The waiting queue: its order by value, and the bounds on waits."""
+"""The waiting queue: its order by value, its free room, and the bounds on waits."""

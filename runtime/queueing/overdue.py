@@ -19,7 +19,7 @@ class OverdueTurns:
     """Puts turns beyond `max_wait_s` first, longest wait first, while their token account is not overdrawn.
 
     Each step credits the account with `share` of its budget; overdue turns that went first are debited with the tokens
-    that they computed. While the account is overdrawn, overdue turns keep the place that their value gives them.
+    that they computed. While the account is overdrawn, overdue turns are ordered by value.
     Without an account all overdue turns would go first under a lasting overload, and every turn would be late.
     (Simulated at twice the capacity with max_wait_s 10: goodput 50 turns/s with one overdue turn first in each step,
     83 with a share of 0.1, 87 with none.)

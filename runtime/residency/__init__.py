@@ -1,1 +1,1 @@
-"""Which paused sessions keep their KV blocks: the policy, the pins, and the keeper that applies both."""
+"""Contexts of paused sessions: the policy, the pins, and their events."""

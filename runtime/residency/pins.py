@@ -29,11 +29,7 @@ class Pins:
     """Pins by session. With `max_blocks` 0 it stays empty."""
 
     def __init__(
-        self,
-        references: BlockReferences,
-        policy: ContextPolicy,
-        max_blocks: int,
-        released: Callable[[str], None],
+        self, references: BlockReferences, policy: ContextPolicy, max_blocks: int, released: Callable[[str], None]
     ) -> None:
         """`released` is called with the reason of each release: hit, expired, waste, pressure, share, replaced,
         aborted or reset."""
@@ -91,9 +87,7 @@ class Pins:
         """Pin the context of a turn that has just finished, before vLLM frees it; False if it is not worth it."""
         self._release(session_id, "replaced")
         count = tokens // self.references.block_tokens
-        if not count or count > self.max_blocks:
-            return False
-        if not self._policy.is_worth_pinning(forecast, tokens, running_tokens):
+        if not 0 < count <= self.max_blocks or not self._policy.is_worth_pinning(forecast, tokens, running_tokens):
             return False
         waste = self._policy.waste(forecast.pause_s, 0.0, tokens, running_tokens)
         blocks, fits = self.references.hold(request), False

@@ -32,8 +32,8 @@ class ContextPolicy:
         return not self.is_excessive(self.waste(forecast.pause_s, 0.0, context_tokens, running_tokens))
 
     def is_excessive(self, waste: float) -> bool:
-        """Whether a pin of this waste is to be released. The limit bounds how long the memory of an idle engine holds
-        contexts of sessions that have ended. It may exceed 1, because pins are released before they block anything."""
+        """Whether a pin of this waste should be released, even in an idle engine: its session may have ended. The limit
+        may exceed 1, because pins are released before they block anything."""
         return waste >= self._retention.max_waste
 
     def time_to_live_s(self, pause_s: float) -> float:

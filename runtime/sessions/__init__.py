@@ -1,1 +1,1 @@
-"""The live sessions and turns: their table, their features, and which session a turn continues."""
+"""The live sessions and turns, and the linking of turns to sessions."""

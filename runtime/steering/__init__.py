@@ -1,1 +1,1 @@
-"""What a step may compute, and who is preempted."""
+"""Prepares each step: its token budget, room for admissions, and the order of preemption."""

@@ -28,8 +28,8 @@ class AdmissionRoom:
     def __init__(self, engine: Engine, pins: Pins, ordering: Ordering) -> None:
         self._engine = engine
         self._pins = pins
-        self._ordering = ordering
         self._references = pins.references
+        self._ordering = ordering
 
     def make(self) -> None:
         now_s, running_tokens = self._engine.clock(), self._pins.running_tokens

@@ -51,8 +51,8 @@ def test_the_next_turn_is_linked_and_ends_the_pause(make_engine: EngineMaker, tm
     engine.scheduler.shutdown()
     rows = [row for path in tmp_path.rglob("tool_calls*.parquet") for row in pq.read_table(path).to_pylist()]
     rows.sort(key=lambda row: row["call"])
-    told = [(row["session_id"], row["turn"], row["call"], row["tool"], row["result_tokens"]) for row in rows]
-    assert told == [("d", 0, 0, "read", 31), ("d", 0, 1, "sql", 10)]
+    calls = [(row["session_id"], row["turn"], row["call"], row["tool"], row["result_tokens"]) for row in rows]
+    assert calls == [("d", 0, 0, "read", 31), ("d", 0, 1, "sql", 10)]
     assert all(2.0 <= row["duration_s"] < 2.2 for row in rows)
 
 

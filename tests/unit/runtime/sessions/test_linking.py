@@ -267,9 +267,9 @@ def test_sessions_are_never_merged(data: st.DataObject) -> None:
             running[f"s{number}"] = (prompt, None)
             continue
         assert link.session_id not in running
-        told = histories[link.session_id]
-        assert prompt[: len(told) - 1] == told[:-1]
-        running[link.session_id] = (prompt, told)
+        history = histories[link.session_id]
+        assert prompt[: len(history) - 1] == history[:-1]
+        running[link.session_id] = (prompt, history)
 
 
 @settings(max_examples=100)

@@ -13,10 +13,6 @@ TURN_DEADLINE_S = 1e-4
 """Added to the deadline for each turn: a burst is rare and is predicted at once."""
 
 
-class SlowPredictionError(RuntimeError):
-    """The predictor's answer came after the deadline."""
-
-
 class Forecasting:
     """Collects the turns that arrive, predicts them, and updates their rows in the waiting queue."""
 
@@ -38,7 +34,7 @@ class Forecasting:
         return turns
 
     def predict(self, turns: list[LiveTurn]) -> None:
-        """Predict turns. Raises what the forecaster raises, and SlowPredictionError after the deadline.
+        """Predict turns. Raises what the forecaster raises, and TimeoutError after the deadline.
 
         A late answer is used all the same; the error makes the guard suspend a predictor that is slow three times in a
         row.
@@ -54,4 +50,4 @@ class Forecasting:
                 self._metrics.predictions.inc()
                 self._queue.refresh(live.request)
         if took_s > (deadline_s := DEADLINE_S + TURN_DEADLINE_S * len(turns)):
-            raise SlowPredictionError(f"{len(turns)} turns took {took_s:.3f} s to predict, not {deadline_s:.3f} s")
+            raise TimeoutError(f"{len(turns)} turns took {took_s:.3f} s to predict, not {deadline_s:.3f} s")

@@ -19,6 +19,7 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, deployed_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.runtime.prediction.forecaster import Forecaster
 from augserve.runtime.sessions.live_turn import Forecast, LiveTurn
 
 LINEAR = StepTime(0.005, 1e-5, 1e-5, 1e-8)
@@ -34,7 +35,7 @@ PROFILE = StepProfile(
 )
 
 
-class Onlooker:
+class Onlooker(Forecaster):
     """Predicts nothing, and keeps the features that it was shown."""
 
     def __init__(self) -> None:

@@ -44,14 +44,14 @@ def budgets(policy: str, profile: StepProfile, settings: SchedulerSettings, *ses
 
 
 @pytest.mark.parametrize(("policy", "budget"), [("augserve@1024", 1024), ("augserve-static-budget", FULL)])
-def test_a_static_budget_is_that_of_every_step(
+def test_a_static_budget_applies_to_every_step(
     policy: str, budget: int, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     assert budgets(policy, profile, settings, DECODING, *PROMPTS) == {budget}
     assert len(budgets("augserve", profile, settings, DECODING, *PROMPTS)) > 2  # steered
 
 
-def test_p_pas_in_our_order_caps_the_steps_in_which_several_prefills_meet_decodes(
+def test_augserve_with_p_pas_caps_steps_with_several_prefills_and_decodes(
     profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     assert budgets("augserve-p-pas", profile, settings, DECODING, *PROMPTS) == {2048, FULL}

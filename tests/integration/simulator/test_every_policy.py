@@ -213,12 +213,12 @@ def check_drained(found: Ran, sessions: Sequence[Session]) -> None:
 
 
 @pytest.mark.parametrize("policy", NAMES)
-def test_every_turn_is_accounted_for_once_in_full_and_no_block_leaks(policy: str) -> None:
+def test_every_turn_completes_once_and_no_block_leaks(policy: str) -> None:
     check_drained(ran(policy), SESSIONS)
 
 
 @pytest.mark.parametrize("policy", NAMES)
-def test_vllms_own_counters_agree_with_ours(policy: str) -> None:
+def test_vllms_counters_agree_with_the_records(policy: str) -> None:
     check_counters(ran(policy))
 
 
@@ -230,7 +230,7 @@ def test_the_workload_preempts_and_evicts() -> None:
     assert len(set(digests(NAMES).values())) >= 10  # not one order under many names
 
 
-def test_the_same_seed_gives_the_same_bytes_again_and_in_another_process() -> None:
+def test_the_same_seed_yields_the_same_bytes_in_every_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "20261123"}
     command = [sys.executable, "-m", "tests.integration.simulator.test_every_policy"]
     other = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -249,7 +249,7 @@ any_sessions = st.builds(sessions_of, st.integers(1, 20), st.floats(0.2, 20.0), 
 
 @given(any_engine, any_sessions, st.sampled_from(["vllm", "mars", "continuum", "augserve"]))
 @examples(max_examples=20, deadline=None)
-def test_any_workload_on_any_engine_is_counted_and_drained(
+def test_any_workload_on_any_engine_completes_and_is_counted(
     profile: StepProfile, sessions: tuple[Session, ...], policy: str
 ) -> None:
     found = run(policy, profile, sessions)
@@ -265,7 +265,7 @@ def test_any_workload_on_any_engine_keeps_every_invariant_after_each_step(
     check_drained(run(policy, profile, sessions, EachStep()), sessions)
 
 
-def test_the_workload_keeps_contexts_and_moves_the_budget() -> None:
+def test_the_workload_pins_contexts_and_changes_the_budget() -> None:
     """Else the invariants above would hold of nothing."""
     seen = EachStep()
     run("augserve", observer=seen)

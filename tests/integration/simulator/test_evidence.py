@@ -33,23 +33,23 @@ def test_turns_and_sessions_add_up_to_the_metrics(cell: Cell, evidence: Evidence
     assert max(evidence.ttft_s) == pytest.approx(metrics["longest_wait_s"], abs=1e-6)
 
 
-def test_the_engine_is_told_over_the_whole_run(cell: Cell, evidence: Evidence) -> None:
+def test_the_step_series_covers_the_whole_run(cell: Cell, evidence: Evidence) -> None:
     assert evidence.bins_s == sorted(set(evidence.bins_s))
     assert 0 <= evidence.bins_s[0] < evidence.bins_s[-1] <= cell.schedule.end_s + 1
     assert set(evidence.token_budget) == {1024.0}
     assert all(0 <= usage <= 1 for usage in evidence.kv_usage)
 
 
-def test_it_comes_back_from_json_as_it_was(evidence: Evidence) -> None:
+def test_evidence_survives_json(evidence: Evidence) -> None:
     assert Evidence.from_json(json.loads(json.dumps(evidence.to_json(), allow_nan=False))) == evidence
 
 
-def test_one_run_s_cell_is_the_run_s_own_metrics(evidence: Evidence) -> None:
+def test_a_cell_of_one_run_has_the_metrics_of_the_run(evidence: Evidence) -> None:
     cell = cells_of({"vllm": [evidence]}, 1)["vllm"]
     for name, value in evidence.metrics.items():
         assert cell[name] == pytest.approx(value, abs=1e-5)
 
 
-def test_an_ablation_runs_where_there_are_no_models(cell: Cell) -> None:
+def test_the_ablation_without_predictions_runs_without_models(cell: Cell) -> None:
     unpredicted = run_evidence(dataclasses.replace(cell, policy="augserve-no-predictors"))
     assert unpredicted.metrics["turns"] > 10

@@ -60,7 +60,7 @@ def returning(result: SimulationResult) -> TurnRecord:
     return next(turn for turn in result.turns if turn.session_id == "math-1-0" and turn.turn == 1)
 
 
-def test_a_context_evicted_from_the_gpu_comes_back_from_host_memory_and_takes_its_time(
+def test_an_evicted_context_is_loaded_from_host_memory_in_time(
     profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     """By hand: the session returns to an idle engine, its prompt is loaded block by block, the rest computed."""
@@ -82,13 +82,13 @@ def test_a_slower_link_loads_longer(profile: StepProfile, settings: SchedulerSet
     assert waits[1] - waits[0] == pytest.approx(3 * 200 * BLOCK_S)
 
 
-def test_a_host_too_small_keeps_only_the_latest(profile: StepProfile, settings: SchedulerSettings) -> None:
+def test_a_small_host_memory_has_only_the_latest_contexts(profile: StepProfile, settings: SchedulerSettings) -> None:
     turn = returning(simulate("vllm", offloading(profile, host_tokens=4096), evicting(30.0), settings))
     assert turn.loaded_tokens == 0
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_kind_of_policy_gains_by_it_where_the_cache_is_scarce(
+def test_offloading_helps_every_kind_of_policy_with_a_scarce_cache(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     retaining = dataclasses.replace(settings, retention=Retention(max_share=0.5))
@@ -102,9 +102,7 @@ def test_every_kind_of_policy_gains_by_it_where_the_cache_is_scarce(
     assert cached[0] > cached[1]
 
 
-def test_what_is_kept_is_not_loaded_and_what_is_not_kept_comes_back(
-    profile: StepProfile, settings: SchedulerSettings
-) -> None:
+def test_pinned_contexts_are_not_loaded_and_evicted_ones_are(profile: StepProfile, settings: SchedulerSettings) -> None:
     """AugServe's context policy beside vLLM's offloading: to keep a context saves its copy, to discard it swaps it."""
     kept, discarded = (
         returning(
@@ -130,7 +128,7 @@ def test_what_is_kept_is_not_loaded_and_what_is_not_kept_comes_back(
     policy=st.sampled_from(POLICIES),
 )
 @examples(max_examples=8, deadline=None)
-def test_nothing_leaks_whatever_the_host_and_the_link(
+def test_no_block_leaks_with_any_host_and_link(
     seed: int, count: int, blocks: int, host_blocks: int, bytes_per_s: float, policy: str
 ) -> None:
     limits = EngineLimits(blocks * BLOCK, 8192, 16, 256, host_kv_tokens=host_blocks * BLOCK)

@@ -61,7 +61,7 @@ def returning(result: SimulationResult) -> int:
 
 
 @pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle", "continuum-forecast-oracle"])
-def test_the_context_of_a_short_call_is_kept_where_vllm_evicts_it(
+def test_the_context_of_a_short_call_stays_pinned_where_vllm_evicts_it(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
@@ -72,7 +72,7 @@ def test_the_context_of_a_short_call_is_kept_where_vllm_evicts_it(
 
 
 @pytest.mark.parametrize("policy", ["infercept-oracle", "mars-oracle", "continuum-forecast-oracle"])
-def test_the_context_of_a_long_call_is_let_go(policy: str, profile: StepProfile, settings: SchedulerSettings) -> None:
+def test_the_context_of_a_long_call_is_released(policy: str, profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
     assert returning(simulate(policy, engine, crowded(60.0), settings)) < 3200
 
@@ -86,7 +86,7 @@ def test_a_waiting_turn_evicts_pinned_blocks(profile: StepProfile, settings: Sch
     assert returning(result) < 3200
 
 
-def test_continuum_keeps_a_context_once_it_knows_the_tool(profile: StepProfile, settings: SchedulerSettings) -> None:
+def test_continuum_pins_a_context_after_observing_the_tool(profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
     teachers = tuple(
         Session(f"t-1-{i}", "math", 0.0, (Turn(32, 4, ToolCall("math", 0.3, 16)), Turn(16, 4, None))) for i in range(8)
@@ -97,7 +97,7 @@ def test_continuum_keeps_a_context_once_it_knows_the_tool(profile: StepProfile, 
 
 
 @pytest.mark.parametrize("policy", ["infercept-oracle", "continuum"])
-def test_a_turn_that_returns_goes_before_sessions_that_came_later(
+def test_a_returning_turn_goes_before_later_sessions(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
@@ -127,7 +127,7 @@ def test_a_turn_that_returns_goes_before_sessions_that_came_later(
         ("mars-oracle", "cadb"),
     ],
 )
-def test_the_order_of_a_queue_is_as_computed_by_hand(
+def test_the_order_of_a_queue_matches_the_hand_computed_case(
     policy: str, expected: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
@@ -142,9 +142,7 @@ def test_the_order_of_a_queue_is_as_computed_by_hand(
     assert "".join(turn.session_id[-1] for turn in served[1:]) == expected
 
 
-def test_uncached_first_puts_those_that_are_late_behind_all_that_can_be_in_time(
-    profile: StepProfile, settings: SchedulerSettings
-) -> None:
+def test_uncached_first_puts_late_turns_last(profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
     busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 60, None),))  # until about 1.3 s
     late = Session("qa-1-late", "qa", 0.1, (Turn(16, 4, None),))  # due at 1.1 s
@@ -161,7 +159,7 @@ def test_uncached_first_puts_those_that_are_late_behind_all_that_can_be_in_time(
     policy=st.sampled_from(PINNING),
 )
 @examples(max_examples=6, deadline=None)
-def test_pins_stay_within_their_share_and_never_stop_an_allocation(
+def test_pins_stay_within_their_share_and_never_block_an_allocation(
     seed: int, count: int, kv_blocks: int, policy: str
 ) -> None:
     limits = EngineLimits(kv_blocks * 16, 8192, 16, 256)

@@ -86,7 +86,7 @@ def test_policies_are_compared_on_one_load(
     assert budgets == {64}
 
 
-def test_host_memory_for_offloading_is_one_option(
+def test_an_option_adds_host_memory_for_offloading(
     profile: StepProfile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     transfer = KvTransfer(131_072, 64e9, "by hand")
@@ -98,7 +98,7 @@ def test_host_memory_for_offloading_is_one_option(
     assert "\nloaded_tokens" not in capsys.readouterr().out
 
 
-def test_recorded_sessions_are_run_as_far_as_the_context_holds_them(
+def test_recorded_sessions_are_cut_to_the_context_of_the_model(
     profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
@@ -121,7 +121,7 @@ def test_recorded_sessions_are_run_as_far_as_the_context_holds_them(
     assert set(read_table(tmp_path / "out", "turns")["turn"].to_pylist()) == {0}
 
 
-def test_recording_a_run_changes_nothing_of_it(profile_file: str, tmp_path: Path) -> None:
+def test_recording_does_not_change_a_run(profile_file: str, tmp_path: Path) -> None:
     import argparse
 
     parser = argparse.ArgumentParser()
@@ -147,17 +147,17 @@ def test_recording_a_run_changes_nothing_of_it(profile_file: str, tmp_path: Path
         (("--load", "1"), "tells no capacity of vllm for augmentation-mix on small"),
     ],
 )
-def test_an_argument_that_cannot_be_is_one_line(refused, profile_file, tmp_path, monkeypatch, arguments, said) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_argument_is_a_one_line_error(refused, profile_file, tmp_path, monkeypatch, arguments, said) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     assert said in refused("augmentation-mix", "--profile", profile_file, *arguments)
 
 
-def test_a_workload_that_is_not_there_or_an_output_that_is_is_one_line(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_workload_and_an_existing_output_are_one_line_errors(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert "neither augmentation-mix nor a folder" in refused("none", "--profile", profile_file)
     assert "not a new or empty folder" in refused("augmentation-mix", "--profile", profile_file, "--out", str(tmp_path))
 
 
-def test_a_profile_that_is_missing_or_has_gaps_is_one_line(refused, profile_file, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_or_inconsistent_profile_is_a_one_line_error(refused, profile_file, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     assert "run `dvc repro profile` or give --profile PATH" in refused("augmentation-mix")
     value = json.loads(Path(profile_file).read_text())
@@ -165,7 +165,7 @@ def test_a_profile_that_is_missing_or_has_gaps_is_one_line(refused, profile_file
     assert "before the budget of 1024" in refused("augmentation-mix", "--profile", profile_file)
 
 
-def test_a_workload_longer_than_the_models_context_is_one_line(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_workload_longer_than_the_models_context_is_a_one_line_error(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
     value = json.loads(Path(profile_file).read_text())
     value["limits"]["max_model_len"] = 1100
     Path(profile_file).write_text(json.dumps(value))

@@ -28,7 +28,7 @@ def simulate(policy, profile, sessions, settings, until_s=None):
     return scheduler, result
 
 
-def test_the_next_turn_finds_the_last_ones_context_in_the_prefix_cache(profile, settings):
+def test_the_next_turn_hits_the_prefix_cache(profile, settings):
     session = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 16, None)))
     _, result = simulate("vllm", profile, (session,), settings)
     first, second = result.turns
@@ -37,7 +37,7 @@ def test_the_next_turn_finds_the_last_ones_context_in_the_prefix_cache(profile, 
     assert second.cached_tokens == 352
 
 
-def test_steps_take_as_long_as_the_profile_says(profile, settings):
+def test_steps_last_as_long_as_in_the_profile(profile, settings):
     """One request alone, by hand: a prefill step, then a decode step a token, each after the one before."""
     session = Session("math-1-0", "math", 1.0, (Turn(100, 3, None),))
     _, result = simulate("vllm", profile, (session,), settings)
@@ -47,7 +47,7 @@ def test_steps_take_as_long_as_the_profile_says(profile, settings):
     assert turn.finish_s == pytest.approx(1.0 + prefill + profile.step_s(0, 1, 101) + profile.step_s(0, 1, 102))
 
 
-def test_a_step_is_scheduled_before_the_one_before_it_has_ended(profile, settings):
+def test_a_step_is_scheduled_while_the_previous_one_runs(profile, settings):
     """Asynchronous scheduling: a turn that arrives while two steps are under way waits for both."""
     first = Session("math-1-0", "math", 0.0, (Turn(1000, 50, None),))
     second = Session("math-1-1", "math", 0.01, (Turn(500, 1, None),))
@@ -56,7 +56,7 @@ def test_a_step_is_scheduled_before_the_one_before_it_has_ended(profile, setting
     assert result.turns[1].first_token_s >= waited + profile.step_s(500, 1, 1502)
 
 
-def test_a_scarce_cache_preempts_and_still_finishes_everything(profile, settings):
+def test_a_scarce_cache_preempts_and_all_turns_finish(profile, settings):
     scarce = dataclasses.replace(profile, limits=EngineLimits(2048, 2048, 32, 1024))
     sessions = tuple(Session(f"math-1-{i}", "math", 0.0, (Turn(160, 400, None),), max_tokens=512) for i in range(8))
     for policy in ("vllm", "uncached-first", "mars-oracle", "augserve"):
@@ -71,7 +71,7 @@ def test_augserve_decides_without_falling_back(profile, sessions, settings, capl
     assert not [record for record in caplog.records if "left to vLLM" in record.getMessage()]
 
 
-def test_what_is_unfinished_at_the_end_stays_open(profile, sessions, settings):
+def test_unfinished_turns_stay_open_at_the_end(profile, sessions, settings):
     _, result = simulate("vllm", profile, sessions, settings, until_s=8.0)
     assert any(turn.finish_s is None for turn in result.turns)
     assert result.end_s >= 8.0
@@ -95,7 +95,7 @@ def test_a_session_that_never_fits_the_cache_is_refused_before_the_run(profile, 
         simulate("vllm", engine, (beyond,), settings)
 
 
-def test_what_vllm_does_with_a_request_that_never_fits(profile, settings, monkeypatch):
+def test_vllm_never_finishes_a_request_that_does_not_fit(profile, settings, monkeypatch):
     """Why it is refused: vLLM neither rejects nor finishes it, and all behind it wait too."""
     monkeypatch.setattr(loop, "refuse_misfits", lambda sessions, profile: None)
     engine = dataclasses.replace(profile, limits=EngineLimits(1024, 1024, 8, 256))
@@ -123,7 +123,7 @@ def test_an_unknown_policy_is_named(profile, settings):
         simulate("fifo", profile, (), settings)
 
 
-def test_a_scheduler_that_holds_everything_back_is_reported(profile, settings):
+def test_a_scheduler_that_schedules_nothing_is_reported(profile, settings):
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
     class Holding(AsyncScheduler):
@@ -146,7 +146,7 @@ def test_a_scheduler_that_holds_everything_back_is_reported(profile, settings):
     policy=st.sampled_from(sorted(SIMULATED)),
 )
 @examples(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_workload_drains_on_any_engine(profile, settings, seed, count, rate, kv_blocks, budget, policy):
+def test_any_workload_completes_on_any_engine(profile, settings, seed, count, rate, kv_blocks, budget, policy):
     limits = EngineLimits(kv_blocks * 16, 8192, 16, budget)
     engine = dataclasses.replace(profile, limits=limits)
     sessions = fitting_sessions(count, rate, seed)

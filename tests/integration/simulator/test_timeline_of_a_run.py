@@ -49,7 +49,7 @@ def check(found: list[Span], expected: list[Span]) -> None:
         assert (start_s, end_s) == pytest.approx((expected_start_s, expected_end_s), abs=2e-6), name
 
 
-def test_spans_of_known_requests_stand_where_the_steps_put_them(profile: StepProfile, tmp_path: Path) -> None:
+def test_spans_match_the_steps(profile: StepProfile, tmp_path: Path) -> None:
     """An engine of one request at a time. The second waits for the first; the first calls a tool meanwhile, and finds
     its context in the cache again: 352 tokens in whole blocks of the 320 + 33 - 1 that it computed."""
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
@@ -86,7 +86,7 @@ def test_spans_of_known_requests_stand_where_the_steps_put_them(profile: StepPro
     )
 
 
-def test_a_pause_in_which_the_context_was_evicted_is_called_by_its_tool(profile: StepProfile, tmp_path: Path) -> None:
+def test_a_pause_with_an_evicted_context_is_a_tool_slice(profile: StepProfile, tmp_path: Path) -> None:
     """63 blocks: the second prompt needs 57 of them, of which the first one's context held 22."""
     engine = dataclasses.replace(profile, limits=EngineLimits(1024, 1024, 1, 1024))
     first = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 3, None)), 1, 64)

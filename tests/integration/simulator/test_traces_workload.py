@@ -46,14 +46,14 @@ def cell(profile: StepProfile, settings: SchedulerSettings, tmp_path: Path) -> C
     return Cell("made", "vllm", path, 1.0, 5, Schedule(5.0, 20.0, 5.0), settings, None, Split("report", 0.15, 0.4))
 
 
-def test_recorded_sessions_are_served(traces: Path, cell: Cell) -> None:
+def test_recorded_sessions_are_simulated(traces: Path, cell: Cell) -> None:
     assert "made" in workload_names()
     found = run_cell(cell)
     assert found["turns"] > 5
     assert found["effective_throughput"] > 0
 
 
-def test_tuning_and_reporting_see_other_sessions_and_another_rate_the_same(traces: Path, cell: Cell) -> None:
+def test_splits_share_no_session_and_rates_share_all(traces: Path, cell: Cell) -> None:
     def served(use: str, rate_per_s: float) -> set[str]:
         part = dataclasses.replace(cell, split=Split(use, 0.15, 0.4), rate_per_s=rate_per_s)  # type: ignore[arg-type]
         return {session.session_id.split("~")[0].split("+")[0] for session in cell_sessions(part, 16_384)}
@@ -63,7 +63,7 @@ def test_tuning_and_reporting_see_other_sessions_and_another_rate_the_same(trace
     assert served("report", 1.0) & served("report", 2.0)
 
 
-def test_a_set_that_is_not_there_or_has_no_split_is_one_line(traces: Path, cell: Cell) -> None:
+def test_a_missing_set_or_split_is_an_error(traces: Path, cell: Cell) -> None:
     with pytest.raises(SimulationError, match="none"):
         run_cell(dataclasses.replace(cell, workload="none"))
     with pytest.raises(SimulationError, match="split"):

@@ -37,31 +37,31 @@ def test_each_overhead_is_the_median_of_what_was_measured():
     assert found.arrival_s == pytest.approx(0.008, abs=1e-6)
 
 
-def test_too_short_a_calibration_says_what_to_raise():
+def test_a_short_calibration_names_the_parameter_to_raise():
     with pytest.raises(StageError, match=r"fidelity\.calibration_s"):
         overheads(*made(turns=3))
 
 
-def test_where_no_turn_found_an_idle_engine_the_handover_is_none(caplog):
+def test_without_an_idle_engine_the_handover_is_zero(caplog):
     _, turns, replayed = made()
     busy = pa.Table.from_pylist([{"start_s": START_S - 1 + 0.02 * n, "step_s": 0.021} for n in range(600)])
     assert overheads(busy, turns, replayed).handover_s == 0.0
     assert "0 turns reached an idle engine" in caplog.text
 
 
-def test_a_busy_engines_step_lasts_to_the_next_ones_start_and_an_idle_ones_has_the_usual_rest():
+def test_a_cycle_lasts_until_the_next_step_or_by_the_median_gap():
     steps, _, _ = made(turns=2, busy_steps=6)
     assert cycles(steps).column("step_s").to_pylist() == pytest.approx([0.012] * 12, abs=1e-6)
     assert cycles(steps).column("start_s") == steps.column("start_s")
 
 
-def test_steps_that_never_follow_each_other_are_refused():
+def test_steps_with_idle_gaps_only_are_refused():
     lonely = pa.Table.from_pylist([{"start_s": float(number), "step_s": 0.01} for number in range(9)])
     with pytest.raises(StageError, match="steps"):
         cycles(lonely)
 
 
-def test_at_a_slower_pace_every_step_takes_longer_by_as_much_and_the_scheduler_is_told_nothing():
+def test_a_slower_pace_scales_all_step_times_but_not_the_schedulers_model():
     limits = EngineLimits(kv_tokens=4096, max_model_len=4096, max_num_seqs=64, max_num_batched_tokens=1024)
     profile = StepProfile("cpu", "made", limits, (1, 1024), (0.02, 0.5), 1e-3, 1e-6, StepTime())
     found = Calibration(profile, Overheads(0.001, 0.002, 0.003), pace_s=0.10)

@@ -22,12 +22,12 @@ def summary(tmp_path):
     return path
 
 
-def test_capacity_and_step_times_are_those_that_fidelity_measured(summary):
+def test_capacity_and_step_times_come_from_fidelity(summary):
     assert Measured.read(summary) == Measured(1.5, StepTime(**LINEAR))
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"conditions": {"capacity90_per_s": 1.5, "profile": {}}}'])
-def test_without_them_the_remedy_is_named(summary, damage):
+def test_a_missing_summary_names_the_remedy(summary, damage):
     summary.write_text(damage)
     with pytest.raises(StageError, match=r"summary\.json.*make fidelity"):
         Measured.read(summary)
@@ -36,7 +36,7 @@ def test_without_them_the_remedy_is_named(summary, damage):
         Measured.read(summary)
 
 
-def test_ours_stands_over_stock_and_nothing_is_divided_by_zero():
+def test_ratios_are_relative_to_stock_vllm_and_none_for_zero():
     assert ratios(RESULTS) == {
         "effective_throughput": 3.0,
         "session_effective_throughput": None,
@@ -52,7 +52,7 @@ def test_the_shipped_section_is_five_minutes_at_twice_the_capacity():
         LiveParams(2.0, 300.0, 0.0)
 
 
-def test_both_policies_are_given_the_same_sessions_and_what_fails_stops_it(monkeypatch, tmp_path, summary):
+def test_both_policies_get_the_same_sessions_and_a_failed_turn_stops_the_run(monkeypatch, tmp_path, summary):
     """Its parts are fidelity's, tested there on a real server; here is how they are put together."""
     given = []
 

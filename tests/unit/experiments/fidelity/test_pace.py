@@ -37,6 +37,6 @@ def test_the_pace_is_the_median_time_between_two_tokens_of_a_turn():
     assert token_s(seen(slow=SESSIONS // 2 - 1)) == pytest.approx(0.01)
 
 
-def test_a_batch_of_which_a_turn_failed_measures_no_pace():
+def test_a_batch_with_a_failed_turn_is_an_error():
     with pytest.raises(StageError, match=f"{SESSIONS - 1} of {SESSIONS}"):
         token_s(seen(SESSIONS - 1))

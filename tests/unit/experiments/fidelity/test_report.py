@@ -52,7 +52,7 @@ def test_a_turn_without_a_token_waits_until_the_end():
     assert found["ttft_p90_s"] == pytest.approx(0.1 + 0.9 * 28.9)
 
 
-def test_a_run_in_which_nothing_finishes_is_an_error():
+def test_a_run_without_a_finished_turn_is_an_error():
     with pytest.raises(StageError, match=r"fidelity\.loads"):
         measured(result(turn(0.0, 1.0, None)), Window(0.0, 10.0), Slo())
     with pytest.raises(SimulationError, match="no turn arrived"):
@@ -79,7 +79,7 @@ def test_the_order_of_policies_is_compared_beyond_a_tie(ours, verdict):
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [((62, 87), "tied"), ((40, 100), "reversed"), ((100, 100), "same")])
-def test_counts_within_two_standard_errors_order_nothing(ours, verdict):
+def test_counts_within_two_standard_errors_are_tied(ours, verdict):
     """65 turns in time: by luck alone another run of the same policy has 43 to 87."""
     assert order({"augserve": in_time(*ours, 600), "vllm": in_time(65, 66, 600)}) == verdict
 
@@ -93,7 +93,7 @@ def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attai
     assert found["order"] == {"1": "tied", "2": "same"}
 
 
-def test_the_report_is_written_in_the_agreed_form(tmp_path):
+def test_the_report_has_the_documented_form(tmp_path):
     results = {"2": {"vllm": cell(), "augserve": cell()}, "0.5": {"vllm": cell(), "augserve": cell(1.0, 1.1)}}
     paces = {load: {"vllm": 1.0, "augserve": 0.954} for load in results}
     text = write_report(tmp_path, results, paces, {"capacity90_per_s": 1.5})

@@ -11,7 +11,7 @@ from experiments.fidelity.params import FidelityParams
 from experiments.fidelity.server import bundle_to_serve, retargeted
 
 
-def test_model_and_bundle_are_asked_for_in_the_order_in_which_they_are_made(tmp_path, monkeypatch):
+def test_a_missing_model_is_reported_before_a_missing_bundle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"models/smollm2: no model there; run `dvc repro model`"):
         bundle_to_serve()
@@ -22,7 +22,7 @@ def test_model_and_bundle_are_asked_for_in_the_order_in_which_they_are_made(tmp_
     assert logging.getLogger("httpx").level == logging.WARNING
 
 
-def test_a_bundle_is_served_with_this_machines_slo_and_step_times_and_else_as_it_is():
+def test_a_served_bundle_has_the_slo_and_step_times_of_this_machine():
     step_time, params = StepTime(0.03, 1e-3, 2e-3, 4e-7), load_params("fidelity", FidelityParams)
     here = retargeted(SchedulerSettings(max_wait_s=9.0), params, step_time)
     assert (here.slo, here.step_time, here.profile, here.max_wait_s) == (params.slo, step_time, "cpu", 9.0)

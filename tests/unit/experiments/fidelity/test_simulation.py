@@ -52,7 +52,7 @@ def test_the_shipped_section_is_valid_and_its_sessions_fit_the_engine(params):
         ({"max_num_batched_tokens": 8}, r"fidelity\.max_num_batched_tokens"),
     ],
 )
-def test_params_that_cannot_be_are_named(params, change, message):
+def test_bad_params_are_named(params, change, message):
     with pytest.raises(ParamsError, match=message):
         dataclasses.replace(params, **change)
 
@@ -64,14 +64,14 @@ def test_the_server_gets_the_simulator_s_limits(params):
     assert int(found["--max-num-seqs"]) == params.limits.max_num_seqs
 
 
-def test_shortening_scales_lengths_and_times_and_leaves_nothing_empty(params):
+def test_shortening_scales_lengths_and_times_and_leaves_no_length_zero(params):
     session = params.load(1.0, 30.0, 3).sessions[0]
     short = shortened(session, 1e-6, 0.5)
     assert {(turn.new_tokens, turn.output_tokens) for turn in short.turns} == {(1, 1)}
     assert short.arrival_s == session.arrival_s * 0.5
 
 
-def test_every_turn_is_told_once_and_none_arrives_after_the_window(params):
+def test_every_turn_is_recorded_once_and_none_arrives_after_the_window(params):
     result, sessions = run(params, 2.0)
     keys = [(turn.session_id, turn.turn) for turn in result.turns]
     assert len(keys) == len(set(keys)) > len(sessions)
@@ -79,7 +79,7 @@ def test_every_turn_is_told_once_and_none_arrives_after_the_window(params):
     assert all(turn.finish_s is not None for turn in result.turns)
 
 
-def test_an_unloaded_step_at_a_time_engine_takes_a_step_a_token(params):
+def test_a_synchronous_engine_takes_one_step_a_token(params):
     """One session alone: its TPOT is a decode step's time, which two batches under way would not change, and its TTFT
     is one step's."""
     session = max(params.load(1.0, 20.0, 7).sessions, key=lambda s: s.turns[0].output_tokens)

@@ -31,7 +31,7 @@ TUNED = SchedulerSettings(
         ("augserve-default", {"weights", "budget", "retention"}),
     ],
 )
-def test_an_ablation_touches_only_its_part(name: str, parts: set[str]) -> None:
+def test_an_ablation_changes_only_its_part(name: str, parts: set[str]) -> None:
     policy, _ = find(name)
     assert policy.adjust is not None
     ablated = policy.adjust(TUNED)
@@ -51,7 +51,7 @@ def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
     assert budget.tokens(8, 50.0) == 8192
 
 
-def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> None:
+def test_without_stage_two_the_expected_cost_alone_orders_late_turns_too() -> None:
     columns = np.random.default_rng(1).uniform(1, 500, (len(Column), 20))
     columns[Column.DEADLINE_S] = 3600.0 + np.arange(20)  # as `Ordering` sets it from the far deadline
     engine = EngineState(now_s=100.0, token_s=0.02, running_tokens=1e4, capacity_tokens=1e5)
@@ -61,6 +61,6 @@ def test_without_stage_two_the_expected_cost_alone_orders_even_the_late() -> Non
     assert order.tolist() == np.argsort(stage_one_s(columns, engine, settings.step_time)).tolist()
 
 
-def test_without_predictors_none_is_needed() -> None:
+def test_the_ablation_without_predictions_needs_no_predictor() -> None:
     bench = PolicyInputs(EngineLimits(16_384, 8192, 256, 8192), TUNED, None, (), VirtualClock())
     build_policy("augserve-no-predictors", bench).shutdown()

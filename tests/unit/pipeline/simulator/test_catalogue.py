@@ -35,7 +35,7 @@ def test_static_limits_are_read_from_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@2048", VLLM_TUNED.name])
-def test_what_cannot_be_simulated_is_refused(name: str) -> None:
+def test_an_unknown_policy_is_refused(name: str) -> None:
     with pytest.raises(SimulationError, match=name):
         find(name)
 

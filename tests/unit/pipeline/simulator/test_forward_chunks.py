@@ -36,12 +36,12 @@ def begin(profile):
     return ForwardPass(profile).begin(SimpleNamespace(requests=requests), scheduled())
 
 
-def test_chunks_are_told_apart_from_decodes_and_cost_by_their_pairs():
+def test_chunks_cost_by_their_query_key_pairs():
     step = begin(PROFILE)
     assert (step.prefill_tokens, step.decode_sequences, step.context_tokens) == (60, 1, 520)
     pairs = 40 * (100 + 20) + 20 * (60 + 10)
     assert step.step_s == pytest.approx(0.060 + 0.5 + 220e-3 + pairs * 1e-5 + 300e-4)
 
 
-def test_without_prefill_attention_all_context_costs_alike():
+def test_without_prefill_attention_all_context_costs_the_same():
     assert begin(dataclasses.replace(PROFILE, prefill=None)).step_s == pytest.approx(0.060 + 520e-4)

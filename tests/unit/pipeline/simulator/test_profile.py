@@ -32,7 +32,7 @@ def test_step_time_interpolates_the_table_and_adds_decodes_and_context():
     assert PROFILE.step_s(41, 10, 100) == pytest.approx(0.015 + 0.010 + 0.001)
 
 
-def test_step_time_goes_on_linearly_beyond_the_table():
+def test_step_time_is_extrapolated_linearly_beyond_the_table():
     assert PROFILE.step_s(301, 0, 0) == pytest.approx(0.080)
 
 
@@ -46,7 +46,7 @@ def test_prompt_chunks_cost_by_their_query_key_pairs():
     assert profile.step_s(0, 10, 500) == PROFILE.step_s(0, 10, 500)
 
 
-def test_chunks_of_which_nothing_else_is_known_have_no_context_before_them():
+def test_chunks_have_no_context_by_default():
     profile = dataclasses.replace(PROFILE, prefill=PrefillAttention(0.001, 1e-5, 1e-6, 1e-8))
     assert profile.step_s(40, 10, 540) == pytest.approx(profile.step_s(40, 10, 540, 40, 256 * 40))
 
@@ -61,7 +61,7 @@ def test_more_work_never_takes_less_time(prefill, decodes, context):
     assert PROFILE.step_s(prefill, decodes + 1, context) >= PROFILE.step_s(prefill, decodes, context)
 
 
-def test_json_gives_back_the_same_profile(tmp_path):
+def test_a_profile_survives_json(tmp_path):
     PROFILE.save(tmp_path / "p.json")
     assert StepProfile.load(tmp_path / "p.json") == PROFILE
 
@@ -81,12 +81,12 @@ def test_json_gives_back_the_same_profile(tmp_path):
         {"limits": EngineLimits(1, 1, 2.5, 1)},
     ],
 )
-def test_a_profile_with_gaps_or_impossible_figures_is_refused(change):
+def test_an_inconsistent_profile_is_refused(change):
     with pytest.raises(ProfileError, match=r"profile test: .*dvc repro profile"):
         dataclasses.replace(PROFILE, **change)
 
 
-def test_a_table_that_falls_is_refused_where_it_falls():
+def test_a_falling_table_is_refused():
     with pytest.raises(ProfileError, match="table falls"):
         dataclasses.replace(PROFILE, table_s=(0.01, 0.02, 0.015))
 
@@ -120,7 +120,7 @@ def test_a_foreign_file_is_named(tmp_path, spoil, cause):
     assert "\n" not in str(error.value)
 
 
-def test_a_profile_written_before_prefill_attention_was_told_apart_still_loads(tmp_path):
+def test_a_profile_without_prefill_attention_loads(tmp_path):
     path = tmp_path / "p.json"
     PROFILE.save(path)
     value = json.loads(path.read_text())
@@ -148,7 +148,7 @@ def test_host_memory_is_counted_in_tokens_and_survives_json(tmp_path):
 
 
 @pytest.mark.parametrize("gib", [0.0, -1.0, float("nan"), float("inf")])
-def test_host_memory_that_is_no_positive_number_is_named(gib):
+def test_host_memory_must_be_positive(gib):
     with pytest.raises(ProfileError, match="KV offloading"):
         dataclasses.replace(PROFILE, transfer=TRANSFER).with_host_memory(gib)
 
@@ -160,6 +160,6 @@ def test_host_memory_without_a_bandwidth_to_it_is_refused():
         dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, host_kv_tokens=16))
 
 
-def test_a_bandwidth_of_nothing_is_refused():
+def test_a_bandwidth_of_zero_is_refused():
     with pytest.raises(ProfileError, match="must be positive"):
         dataclasses.replace(PROFILE, transfer=dataclasses.replace(TRANSFER, bytes_per_s=0.0))

@@ -45,7 +45,7 @@ class Submitted:
         return future
 
 
-def test_a_cell_is_run_once(cell: Cell, tmp_path: Path) -> None:
+def test_a_cell_runs_once(cell: Cell, tmp_path: Path) -> None:
     run = Submitted()
     first = cached(run, tmp_path / "cells")(cell).result()
     second = cached(run, tmp_path / "cells")(cell).result()
@@ -53,7 +53,7 @@ def test_a_cell_is_run_once(cell: Cell, tmp_path: Path) -> None:
     assert len(run.cells) == 1
 
 
-def test_a_failed_cell_is_run_again(cell: Cell, tmp_path: Path) -> None:
+def test_a_failed_cell_runs_again(cell: Cell, tmp_path: Path) -> None:
     run, failing = Submitted(), dataclasses.replace(cell, rate_per_s=-1.0)
     for _ in range(2):
         with pytest.raises(SimulationError):
@@ -62,7 +62,7 @@ def test_a_failed_cell_is_run_again(cell: Cell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"attainment": 1.0}'])  # the last: of an older version
-def test_a_damaged_result_is_computed_anew(cell: Cell, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_result_is_computed_again(cell: Cell, tmp_path: Path, damage: str) -> None:
     run = Submitted()
     cached(run, tmp_path / "cells")(cell)
     (path,) = (tmp_path / "cells").iterdir()
@@ -85,7 +85,7 @@ def test_another_cell_has_another_key(cell: Cell, change: dict[str, object]) -> 
     assert cell_key(dataclasses.replace(cell, **change)) != cell_key(cell)  # type: ignore[arg-type]
 
 
-def test_other_contents_of_a_profile_or_model_are_another_cell(cell: Cell) -> None:
+def test_changed_profiles_and_models_change_the_key(cell: Cell) -> None:
     before = cell_key(cell)
     cell.profile.write_text('{"format": 1}')
     changed = cell_key(cell)
@@ -95,14 +95,14 @@ def test_other_contents_of_a_profile_or_model_are_another_cell(cell: Cell) -> No
     assert cell_key(cell) not in {before, changed}
 
 
-def test_tuned_weights_change_our_cells_only(cell: Cell) -> None:
+def test_tuned_weights_change_the_keys_of_augserve_only(cell: Cell) -> None:
     other = dataclasses.replace(cell.settings, weights=ValueWeights(output=3.0))
     assert cell_key(dataclasses.replace(cell, settings=other)) != cell_key(cell)
     stock = dataclasses.replace(cell, policy="vllm")
     assert cell_key(dataclasses.replace(stock, settings=other)) == cell_key(stock)
 
 
-def test_models_are_part_of_the_cells_alone_that_predict_by_them(cell: Cell) -> None:
+def test_models_change_the_keys_of_predicting_policies_only(cell: Cell) -> None:
     policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "augserve@1024", "infercept")
     before = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
     assert cell.models is not None

@@ -9,7 +9,7 @@ from augserve.pipeline.simulator.errors import SimulationError
 
 
 @given(st.floats(2.5, 17.9))
-def test_the_search_closes_in_on_the_rate_from_below(true_rate):
+def test_the_search_approaches_the_capacity_from_below(true_rate):
     found = capacity(lambda rates: [1.0 if rate <= true_rate else 0.5 for rate in rates], 1.0, 18.0, 8)
     assert found is not None
     assert found <= true_rate
@@ -28,7 +28,7 @@ def step_at(true_rate, over=1.0, under=0.0):
 
 
 @given(st.floats(0.51, 3.9), st.floats(0.9, 1.0), st.floats(0.0, 0.89), st.floats(0.02, 0.3))
-def test_a_capacity_is_narrowed_to_the_width_asked_for_wherever_it_lies(true_rate, over, under, within):
+def test_any_capacity_is_narrowed_to_the_requested_width(true_rate, over, under, within):
     attainment, tried = step_at(10 * true_rate, over, under)
     shown = {10.0 * load: attainment(10.0 * load) for load in (1.0, 2.0)}
     tried.clear()
@@ -40,13 +40,13 @@ def test_a_capacity_is_narrowed_to_the_width_asked_for_wherever_it_lies(true_rat
     assert len(tried) <= 2 + 2 + math.ceil(math.log2(2 / within))
 
 
-def test_what_falls_off_just_beyond_a_cell_takes_one_run():
+def test_a_drop_just_beyond_a_cell_takes_one_run():
     attainment, tried = step_at(12.1, over=0.95, under=0.1)
     assert narrow(attainment, {12.0: 0.95, 24.0: 0.1}, 12.0, 0.06) == Bracket(12.0, pytest.approx(12.72))
     assert len(tried) == 1
 
 
-def test_what_falls_along_a_line_takes_two_runs():
+def test_a_linear_fall_takes_two_runs():
     tried = []
 
     def line(rate):
@@ -87,7 +87,7 @@ def test_a_miss_below_a_rate_that_reached_is_chance():
     assert bracket_of({10.0: 0.9}) == Bracket(10.0, None)
 
 
-def test_no_rate_good_enough_gives_none():
+def test_without_a_rate_that_reaches_attainment_there_is_no_capacity():
     assert capacity(lambda rates: [0.0 for _ in rates], 1.0, 18.0, 5) is None
 
 
@@ -105,7 +105,7 @@ def test_a_capacity_far_from_the_guess_is_bracketed(true_rate):
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_capacity_that_is_nowhere_is_one_line(share):
+def test_a_capacity_that_cannot_be_bracketed_is_an_error(share):
     with pytest.raises(SimulationError, match="capacity") as caught:
         bracket(lambda rates: [share for _ in rates], 10.0)
     assert "\n" not in str(caught.value)

@@ -34,7 +34,7 @@ def test_the_slo_of_a_turn(facts, met):
     assert meets_slo(turn(**facts), SLO) is met
 
 
-def test_every_turn_that_arrives_in_the_window_counts_and_an_unfinished_one_is_a_miss():
+def test_an_unfinished_turn_of_the_window_misses_the_slo():
     found = metrics(
         turn("before", arrival=9.9),
         turn("met", arrival=10.0, first=10.2, finish=10.3),
@@ -49,19 +49,19 @@ def test_every_turn_that_arrives_in_the_window_counts_and_an_unfinished_one_is_a
     assert found["attainment"] == pytest.approx(0.25)
 
 
-def test_throughput_counts_what_finishes_in_the_window():
+def test_throughput_counts_turns_that_finish_in_the_window():
     found = metrics(turn("a", arrival=5.0, first=6.0, finish=10.0), turn("b"), turn("c", arrival=19.0, finish=21.0))
     assert found["throughput"] == pytest.approx(0.2)
 
 
-def test_waits_include_who_never_got_a_token():
+def test_waits_include_turns_without_a_token():
     found = metrics(turn("a", first=10.1), turn("b", arrival=12.0, first=None, finish=None, output=0), end=30.0)
     assert found["longest_wait_s"] == pytest.approx(18.0)
     assert found["ttft_mean_s"] == pytest.approx((0.1 + 18.0) / 2)
     assert found["ttft_p50_s"] == pytest.approx((0.1 + 18.0) / 2)
 
 
-def test_a_session_meets_the_slo_if_all_its_turns_do_and_counts_where_it_ends():
+def test_a_session_counts_where_it_ends_and_meets_the_slo_if_all_its_turns_do():
     found = metrics(
         turn("good", 0, last=False, arrival=2.0, first=2.1, finish=2.2),
         turn("good", 1, arrival=12.0, first=12.1, finish=12.2),
@@ -91,7 +91,7 @@ def test_an_empty_window_is_refused(start, end):
         Window(start, end)
 
 
-def test_pace_is_told_of_turns_that_finished_and_of_nothing_where_none_did():
+def test_pace_metrics_cover_finished_turns_only():
     found = pace_metrics(
         [
             turn("a", arrival=10.0, first=10.5, finish=11.0, output=6),  # TPOT 0.1, normalized 1/6

@@ -60,7 +60,7 @@ def slices(recording: Recording, session: str) -> list[tuple[str, int, int]]:
     return [(e["name"], e["ts"], e["dur"]) for e in found if e["ph"] == "X" and e["tid"] == tid]  # type: ignore[misc]
 
 
-def test_a_session_is_cut_into_what_it_does(recording: Recording) -> None:
+def test_a_session_is_split_into_waiting_prefill_decode_and_tool(recording: Recording) -> None:
     assert slices(recording, "a") == [
         ("waiting", 0, 500_000),
         ("prefill", 500_000, 500_000),
@@ -76,13 +76,13 @@ def test_a_session_is_cut_into_what_it_does(recording: Recording) -> None:
     ]
 
 
-def test_what_goes_on_at_the_end_is_cut_there(recording: Recording) -> None:
+def test_open_slices_end_with_the_run(recording: Recording) -> None:
     assert slices(recording, "b~1")[-1] == ("tool", 3_000_000, 17_000_000)
     assert slices(recording, "c") == [("waiting", 6_000_000, 1_000_000), ("prefill", 7_000_000, 13_000_000)]
     assert slices(recording, "d") == [("waiting", 8_000_000, 12_000_000)]
 
 
-def test_a_counter_is_told_where_it_changes(recording: Recording) -> None:
+def test_a_counter_event_marks_each_change(recording: Recording) -> None:
     found = [e for e in events(PolicyRun("vllm", recording, END_S, 16), 1) if e["ph"] == "C"]
     assert [(e["ts"], e["args"]) for e in found if e["name"] == "KV usage %"] == [
         (0, {"KV usage %": 0.0}),
@@ -114,7 +114,7 @@ def check_trace(document: dict[str, Any], processes: set[str]) -> None:
     assert named == processes
 
 
-def test_a_timeline_that_cannot_be_written_is_one_line(recording: Recording, tmp_path: Path) -> None:
+def test_an_unwritable_timeline_is_an_error(recording: Recording, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SimulationError, match="cannot be written"):
         write_timeline(tmp_path / "file" / "trace.json", [PolicyRun("vllm", recording, END_S, 16)])

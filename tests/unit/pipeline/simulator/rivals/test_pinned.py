@@ -74,7 +74,7 @@ def test_at_the_limit_a_context_replaces_only_more_expensive_ones() -> None:
 
 
 @given(actions=st.lists(ACTIONS, max_size=60), max_blocks=st.integers(1, BLOCKS))
-def test_pins_stay_within_their_share_and_never_stop_an_allocation(
+def test_pins_stay_within_their_share_and_never_block_an_allocation(
     actions: list[tuple[str, int, int]], max_blocks: int
 ) -> None:
     blocks = pool()

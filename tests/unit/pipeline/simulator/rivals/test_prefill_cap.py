@@ -14,5 +14,7 @@ from augserve.pipeline.simulator.rivals.prefill_cap import step_budget
         (1024, 2, 1, 1024),  # never above what the engine is configured for
     ],
 )
-def test_the_step_is_capped_while_prefills_meet_decodes(full: int, prefills: int, decodes: int, expected: int) -> None:
+def test_the_budget_is_capped_while_prefills_run_beside_decodes(
+    full: int, prefills: int, decodes: int, expected: int
+) -> None:
     assert step_budget(full, prefills, decodes) == expected

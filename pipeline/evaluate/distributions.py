@@ -1,59 +1,59 @@
-"""What single figures cannot say, at the main load: how TTFT is distributed, who waits, what the engine did when."""
+"""Distributions at the main load: TTFT over turns, the engine over time, TTFT by kind of session."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from ..results.metrics_file import main_load
+from ..results.metrics_file import Job
 from ..simulator.record.evidence import Evidence
 
-Rows = Sequence[Sequence[object]]
-JOB = ("workload", "profile", "policy")
-TTFT = (*JOB, "share", "ttft_s")
-STEPS = (*JOB, "time_s", "token_budget", "kv_usage")
-WAITING = (*JOB, "kind", "turns", "ttft_p50_s", "ttft_p90_s", "turns_in_time")
 SHARES = np.linspace(0, 1, 51)
 MOMENTS = 120
-
-Evidences = Mapping[tuple[str, str, str], Mapping[str, Sequence[Evidence]]]
-"""(workload, profile, load) → policy → its runs."""
-
-
-def distributions(evidences: Evidences) -> dict[str, Rows]:
-    """Rows of `ttft`, `steps` and `waiting`, with the columns above; steps are those of the first run."""
-    by_job: dict[tuple[str, str], dict[str, Mapping[str, Sequence[Evidence]]]] = {}
-    for (workload, profile, load), of_policy in evidences.items():
-        by_job.setdefault((workload, profile), {})[load] = of_policy
-    found: dict[str, list[Sequence[object]]] = {"ttft": [], "steps": [], "waiting": []}
-    for (workload, profile), by_load in sorted(by_job.items()):
-        for policy, runs in sorted(by_load[main_load(by_load)].items()):
-            job = (workload, profile, policy)
-            found["ttft"] += [(*job, *row) for row in _ttft(runs)]
-            found["steps"] += [(*job, *row) for row in _steps(runs[0])]
-            found["waiting"] += [(*job, *row) for row in _waiting(runs)]
-    return dict(found)
+Evidences = dict[tuple[str, str, str], dict[str, list[Evidence]]]
+"""(workload, profile, load) → policy → its runs, one a seed."""
 
 
-def _ttft(runs: Sequence[Evidence]) -> list[tuple[float, float]]:
-    waits = np.concatenate([np.array(run.ttft_s) for run in runs])
-    return list(zip(SHARES.tolist(), np.quantile(waits, SHARES).tolist(), strict=True))
+def distributions(evidences: Evidences, main_loads: Mapping[Job, str]) -> dict[str, pd.DataFrame]:
+    """`ttft`, `steps` (of the first run) and `waiting`; each has the columns workload, profile and policy first."""
+    tables: dict[str, Callable[[Sequence[Evidence]], pd.DataFrame]]
+    tables = {"ttft": _ttft, "steps": lambda runs: _steps(runs[0]), "waiting": _waiting}
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in tables}
+    for (workload, profile), load in sorted(main_loads.items()):
+        for policy, runs in sorted(evidences[workload, profile, load].items()):
+            for name, table in tables.items():
+                rows = table(runs)
+                for position, (column, value) in enumerate(
+                    {"workload": workload, "profile": profile, "policy": policy}.items()
+                ):
+                    rows.insert(position, column, value)
+                found[name].append(rows)
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
 
 
-def _steps(run: Evidence) -> list[tuple[float, float, float]]:
-    """MOMENTS rows at most, means of as many bins each."""
+def _ttft(runs: Sequence[Evidence]) -> pd.DataFrame:
+    """Quantiles over the turns of all runs."""
+    waits_s = np.concatenate([np.array(run.ttft_s) for run in runs])
+    return pd.DataFrame({"share": SHARES, "ttft_s": np.quantile(waits_s, SHARES)})
+
+
+def _steps(run: Evidence) -> pd.DataFrame:
+    """At most MOMENTS rows, each the mean of as many bins."""
     columns = np.array([run.bins_s, run.token_budget, run.kv_usage])
     parts = np.array_split(columns, min(columns.shape[1], MOMENTS), axis=1)
-    return [(float(part[0, 0]), float(part[1].mean()), float(part[2].mean())) for part in parts]
+    rows = [(part[0, 0], part[1].mean(), part[2].mean()) for part in parts]
+    return pd.DataFrame(rows, columns=["time_s", "token_budget", "kv_usage"])
 
 
-def _waiting(runs: Sequence[Evidence]) -> list[tuple[object, ...]]:
-    by_kind: dict[str, list[tuple[float, int]]] = {}
-    for run in runs:
-        for session, wait_s, in_time in zip(run.turn_sessions, run.ttft_s, run.in_time, strict=True):
-            by_kind.setdefault(run.kinds[session], []).append((wait_s, in_time))
-    rows: list[tuple[object, ...]] = []
-    for kind, turns in sorted(by_kind.items()):
-        waits, in_time = np.array(turns, np.float64).T
-        p50, p90 = np.percentile(waits, (50, 90))
-        rows.append((kind, len(turns), float(p50), float(p90), float(in_time.mean())))
-    return rows
+def _waiting(runs: Sequence[Evidence]) -> pd.DataFrame:
+    """One row a kind of session."""
+    turns = pd.concat(
+        pd.DataFrame(
+            {"kind": [run.kinds[session] for session in run.turn_sessions], "ttft_s": run.ttft_s, "met": run.in_time}
+        )
+        for run in runs
+    )
+    by_kind = turns.groupby("kind")
+    waits = by_kind["ttft_s"]
+    table = {"turns": by_kind.size(), "ttft_p50_s": waits.quantile(0.5), "ttft_p90_s": waits.quantile(0.9)}
+    return pd.DataFrame({**table, "turns_in_time": by_kind["met"].mean()}).reset_index()

@@ -1,14 +1,15 @@
-"""Figures of an evaluation as SVG, each drawn from the CSV that stands beside it (for `dvc plots` and other tools)."""
+"""Figures of an evaluation as SVG, each with the CSV that it shows, for `dvc plots` and other tools."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.atomic import write_text
+import pandas as pd
+
 from ..results.figures import INK, svg_figure
-from ..results.metrics_file import OURS, Evaluated, Metrics
-from ..results.tables import ORDER, PARTS, csv, listed, place, plot_rows
-from .distributions import STEPS, TTFT, WAITING, Rows
+from ..results.metrics_file import OURS, EvaluationResults, Job, Metrics
+from ..results.tables import order_of, write_csv
+from ..simulator import catalogue
 
 COLOURS = (
     "#9aa0a6",
@@ -18,125 +19,130 @@ COLOURS = (
     "#f28e2b",
     "#bab0ac",
     "#59a14f",
-    "#8cd17d",
     "#e15759",
-    "#ff9d9a",
     "#b6992d",
     "#499894",
 )
+"""Of catalogue.RIVALS, in their order."""
 OUR_COLOUR = "#1a73e8"
-CONTRASTED = ("vllm", "uncached-first", "infercept", OURS)
-"""Policies of figures that would be unreadable with all."""
+ORACLE = catalogue.ORACLE.name
+VARIANTS = {ORACLE, *(policy.name for policy in catalogue.ABLATIONS)}
+CONTRASTED = tuple(
+    policy.name for policy in (catalogue.VLLM, catalogue.UNCACHED_FIRST, catalogue.INFERCEPT, catalogue.AUGSERVE)
+)
+"""The policies of figures that would be unreadable with all policies."""
+LEAST_S = 0.01
+"""Shorter waits are drawn at this one, since their axis is logarithmic."""
+PLOTTED = ("effective_throughput", "session_effective_throughput", "throughput", "attainment", "ttft_p99_s")
+BOUNDS = ("effective_throughput_low", "effective_throughput_high")
+Draw = Callable[[Any, Job], None]
 
 
-def write_figures(folder: Path, found: Evaluated, rows: Mapping[str, Rows]) -> None:
-    """CSV and SVG of each of TITLES; `rows` are those of distributions.py by the figure's name."""
-    write_text(folder / "goodput.csv", plot_rows(found))
-    for name, header in (("ttft", TTFT), ("steps", STEPS), ("waiting", WAITING)):
-        write_text(folder / f"{name}.csv", csv(header, rows[name]))
-    jobs = [(workload, profile) for workload, profile, _ in found.tables()]
-    several = [job for job in jobs if len(found.loads(*job)) > 1] or jobs  # a swing has one: no line to draw
-    _panels(folder / "goodput.svg", several, _against_load(found, "effective_throughput", "turns in time /s"))
-    _panels(folder / "attainment.svg", several, _against_load(found, "attainment", "share of turns in time"))
-    _panels(folder / "ttft.svg", jobs, _cumulative(rows["ttft"]))
-    _panels(folder / "waiting.svg", jobs, _by_kind(rows["waiting"]))
-    _panels(folder / "steps.svg", jobs, *(_over_time(rows["steps"], column) for column in ("token_budget", "kv_usage")))
+def write_figures(folder: Path, results: EvaluationResults, distributions: Mapping[str, pd.DataFrame]) -> None:
+    """Write goodput, attainment, ttft, steps and waiting; `distributions` are those of distributions.py."""
+    write_csv(folder / "goodput.csv", goodput_rows(results))
+    for name, rows in distributions.items():
+        write_csv(folder / f"{name}.csv", rows)
+    curves = [job for job in results.jobs if len(results.by_load(job)) > 1] or results.jobs  # a swing has one load
+    _panels(folder / "goodput.svg", curves, _against_load(results, "effective_throughput", "goodput, turns/s"))
+    _panels(folder / "attainment.svg", curves, _against_load(results, "attainment", "SLO attainment"))
+    _panels(folder / "ttft.svg", results.jobs, _ttft(distributions["ttft"]))
+    _panels(folder / "waiting.svg", results.jobs, _waiting(distributions["waiting"]))
+    steps = distributions["steps"]
+    draws = (_over_time(steps, "token_budget", "token budget"), _over_time(steps, "kv_usage", "KV cache usage"))
+    _panels(folder / "steps.svg", results.jobs, *draws)
 
 
-Draw = Callable[[Any, tuple[str, str]], None]
+def goodput_rows(results: EvaluationResults) -> pd.DataFrame:
+    """One row a cell: goodput with its interval and further metrics, by workload, profile, policy and load."""
+    rows = [
+        {"workload": job[0], "profile": job[1], "policy": policy, "load": load} | by_policy[policy]
+        for job in results.jobs
+        for load, by_policy in results.by_load(job).items()
+        for policy in sorted(by_policy)
+    ]
+    return pd.DataFrame(rows, columns=["workload", "profile", "policy", "load", *PLOTTED, *BOUNDS])
 
 
-def _panels(path: Path, jobs: Sequence[tuple[str, str]], *draws: Draw) -> None:
-    """A column a workload and profile, a row a drawing; two columns a row at most."""
+def _panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
+    """One column a workload and profile, at most two side by side; one row a drawing."""
     columns = min(len(jobs), 2)
-    lines = -(-len(jobs) // columns) * len(draws)
-    with svg_figure(path, 4.8 * columns, 3.0 * lines + 0.6, lines, columns) as (figure, axes):
+    rows = -(-len(jobs) // columns) * len(draws)
+    with svg_figure(path, 4.8 * columns, 3.0 * rows + 0.6, rows, columns) as (figure, axes):
         for number, job in enumerate(jobs):
             for row, draw in enumerate(draws):
                 axis = axes[number // columns * len(draws) + row][number % columns]
                 axis.set_title(" on ".join(job))
                 draw(axis, job)
         for axis in axes.flat:
-            if not axis.has_data():
-                axis.set_visible(False)
+            axis.set_visible(axis.has_data())
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, ncols=3 * columns, loc="outside lower center")
 
 
 def _line(policy: str) -> dict[str, Any]:
-    """Ours stands out; oracles, and ablations of ours, share the colour of what they are of."""
-    if policy in PARTS:
-        style = {OURS: "-", "augserve-oracle": "--"}.get(policy, ":")
+    """AugServe stands out; an oracle or ablation has the colour of its policy."""
+    if policy == OURS or policy in VARIANTS:
+        style = {OURS: "-", ORACLE: "--"}.get(policy, ":")
         return {"color": OUR_COLOUR, "linestyle": style, "linewidth": 2.4 if policy == OURS else 1.4, "label": policy}
-    known = listed(policy)
-    colour = INK if known is None else COLOURS[ORDER.index(known) % len(COLOURS)]
-    return {"color": colour, "linestyle": "-" if known == policy else "--", "label": policy}
+    rivals = [rival.name for rival in catalogue.RIVALS]
+    rival = policy.removesuffix("-oracle")
+    colour = COLOURS[rivals.index(rival)] if rival in rivals else INK
+    return {"color": colour, "linestyle": "-" if rival == policy else "--", "label": policy}
 
 
-def _against_load(found: Evaluated, metric: str, label: str) -> Draw:
-    def draw(axis: Any, job: tuple[str, str]) -> None:
-        by_load = found.results[job[0]][job[1]]
-        main = by_load[found.main_load(*job)]
-        for policy, _ in sorted(main.items(), key=place):
-            loads = [load for load in found.loads(*job) if policy in by_load[load]]
-            if len(loads) < min(len(by_load), 2):  # an ablation, which ran at one load alone
+def _against_load(results: EvaluationResults, metric: str, label: str) -> Draw:
+    def draw(axis: Any, job: Job) -> None:
+        by_load = results.by_load(job)
+        for policy in sorted(results.at_main_load(job), key=order_of):
+            cells: dict[float, Metrics] = {float(load): of[policy] for load, of in by_load.items() if policy in of}
+            if len(cells) < min(len(by_load), 2):  # an ablation, which ran at one load only
                 continue
-            cells: list[Metrics] = [by_load[load][policy] for load in loads]
-            at, values = [float(load) for load in loads], [cell[metric] for cell in cells]
-            axis.plot(at, values, marker="o", markersize=3, **_line(policy))
-            if policy in CONTRASTED and all(f"{metric}_low" in cell for cell in cells):
-                low, high = ([cell[f"{metric}_{side}"] for cell in cells] for side in ("low", "high"))
-                axis.fill_between(at, low, high, color=_line(policy)["color"], alpha=0.15, linewidth=0)
-        axis.set(xlabel="load, × stock vLLM's capacity@90", ylabel=label, ylim=(0, None))
+            axis.plot(list(cells), [cell[metric] for cell in cells.values()], marker="o", markersize=3, **_line(policy))
+            if policy in CONTRASTED and all(f"{metric}_low" in cell for cell in cells.values()):
+                low, high = ([cell[f"{metric}_{side}"] for cell in cells.values()] for side in ("low", "high"))
+                axis.fill_between(list(cells), low, high, color=_line(policy)["color"], alpha=0.15, linewidth=0)
+        axis.set(xlabel="load, × capacity@90 of stock vLLM", ylabel=label, ylim=(0, None))
 
     return draw
 
 
-def _cumulative(rows: Rows) -> Draw:
-    def draw(axis: Any, job: tuple[str, str]) -> None:
-        for policy, of_policy in _of(rows, job).items():
-            if policy in PARTS and policy not in (OURS, "augserve-oracle"):
-                continue
-            shares, waits = zip(*of_policy, strict=True)
-            axis.plot([max(float(wait), 0.01) for wait in waits], shares, **_line(policy))
+def _ttft(rows: pd.DataFrame) -> Draw:
+    def draw(axis: Any, job: Job) -> None:
+        for policy, own in _by_policy(rows, job):
+            if policy not in VARIANTS - {ORACLE}:
+                axis.plot(own["ttft_s"].clip(LEAST_S), own["share"], **_line(policy))
         axis.set(xscale="log", xlabel="TTFT, s", ylabel="share of turns", ylim=(0, 1))
 
     return draw
 
 
-def _over_time(rows: Rows, column: str) -> Draw:
-    place_of = STEPS.index(column) - 3
-
-    def draw(axis: Any, job: tuple[str, str]) -> None:
-        for policy, of_policy in _of(rows, job).items():
+def _over_time(rows: pd.DataFrame, column: str, label: str) -> Draw:
+    def draw(axis: Any, job: Job) -> None:
+        for policy, own in _by_policy(rows, job):
             if policy in CONTRASTED:
-                axis.plot([row[0] for row in of_policy], [row[place_of] for row in of_policy], **_line(policy))
-        label = {"token_budget": "token budget of a step", "kv_usage": "share of the KV cache in use"}[column]
+                axis.plot(own["time_s"], own[column], **_line(policy))
         axis.set(xlabel="time, s", ylabel=label, ylim=(0, None))
 
     return draw
 
 
-def _by_kind(rows: Rows) -> Draw:
-    def draw(axis: Any, job: tuple[str, str]) -> None:
-        shown = {policy: of for policy, of in _of(rows, job).items() if policy in CONTRASTED}
-        kinds = sorted({str(row[0]) for of in shown.values() for row in of})
-        for number, (policy, of_policy) in enumerate(shown.items()):
-            waits = {str(row[0]): float(row[WAITING.index("ttft_p90_s") - 3]) for row in of_policy}
-            at = [place + (number - (len(shown) - 1) / 2) * 0.8 / len(shown) for place in range(len(kinds))]
-            style = _line(policy)
-            heights = [max(waits.get(kind, 0.0), 0.01) for kind in kinds]
-            axis.bar(at, heights, 0.8 / len(shown), color=style["color"], label=policy)
+def _waiting(rows: pd.DataFrame) -> Draw:
+    def draw(axis: Any, job: Job) -> None:
+        shown = [(policy, own) for policy, own in _by_policy(rows, job) if policy in CONTRASTED]
+        kinds = sorted({kind for _, own in shown for kind in own["kind"]})
+        width = 0.8 / max(len(shown), 1)
+        for number, (policy, own) in enumerate(shown):
+            positions = [index + (number - (len(shown) - 1) / 2) * width for index in range(len(kinds))]
+            heights = own.set_index("kind")["ttft_p90_s"].reindex(kinds, fill_value=0).clip(LEAST_S)
+            axis.bar(positions, heights, width, color=_line(policy)["color"], label=policy)
         axis.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right")
         axis.set(yscale="log", ylabel="TTFT p90, s")
 
     return draw
 
 
-def _of(rows: Rows, job: tuple[str, str]) -> dict[str, list[Sequence[Any]]]:
-    """The rows of a workload and profile by policy, without these three columns, policies as tables list them."""
-    found: dict[str, list[Sequence[Any]]] = {}
-    for row in rows:
-        if (row[0], row[1]) == job:
-            found.setdefault(str(row[2]), []).append(row[3:])
-    return dict(sorted(found.items(), key=lambda item: place((item[0], {}))))
+def _by_policy(rows: pd.DataFrame, job: Job) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of a workload and profile by policy, in the order of tables."""
+    own = rows[(rows["workload"] == job[0]) & (rows["profile"] == job[1])]
+    return sorted(((str(policy), group) for policy, group in own.groupby("policy")), key=lambda item: order_of(item[0]))

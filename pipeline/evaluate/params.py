@@ -7,10 +7,10 @@ from typing import ClassVar
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ..project.params import require
-from ..results.budgets import STATIC_BUDGET
 from ..simulator import catalogue
 from ..simulator.cells.cell import Schedule, workload_names
 
+STATIC_BUDGET = catalogue.STATIC_BUDGET.name
 VLLM_TUNED = catalogue.VLLM_TUNED.name
 """Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
 NARROWING_RUNS = 2

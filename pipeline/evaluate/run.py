@@ -21,24 +21,27 @@ from ..prepare.run import PrepareParams
 from ..project.params import BaseParams, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
-from ..results.metrics_file import Capacities, Evaluated, write_results
-from ..results.tables import table
-from ..results.targets import target_summary, target_tables
+from ..results.documents import evaluation_markdown
+from ..results.goals import goal_summary
+from ..results.metrics_file import EvaluationResults, Job, write_results
 from ..simulator.cells.cache import Submit, cached
 from ..simulator.cells.cell import Cell, load_profile
 from ..simulator.cells.parallel import pool
 from ..simulator.record.evidence import Evidence, run_evidence
-from .budget_search import search_budgets
+from .capacities import capacities, stock_capacities
 from .capacity_guess import capacity_guesses
-from .comparison import CELLS, PROFILES, Evaluation, Evidences, capacities, compare, results_of, stock_capacities
-from .distributions import distributions
+from .comparison import compare, pooled_cells
+from .distributions import Evidences, distributions
+from .evaluation import PROFILES, Evaluation
 from .figures import write_figures
 from .params import ComparisonParams, planned_runs, steady
-from .static_search import RUNS, search_static
+from .static_search import RUNS, search_budgets, search_static
 
+CELLS = Path("data/cells")
+"""Simulated cells by a digest of their inputs; see simulator/cells/cache.py."""
 TUNED = Path("models/tuned")
 REPORTS = Path("reports/evaluate")
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,22 @@ class EvaluateParams(ComparisonParams):
 
 
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
-    """The tuned settings, and the sessions/s that tuning found. Raises StageError or SettingsError naming the file."""
+    """The tuned settings, and stock vLLM's capacity@90 on the sessions of tuning.
+
+    Raises StageError or SettingsError, which name the file.
+    """
     try:
         settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
         unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; run `dvc repro tune`") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StageError(f"{folder}: not what `tune` writes ({error}); run `dvc repro tune`") from error
+        raise StageError(f"{folder}: not written by `tune` ({error}); run `dvc repro tune`") from error
     return SchedulerSettings.from_json(settings), unit
 
 
 def evaluation_of(params: ComparisonParams) -> Evaluation:
-    """On the sessions kept for reporting, with the tuned settings. Raises StageError where a stage has not run."""
+    """On the sessions of the report, with the tuned settings. Raises StageError where `tune` has not run."""
     seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
     settings, guess_per_s = read_tuned(TUNED)
     shares = load_params("prepare", PrepareParams)
@@ -75,44 +81,45 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
 
 
 def report(params: ComparisonParams, folder: Path) -> None:
-    """Run all of a comparison, and write and print what it found."""
+    """Run a comparison; write its metrics, tables and figures into `folder`, and print the tables."""
     evaluation = evaluation_of(params)
     facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
     tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
-        evidences, (capacity90, misses90), evaluation = simulated(evaluation)
-        rivals = by_workload(evaluation.static), by_workload(evaluation.budgets)
-        found = Evaluated(results_of(evidences, evaluation.seed, run.id), capacity90, *rivals, misses90)
-        write_figures(folder, found, distributions(evidences))
-        write_text(folder / "table.md", text := table(found) + target_tables(found))
-        write_results(folder / "metrics.json", found, target_summary(found))
+        results, evidences = simulated(evaluation, run.id)
+        write_figures(folder, results, distributions(evidences, {job: results.main_load(job) for job in results.jobs}))
+        write_text(folder / "table.md", text := evaluation_markdown(results))
+        write_results(folder / "metrics.json", results, goal_summary(results))
         run.log_folder(folder, "report")
     print(text)
 
 
-def simulated(evaluation: Evaluation) -> tuple[Evidences, tuple[Capacities, Capacities], Evaluation]:
-    """All cells, the capacities with what missed them, and the evaluation with the rivals that it searched."""
+def simulated(evaluation: Evaluation, parent_id: str) -> tuple[EvaluationResults, Evidences]:
+    """Run all cells and searches of a comparison."""
     params = evaluation.params
     with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
         evidences = compare(evaluation, stock, submit)
-        return evidences, capacities(evaluation, stock, evidences, submit), evaluation
+        reached, missed = capacities(evaluation, stock, evidences, submit)
+    cells = pooled_cells(evidences, evaluation.seed, parent_id)
+    static, budgets = by_workload(evaluation.static), by_workload(evaluation.budgets)
+    return EvaluationResults(cells, reached, static, budgets, missed), evidences
 
 
-def by_workload(of_jobs: Mapping[tuple[str, str], Found]) -> dict[str, dict[str, Found]]:
-    """By workload, then by profile."""
-    found: dict[str, dict[str, Found]] = {}
+def by_workload(of_jobs: Mapping[Job, Value]) -> dict[str, dict[str, Value]]:
+    """Workload → profile → value."""
+    nested: dict[str, dict[str, Value]] = {}
     for (workload, profile), value in of_jobs.items():
-        found.setdefault(workload, {})[profile] = value
-    return found
+        nested.setdefault(workload, {})[profile] = value
+    return nested
 
 
 @contextmanager
 def counted(submit: Submit, params: ComparisonParams) -> Iterator[Submit]:
-    """`submit`, with the one progress bar of a comparison over all its simulations."""
+    """`submit`, with one progress bar over all simulations of a comparison."""
     planned = planned_runs(params, RUNS * len(params.static_loads))
-    lock = Lock()  # futures end in several threads
+    lock = Lock()  # callbacks run in several threads
     with tqdm(total=planned, desc=params.SECTION, unit="run") as bar:
 
         def done(_: "Future[Evidence]") -> None:

@@ -1,4 +1,4 @@
-"""Reports as the page takes them in: a drawing with ids of its own, a JSON file as an object."""
+"""Files of reports as the page embeds them: an SVG drawing with ids of its own, a JSON file as an object."""
 
 import json
 import re
@@ -8,26 +8,8 @@ from typing import Any
 from ..results.figures import INK
 from ..results.metrics_file import ResultsError
 
-
-def inline(svg: str, name: str) -> str:
-    """An SVG file's drawing for the page: in the page's own colour of text, with ids that no other drawing has."""
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
-
-
-def figure(path: Path, title: str) -> dict[str, Any]:
-    """`id`, `title` and `svg` of a drawing. Raises ResultsError where the file is missing or none."""
-    from markupsafe import Markup
-
-    name = f"figure-{path.parent.name}-{path.stem}"
-    try:
-        svg = inline(path.read_text(encoding="utf-8"), name)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: {error}; run what writes its folder anew") from error
-    described = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    return {"id": name, "title": title, "svg": Markup(described)}  # noqa: S704 - drawn by the pipeline itself
+WIDE_PT = 500.0
+"""Wider drawings take the whole width of the page."""
 
 
 def read_object(path: Path, command: str) -> dict[str, Any]:
@@ -39,3 +21,26 @@ def read_object(path: Path, command: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ResultsError(f"{path}: must be a JSON object; run `{command}`")
     return value
+
+
+def figure(path: Path, title: str) -> dict[str, Any]:
+    """`id`, `title`, `wide` and `svg` of a drawing. Raises ResultsError where the file is missing or no SVG."""
+    from markupsafe import Markup
+
+    name = f"figure-{path.parent.name}-{path.stem}"
+    try:
+        svg = inline(path.read_text(encoding="utf-8"), name)
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: {error}; run the command that writes its folder again") from error
+    width = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', svg)
+    described = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    wide = width is not None and float(width[1]) > WIDE_PT
+    return {"id": name, "title": title, "wide": wide, "svg": Markup(described)}  # noqa: S704 - drawn by the pipeline
+
+
+def inline(svg: str, name: str) -> str:
+    """The drawing of an SVG file in the text colour of the page, with ids that no other drawing has."""
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)

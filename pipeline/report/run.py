@@ -1,16 +1,16 @@
-"""Stage `report`: reports/index.html, one page to send to a colleague, and the headline table as Markdown.
+"""Stage `report`: reports/index.html, one self-contained page, and reports/headline.md, its main tables.
 
-`make compare`, `make fidelity` and `make live` call it again, since their results stand on the page too.
+`make compare`, `make fidelity` and `make live` run the stage again, because the page shows their results too.
 """
 
 import logging
 from pathlib import Path
 
 from ...data.atomic import write_text
+from ..results.documents import headline_markdown
 from ..results.metrics_file import read_results
 from ..results.tuning import Selection
-from .headline import headline_markdown
-from .page import Sources, page
+from .page import page
 
 REPORTS = Path("reports")
 PAGE = REPORTS / "index.html"
@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    optional = {name: REPORTS / name for name in ("compare", "fidelity", "live")}
-    sources = Sources(REPORTS / "evaluate", REPORTS / "train", **optional, selection=SELECTION)
-    found = read_results(sources.evaluate / "metrics.json")
-    write_text(HEADLINE, headline_markdown(found, Selection.read(SELECTION)))
-    write_text(PAGE, text := page(sources))
-    logger.info("%s: %d kB, of itself; open it in a browser", PAGE, len(text.encode()) // 1000)
+    results, selection = read_results(REPORTS / "evaluate" / "metrics.json"), Selection.read(SELECTION)
+    write_text(HEADLINE, headline_markdown(results, selection))
+    write_text(PAGE, text := page(REPORTS, results, selection))
+    logger.info("%s: %d kB, self-contained; open it in a browser", PAGE, len(text.encode()) // 1000)

@@ -1,1 +1,1 @@
-"""What an evaluation found: its file of metrics, intervals, tables and figures. A library under several stages."""
+"""Results of evaluations: the file of metrics, confidence intervals, tables, and the set-up of figures."""

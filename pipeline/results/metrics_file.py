@@ -1,78 +1,83 @@
-"""metrics.json of an evaluation: its form, written and read."""
+"""The file metrics.json of an evaluation: its form, writing and reading."""
 
 import json
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...data.atomic import write_json
-from .budgets import Tried
+from ..simulator import catalogue
 
 FORMAT = 2
-"""Raised when a reader of the older form would misread the newer one. 2 has intervals and the ratios to others."""
-OURS = "augserve"
-BASES = ("vllm", "uncached-first")
-"""Policies that every other one is related to, pairwise over the same sessions."""
-UNTUNED = "augserve-default"
-"""What ours is related to besides: what tuning is worth."""
+"""Raised when a reader of the older form would misread the newer one. Format 2 has intervals and ratios."""
+OURS = catalogue.AUGSERVE.name
+UNTUNED = catalogue.UNTUNED.name
+BASES = (catalogue.VLLM.name, catalogue.UNCACHED_FIRST.name)
+"""Every policy is compared with these, paired over the same sessions. AugServe is compared with UNTUNED too."""
 NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "budgets")
 
 Metrics = dict[str, float]
-Results = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
-"""workload → profile → load → policy → metric. Of `x`, the 95 % interval is `x_low` to `x_high`."""
+Cells = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
+"""workload → profile → load → policy → metric. `x_low` and `x_high` bound the 95 % interval of metric `x`."""
 Capacities = dict[str, dict[str, dict[str, float | None]]]
-"""workload → profile → policy → sessions/s; None where no rate tried was so. Stock vLLM's capacity is load 1x."""
-
-Targets = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""workload → profile → target → what was asked, what was reached, and whether it was held."""
-NO_TARGETS: Targets = {}
+"""workload → profile → policy → sessions/s. None: no rate that was tried qualifies."""
+StaticBudgets = Mapping[str, float]
+"""Token budget → goodput in turns/s, on the sessions reserved for selection."""
+Job = tuple[str, str]
+"""Workload and profile."""
 
 
 class ResultsError(ValueError):
-    """A metrics file cannot be read; the message names it, the cause and the remedy."""
+    """A file of results cannot be read; the message names the file, the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """A whole metrics file."""
+class EvaluationResults:
+    """The content of metrics.json."""
 
-    results: Results
-    capacity90: Capacities
-    static: Mapping[str, Mapping[str, str]]  # what `vllm-tuned` was, by workload and profile
-    budgets: Mapping[str, Mapping[str, Tried]] = field(default_factory=dict)  # static ones tried in ours, the same way
-    misses90: Capacities = field(default_factory=dict)  # the lowest rate tried above a capacity, where it was narrowed
+    cells: Cells
+    capacity90: Capacities  # the highest rate with 90 % SLO attainment; that of stock vLLM is load 1x
+    static: Mapping[str, Mapping[str, str]]  # workload → profile → the policy that `vllm-tuned` stands for
+    budgets: Mapping[str, Mapping[str, StaticBudgets]] = field(default_factory=dict)  # workload → profile → as tried
+    misses90: Capacities = field(default_factory=dict)  # the lowest rate above a capacity that missed 90 %
 
-    def tables(self) -> Iterator[tuple[str, str, dict[str, dict[str, Metrics]]]]:
-        """Each workload and profile with its cells by load and policy."""
-        for workload, by_profile in self.results.items():
-            for profile, by_load in by_profile.items():
-                yield workload, profile, by_load
+    @property
+    def jobs(self) -> list[Job]:
+        return [(workload, profile) for workload, by_profile in self.cells.items() for profile in by_profile]
 
-    def loads(self, workload: str, profile: str) -> list[str]:
-        return sorted(self.results[workload][profile], key=float)
+    def by_load(self, job: Job) -> dict[str, dict[str, Metrics]]:
+        """Load → policy → metrics, in the order of the loads."""
+        by_load = self.cells[job[0]][job[1]]
+        return {load: by_load[load] for load in sorted(by_load, key=float)}
 
-    def main_load(self, workload: str, profile: str) -> str:
-        return main_load(self.results[workload][profile])
+    def main_load(self, job: Job) -> str:
+        """The load at which most policies ran; of several such loads the highest."""
+        by_load = self.by_load(job)
+        return max(by_load, key=lambda load: (len(by_load[load]), float(load)))
 
-    def tried(self, workload: str, profile: str) -> Tried:
-        """Empty where no static budget was searched."""
-        return self.budgets.get(workload, {}).get(profile, {})
-
-
-def write_results(path: Path, found: Evaluated, targets: Targets = NO_TARGETS) -> None:
-    """With what was reached of each target in the summary of its workload and profile."""
-    summary = summarize(found)
-    for workload, of_profile in targets.items():
-        for profile, reached in of_profile.items():
-            summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
-    beside = {"format": FORMAT, "capacity90": found.capacity90, "summary": summary}
-    beside |= {"static": found.static, "budgets": found.budgets, "misses90": found.misses90}
-    write_json(path, {**found.results, **beside})
+    def at_main_load(self, job: Job) -> dict[str, Metrics]:
+        return self.by_load(job)[self.main_load(job)]
 
 
-def read_results(path: Path) -> Evaluated:
-    """Raises ResultsError for a file that is missing, of another format, or without what the format promises."""
+def write_results(path: Path, results: EvaluationResults, goals: Mapping[Job, Mapping[str, Any]]) -> None:
+    """Write the file; `goals` become a part of the summary of their workload and profile."""
+    summary = summarize(results)
+    for (workload, profile), reached in goals.items():
+        summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
+    document = {
+        "format": FORMAT,
+        "capacity90": results.capacity90,
+        "misses90": results.misses90,
+        "static": results.static,
+        "budgets": results.budgets,
+        "summary": summary,
+    }
+    write_json(path, {**results.cells, **document})
+
+
+def read_results(path: Path) -> EvaluationResults:
+    """Raises ResultsError for a file that is missing, incomplete or of another format."""
     remedy = f"run `{'make compare' if path.parent.name == 'compare' else 'dvc repro evaluate'}`"
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -80,23 +85,21 @@ def read_results(path: Path) -> Evaluated:
         raise ResultsError(f"{path}: {error.strerror}; {remedy}") from error
     except ValueError as error:
         raise ResultsError(f"{path}: not JSON ({error}); {remedy}") from error
-    number = value.get("format", 1) if isinstance(value, dict) else None
-    if number != FORMAT:
-        age = "an older" if isinstance(number, int) and number < FORMAT else "another"
-        raise ResultsError(f"{path}: format {number} of {age} version, this one reads format {FORMAT}; {remedy}")
+    found = value.get("format", 1) if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise ResultsError(f"{path}: has format {found}, format {FORMAT} is required; {remedy}")
     try:
-        results = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
-        _check(results)
-        beside = value.get("budgets", {}), value.get("misses90", {})  # which older files lack
-        return Evaluated(results, value["capacity90"], value["static"], *beside)
+        cells = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
+        _check(cells)
+        return EvaluationResults(cells, value["capacity90"], value["static"], value["budgets"], value["misses90"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{path}: incomplete ({type(error).__name__}: {error}); {remedy}") from error
 
 
-def _check(results: Results) -> None:
-    if not results:
+def _check(cells: Cells) -> None:
+    if not cells:
         raise ValueError("no workload")
-    for by_profile in results.values():
+    for by_profile in cells.values():
         for by_load in by_profile.values():
             for load, by_policy in by_load.items():
                 float(load)
@@ -104,31 +107,24 @@ def _check(results: Results) -> None:
                     float(metrics["effective_throughput"])
 
 
-def main_load(by_load: Mapping[str, Sized]) -> str:
-    """The load at which most policies ran, and of several such the highest: the one of the headline."""
-    return max(by_load, key=lambda load: (len(by_load[load]), float(load)))
-
-
-def summarize(found: Evaluated) -> dict[str, Any]:
-    """Headline figures at the main load: turns in time per second, ours against each policy; None: it has none."""
+def summarize(results: EvaluationResults) -> dict[str, Any]:
+    """By workload and profile: the goodput of AugServe at the main load, and its ratio to that of each policy."""
     summary: dict[str, Any] = {}
-    for workload, profile, by_load in found.tables():
-        load = main_load(by_load)
-        cells = by_load[load]
+    for job in results.jobs:
+        cells = results.at_main_load(job)
         if OURS not in cells:
             continue
         ours = cells[OURS]["effective_throughput"]
-        ratios: dict[str, float | None] = {}
+        entry: dict[str, Any] = {"load": float(results.main_load(job)), "effective_throughput": ours}
         for policy, cell in cells.items():
             if policy != OURS:
-                ratios[f"over_{policy}"] = ratio(ours, cell["effective_throughput"])
-        for base in (*BASES, UNTUNED):
-            names = (f"over_{base}_low", f"over_{base}_high")
-            ratios |= {name: cells[OURS][name] for name in names if name in cells[OURS]}
-        here: dict[str, Any] = {"load": float(load), "effective_throughput": ours, **ratios}
-        summary.setdefault(workload, {})[profile] = here
+                entry[f"over_{policy}"] = ratio(ours, cell["effective_throughput"])
+        bounds = [f"over_{base}_{side}" for base in (*BASES, UNTUNED) for side in ("low", "high")]
+        entry |= {name: cells[OURS][name] for name in bounds if name in cells[OURS]}
+        summary.setdefault(job[0], {})[job[1]] = entry
     return summary
 
 
 def ratio(value: float, base: float) -> float | None:
+    """None where the base is 0."""
     return value / base if base > 0 else None

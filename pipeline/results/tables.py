@@ -1,164 +1,179 @@
-"""The results as Markdown tables, and as rows for `dvc plots`."""
+"""The results of an evaluation as tables of text: pandas frames that become Markdown, CSV, or a part of the page."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from ...data.atomic import write_text
 from ...data.workload.mix import MIX_SWING
-from .budgets import P_PAS_BUDGET, STATIC_BUDGET, budget_text
-from .grid import Grid
-from .metrics_file import OURS, Evaluated, Metrics, main_load
+from ...data.workload.schedule import SWING
+from ..simulator import catalogue
+from .metrics_file import OURS, EvaluationResults, Job, Metrics, ratio
 
+GOODPUT = "effective_throughput"
+SESSION_GOODPUT = "session_effective_throughput"
+NONE = "–"
+"""Not run, not searched, or a ratio to zero."""
 COLUMNS = {
-    "turns in time /s": ("effective_throughput", "{:.1f}"),
-    "sessions in time /s": ("session_effective_throughput", "{:.2f}"),
-    "turns /s": ("throughput", "{:.1f}"),
-    "turns in time": ("attainment", "{:.1%}"),
-    "TTFT p50 s": ("ttft_p50_s", "{:.2f}"),
-    "TTFT p99 s": ("ttft_p99_s", "{:.2f}"),
-    "longest wait s": ("longest_wait_s", "{:.1f}"),
-    "preemptions": ("preemptions", "{:.0f}"),
-    "prefix hits": ("prefix_hit_rate", "{:.1%}"),
+    GOODPUT: ("goodput, turns/s", ".1f"),
+    SESSION_GOODPUT: ("session goodput, /s", ".2f"),
+    "throughput": ("throughput, turns/s", ".1f"),
+    "attainment": ("SLO attainment", ".1%"),
+    "ttft_p50_s": ("TTFT p50, s", ".2f"),
+    "ttft_p99_s": ("TTFT p99, s", ".1f"),
+    "longest_wait_s": ("longest wait, s", ".1f"),
+    "preemptions": ("preemptions", ".0f"),
+    "prefix_hit_rate": ("prefix hits", ".1%"),
 }
-RIVALS = (
-    "vllm",
-    "vllm-tuned",
-    "sjf-prompt",
-    "sjf",
-    "uncached-first",
-    "p-pas",
-    "infercept",
-    "mars",
-    "continuum",
-    "continuum-forecast",
-)
-"""In the order in which tables list them; ours follow. Without the simulator's own list, tables need no vLLM."""
-PLOTTED = ("effective_throughput", "session_effective_throughput", "throughput", "attainment", "ttft_p99_s")
-PARTS = {
-    OURS: "nothing: all of it, tuned",
-    "augserve-no-stage-one": "expected cost of the turn (stage I)",
-    "augserve-no-stage-two": "what is known by now, and the deadline (stage II)",
-    STATIC_BUDGET: "steering of the token budget",
-    P_PAS_BUDGET: "steering of the token budget: P-PAS's rule instead",
-    "augserve-no-context": "keeping of paused contexts",
-    "augserve-no-predictors": "predictions",
-    "augserve-default": "tuning: the settings as set by hand",
-    "augserve-oracle": "errors of prediction: it knows what comes",
-}
-"""What each variant of ours does without."""
-ORDER = (*RIVALS, *PARTS)
+"""Metric → title and format of its column."""
+INTERVALS = (GOODPUT, SESSION_GOODPUT)
+"""The metrics that tables show with their intervals."""
+TAIL = ("ttft_p50_s", "ttft_p99_s", "longest_wait_s", SESSION_GOODPUT)
+_FIGURE = re.compile(r"[+−<≥]? ?\d.*|–|")
+_ORDER = [OURS, *catalogue.CATALOGUE]
 
 
-def table(found: Evaluated) -> str:
-    """All cells, a table a workload and profile, then the ablations, as Markdown."""
-    parts = []
-    for workload, profile, by_load in found.tables():
-        lines = [f"{workload} on {profile}. {units(found, workload, profile)}", "", *cells(by_load).markdown()]
-        if (parts_of_ours := ablations(found, workload, profile)) is not None:
-            worth = f"What each part is worth, at {main_load(by_load)}x:"
-            lines += ["", worth, "", *parts_of_ours.markdown()]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+def order_of(policy: str) -> int:
+    """AugServe first, then the order of the catalogue; policies of older releases last."""
+    return _ORDER.index(policy) if policy in _ORDER else len(_ORDER)
 
 
-def units(found: Evaluated, workload: str, profile: str) -> str:
-    """What a load of 1 is, which capacities were found, and what the best static setting is, in words."""
-    rates = found.capacity90[workload][profile]
-    if workload == MIX_SWING:
-        unit = capacity_text(found, workload, profile, "vllm")
-        text = (
-            f"Loads are means of a swing; 1x is {unit} sessions/s, stock vLLM's capacity@90 where arrivals are steady."
-        )
-    else:
-        known = ", ".join(f"{policy} {capacity_text(found, workload, profile, policy)}" for policy in rates)
-        text = f"Load 1x is stock vLLM's capacity@90. Capacity@90, sessions/s: {known}."
-    if (static := found.static.get(workload, {}).get(profile)) is not None:
-        text += f" vllm-tuned is {static} (budget x sequences), the best static setting for other sessions."
-    if tried := found.tried(workload, profile):
-        text += f" {STATIC_BUDGET} has {budget_text(tried)}."
-    return text
+def title_of(policy: str) -> str:
+    """The title of a policy in the catalogue; the name of a policy of an older release."""
+    return catalogue.CATALOGUE[policy].title if policy in catalogue.CATALOGUE else policy
 
 
-def cells(by_load: Mapping[str, Mapping[str, Metrics]]) -> Grid:
-    """Every load and policy, a row each."""
-    rows = [
-        (policy, f"{load}×", *_values(cell))
-        for load in sorted(by_load, key=float)
-        for policy, cell in sorted(by_load[load].items(), key=place)
-    ]
-    ours = frozenset(number for number, row in enumerate(rows) if row[0] == OURS)
-    return Grid(("policy", "load", *COLUMNS), rows, 2, ours)
+def policies_in(results: EvaluationResults) -> list[str]:
+    """Every policy that ran, in the order of tables."""
+    ran = {policy for job in results.jobs for cells in results.by_load(job).values() for policy in cells}
+    return sorted(ran, key=order_of)
 
 
-def ablations(found: Evaluated, workload: str, profile: str) -> Grid | None:
-    """What each part is worth at the main load; None where no ablation has run."""
-    by_load = found.results[workload][profile]
-    of_policy = by_load[main_load(by_load)]
-    if OURS not in of_policy or not (set(PARTS) - {OURS, "augserve-oracle"}) & set(of_policy):
-        return None
-    whole = of_policy[OURS]["effective_throughput"]
-    rows = []
-    for policy, without in PARTS.items():
-        if policy in of_policy:
-            cell = of_policy[policy]
-            change = f"{cell['effective_throughput'] / whole - 1:+.1%}" if whole > 0 and policy != OURS else ""
-            sessions = f"{cell['session_effective_throughput']:.2f}"
-            if policy == STATIC_BUDGET and (tried := found.tried(workload, profile)):
-                without += f": {budget_text(tried)}"
-            rows.append((policy, without, ranged(cell, "effective_throughput", ".1f"), change, sessions))
-    header = ("variant", "does without", "turns in time /s [95 %]", "to the whole", "sessions in time /s")
-    return Grid(header, rows, 2, frozenset({0}))
+def load_text(workload: str, load: str) -> str:
+    """`2×`; of a swing its mean and its bounds, `1.65× (0.3–3×)`."""
+    if workload != MIX_SWING:
+        return f"{load}×"
+    low, high = SWING.bounds(float(load))
+    return f"{load}× ({low:.2g}–{high:.2g}×)"
 
 
-def ranged(cell: Metrics, metric: str, form: str) -> str:
-    """A value with its interval, where it has one."""
-    text = format(cell[metric], form)
-    if f"{metric}_low" not in cell:
-        return text
-    return f"{text} [{format(cell[f'{metric}_low'], form)}–{format(cell[f'{metric}_high'], form)}]"
-
-
-def plot_rows(found: Evaluated) -> str:
-    """CSV, a row a cell: goodput and attainment against load, with the interval of the former."""
-    metrics = (*PLOTTED, "effective_throughput_low", "effective_throughput_high")
-    rows = [",".join(("workload", "profile", "policy", "load", *metrics))]
-    for workload, profile, by_load in found.tables():
-        for load in sorted(by_load, key=float):
-            for policy, cell in sorted(by_load[load].items()):
-                figures = [format(cell[metric], ".6g") if metric in cell else "" for metric in metrics]
-                rows.append(",".join([workload, profile, policy, load, *figures]))
-    return "\n".join(rows) + "\n"
-
-
-def csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    return "".join(
-        ",".join(f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in row) + "\n"
-        for row in (header, *rows)
+def cells(results: EvaluationResults, job: Job) -> pd.DataFrame:
+    """One row a load and policy, with every metric of COLUMNS."""
+    return pd.DataFrame(
+        {"policy": policy, "load": load_text(job[0], load)} | _figures(by_policy[policy], COLUMNS)
+        for load, by_policy in results.by_load(job).items()
+        for policy in sorted(by_policy, key=order_of)
     )
 
 
-def place(item: tuple[str, Metrics]) -> tuple[int, str]:
-    """Sorts policies as ORDER lists them, a rival that knows what comes after the one that predicts, others last."""
-    policy = item[0]
-    known = listed(policy)
-    return (len(ORDER) if known is None else ORDER.index(known), policy)
+def headline(results: EvaluationResults, job: Job) -> pd.DataFrame:
+    """AugServe and its rivals at the main load, without ablations and oracles."""
+    by_policy = results.at_main_load(job)
+    rows = []
+    for policy in sorted(by_policy, key=order_of):
+        entry = catalogue.CATALOGUE.get(policy)
+        if entry is None or not (entry.ablates or entry.oracle):
+            row = {"policy": title_of(policy)} | _figures(by_policy[policy], (GOODPUT,))
+            row["capacity@90, sessions/s"] = capacity_text(results, job, policy)
+            rows.append(row | _figures(by_policy[policy], TAIL))
+    return pd.DataFrame(rows)
 
 
-def listed(policy: str) -> str | None:
-    """The policy in ORDER that one is, or is the oracle of."""
-    return next((name for name in (policy, policy.removesuffix("-oracle")) if name in ORDER), None)
+def ablations(results: EvaluationResults, job: Job) -> pd.DataFrame:
+    """AugServe without each of its parts at the main load, then with perfect predictions; empty where none ran."""
+    by_policy = results.at_main_load(job)
+    parts = {policy.name: policy.ablates for policy in catalogue.ABLATIONS} | {
+        catalogue.ORACLE.name: "prediction errors"
+    }
+    if OURS not in by_policy or not set(parts) & set(by_policy):
+        return pd.DataFrame()
+    whole = by_policy[OURS][GOODPUT]
+    rows = []
+    for policy, part in ({OURS: "nothing"} | parts).items():
+        if policy in by_policy:
+            change = ratio(by_policy[policy][GOODPUT], whole) if policy != OURS else None
+            row = {"policy": policy, "AugServe without": part} | _figures(by_policy[policy], (GOODPUT,))
+            row["change of goodput"] = NONE if change is None else signed(change - 1)
+            rows.append(row | _figures(by_policy[policy], (SESSION_GOODPUT,)))
+    return pd.DataFrame(rows)
 
 
-def capacity_text(found: Evaluated, workload: str, profile: str, policy: str) -> str:
-    """Three digits; a bound, `< 6.19` or `≥ 49.5`, where every rate tried missed or none did; `–`: not searched, or
-    below what an older release searched."""
-    reached, missed = (of.get(workload, {}).get(profile, {}) for of in (found.capacity90, found.misses90))
+def capacities(results: EvaluationResults, job: Job) -> pd.DataFrame:
+    """Capacity@90 of each policy; empty for a swing, whose loads are multiples of the capacity of the steady mix."""
+    rates = results.capacity90[job[0]][job[1]] if job[0] != MIX_SWING else {}
+    stock = rates.get(catalogue.VLLM.name)
+    rows = []
+    for policy in sorted(rates, key=order_of):
+        over = ratio(rates[policy] or 0.0, stock or 0.0)
+        row = {"policy": policy, "capacity@90, sessions/s": capacity_text(results, job, policy)}
+        rows.append(row | {"× stock vLLM": f"{over:.2f}" if over else NONE})
+    return pd.DataFrame(rows)
+
+
+def static_settings(results: EvaluationResults, job: Job) -> pd.DataFrame:
+    """The static settings that were searched for a policy; empty where none was."""
+    rows: list[tuple[object, ...]] = []
+    if (name := results.static.get(job[0], {}).get(job[1])) is not None:
+        limits = catalogue.find(name)[1]
+        grid = (_listed(catalogue.STATIC_BUDGETS), _listed(catalogue.STATIC_SEQUENCES))
+        rows.append((catalogue.VLLM_TUNED.name, limits.token_budget, limits.sequences, *grid))
+    if budgets := results.budgets.get(job[0], {}).get(job[1]):
+        tried = _listed(sorted(map(int, budgets)))
+        rows.append((catalogue.STATIC_BUDGET.name, best_budget(budgets), NONE, tried, NONE))
+    names = ("policy", "tokens a step", "running requests", "token budgets tried", "limits tried")
+    return pd.DataFrame(rows, columns=list(names)).astype(str)
+
+
+def best_budget(tried: Mapping[str, float]) -> int:
+    """The token budget with the best goodput; of equals the larger one, which is nearer to the default of vLLM."""
+    return int(max(tried, key=lambda budget: (tried[budget], int(budget))))
+
+
+def capacity_text(results: EvaluationResults, job: Job, policy: str) -> str:
+    """Three digits; `< 6.19` or `≥ 49.5` where every rate that was tried missed, or none did; `–`: not searched."""
+    if job[0] == MIX_SWING:
+        return NONE
+    reached, missed = (rates.get(job[0], {}).get(job[1], {}) for rates in (results.capacity90, results.misses90))
     rate, miss = reached.get(policy), missed.get(policy)
     if rate is None:
-        return "–" if miss is None else f"< {miss:.3g}"
+        return NONE if miss is None else f"< {miss:.3g}"
     return f"≥ {rate:.3g}" if policy in missed and miss is None else f"{rate:.3g}"
 
 
-def _values(cell: Metrics) -> list[str]:
-    return [
-        ranged(cell, metric, ".1f") if metric == "effective_throughput" else form.format(cell[metric])
-        for metric, form in COLUMNS.values()
-    ]
+def value_text(cell: Metrics, metric: str, form: str) -> str:
+    """`10.0 [9.0–11.0]`; the value alone for a metric outside INTERVALS or without interval."""
+    text = format(cell[metric], form)
+    if metric not in INTERVALS or f"{metric}_low" not in cell:
+        return text
+    return f"{text} [{cell[f'{metric}_low']:{form}}–{cell[f'{metric}_high']:{form}}]"
+
+
+def signed(share: float) -> str:
+    """`+12.5%` or `−12.5%`."""
+    return f"{share:+.1%}".replace("-", "−")
+
+
+def numeric(table: pd.DataFrame) -> list[bool]:
+    """Whether each column holds figures, which are aligned to the right."""
+    return [bool(table[name].map(lambda cell: _FIGURE.fullmatch(str(cell)) is not None).all()) for name in table]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    align = ["right" if right else "left" for right in numeric(table)]
+    return str(table.to_markdown(index=False, disable_numparse=True, colalign=align)) + "\n"
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Six digits; the same table gives the same bytes."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _figures(cell: Metrics, metrics: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+    return {COLUMNS[name][0]: value_text(cell, name, COLUMNS[name][1]) for name in metrics if name in cell}
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))

@@ -1,4 +1,4 @@
-"""What tuning gained on the sessions that it searched on, on those that chose among its best, and on those reported."""
+"""The choice of `tune`, and its scores on the sessions of the search, of the selection and of the report."""
 
 import json
 from collections.abc import Mapping
@@ -6,107 +6,70 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .metrics_file import OURS, UNTUNED, Evaluated, ResultsError, ratio
+import pandas as pd
+
+from ..simulator import catalogue
+from .metrics_file import OURS, UNTUNED, EvaluationResults, ResultsError
+from .tables import GOODPUT, NONE
 
 DEFAULTS = "defaults"
-METRIC = "effective_throughput"
+"""The candidate with the hand-set settings."""
+START = "start"
+"""`start 2` is the second entry of `tune.starts` in params.yaml; every other candidate was searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What `tune` chose, and the mean scores (turns in time as ratios to stock vLLM's) that it did so by."""
+    """models/tuned/selection.json. A score is the goodput as a ratio to that of stock vLLM, the mean over loads."""
 
     chosen: str
     profile: str
     workload: str
     loads: tuple[float, ...]
-    longest_wait_s: float  # asked of the loads at which stock vLLM keeps it
-    scores: Mapping[str, Mapping[str, float]]  # name → `tune` and `select` → score
+    longest_wait_s: float  # the limit at loads where stock vLLM keeps it
+    scores: Mapping[str, Mapping[str, float]]  # candidate → `tune` and `select` → score
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises ResultsError for a file that is missing or of another version."""
+        """Raises ResultsError for a file that is missing or of another form."""
         try:
             value: Any = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**value, "loads": tuple(value["loads"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ResultsError(f"{path}: not what `tune` writes here ({error}); run `dvc repro tune`") from error
-
-    def gain(self, use: str) -> float | None:
-        """Over the settings by hand, as a share; None where those were not judged."""
-        chosen, by_hand = self.scores.get(self.chosen), self.scores.get(DEFAULTS)
-        if chosen is None or by_hand is None or by_hand[use] <= 0:
-            return None
-        return chosen[use] / by_hand[use] - 1
+            raise ResultsError(f"{path}: not a selection of `tune` ({error}); run `dvc repro tune`") from error
 
 
-def report_gain(found: Evaluated, selection: Selection) -> float | None:
-    """The same of the sessions reported; None where some load was not evaluated with both settings and stock vLLM."""
-    by_load = found.results.get(selection.workload, {}).get(selection.profile, {})
-    cells = {float(load): of_load for load, of_load in by_load.items()}
-    if not all({OURS, UNTUNED, "vllm"} <= set(cells.get(load, {})) for load in selection.loads):
+def origin_of(candidate: str) -> str:
+    """Where the settings of a candidate come from."""
+    if candidate == DEFAULTS:
+        return "hand-set defaults"
+    return "given in params.yaml" if candidate.startswith(f"{START} ") else "searched"
+
+
+def tuning_table(results: EvaluationResults, selection: Selection) -> pd.DataFrame:
+    """One row a candidate, the chosen one first. The report has scores of the chosen one and of the defaults only."""
+    reported = {DEFAULTS: UNTUNED, selection.chosen: OURS}
+    rows = []
+    for candidate, scores in sorted(selection.scores.items(), key=lambda item: item[0] != selection.chosen):
+        report = report_score(results, selection, reported[candidate]) if candidate in reported else None
+        row = {"settings": candidate, "origin": origin_of(candidate)}
+        row["chosen"] = "yes" if candidate == selection.chosen else ""
+        row |= {"search sessions": f"{scores['tune']:.3f}", "selection sessions": f"{scores['select']:.3f}"}
+        rows.append(row | {"report sessions": NONE if report is None else f"{report:.3f}"})
+    return pd.DataFrame(rows)
+
+
+def report_score(results: EvaluationResults, selection: Selection, policy: str) -> float | None:
+    """The score of a policy on the sessions of the report; None where a load of the selection was not evaluated."""
+    by_load = results.cells.get(selection.workload, {}).get(selection.profile, {})
+    cells = {float(load): by_policy for load, by_policy in by_load.items()}
+    stock = catalogue.VLLM.name
+    if not all({policy, stock} <= set(cells.get(load, {})) for load in selection.loads):
         return None
-    scores = {}
-    for policy in (OURS, UNTUNED):
-        each = []
-        for load in selection.loads:
-            unit = max(of["vllm"][METRIC] for at, of in cells.items() if at <= load and "vllm" in of)
-            each.append(ratio(cells[load][policy][METRIC], unit))
-        if None in each:
+    ratios = []
+    for load in selection.loads:
+        best = max(of[stock][GOODPUT] for at, of in cells.items() if at <= load and stock in of)
+        if best <= 0:
             return None
-        scores[policy] = sum(value or 0.0 for value in each)
-    gain = ratio(scores[OURS], scores[UNTUNED])
-    return None if gain is None else gain - 1
-
-
-def over_tuning(found: Evaluated, selection: Selection) -> str:
-    """In a sentence; empty where nothing was found to compare."""
-    tuned, selected, reported = selection.gain("tune"), selection.gain("select"), report_gain(found, selection)
-    if tuned is None or selected is None:
-        return ""
-    loads = ", ".join(f"{load:g}×" for load in sorted(selection.loads))
-    text = (
-        f"Tuning ({selection.chosen}) gained, over the settings by hand and as a mean over {loads}, {_percent(tuned)} "
-        f"on the sessions searched on and {_percent(selected)} on those that chose among the best"
-    )
-    if reported is None:
-        return f"{text}; on those reported it was not measured at these loads."
-    return (
-        f"{text}; on those reported, which did neither, {_percent(reported)}: {_points(tuned - selected)} of "
-        f"over-tuning by the search, {_points(selected - reported)} by the choice."
-    )
-
-
-def longest_waits(found: Evaluated, selection: Selection) -> str:
-    """Up to which load nobody waits longer than the constraint asks, in a sentence; empty where nothing is known."""
-    by_load = found.results.get(selection.workload, {}).get(selection.profile, {})
-    told = [
-        f"{name} {_kept(by_load, policy, selection.longest_wait_s)}"
-        for policy, name in (("vllm", "stock vLLM"), ("uncached-first", "uncached-first"), (OURS, "AugServe"))
-        if any(policy in cells for cells in by_load.values())
-    ]
-    if not told:
-        return ""
-    return (
-        f"A longest wait of {selection.longest_wait_s:g} s, which tuning asks wherever stock vLLM keeps it, is kept by "
-        f"{', by '.join(told)}."
-    )
-
-
-def _kept(by_load: Mapping[str, Mapping[str, Mapping[str, float]]], policy: str, limit_s: float) -> str:
-    waits = {float(load): cells[policy]["longest_wait_s"] for load, cells in by_load.items() if policy in cells}
-    kept: float | None = None
-    for load, wait_s in sorted(waits.items()):
-        if wait_s > limit_s:
-            before = "at no load" if kept is None else f"up to {kept:g}×"
-            return f"{before} ({wait_s:.1f} s at {load:g}×)"
-        kept = load
-    return f"at every load up to {kept:g}×"
-
-
-def _percent(value: float) -> str:
-    return f"{value:+.1%}".replace("-", "−").replace("%", " %")
-
-
-def _points(value: float) -> str:
-    return f"{value * 100:+.1f} points".replace("-", "−")
+        ratios.append(cells[load][policy][GOODPUT] / best)
+    return sum(ratios) / len(ratios)

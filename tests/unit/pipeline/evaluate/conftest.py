@@ -1,3 +1,3 @@
-from ..results.conftest import evaluated
+from ..results.conftest import results, selection
 
-__all__ = ["evaluated"]
+__all__ = ["results", "selection"]

@@ -7,9 +7,9 @@ from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX, MIX_SWING
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.evaluate.budget_search import search_budgets
-from augserve.pipeline.evaluate.comparison import Evaluation
-from augserve.pipeline.results.budgets import STATIC_BUDGET
+from augserve.pipeline.evaluate.evaluation import Evaluation
+from augserve.pipeline.evaluate.params import STATIC_BUDGET
+from augserve.pipeline.evaluate.static_search import search_budgets
 from augserve.pipeline.simulator.record.evidence import Evidence
 
 from .test_comparison import SWINGING
@@ -46,14 +46,14 @@ def test_each_workload_has_its_own_best_at_the_load_at_which_parts_are_left_out(
     found, cells = searched()
     assert {(cell.workload, cell.rate_per_s) for cell in cells} == {(MIX, 20.0), (MIX_SWING, 16.5)}
     assert found.budgets[MIX, "p"] == pytest.approx({"1024": 89.76, "2048": 100.0, "4096": 79.52})
-    assert found.cell(MIX, "p", STATIC_BUDGET, 5.0).policy == "augserve@2048"
-    assert found.cell(MIX_SWING, "p", STATIC_BUDGET, 5.0).policy == "augserve@1024"
+    assert found.cell((MIX, "p"), STATIC_BUDGET, 5.0).policy == "augserve@2048"
+    assert found.cell((MIX_SWING, "p"), STATIC_BUDGET, 5.0).policy == "augserve@1024"
 
 
 def test_it_is_chosen_on_sessions_that_are_neither_tuned_on_nor_reported():
     found, cells = searched()
     assert {(cell.seed, cell.split.use) for cell in cells} == {(7 + SPLIT_SEEDS["select"], "select")}
-    reported = found.cell(MIX, "p", STATIC_BUDGET, 5.0)
+    reported = found.cell((MIX, "p"), STATIC_BUDGET, 5.0)
     assert (reported.seed, reported.split.use) == (7 + SPLIT_SEEDS["report"], "report")
 
 
@@ -61,4 +61,4 @@ def test_where_it_does_not_run_nothing_is_searched():
     found, cells = searched(dataclasses.replace(PARAMS, ablations=()))
     assert {cell.workload for cell in cells} == {MIX_SWING}
     assert set(found.budgets) == {(MIX_SWING, "p")}
-    assert found.cell(MIX, "p", STATIC_BUDGET, 5.0).policy == STATIC_BUDGET  # the budget that the engine is given
+    assert found.cell((MIX, "p"), STATIC_BUDGET, 5.0).policy == STATIC_BUDGET  # the budget that the engine is given

@@ -7,7 +7,7 @@ import pytest
 from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import StepTime
-from augserve.pipeline.evaluate.capacity_guess import capacity_guesses, filling_rate_per_s, held_token_s
+from augserve.pipeline.evaluate.capacity_guess import capacity_guesses, context_token_s, filling_rate_per_s
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 
@@ -17,11 +17,11 @@ ENGINE = StepProfile("small", "by hand", EngineLimits(16_384, 8192, 32, 1024), (
 
 
 def test_a_context_is_held_while_its_output_comes_and_while_its_tool_runs() -> None:
-    assert held_token_s(TWO_TURNS) == pytest.approx(1000 * (100 * 0.02 + 8.0) + 1100 * 50 * 0.02)
+    assert context_token_s(TWO_TURNS) == pytest.approx(1000 * (100 * 0.02 + 8.0) + 1100 * 50 * 0.02)
 
 
 def test_the_cache_is_full_at_as_many_sessions_as_its_token_seconds_hold() -> None:
-    held = held_token_s(TWO_TURNS)
+    held = context_token_s(TWO_TURNS)
     assert filling_rate_per_s([(TWO_TURNS,), (TWO_TURNS,)], 22_200) == pytest.approx(22_200 / held)
     assert filling_rate_per_s([(TWO_TURNS, TWO_TURNS)], 22_200) == pytest.approx(22_200 / held / 2)  # in two pieces
 
@@ -33,5 +33,5 @@ def test_half_the_cache_bears_about_half_the_sessions() -> None:
 
 
 def test_traces_without_a_split_are_refused() -> None:
-    with pytest.raises(SimulationError, match="give a split"):
+    with pytest.raises(SimulationError, match="coding"):
         capacity_guesses([("coding", "small")], {"small": ENGINE}, None, seed=1)

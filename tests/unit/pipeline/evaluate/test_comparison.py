@@ -8,7 +8,9 @@ import pytest
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.schedule import SWING
 from augserve.models.serving.settings import SchedulerSettings, SettingsError, StepTime
-from augserve.pipeline.evaluate.comparison import Evaluation, capacities, compare, shown, stock_capacities
+from augserve.pipeline.evaluate.capacities import capacities, shown_attainments, stock_capacities
+from augserve.pipeline.evaluate.comparison import compare
+from augserve.pipeline.evaluate.evaluation import Evaluation
 from augserve.pipeline.evaluate.params import planned_runs
 from augserve.pipeline.evaluate.run import EvaluateParams, read_tuned
 from augserve.pipeline.project.params import ParamsError
@@ -101,7 +103,7 @@ def test_missing_or_foreign_tuned_files_are_one_clear_error(tmp_path):
         read_tuned(tmp_path)
     (tmp_path / "scheduler.json").write_text("{}")
     (tmp_path / "capacity.json").write_text("[]")
-    with pytest.raises(StageError, match="not what `tune` writes"):
+    with pytest.raises(StageError, match="dvc repro tune"):
         read_tuned(tmp_path)
     (tmp_path / "capacity.json").write_text('{"sessions_per_s": 1}')
     with pytest.raises(SettingsError):
@@ -141,7 +143,7 @@ def test_a_capacity_is_searched_from_what_the_cells_have_shown():
     evidences = compare(evaluation, stock, engine)
     unit = stock["augmentation-mix"]["p"]["vllm"]
     assert unit == pytest.approx(10.0, abs=0.05)
-    assert shown(evidences, ("augmentation-mix", "p"), "augserve", unit) == {unit: 1.0, 2 * unit: 0.2}
+    assert shown_attainments(evidences, ("augmentation-mix", "p"), "augserve", unit) == {unit: 1.0, 2 * unit: 0.2}
     engine.tried.clear()
     reached, missed = (of["augmentation-mix"]["p"] for of in capacities(evaluation, stock, evidences, engine))
     assert reached["augserve"] <= 15.0 < missed["augserve"]
@@ -198,7 +200,7 @@ def test_cells_state_the_step_times_of_their_own_engine():
     settings = SchedulerSettings(profile="tuned-on")
     params = dataclasses.replace(PARAMS, profiles=("tuned-on", "p"))
     evaluation = Evaluation(params, 1, settings, guess_per_s=1.0, step_times={"tuned-on": settings.step_time, "p": own})
-    cells = [evaluation.cell("augmentation-mix", profile, "augserve", 5.0) for profile in params.profiles]
+    cells = [evaluation.cell(("augmentation-mix", profile), "augserve", 5.0) for profile in params.profiles]
     assert cells[0].settings == settings  # what was tuned is not changed
     assert cells[1].settings == dataclasses.replace(settings, step_time=own, profile="p")
 
@@ -218,7 +220,7 @@ def test_ablations_and_oracles_run_at_the_highest_load_alone():
 
 def test_seeds_are_of_different_sessions_and_policies_share_them():
     evaluation = Evaluation(PARAMS, 1, SchedulerSettings(), guess_per_s=12.0)
-    cells = [evaluation.cell("augmentation-mix", "p", policy, 5.0, n) for policy in PARAMS.policies for n in (0, 1)]
+    cells = [evaluation.cell(("augmentation-mix", "p"), policy, 5.0, n) for policy in PARAMS.policies for n in (0, 1)]
     assert [cell.seed for cell in cells] == [1, 1001, 1, 1001]
 
 

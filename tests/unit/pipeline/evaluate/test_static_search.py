@@ -6,7 +6,7 @@ import pytest
 from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX_SWING
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.evaluate.comparison import Evaluation
+from augserve.pipeline.evaluate.evaluation import Evaluation
 from augserve.pipeline.evaluate.params import VLLM_TUNED
 from augserve.pipeline.evaluate.static_search import best_static, search_static
 from augserve.pipeline.simulator.record.evidence import Evidence
@@ -75,7 +75,7 @@ def test_the_search_runs_on_sessions_kept_for_tuning():
     found = search_static(evaluation, {"augmentation-mix": {"p": {"vllm": 10.0}}}, engine)
     assert found.static == {("augmentation-mix", "p"): "vllm@2048x128"}
     assert {cell.seed for cell in engine.cells} == {7 + SPLIT_SEEDS["tune"]}
-    assert found.cell("augmentation-mix", "p", VLLM_TUNED, 5.0).policy == "vllm@2048x128"
+    assert found.cell(("augmentation-mix", "p"), VLLM_TUNED, 5.0).policy == "vllm@2048x128"
     assert found.seed == evaluation.seed
 
 

@@ -1,3 +1,3 @@
-from ..results.conftest import evaluated, selection
+from ..results.conftest import results, selection
 
-__all__ = ["evaluated", "selection"]
+__all__ = ["results", "selection"]

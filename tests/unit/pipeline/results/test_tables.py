@@ -1,90 +1,129 @@
 import dataclasses
 
+import pandas as pd
+import pytest
+
+from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.results.tables import (
-    ORDER,
     ablations,
+    best_budget,
+    capacities,
     capacity_text,
-    listed,
-    place,
-    plot_rows,
-    ranged,
-    table,
-    units,
+    cells,
+    headline,
+    load_text,
+    markdown,
+    numeric,
+    order_of,
+    static_settings,
+    value_text,
+    write_csv,
 )
-from augserve.pipeline.simulator.catalogue import ABLATIONS, ORACLES, SIMULATED
 
 from .conftest import cell
 
-
-def test_every_policy_has_a_place_and_one_that_knows_stands_after_its_own():
-    assert [policy for policy in SIMULATED if listed(policy) is None] == []
-    assert {policy for policy in SIMULATED if policy not in ORDER} <= {policy.name for policy in ORACLES}
-    cells = {"augserve": {}, "sjf-oracle": {}, "mars": {}, "sjf": {}, "unheard-of": {}}
-    ordered = [policy for policy, _ in sorted(cells.items(), key=place)]
-    assert ordered == ["sjf", "sjf-oracle", "mars", "augserve", "unheard-of"]
-    assert {policy.name for policy in ABLATIONS} <= set(ORDER)
+JOB = ("mix", "p")
 
 
-def test_the_table_lists_loads_in_order_and_stock_first(evaluated):
-    rows = [line for line in table(evaluated).splitlines() if " | 1× | " in line or " | 2× | " in line]
-    assert [row.split(" | ")[:3] for row in rows] == [
-        ["| vllm", "1×", "9.0 [8.1–9.9]"],
-        ["| infercept", "1×", "9.0 [8.1–9.9]"],
-        ["| augserve", "1×", "9.0 [8.1–9.9]"],
-        ["| vllm", "2×", "4.0 [3.6–4.4]"],
-        ["| infercept", "2×", "5.0 [4.5–5.5]"],
-        ["| augserve", "2×", "10.0 [9.0–11.0]"],
-        ["| augserve-no-context", "2×", "8.0 [7.2–8.8]"],
+def swinging(results):
+    by_profile = {"p": {"1.65": results.cells["mix"]["p"]["2"]}}
+    return dataclasses.replace(results, cells={MIX_SWING: by_profile}, capacity90={MIX_SWING: {"p": {"vllm": 11.0}}})
+
+
+def test_every_cell_is_a_row_in_the_order_of_the_loads_and_of_the_catalogue(results):
+    table = cells(results, JOB)
+    assert list(zip(table["load"], table["policy"], strict=True)) == [
+        ("1×", "augserve"),
+        ("1×", "vllm"),
+        ("1×", "infercept"),
+        ("2×", "augserve"),
+        ("2×", "vllm"),
+        ("2×", "infercept"),
+        ("2×", "augserve-no-context"),
     ]
+    assert table["goodput, turns/s"][3] == "10.0 [9.0–11.0]"
+    assert table["SLO attainment"][3] == "50.0%"
 
 
-def test_the_table_says_what_the_tuned_stock_was_and_which_capacity_was_not_found(evaluated):
-    text = table(evaluated)
-    assert "vllm-tuned is vllm@2048x256" in text
-    assert "infercept –" in text  # a file of an older release, which says no more
+def test_the_headline_has_augserve_and_its_rivals_at_the_main_load(results):
+    table = headline(results, JOB)
+    assert table["policy"].tolist() == ["AugServe", "stock vLLM", "InferCept"]
+    assert table["capacity@90, sessions/s"].tolist() == ["16.2", "11", "–"]
+    assert table["goodput, turns/s"].tolist()[0] == "10.0 [9.0–11.0]"
 
 
-def test_a_capacity_is_a_rate_or_a_bound(evaluated):
-    misses = {"mix": {"p": {"augserve": 17.0, "infercept": 6.19, "mars": None}}}
-    evaluated.capacity90["mix"]["p"]["mars"] = 49.5
-    found = dataclasses.replace(evaluated, misses90=misses)
-    texts = [capacity_text(found, "mix", "p", policy) for policy in ("vllm", "augserve", "infercept", "mars", "sjf")]
-    assert texts == ["11", "16.2", "< 6.19", "≥ 49.5", "–"]
-    assert "vllm 11, augserve 16.2, infercept < 6.19, mars ≥ 49.5." in table(found)
+def test_the_main_load_is_that_at_which_most_policies_ran(results):
+    results.cells["mix"]["p"]["3"] = {"augserve": cell(1)}
+    assert len(headline(results, JOB)) == 3
 
 
-def test_an_ablation_is_told_by_what_it_loses(evaluated):
-    grid = ablations(evaluated, "mix", "p")
-    assert grid is not None
-    assert grid.rows[0][:2] == ("augserve", "nothing: all of it, tuned")
-    assert grid.rows[1][:4] == ("augserve-no-context", "keeping of paused contexts", "8.0 [7.2–8.8]", "-20.0%")
+def test_a_policy_of_an_older_release_comes_last_under_its_name(results):
+    results.cells["mix"]["p"]["2"]["gone"] = cell(3)
+    assert headline(results, JOB)["policy"].tolist()[-1] == "gone"
+    assert order_of("gone") > order_of("augserve-oracle")
 
 
-def test_without_ablations_nothing_is_told_of_them(evaluated):
-    del evaluated.results["mix"]["p"]["2"]
-    assert ablations(evaluated, "mix", "p") is None
+def test_an_ablation_shows_the_change_of_goodput(results):
+    table = ablations(results, JOB)
+    assert table["policy"].tolist() == ["augserve", "augserve-no-context"]
+    assert table["change of goodput"].tolist() == ["–", "−20.0%"]
 
 
-def test_the_static_budget_is_told_with_its_tokens_and_what_stands_beside_it(evaluated):
-    evaluated.results["mix"]["p"]["2"] |= {"augserve-static-budget": cell(9), "augserve-p-pas": cell(9.5)}
-    tried = {"mix": {"p": {"1024": 8.0, "2048": 9.0}}}
-    grid = ablations(dataclasses.replace(evaluated, budgets=tried), "mix", "p")
-    assert grid is not None
-    told = "2048 tokens in every step, the best of 1024 and 2048 on other sessions"
-    assert [row[:2] for row in grid.rows[1:3]] == [
-        ("augserve-static-budget", f"steering of the token budget: {told}"),
-        ("augserve-p-pas", "steering of the token budget: P-PAS's rule instead"),
-    ]
-    assert f"augserve-static-budget has {told}." in units(dataclasses.replace(evaluated, budgets=tried), "mix", "p")
-    assert "augserve-static-budget has" not in units(evaluated, "mix", "p")  # as the engine was configured
+def test_without_ablations_their_table_is_empty(results):
+    del results.cells["mix"]["p"]["2"]
+    assert ablations(results, JOB).empty
+
+
+def test_a_capacity_is_a_bound_where_every_rate_missed_or_none_did(results):
+    results.capacity90["mix"]["p"] |= {"mars": 49.5}
+    results = dataclasses.replace(results, misses90={"mix": {"p": {"infercept": 6.19, "mars": None}}})
+    names = ("augserve", "infercept", "mars", "sjf")
+    assert [capacity_text(results, JOB, policy) for policy in names] == ["16.2", "< 6.19", "≥ 49.5", "–"]
+    table = capacities(results, JOB).set_index("policy")
+    assert table.loc["augserve", "× stock vLLM"] == "1.48"
+    assert table.loc["infercept", "× stock vLLM"] == "–"
+
+
+def test_a_swing_shows_its_bounds_and_has_no_capacity_of_its_own(results):
+    swing, job = swinging(results), (MIX_SWING, "p")
+    assert load_text(MIX_SWING, "1.65") == "1.65× (0.3–3×)"
+    assert set(headline(swing, job)["capacity@90, sessions/s"]) == {"–"}
+    assert capacities(swing, job).empty
+
+
+def test_static_settings_show_what_was_chosen_and_what_was_tried(results):
+    tried = {"mix": {"p": {"4096": 8.0, "1024": 8.0, "2048": 9.0}}}
+    table = static_settings(dataclasses.replace(results, budgets=tried), JOB)
+    assert table["policy"].tolist() == ["vllm-tuned", "augserve-static-budget"]
+    assert table["tokens a step"].tolist() == ["2048", "2048"]
+    assert table["running requests"].tolist() == ["256", "–"]
+    assert table["token budgets tried"].tolist()[1] == "1024, 2048, 4096"
+    assert static_settings(dataclasses.replace(results, static={}), JOB).empty
+
+
+@pytest.mark.parametrize(
+    ("tried", "best"),
+    [
+        ({"1024": 80.0, "2048": 81.0, "4096": 70.0}, 2048),
+        ({"1024": 80.0, "2048": 80.0}, 2048),
+        ({"8192": 5.0, "16384": 5.0}, 16_384),  # as a number, not as text
+        ({"512": 0.0}, 512),
+    ],
+)
+def test_the_best_budget_has_the_best_goodput_and_of_equals_is_the_largest(tried, best):
+    assert best_budget(tried) == best
 
 
 def test_a_value_without_interval_stands_alone():
-    assert ranged({"x": 1.25}, "x", ".1f") == "1.2"
+    assert value_text({"effective_throughput": 1.25}, "effective_throughput", ".1f") == "1.2"
 
 
-def test_the_plot_has_a_row_a_cell(evaluated):
-    rows = plot_rows(evaluated).splitlines()
-    assert rows[0].startswith("workload,profile,policy,load,effective_throughput,")
-    assert "mix,p,augserve,2,10,0.5,0.5,0.5,0.5,9,11" in rows
-    assert len(rows) == 8
+def test_columns_of_figures_are_aligned_to_the_right():
+    table = pd.DataFrame({"name": ["a", "b"], "value": ["1.0 [0–2]", "–"], "change": ["−1.5%", "< 6.1"]})
+    assert numeric(table) == [False, True, True]
+    assert markdown(table).splitlines()[1].count(":|") == 2
+
+
+def test_a_csv_has_six_digits(tmp_path):
+    write_csv(tmp_path / "x.csv", pd.DataFrame({"a": [1 / 3], "b": ["x"]}))
+    assert (tmp_path / "x.csv").read_text() == "a,b\n0.333333,x\n"

@@ -1,0 +1,82 @@
+"""What all cells of a comparison share: settings, sessions, engines, and the static settings that were searched."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ...data.tables.splits import SPLIT_SEEDS, Use
+from ...data.workload.trace_set import Split
+from ...models.serving.settings import SchedulerSettings, StepTime
+from ..results.metrics_file import Job, StaticBudgets
+from ..results.tables import best_budget
+from ..simulator.catalogue import static_augserve
+from ..simulator.cells.cache import Submit
+from ..simulator.cells.cell import Cell
+from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
+
+MODELS = Path("models/onnx")
+PROFILES = Path("data/profiles")
+SEED_STEP = 1000
+"""Between the seeds of the runs of a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    params: ComparisonParams
+    seed: int
+    settings: SchedulerSettings
+    guess_per_s: float  # a rough capacity@90 of stock vLLM, sessions/s, from tuning
+    split: Split | None = None  # which sessions of traces run; required where a workload is traces
+    static: Mapping[Job, str] = field(default_factory=dict)  # the policy that `vllm-tuned` stands for
+    budgets: Mapping[Job, StaticBudgets] = field(default_factory=dict)  # tried for `augserve-static-budget`
+    guesses: Mapping[Job, float] = field(default_factory=dict)  # like guess_per_s, of jobs that tuning did not run
+    step_times: Mapping[str, StepTime] = field(default_factory=dict)  # profile → what a bundle for it would state
+
+    def cell(self, job: Job, policy: str, rate_per_s: float, run: int = 0) -> Cell:
+        """Run number `run` of a cell. Every policy gets the same sessions."""
+        workload, profile = job
+        if policy == VLLM_TUNED:
+            policy = self.static[job]
+        if policy == STATIC_BUDGET and (tried := self.budgets.get(job)):
+            policy = static_augserve(best_budget(tried))
+        settings = self.settings
+        if profile in self.step_times:
+            settings = dataclasses.replace(settings, step_time=self.step_times[profile], profile=profile)
+        return Cell(
+            workload,
+            policy,
+            PROFILES / f"{profile}.json",
+            rate_per_s,
+            self.seed + run * SEED_STEP,
+            self.params.schedule(workload),
+            settings,
+            MODELS,
+            self.split,
+        )
+
+    def on(self, use: Use) -> Self:
+        """The same evaluation on the sessions of another split than that of the report."""
+        seed = self.seed + SPLIT_SEEDS[use] - SPLIT_SEEDS["report"]
+        split = None if self.split is None else dataclasses.replace(self.split, use=use)
+        return dataclasses.replace(self, seed=seed, split=split)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [(workload, profile) for workload in self.params.workloads for profile in self.params.profiles]
+
+    @property
+    def searched_jobs(self) -> list[Job]:
+        """The jobs with a capacity of their own. The loads of a swing are multiples of the steady mix's capacity."""
+        return list(dict.fromkeys((steady(workload), profile) for workload, profile in self.jobs))
+
+    def attainment(self, submit: Submit, job: Job, policy: str) -> Callable[[Sequence[float]], list[float]]:
+        """A function from rates to the SLO attainment at each, over all seeds; the runs of a call run in parallel."""
+
+        def at(rates: Sequence[float]) -> list[float]:
+            runs = range(self.params.seeds)
+            futures = [[submit(self.cell(job, policy, rate, run)) for run in runs] for rate in rates]
+            return [sum(f.result().metrics["attainment"] for f in own) / len(own) for own in futures]
+
+        return at

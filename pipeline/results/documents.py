@@ -1,0 +1,39 @@
+"""Markdown documents of an evaluation: all of its tables, and the headline."""
+
+import pandas as pd
+
+from .goals import goal_table
+from .metrics_file import EvaluationResults
+from .tables import ablations, capacities, cells, headline, load_text, markdown, static_settings
+from .tuning import Selection, tuning_table
+
+CAPTION = "Load 1× is the capacity@90 of stock vLLM. [low–high]: 95 % interval, by a bootstrap over sessions."
+
+
+def evaluation_markdown(results: EvaluationResults) -> str:
+    """Every table of every workload and profile."""
+    parts = [f"{CAPTION}\n"]
+    for job in results.jobs:
+        load = load_text(job[0], results.main_load(job))
+        tables = {
+            "All policies": cells(results, job),
+            f"Ablations at load {load}": ablations(results, job),
+            "Capacity@90": capacities(results, job),
+            "Static settings, searched on other sessions": static_settings(results, job),
+            "Goals": goal_table(results, job),
+        }
+        parts += [f"## {' on '.join(job)}\n", *(_titled(title, table) for title, table in tables.items() if len(table))]
+    return "\n".join(parts)
+
+
+def headline_markdown(results: EvaluationResults, selection: Selection) -> str:
+    """Policies and ablations of each workload and profile at the main load, then the origin of the tuned settings."""
+    parts = [f"{CAPTION}\n"]
+    for job in results.jobs:
+        parts += [f"## {' on '.join(job)}, load {load_text(job[0], results.main_load(job))}\n"]
+        parts += [markdown(table) for table in (headline(results, job), ablations(results, job)) if len(table)]
+    return "\n".join([*parts, "## Tuned settings\n", markdown(tuning_table(results, selection))])
+
+
+def _titled(title: str, table: pd.DataFrame) -> str:
+    return f"### {title}\n\n{markdown(table)}"

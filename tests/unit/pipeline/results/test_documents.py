@@ -1,0 +1,22 @@
+from augserve.pipeline.results.documents import evaluation_markdown, headline_markdown
+
+from .conftest import cell
+
+
+def tables_in(text):
+    return sum(line.startswith(("|:-", "|-")) for line in text.splitlines())
+
+
+def test_the_document_of_an_evaluation_has_every_table_of_every_workload(results):
+    assert tables_in(evaluation_markdown(results)) == 5  # cells, ablations, capacity, static settings, goals
+    results.cells["coding"] = {"p": {"2": {"vllm": cell(4)}}}
+    results.capacity90["coding"] = {"p": {"vllm": 3.0}}
+    text = evaluation_markdown(results)
+    assert tables_in(text) == 7
+    assert text.index("mix on p") < text.index("coding on p")
+
+
+def test_the_headline_has_policies_and_ablations_of_each_workload_and_the_tuned_settings(results, selection):
+    text = headline_markdown(results, selection)
+    assert tables_in(text) == 3
+    assert "trial 3" in text

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...data.atomic import write_text
 from ..results.documents import headline_markdown
 from ..results.metrics_file import read_results
+from ..results.tables import markdown, policies
 from ..results.tuning import Selection
 from .page import page
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    results, selection = read_results(REPORTS / "evaluate" / "metrics.json"), Selection.read(SELECTION)
-    write_text(HEADLINE, headline_markdown(results, selection))
-    write_text(PAGE, text := page(REPORTS, results, selection))
-    logger.info("%s: %d kB, self-contained; open it in a browser", PAGE, len(text.encode()) // 1000)
+    results = read_results(REPORTS / "evaluate" / "metrics.json")
+    write_text(HEADLINE, headline := headline_markdown(results, Selection.read(SELECTION)))
+    write_text(PAGE, html := page(REPORTS, headline, markdown(policies(results))))
+    logger.info("%s: %d kB, self-contained; open it in a browser", PAGE, len(html.encode()) // 1000)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from .goals import goal_table
 from .metrics_file import EvaluationResults
-from .tables import ablations, capacities, cells, headline, load_text, markdown, static_settings
+from .tables import ablations, cells, headline, load_text, markdown, static_settings
 from .tuning import Selection, tuning_table
 
 CAPTION = "Load 1× is the capacity@90 of stock vLLM. [low–high]: 95 % interval, by a bootstrap over sessions."
@@ -18,7 +18,6 @@ def evaluation_markdown(results: EvaluationResults) -> str:
         tables = {
             "All policies": cells(results, job),
             f"Ablations at load {load}": ablations(results, job),
-            "Capacity@90": capacities(results, job),
             "Static settings, searched on other sessions": static_settings(results, job),
             "Goals": goal_table(results, job),
         }

@@ -32,6 +32,7 @@ COLUMNS = {
 INTERVALS = (GOODPUT, SESSION_GOODPUT)
 """The metrics that tables show with their intervals."""
 TAIL = ("ttft_p50_s", "ttft_p99_s", "longest_wait_s", SESSION_GOODPUT)
+CAPACITY = "capacity@90, sessions/s"
 _FIGURE = re.compile(r"[+−<≥]? ?\d.*|–|")
 _ORDER = [OURS, *catalogue.CATALOGUE]
 
@@ -46,10 +47,12 @@ def title_of(policy: str) -> str:
     return catalogue.CATALOGUE[policy].title if policy in catalogue.CATALOGUE else policy
 
 
-def policies_in(results: EvaluationResults) -> list[str]:
-    """Every policy that ran, in the order of tables."""
+def policies(results: EvaluationResults) -> pd.DataFrame:
+    """Name, description and source of every policy that ran."""
     ran = {policy for job in results.jobs for cells in results.by_load(job).values() for policy in cells}
-    return sorted(ran, key=order_of)
+    entries = [catalogue.CATALOGUE[name] for name in sorted(ran, key=order_of) if name in catalogue.CATALOGUE]
+    rows = [(entry.name, entry.description, entry.source) for entry in entries]
+    return pd.DataFrame(rows, columns=["policy", "description", "source"])
 
 
 def load_text(workload: str, load: str) -> str:
@@ -77,7 +80,7 @@ def headline(results: EvaluationResults, job: Job) -> pd.DataFrame:
         entry = catalogue.CATALOGUE.get(policy)
         if entry is None or not (entry.ablates or entry.oracle):
             row = {"policy": title_of(policy)} | _figures(by_policy[policy], (GOODPUT,))
-            row["capacity@90, sessions/s"] = capacity_text(results, job, policy)
+            row[CAPACITY] = capacity_text(results, job, policy)
             rows.append(row | _figures(by_policy[policy], TAIL))
     return pd.DataFrame(rows)
 
@@ -97,34 +100,18 @@ def ablations(results: EvaluationResults, job: Job) -> pd.DataFrame:
             change = ratio(by_policy[policy][GOODPUT], whole) if policy != OURS else None
             row = {"policy": policy, "AugServe without": part} | _figures(by_policy[policy], (GOODPUT,))
             row["change of goodput"] = NONE if change is None else signed(change - 1)
-            rows.append(row | _figures(by_policy[policy], (SESSION_GOODPUT,)))
-    return pd.DataFrame(rows)
-
-
-def capacities(results: EvaluationResults, job: Job) -> pd.DataFrame:
-    """Capacity@90 of each policy; empty for a swing, whose loads are multiples of the capacity of the steady mix."""
-    rates = results.capacity90[job[0]][job[1]] if job[0] != MIX_SWING else {}
-    stock = rates.get(catalogue.VLLM.name)
-    rows = []
-    for policy in sorted(rates, key=order_of):
-        over = ratio(rates[policy] or 0.0, stock or 0.0)
-        row = {"policy": policy, "capacity@90, sessions/s": capacity_text(results, job, policy)}
-        rows.append(row | {"× stock vLLM": f"{over:.2f}" if over else NONE})
+            row |= _figures(by_policy[policy], (SESSION_GOODPUT,))
+            rows.append(row | {CAPACITY: capacity_text(results, job, policy)})
     return pd.DataFrame(rows)
 
 
 def static_settings(results: EvaluationResults, job: Job) -> pd.DataFrame:
-    """The static settings that were searched for a policy; empty where none was."""
-    rows: list[tuple[object, ...]] = []
-    if (name := results.static.get(job[0], {}).get(job[1])) is not None:
-        limits = catalogue.find(name)[1]
-        grid = (_listed(catalogue.STATIC_BUDGETS), _listed(catalogue.STATIC_SEQUENCES))
-        rows.append((catalogue.VLLM_TUNED.name, limits.token_budget, limits.sequences, *grid))
-    if budgets := results.budgets.get(job[0], {}).get(job[1]):
-        tried = _listed(sorted(map(int, budgets)))
-        rows.append((catalogue.STATIC_BUDGET.name, best_budget(budgets), NONE, tried, NONE))
-    names = ("policy", "tokens a step", "running requests", "token budgets tried", "limits tried")
-    return pd.DataFrame(rows, columns=list(names)).astype(str)
+    """The policies with a static setting, and the best one that the search found; empty where there was no search."""
+    best = {catalogue.VLLM_TUNED.name: results.static.get(job[0], {}).get(job[1])}
+    if tried := results.budgets.get(job[0], {}).get(job[1]):
+        best[catalogue.STATIC_BUDGET.name] = catalogue.static_augserve(best_budget(tried))
+    rows = [(policy, name) for policy, name in best.items() if name is not None]
+    return pd.DataFrame(rows, columns=["policy", "token budget x running requests"])
 
 
 def best_budget(tried: Mapping[str, float]) -> int:
@@ -173,7 +160,3 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def _figures(cell: Metrics, metrics: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
     return {COLUMNS[name][0]: value_text(cell, name, COLUMNS[name][1]) for name in metrics if name in cell}
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))

@@ -1,4 +1,4 @@
-"""What a study found, in reports/tune: the trials, which parameters mattered, and what goodput costs in waiting."""
+"""Reports of a study in reports/tune: trials, importance of parameters, goodput against waiting, and the selection."""
 
 import math
 from collections.abc import Sequence
@@ -11,67 +11,88 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from ...data.atomic import write_json, write_text
+from ..results.tables import markdown, write_csv
+from ..results.tuning import origin_of
 from .figures import importance_figure, pareto_figure
 from .params import TuneParams
-from .score import jobs_of
-from .select import Judged, default_of, over_tuning
+from .score import scenarios_of
+from .select import Selected, default_of, gains
 from .space import Parameter, Space, Value
 
 MIN_IMPORTANCE_TRIALS = 8
+CAPTION = """Goodput as a ratio to that of stock vLLM at the same load or,
+where it has collapsed, at its best load below.
+The search saw one set of sessions, the selection another one: the columns of single loads are of the selection.
+"""
 State = optuna.trial.TrialState
-_TABLE_HEAD = """Turns in time, as a ratio to stock vLLM's at this load or, where that has collapsed, at its best load
-below. Candidates were tuned on one set of sessions and are judged here on another."""
-_TABLE_END = """
-The chosen one gains {gain_tune:+.1%} over the hand-set defaults on the sessions tuned on and {gain_select:+.1%} on
-those judged on, at the loads tuned on: {over_tuning_gap:+.1%} of over-tuning."""
 
 
 def write_reports(
-    folder: Path, study: optuna.Study, space: Space, params: TuneParams, judged: Sequence[Judged], winner: Judged
+    folder: Path,
+    study: optuna.Study,
+    space: Space,
+    params: TuneParams,
+    selected: Sequence[Selected],
+    winner: Selected,
 ) -> None:
     trials = trial_rows(study, space)
-    write_csv(folder / "trials.csv", trials)
     importance = importances(study, space)
-    write_csv(folder / "importance.csv", importance)
-    importance_figure(importance, folder / "importance.svg")
     front = pareto_front(trials)
-    write_csv(folder / "pareto.csv", front)
+    for name, table in (("trials", trials), ("importance", importance), ("pareto", front)):
+        write_csv(folder / f"{name}.csv", table)
+    importance_figure(importance, folder / "importance.svg")
     pareto_figure(trials, front, folder / "pareto.svg")
-    write_text(folder / "table.md", table(judged, winner, params))
-    write_json(folder / "metrics.json", metrics(study, judged, winner, params))
+    write_text(folder / "table.md", f"{CAPTION}\n{markdown(selection_table(selected, winner))}")
+    write_json(folder / "metrics.json", metrics(study, selected, winner, params))
 
 
-def metrics(study: optuna.Study, judged: Sequence[Judged], winner: Judged, params: TuneParams) -> dict[str, Any]:
+def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFrame:
+    """One row a candidate, best score first: origin of the settings, scores, violated constraints."""
+    return pd.DataFrame(
+        {
+            "settings": one.candidate.name,
+            "origin": origin_of(one.candidate.name),
+            "chosen": "yes" if one is winner else "",
+            "search: mean": f"{one.candidate.mean:.3f}",
+            "selection: mean": f"{one.score.mean:.3f}",
+            **{scenario.name: f"{ratio:.3f}" for scenario, ratio in one.score.ratios.items()},
+            "violated": ", ".join(name for name, value in one.score.violations.items() if value > 0),
+        }
+        for one in sorted(selected, key=lambda one: -one.score.mean)
+    )
+
+
+def metrics(study: optuna.Study, selected: Sequence[Selected], winner: Selected, params: TuneParams) -> dict[str, Any]:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    default = default_of(judged)
+    default = default_of(selected)
     return {
         "best_trial": winner.candidate.trial,
-        "best_score": winner.candidate.tuned,
-        "default_score": default.candidate.tuned if default else None,
-        "select_score": winner.tally.score,
-        "select_default_score": default.tally.score if default else None,
-        "feasible": winner.candidate.feasible and winner.tally.feasible,
+        "best_score": winner.candidate.mean,
+        "default_score": default.candidate.mean if default else None,
+        "select_score": winner.score.mean,
+        "select_default_score": default.score.mean if default else None,
+        "feasible": winner.candidate.feasible and winner.score.feasible,
         "capacity90_vllm_sessions_per_s": study.user_attrs.get("capacities"),
         "trials": states.count(State.COMPLETE),
         "pruned": states.count(State.PRUNED),
         "failed": states.count(State.FAIL),
-        **(over_tuning(winner, default, jobs_of(params)) if default else {}),
+        **(gains(winner, default, scenarios_of(params)) if default else {}),
     }
 
 
 def trial_rows(study: optuna.Study, space: Space) -> pd.DataFrame:
-    """One row a trial that ended; a pruned one has no score, and a parameter that is not in force no value."""
+    """One row a finished trial. A pruned trial has no score, an inactive parameter no value."""
     rows = []
     for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED, State.FAIL)):
-        whole = trial.state == State.COMPLETE
+        complete = trial.state == State.COMPLETE
         row: dict[str, Any] = {
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "start": trial.user_attrs.get("start", ""),
-            "score": trial.values[0] if whole else math.nan,
+            "score": trial.values[0] if complete else math.nan,
             "first_simulation": trial.intermediate_values.get(1, math.nan),
             "simulations": len(trial.intermediate_values),
-            "feasible": whole and all(value <= 0 for value in trial.constraints.values()),
+            "feasible": complete and all(value <= 0 for value in trial.constraints.values()),
             "longest_wait_s": trial.user_attrs.get("longest_wait_s", math.nan),
         }
         row |= {f"violation.{name}": value for name, value in sorted(trial.constraints.items())}
@@ -88,10 +109,9 @@ def _effective(parameter: Parameter, params: dict[str, Any]) -> Value | None:
 
 
 def importances(study: optuna.Study, space: Space) -> pd.DataFrame:
-    """Share of the first simulation's variance that each parameter explains (functional ANOVA over random forests).
+    """Share of the variance of the first simulation that each parameter explains, by functional ANOVA over forests.
 
-    Of the first simulation, since every trial has run it. A parameter that is off, or not in force, counts as one below
-    its range: so one that is searched only sometimes has its place too.
+    Every trial has run the first simulation. An inactive parameter counts as a value below its range.
     """
     plain = optuna.create_study(direction="maximize")
     for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED)):
@@ -101,56 +121,31 @@ def importances(study: optuna.Study, space: Space) -> pd.DataFrame:
             ranges: dict[str, BaseDistribution] = {name: FloatDistribution(-0.5, 1.0) for name in params}
             plain.add_trial(optuna.create_trial(value=value, params=params, distributions=ranges))
     values = [trial.values[0] for trial in plain.get_trials(deepcopy=False)]
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     if len(values) >= MIN_IMPORTANCE_TRIALS and np.ptp(values) > 0:
-        found = optuna.importance.get_param_importances(
+        shares = optuna.importance.get_param_importances(
             plain, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
         )
-    rows = sorted(
-        ((name, found.get(name, 0.0)) for name in (p.name for p in space.parameters)), key=lambda row: -row[1]
-    )
-    return pd.DataFrame(rows, columns=["parameter", "importance"])
+    rows = [(parameter.name, shares.get(parameter.name, 0.0)) for parameter in space.parameters]
+    table = pd.DataFrame(rows, columns=["parameter", "importance"])
+    return table.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
 
 def _position(parameter: Parameter, value: Value | None) -> float:
-    """Where a value lies in its range, from 0 to 1; -0.5 where it is not in force."""
+    """The position of a value in its range, from 0 to 1; -0.5 for an inactive parameter."""
     if value is None or (parameter.zero and not value):
         return -0.5
     if parameter.choices:
         return parameter.choices.index(value) / max(1, len(parameter.choices) - 1)
-    low, high, at = parameter.low, parameter.high, float(value)
+    low, high, position = parameter.low, parameter.high, float(value)
     if parameter.log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    return min(max((at - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+        low, high, position = math.log(low), math.log(high), math.log(position)
+    return min(max((position - low) / (high - low), 0.0), 1.0) if high > low else 0.0
 
 
 def pareto_front(trials: pd.DataFrame) -> pd.DataFrame:
-    """The whole trials of which no other has both a higher score and a shorter longest wait, best score first."""
-    whole = trials[trials["state"] == "complete"].sort_values(["score", "longest_wait_s"], ascending=[False, True])
-    waits = whole["longest_wait_s"].to_numpy()
-    shortest = np.minimum.accumulate(np.concatenate(([np.inf], waits)))[:-1]  # of those with a higher score
-    return whole.loc[waits < shortest, ["trial", "score", "longest_wait_s", "feasible"]]
-
-
-def table(judged: Sequence[Judged], winner: Judged, params: TuneParams) -> str:
-    jobs = jobs_of(params.selecting())
-    lines = [
-        _TABLE_HEAD,
-        "",
-        "| candidate | tuned on: mean | judged on: mean | " + " | ".join(job.name for job in jobs) + " | constraints |",
-        "|---|---:|---:|" + "---:|" * len(jobs) + "---|",
-    ]
-    for one in sorted(judged, key=lambda one: -one.tally.score):
-        name = f"**{one.candidate.name}**" if one is winner else one.candidate.name
-        broken = [constraint for constraint, value in one.tally.violations.items() if value > 0]
-        ratios = " | ".join(f"{one.tally.ratios[job]:.3f}" for job in jobs)
-        kept = "broken: " + ", ".join(broken) if broken else "kept"
-        lines.append(f"| {name} | {one.candidate.tuned:.3f} | {one.tally.score:.3f} | {ratios} | {kept} |")
-    default = default_of(judged)
-    if default is not None:
-        lines.append(_TABLE_END.format(**over_tuning(winner, default, jobs_of(params))))
-    return "\n".join(lines) + "\n"
-
-
-def write_csv(path: Path, rows: pd.DataFrame) -> None:
-    write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """The completed trials that no other beats in both score and longest wait, best score first."""
+    complete = trials[trials["state"] == "complete"].sort_values(["score", "longest_wait_s"], ascending=[False, True])
+    waits = complete["longest_wait_s"].to_numpy()
+    shortest = np.minimum.accumulate(np.concatenate(([np.inf], waits)))[:-1]  # among higher scores
+    return complete.loc[waits < shortest, ["trial", "score", "longest_wait_s", "feasible"]]

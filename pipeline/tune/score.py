@@ -1,4 +1,4 @@
-"""What a trial is worth: its turns in time as a ratio to stock vLLM's, and how far it breaks a constraint."""
+"""The score of a trial: its goodput as a ratio to that of stock vLLM, and how far it violates each constraint."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,76 +10,78 @@ from .params import TuneParams
 Metrics = Mapping[str, float]
 UNIT_LOAD = 1.0
 SLACK = 1.1
-"""On the longest wait: the overdue go first for a share of the tokens, so that a few come shortly after their limit."""
+"""Factor on the longest wait: overdue turns get a share of the tokens only, so that a few start after their limit."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Job:
-    """One simulation of a trial."""
+class Scenario:
+    """The load of one simulation."""
 
     workload: str
-    load: float  # multiple of stock vLLM's capacity@90
-    seed: int  # of the split, from 0
+    load: float  # multiple of the capacity@90 of stock vLLM
+    seed: int  # within the split, from 0
 
     @property
     def name(self) -> str:
         return f"{self.workload}_load{self.load:g}" + (f"_seed{self.seed}" if self.seed else "")
 
 
-def jobs_of(params: TuneParams) -> list[Job]:
-    """A trial's simulations, in the order of `tune.loads`: what tells most comes first, and swings last."""
+def scenarios_of(params: TuneParams) -> list[Scenario]:
+    """The scenarios of a trial in the order of `tune.loads`, which puts the most telling first; swings come last."""
     swings = [MIX_SWING] if MIX_SWING in params.workloads else []
     steady = [workload for workload in params.workloads if workload != MIX_SWING]
     planned = [(workload, load) for load in params.loads for workload in steady]
     planned += [(workload, load) for workload in swings for load in params.loads_of(workload)]
-    return [Job(workload, load, seed) for seed in range(params.seeds) for workload, load in planned]
+    return [Scenario(workload, load, seed) for seed in range(params.seeds) for workload, load in planned]
 
 
-def stock_jobs(params: TuneParams) -> list[Job]:
-    """The simulations of stock vLLM that a trial's are compared with."""
+def stock_scenarios(params: TuneParams) -> list[Scenario]:
+    """The scenarios on which stock vLLM runs: those of a trial, and load 1x."""
     planned = [
         (workload, load)
         for workload in params.workloads
         for load in sorted({*params.loads_of(workload), *([UNIT_LOAD] if workload != MIX_SWING else [])})
     ]
-    return [Job(workload, load, seed) for workload, load in planned for seed in range(params.seeds)]
+    return [Scenario(workload, load, seed) for workload, load in planned for seed in range(params.seeds)]
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class Baseline:
     """Stock vLLM on the same sessions."""
 
     params: TuneParams
-    max_wait_s: float  # what the settings promise
-    stock: Mapping[Job, Metrics]
+    max_wait_s: float  # the bound on waits in the settings
+    stock: Mapping[Scenario, Metrics]
 
-    def ratio(self, job: Job, metrics: Metrics) -> float:
-        """Turns in time over those of stock vLLM at this load, or at the best load below it where it has collapsed:
-        at twice its capacity stock vLLM serves hardly a turn in time, and a ratio to that says nothing. A swing, whose
-        peaks are such loads, is compared with the steady mix too.
+    def ratio(self, scenario: Scenario, metrics: Metrics) -> float:
+        """Goodput over the best goodput of stock vLLM at this load or below.
 
-        Raises StageError where stock vLLM serves none at any of the loads.
+        At twice its capacity stock vLLM has almost no goodput, and a ratio to that means nothing. The peaks of a swing
+        are such loads, so a swing is compared with the steady mix too. Raises StageError where stock vLLM has no
+        goodput at any of these loads.
         """
-        served = [
-            found["effective_throughput"]
-            for known, found in self.stock.items()
-            if known.seed == job.seed and known.load <= job.load and known.workload in (job.workload, _steady(job))
+        goodputs = [
+            stock["effective_throughput"]
+            for other, stock in self.stock.items()
+            if other.seed == scenario.seed
+            and other.load <= scenario.load
+            and other.workload in (scenario.workload, _steady(scenario))
         ]
-        unit = max(served, default=0.0)
-        if unit <= 0:
+        best = max(goodputs, default=0.0)
+        if best <= 0:
             raise StageError(
-                f"tune: stock vLLM serves no turn of {job.workload} in time up to load {job.load:g}; "
+                f"tune: stock vLLM has no goodput on {scenario.workload} up to load {scenario.load:g}; "
                 "lengthen tune.window_s or lower tune.loads"
             )
-        return metrics["effective_throughput"] / unit
+        return metrics["effective_throughput"] / best
 
-    def violations(self, job: Job, metrics: Metrics) -> dict[str, float]:
-        """By constraint, how far it is missed, as a share: above 0 is not allowed.
+    def violations(self, scenario: Scenario, metrics: Metrics) -> dict[str, float]:
+        """Constraint → the share by which it is missed; a value above 0 is a violation.
 
-        The longest wait may not pass `longest_wait_s` where stock vLLM keeps it; where that does not, it may not pass
-        what the settings promise, or stock vLLM's own if that is longer.
+        The longest wait must be within `longest_wait_s` where that of stock vLLM is. Elsewhere it must be within the
+        bound of the settings, or within the longest wait of stock vLLM if that is longer.
         """
-        stock, params = self.stock[job], self.params
+        stock, params = self.stock[scenario], self.params
         limit_s = params.longest_wait_s
         if stock["longest_wait_s"] > limit_s:
             limit_s = SLACK * max(self.max_wait_s, stock["longest_wait_s"])
@@ -90,8 +92,8 @@ class Yardstick:
         }
 
 
-def _steady(job: Job) -> str:
-    return MIX if job.workload == MIX_SWING else job.workload
+def _steady(scenario: Scenario) -> str:
+    return MIX if scenario.workload == MIX_SWING else scenario.workload
 
 
 def _shortfall(metrics: Metrics, stock: Metrics, name: str, least: float) -> float:
@@ -99,36 +101,35 @@ def _shortfall(metrics: Metrics, stock: Metrics, name: str, least: float) -> flo
 
 
 @dataclass(slots=True)
-class Tally:
-    """What a trial's simulations have shown so far."""
+class Score:
+    """The score of some settings, over the simulations that were added so far."""
 
-    yardstick: Yardstick
-    ratios: dict[Job, float] = field(default_factory=dict)
-    found: dict[Job, Metrics] = field(default_factory=dict)
+    baseline: Baseline
+    ratios: dict[Scenario, float] = field(default_factory=dict)
+    metrics: dict[Scenario, Metrics] = field(default_factory=dict)
 
-    def add(self, job: Job, metrics: Metrics) -> None:
-        self.found[job] = metrics
-        self.ratios[job] = self.yardstick.ratio(job, metrics)
+    def add(self, scenario: Scenario, metrics: Metrics) -> None:
+        self.metrics[scenario] = metrics
+        self.ratios[scenario] = self.baseline.ratio(scenario, metrics)
 
     @property
-    def score(self) -> float:
-        """Mean ratio over loads, workloads and seeds."""
-        return self.score_of(self.ratios)
+    def mean(self) -> float:
+        """Mean ratio over all scenarios."""
+        return self.mean_over(self.ratios)
 
-    def score_of(self, jobs: Collection[Job]) -> float:
-        """Mean ratio over some of the jobs."""
-        return sum(self.ratios[job] for job in jobs) / len(jobs)
+    def mean_over(self, scenarios: Collection[Scenario]) -> float:
+        return sum(self.ratios[scenario] for scenario in scenarios) / len(scenarios)
 
     @property
     def violations(self) -> dict[str, float]:
-        """The worst of each constraint over the simulations."""
-        each = [self.yardstick.violations(job, metrics) for job, metrics in self.found.items()]
-        return {name: max(found[name] for found in each) for name in each[0]} if each else {}
+        """The worst violation of each constraint."""
+        each = [self.baseline.violations(scenario, metrics) for scenario, metrics in self.metrics.items()]
+        return {name: max(violations[name] for violations in each) for name in each[0]} if each else {}
 
     @property
-    def standing(self) -> float:
-        """The score less what is broken, each up to 1: by this a pruner compares."""
-        return self.score - sum(min(max(value, 0.0), 1.0) for value in self.violations.values())
+    def penalised(self) -> float:
+        """The mean less each violation, which counts at most 1. Pruning and selection compare by it."""
+        return self.mean - sum(min(max(value, 0.0), 1.0) for value in self.violations.values())
 
     @property
     def feasible(self) -> bool:
@@ -136,8 +137,12 @@ class Tally:
 
     @property
     def longest_wait_s(self) -> float:
-        return max(metrics["longest_wait_s"] for metrics in self.found.values())
+        return max(metrics["longest_wait_s"] for metrics in self.metrics.values())
 
     def flat(self) -> dict[str, float]:
-        """All metrics by job, for MLflow."""
-        return {f"{name}_{job.name}": value for job, metrics in self.found.items() for name, value in metrics.items()}
+        """All metrics by name and scenario, for MLflow."""
+        return {
+            f"{name}_{scenario.name}": value
+            for scenario, metrics in self.metrics.items()
+            for name, value in metrics.items()
+        }

@@ -1,4 +1,4 @@
-"""The best few of a study, judged again on sessions that chose none of them, and which of them is taken."""
+"""Selection: the best candidates of a study run again on other sessions, and the best of them is chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,74 +8,85 @@ import optuna
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError
 from ..results.tuning import DEFAULTS
-from .bench import Bench, Capacities, collect
-from .score import Job, Tally, Yardstick, jobs_of
+from .score import Baseline, Scenario, Score, scenarios_of
+from .simulations import Capacities, TuningSimulations, collect
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """A completed trial, with its results on the sessions of the search."""
+
     name: str
     trial: int
     settings: SchedulerSettings
-    tuned: float  # score on the sessions tuned on
-    standing: float  # that score less what is broken there
-    feasible: bool  # there
+    mean: float
+    penalised: float
+    feasible: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Selected:
+    """A candidate with its score on the sessions of selection."""
+
     candidate: Candidate
-    tally: Tally  # on the sessions kept for selecting
+    score: Score
 
 
 def candidates(study: optuna.Study, count: int) -> list[Candidate]:
-    """The best `count` whole trials, by their score less what they break, and the hand-set defaults.
+    """The best `count` completed trials by their penalised score, and the hand-set defaults.
 
-    A constraint that is missed by a hair on the sessions tuned on may be kept on others, and the other way round: those
-    judged on decide. Raises StageError where no trial has run whole.
+    Infeasible trials may be among them: a constraint that is narrowly missed on these sessions may hold on others.
+    Raises StageError where no trial was completed.
     """
-    done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    if not done:
-        raise StageError("tune: every trial failed; see the warnings above, mend the cause and run again")
-    found = sorted((_candidate(trial) for trial in done), key=lambda one: (-one.standing, one.trial))
-    chosen = found[:count]
-    return chosen + [one for one in found[count:] if one.name == DEFAULTS]
+    completed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if not completed:
+        raise StageError("tune: every trial failed; see the warnings above, remove the cause and run again")
+    ranked = sorted(map(_candidate, completed), key=lambda candidate: (-candidate.penalised, candidate.trial))
+    return ranked[:count] + [candidate for candidate in ranked[count:] if candidate.name == DEFAULTS]
 
 
 def _candidate(trial: optuna.trial.FrozenTrial) -> Candidate:
     settings = SchedulerSettings.from_json(trial.user_attrs["settings"])
     name = trial.user_attrs.get("start", f"trial {trial.number}")
     feasible = all(value <= 0 for value in trial.constraints.values())
-    standing = trial.intermediate_values[max(trial.intermediate_values)]  # the last report is of all simulations
-    return Candidate(name, trial.number, settings, trial.values[0], standing, feasible)
+    penalised = trial.intermediate_values[max(trial.intermediate_values)]  # the last report covers all simulations
+    return Candidate(name, trial.number, settings, trial.values[0], penalised, feasible)
 
 
-def judge(bench: Bench, units: Capacities, yardstick: Yardstick, found: Sequence[Candidate]) -> list[Judged]:
-    """Each candidate on the sessions of `bench`, against stock vLLM there."""
-    jobs = jobs_of(bench.params)
-    futures = {(index, job): bench.start(job, units, one.settings) for index, one in enumerate(found) for job in jobs}
-    metrics = collect(futures, f"tune: {bench.use}")
-    judged = []
-    for index, one in enumerate(found):
-        tally = Tally(yardstick)
-        for job in jobs:
-            tally.add(job, metrics[index, job])
-        judged.append(Judged(one, tally))
-    return judged
+def run_candidates(
+    simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, found: Sequence[Candidate]
+) -> list[Selected]:
+    """Run each candidate on the sessions of `simulations`, and score it against stock vLLM there."""
+    scenarios = scenarios_of(simulations.params)
+    futures = {
+        (index, scenario): simulations.start(scenario, capacities, candidate.settings)
+        for index, candidate in enumerate(found)
+        for scenario in scenarios
+    }
+    metrics = collect(futures, f"tune: {simulations.use}")
+    selected = []
+    for index, candidate in enumerate(found):
+        score = Score(baseline)
+        for scenario in scenarios:
+            score.add(scenario, metrics[index, scenario])
+        selected.append(Selected(candidate, score))
+    return selected
 
 
-def choose(judged: Sequence[Judged]) -> Judged:
-    """The best of those that keep every constraint on these sessions too; where none does, the one that loses least."""
-    return max(judged, key=lambda one: (one.tally.feasible, one.tally.standing))
+def choose(selected: Sequence[Selected]) -> Selected:
+    """The best feasible one by its penalised score; where none is feasible, the best of all."""
+    return max(selected, key=lambda one: (one.score.feasible, one.score.penalised))
 
 
-def default_of(judged: Sequence[Judged]) -> Judged | None:
-    return next((one for one in judged if one.candidate.name == DEFAULTS), None)
+def default_of(selected: Sequence[Selected]) -> Selected | None:
+    return next((one for one in selected if one.candidate.name == DEFAULTS), None)
 
 
-def over_tuning(winner: Judged, default: Judged, jobs: Sequence[Job]) -> dict[str, float]:
-    """What the winner gains over the hand-set defaults on the sessions tuned on and on those selected on, and the
-    gap between: how much of the gain held only where it was searched for. `jobs` are those of the search."""
-    tuned = winner.candidate.tuned / default.candidate.tuned - 1
-    selected = winner.tally.score_of(jobs) / default.tally.score_of(jobs) - 1
-    return {"gain_tune": tuned, "gain_select": selected, "over_tuning_gap": tuned - selected}
+def gains(winner: Selected, default: Selected, scenarios: Sequence[Scenario]) -> dict[str, float]:
+    """Gains of the winner over the defaults on the sessions of search and of selection, and the gap between the two.
+
+    `scenarios` are those of the search. The gap is the part of the gain that does not generalise.
+    """
+    search = winner.candidate.mean / default.candidate.mean - 1
+    select = winner.score.mean_over(scenarios) / default.score.mean_over(scenarios) - 1
+    return {"gain_tune": search, "gain_select": select, "over_tuning_gap": search - select}

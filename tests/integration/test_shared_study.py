@@ -1,4 +1,4 @@
-"""One study in a real PostgreSQL, which the test starts: two processes work on it, one of them is killed."""
+"""One study in a real PostgreSQL that the test starts: two processes work on it, and one of them is killed."""
 
 import os
 import pwd
@@ -61,7 +61,7 @@ def postgres():
 
 @contextmanager
 def working(storage, folder):
-    """A process that works on the study as soon as it is sent a line, in a folder of its own as on another machine."""
+    """A process that works on the study once it reads a line, in a folder of its own as on another machine."""
     folder.mkdir()
     command = [sys.executable, str(PROGRAM), storage, str(TRIALS), "0.3"]
     process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -116,5 +116,5 @@ def test_two_processes_share_a_study_and_the_death_of_one_loses_no_finished_tria
         assert (after[number].state, after[number].values) == (trial.state, trial.values)
     states = [trial.state for trial in after.values()]
     assert TRIALS <= sum(state.is_finished() for state in states) <= TRIALS + 1
-    assert states.count(TrialState.RUNNING) + states.count(TrialState.FAIL) <= 1  # what the one that died was at
+    assert states.count(TrialState.RUNNING) + states.count(TrialState.FAIL) <= 1  # of the killed process
     assert any(trial.user_attrs.get("start") == "defaults" for trial in after.values())

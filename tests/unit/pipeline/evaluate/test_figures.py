@@ -5,7 +5,7 @@ import pytest
 
 from augserve.pipeline.evaluate.distributions import distributions
 from augserve.pipeline.evaluate.figures import COLOURS, goodput_rows, write_figures
-from augserve.pipeline.report.sources import FIGURES
+from augserve.pipeline.report.page import EVALUATION_FIGURES
 from augserve.pipeline.results.metrics_file import EvaluationResults
 from augserve.pipeline.simulator import catalogue
 
@@ -24,7 +24,7 @@ def tables():
 
 def test_every_figure_of_the_page_is_a_whole_svg(tmp_path, results, tables):
     write_figures(tmp_path, results, tables)
-    for name in FIGURES:
+    for name in EVALUATION_FIGURES:
         assert ET.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
 
@@ -55,7 +55,7 @@ def test_every_workload_and_profile_has_a_panel(tmp_path, results):
     by_load = results.cells["mix"]["p"]
     several = EvaluationResults({"mix": {"p": by_load, "q": by_load}, "coding": {"p": by_load}}, {}, {})
     write_figures(tmp_path, several, distributions_of(*jobs))
-    for name in FIGURES:
+    for name in EVALUATION_FIGURES:
         text = (tmp_path / f"{name}.svg").read_text()
         assert all(" on ".join(job) in text for job in jobs), name
 

@@ -6,14 +6,15 @@ from html.parser import HTMLParser
 import pytest
 
 from augserve.data.atomic import write_json
+from augserve.models.serving.target import QUANTILE_TARGETS
 from augserve.pipeline.report import run as report
-from augserve.pipeline.report.page import SECTIONS, page
-from augserve.pipeline.report.sources import FIGURES
+from augserve.pipeline.report.page import EVALUATION_FIGURES, PREDICTED, TUNING_FIGURES, html, page, predictors
+from augserve.pipeline.results.documents import evaluation_markdown, headline_markdown
 from augserve.pipeline.results.figures import INK
 from augserve.pipeline.results.metrics_file import ResultsError, write_results
+from augserve.pipeline.results.tables import markdown, policies
 
-from .test_embedded import SVG
-from .test_sources import LIVE
+from .test_drawings import SVG
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -46,104 +47,104 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def reports(tmp_path, results):
-    for folder in ("evaluate", "train"):
+    for folder, names in {"evaluate": EVALUATION_FIGURES, "tune": TUNING_FIGURES, "train": ()}.items():
         (tmp_path / folder).mkdir()
-    for name in FIGURES:
-        (tmp_path / "evaluate" / f"{name}.svg").write_text(SVG)
+        for name in names:
+            (tmp_path / folder / f"{name}.svg").write_text(SVG)
     write_results(tmp_path / "evaluate" / "metrics.json", results, {})
+    (tmp_path / "evaluate" / "table.md").write_text(evaluation_markdown(results))
+    (tmp_path / "tune" / "table.md").write_text("| settings |\n|---|\n| start 1 |\n")
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}
     (tmp_path / "train" / "metrics.json").write_text(json.dumps(trained))
     return tmp_path
 
 
 @pytest.fixture
-def text(reports, results, selection):
-    return page(reports, results, selection)
+def written(reports, results, selection):
+    """Writes the page again."""
+    return lambda: page(reports, headline_markdown(results, selection), markdown(policies(results)))
 
 
-def test_every_section_has_its_id_and_a_link(text):
-    parsed = Page(text)
-    for name in SECTIONS:
-        assert parsed.ids.count(name) == 1
-        assert f"#{name}" in parsed.addresses
+def test_every_link_leads_to_a_section(written):
+    parsed = Page(written())
+    links = [address[1:] for address in parsed.addresses if address.startswith("#") and "figure" not in address]
+    assert "headline" in links
+    assert set(links) <= set(parsed.ids)
 
 
-def test_the_page_makes_no_request(text):
+def test_the_page_makes_no_request(written):
+    text = written()
     assert all(address.startswith(("#", "data:,")) for address in Page(text).addresses)
     for reference in (r"url\((?!#)", "@import", "<script", "<iframe", "<img", "srcset"):
         assert not re.search(reference, text)
 
 
-def test_ids_are_unique(text):
-    ids = Page(text).ids
-    assert len(ids) == len(set(ids))
-
-
-def test_figures_follow_the_colours_of_the_reader(text):
-    assert INK not in text
-    assert "prefers-color-scheme: dark" in text
-
-
-def test_every_table_scrolls_inside_the_width_of_a_phone(text):
-    assert 'name="viewport" content="width=device-width' in text
-    assert len(re.findall("<table>", text)) == len(re.findall(r'<div class="wide"><table>', text)) > 5
-
-
-def test_names_from_data_are_escaped(text):
-    assert "mix&lt;&gt;" in text
-    assert "mix<>" not in text
-
-
-def test_every_workload_has_its_tables(reports, results, selection):
-    results.cells["coding"] = {"q": results.cells["mix"]["p"]}
-    results.capacity90["coding"] = {"q": results.capacity90["mix"]["p"]}
-    text = " ".join(Page(page(reports, results, selection)).text)
-    for name in ("mix on p", "coding on q"):
-        assert text.count(name) == 4  # headline, ablations, all policies, goals
-
-
-def test_the_origin_of_the_tuned_settings_is_shown(reports, results, selection):
-    given = dataclasses.replace(selection, chosen="start 1", scores={"start 1": {"tune": 1.0, "select": 1.0}})
-    assert "given in params.yaml" in page(reports, results, given)
-
-
-def test_commands_stand_for_reports_that_are_missing(text):
-    for command in ("make compare", "make fidelity", "make live"):
-        assert command in text
-
-
-def test_an_old_long_comparison_does_not_stop_the_page(reports, results, selection):
+def test_ids_are_unique(reports, written):
     (reports / "compare").mkdir()
-    (reports / "compare" / "metrics.json").write_text("{}")
-    assert "Not shown: " in page(reports, results, selection)
-
-
-def test_a_long_comparison_is_shown(reports, results, selection):
-    (reports / "compare").mkdir()
-    write_results(reports / "compare" / "metrics.json", results, {})
-    for name in FIGURES:
-        (reports / "compare" / f"{name}.svg").write_text(SVG)
-    ids = Page(page(reports, results, selection)).ids
+    (reports / "compare" / "goodput.svg").write_text(SVG)
+    ids = Page(written()).ids
     assert "figure-compare-goodput" in ids
     assert len(ids) == len(set(ids))
 
 
-def test_live_results_are_shown(reports, results, selection):
-    (reports / "live").mkdir()
-    (reports / "live" / "metrics.json").write_text(json.dumps(LIVE))
-    assert "unfinished turns" in page(reports, results, selection)
+def test_figures_follow_the_colours_of_the_reader(written):
+    text = written()
+    assert INK not in text
+    assert "prefers-color-scheme: dark" in text
 
 
-@pytest.mark.parametrize("lost", ["evaluate/ttft.svg", "train/metrics.json"])
-def test_a_missing_report_is_one_line_with_its_name(reports, results, selection, lost):
+def test_every_table_scrolls_inside_the_width_of_a_phone(written):
+    text = written()
+    assert 'name="viewport" content="width=device-width' in text
+    assert len(re.findall("<table>", text)) == len(re.findall(r'<div class="wide"><table>', text)) > 5
+
+
+def test_names_from_data_are_escaped(written):
+    assert "mix&lt;&gt;" in written()
+    assert "mix<>" not in written()
+
+
+def test_the_rows_of_augserve_are_marked():
+    assert html("| policy |\n|---|\n| augserve |\n| vllm |\n").count('class="ours"') == 1
+
+
+def test_headings_of_documents_stand_below_those_of_the_page():
+    assert "<h3>" in html("## title")
+    assert "<h2>" not in html("## title")
+
+
+def test_commands_stand_for_reports_that_are_missing(written):
+    for command in ("make compare", "make fidelity", "make live"):
+        assert command in written()
+
+
+@pytest.mark.parametrize("folder", ["compare", "fidelity", "live"])
+def test_an_optional_report_is_shown_where_there_is_one(reports, written, folder):
+    (reports / folder).mkdir()
+    (reports / folder / "table.md").write_text("| metric |\n|---|\n| a figure |\n")
+    assert "a figure" in written()
+    assert f"make {folder}" not in written()
+
+
+@pytest.mark.parametrize("lost", ["evaluate/ttft.svg", "evaluate/table.md", "tune/table.md", "train/metrics.json"])
+def test_a_missing_report_is_one_line_with_its_name(reports, written, lost):
     (reports / lost).unlink()
     with pytest.raises(ResultsError, match=lost) as error:
-        page(reports, results, selection)
+        written()
     assert "\n" not in str(error.value)
 
 
-def test_the_same_reports_give_the_same_page(reports, results, selection, text):
-    assert page(reports, results, selection) == text
+def test_the_same_reports_give_the_same_page(written):
+    assert written() == written()
+
+
+def test_every_quantile_target_has_a_meaning():
+    assert set(PREDICTED) == {target.name for target in QUANTILE_TARGETS}
+
+
+def test_predictors_without_an_absolute_error_are_left_out():
+    table = predictors({"set": {"ends_in_tool": {"auc": 0.8}, "output_length": {"mae": 3.0}}, "note": "x"})
+    assert table.to_numpy().tolist() == [["set", PREDICTED["output_length"], "–", "3", "–", "–"]]
 
 
 def test_the_stage_writes_the_page_and_the_headline(reports, selection, monkeypatch, tmp_path_factory):

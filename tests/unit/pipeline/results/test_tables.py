@@ -7,7 +7,6 @@ from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.results.tables import (
     ablations,
     best_budget,
-    capacities,
     capacity_text,
     cells,
     headline,
@@ -15,10 +14,12 @@ from augserve.pipeline.results.tables import (
     markdown,
     numeric,
     order_of,
+    policies,
     static_settings,
     value_text,
     write_csv,
 )
+from augserve.pipeline.simulator import catalogue
 
 from .conftest import cell
 
@@ -79,26 +80,25 @@ def test_a_capacity_is_a_bound_where_every_rate_missed_or_none_did(results):
     results = dataclasses.replace(results, misses90={"mix": {"p": {"infercept": 6.19, "mars": None}}})
     names = ("augserve", "infercept", "mars", "sjf")
     assert [capacity_text(results, JOB, policy) for policy in names] == ["16.2", "< 6.19", "≥ 49.5", "–"]
-    table = capacities(results, JOB).set_index("policy")
-    assert table.loc["augserve", "× stock vLLM"] == "1.48"
-    assert table.loc["infercept", "× stock vLLM"] == "–"
 
 
 def test_a_swing_shows_its_bounds_and_has_no_capacity_of_its_own(results):
     swing, job = swinging(results), (MIX_SWING, "p")
     assert load_text(MIX_SWING, "1.65") == "1.65× (0.3–3×)"
     assert set(headline(swing, job)["capacity@90, sessions/s"]) == {"–"}
-    assert capacities(swing, job).empty
 
 
-def test_static_settings_show_what_was_chosen_and_what_was_tried(results):
+def test_static_settings_are_the_best_of_those_tried(results):
     tried = {"mix": {"p": {"4096": 8.0, "1024": 8.0, "2048": 9.0}}}
     table = static_settings(dataclasses.replace(results, budgets=tried), JOB)
-    assert table["policy"].tolist() == ["vllm-tuned", "augserve-static-budget"]
-    assert table["tokens a step"].tolist() == ["2048", "2048"]
-    assert table["running requests"].tolist() == ["256", "–"]
-    assert table["token budgets tried"].tolist()[1] == "1024, 2048, 4096"
+    assert table.to_numpy().tolist() == [["vllm-tuned", "vllm@2048x256"], ["augserve-static-budget", "augserve@2048"]]
     assert static_settings(dataclasses.replace(results, static={}), JOB).empty
+
+
+def test_policies_that_ran_have_the_words_of_the_catalogue(results):
+    table = policies(results).set_index("policy")
+    assert table.loc["infercept", "source"] == catalogue.INFERCEPT.source
+    assert "continuum" not in table.index
 
 
 @pytest.mark.parametrize(

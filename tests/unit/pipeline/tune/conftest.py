@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def folder(tmp_path_factory):
 def in_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def params(searching, tmp_path):
+    """Parameters with a storage of their own."""
+    return dataclasses.replace(searching.PARAMS, storage=f"sqlite:///{tmp_path}/optuna.db")

@@ -1,8 +1,8 @@
-"""A study over simulations that are known beforehand; run as a program, a process that works on it.
+"""A study over made-up simulations. Run as a program, a process that works on the study:
 
 python searching.py STORAGE TRIALS PAUSE_S
 
-It says that it is ready, and begins when it is sent a line.
+It prints `ready`, and begins when it reads a line.
 """
 
 import dataclasses
@@ -13,10 +13,11 @@ import optuna
 
 from augserve.data.workload.mix import MIX
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.tune import study as tune_study
+from augserve.pipeline.results.tuning import DEFAULTS
+from augserve.pipeline.tune import storage
 from augserve.pipeline.tune.params import TuneParams
-from augserve.pipeline.tune.score import Yardstick, stock_jobs
-from augserve.pipeline.tune.select import DEFAULTS
+from augserve.pipeline.tune.score import Baseline, stock_scenarios
+from augserve.pipeline.tune.search import Search, enqueue
 from augserve.pipeline.tune.space import read_space
 
 NAME = "known"
@@ -55,35 +56,35 @@ PARAMS = TuneParams(
 )
 SPACE = read_space(PARAMS.space, SchedulerSettings())
 STOCK = {"effective_throughput": 50.0, "throughput": 60.0, "longest_wait_s": 1.0}
-YARDSTICK = Yardstick(PARAMS, 60.0, dict.fromkeys(stock_jobs(PARAMS), STOCK))
+BASELINE = Baseline(PARAMS, 60.0, dict.fromkeys(stock_scenarios(PARAMS), STOCK))
 STARTS = [(DEFAULTS, SPACE.defaults), ("other", dataclasses.replace(SPACE.defaults, max_wait_s=9.0))]
 
 
-def known(job, settings, short):
-    """The smaller the weight of `uncached`, the more is served; half as much when short."""
-    served = 100 / (1 + settings.weights.uncached) / (2 if short else 1)
-    return {"effective_throughput": served, "throughput": 60.0, "longest_wait_s": 1.0 + settings.weights.output}
+def simulate(scenario, settings, short):
+    """Goodput falls with the weight of `uncached`, and is half as much in a short simulation."""
+    goodput = 100 / (1 + settings.weights.uncached) / (2 if short else 1)
+    return {"effective_throughput": goodput, "throughput": 60.0, "longest_wait_s": 1.0 + settings.weights.output}
 
 
-def search(params, simulate=known, starts=STARTS):
-    """The study, after the trials that it lacked."""
+def search(params, simulate=simulate, starts=STARTS):
+    """The study, after its missing trials ran."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    study = tune_study.open_study(NAME, params, 7)
-    tune_study.enqueue(study, SPACE, starts)
-    tune_study.Search(params, SPACE, YARDSTICK, simulate, "").run(study)
+    study = storage.open_study(NAME, params, 7)
+    enqueue(study, SPACE, starts)
+    Search(params, SPACE, BASELINE, simulate, "").run(study)
     return study
 
 
 if __name__ == "__main__":
-    tune_study.HEARTBEAT_S = 1
-    storage, trials, pause_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    storage.HEARTBEAT_S = 1
+    url, trials, pause_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
 
-    def slow(job, settings, short):
+    def slow(scenario, settings, short):
         time.sleep(pause_s)
-        return known(job, settings, short)
+        return simulate(scenario, settings, short)
 
-    search(dataclasses.replace(PARAMS, storage=storage, trials=trials), slow)
+    search(dataclasses.replace(PARAMS, storage=url, trials=trials), slow)

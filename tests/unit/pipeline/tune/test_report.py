@@ -1,4 +1,4 @@
-"""From a study to what is written of it, on simulations that are known; other sessions are those of `select`."""
+"""From a study to its reports, on made-up simulations."""
 
 import dataclasses
 import json
@@ -16,17 +16,17 @@ from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.tune import run as tune
-from augserve.pipeline.tune.bench import Bench
 from augserve.pipeline.tune.report import importances, pareto_front, trial_rows, write_reports
-from augserve.pipeline.tune.score import Job, Tally, Yardstick, jobs_of, stock_jobs
-from augserve.pipeline.tune.select import Judged, candidates, choose, judge, over_tuning
+from augserve.pipeline.tune.score import Baseline, Scenario, Score, scenarios_of, stock_scenarios
+from augserve.pipeline.tune.select import Selected, candidates, choose, gains, run_candidates
+from augserve.pipeline.tune.simulations import TuningSimulations
 
 UNITS = {MIX: 10.0}
 pytestmark = pytest.mark.usefixtures("in_folder")
 
 
 class Engine:
-    """Answers cells; on the sessions of `select`, a weight of `uncached` below `spoiled` serves nothing."""
+    """Answers cells. On the sessions of selection a weight of `uncached` below `spoiled` has no goodput."""
 
     def __init__(self, searching, spoiled=0.0):
         self._searching = searching
@@ -35,7 +35,7 @@ class Engine:
 
     def __call__(self, cell):
         self.cells.append(cell)
-        found = self._searching.known(None, cell.settings, False)
+        found = self._searching.simulate(None, cell.settings, False)
         if cell.policy == "vllm":
             found = dict(self._searching.STOCK)
         elif cell.seed >= SPLIT_SEEDS["select"] and cell.settings.weights.uncached < self._spoiled:
@@ -54,75 +54,76 @@ def study(searching, folder, tmp_path_factory):
 
 
 @pytest.fixture
-def judged(searching, study):
-    bench = Bench(searching.PARAMS, 1, (0.1, 0.2), Engine(searching), "select")
-    return judge(bench, UNITS, searching.YARDSTICK, candidates(study, 2))
+def selected(searching, study):
+    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), Engine(searching), "select")
+    return run_candidates(simulations, UNITS, searching.BASELINE, candidates(study, 2))
 
 
-def test_the_best_few_and_the_defaults_are_judged(study):
+def test_the_best_few_and_the_defaults_are_candidates(study):
     found = candidates(study, 2)
     scores = sorted((t.value for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE), reverse=True)
-    assert [one.tuned for one in found[:2]] == scores[:2]
+    assert [one.mean for one in found[:2]] == scores[:2]
     assert [one.name for one in found[2:]] == ["defaults"]
 
 
-def test_the_judge_sees_sessions_that_chose_nothing(searching, study):
+def test_the_selection_runs_on_sessions_of_its_own(searching, study):
     engine = Engine(searching)
-    bench = Bench(searching.PARAMS, 1, (0.1, 0.2), engine, "select")
-    judge(bench, UNITS, searching.YARDSTICK, candidates(study, 2))
+    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), engine, "select")
+    run_candidates(simulations, UNITS, searching.BASELINE, candidates(study, 2))
     assert {cell.seed for cell in engine.cells} == {1 + SPLIT_SEEDS["select"]}
     assert {cell.rate_per_s for cell in engine.cells} == {10.0, 20.0}
 
 
-def test_what_does_badly_on_other_sessions_is_not_chosen(searching, study):
+def test_a_candidate_without_goodput_on_other_sessions_is_not_chosen(searching, study):
     found = candidates(study, 2)
     spoiled = 1e-9 + max(one.settings.weights.uncached for one in found[:2])
-    bench = Bench(searching.PARAMS, 1, (0.1, 0.2), Engine(searching, spoiled), "select")
-    judged = judge(bench, UNITS, searching.YARDSTICK, found)
-    winner = choose(judged)
+    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), Engine(searching, spoiled), "select")
+    selected = run_candidates(simulations, UNITS, searching.BASELINE, found)
+    winner = choose(selected)
     assert winner.candidate.name == "defaults"
-    assert over_tuning(judged[0], winner, jobs_of(searching.PARAMS))["over_tuning_gap"] > 0.5
+    assert gains(selected[0], winner, scenarios_of(searching.PARAMS))["over_tuning_gap"] > 0.5
 
 
-def test_what_breaks_a_constraint_on_other_sessions_is_not_chosen_however_much_it_serves(searching, study):
+def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(searching, study):
     found = candidates(study, 2)
-    judged = []
-    for one, served, wait_s in ((found[0], 100.0, 5.05), (found[1], 55.0, 1.0)):
-        tally = Tally(searching.YARDSTICK)
-        for job in jobs_of(searching.PARAMS):
-            tally.add(job, {"effective_throughput": served, "throughput": 60.0, "longest_wait_s": wait_s})
-        judged.append(Judged(one, tally))
-    assert judged[0].tally.standing > judged[1].tally.standing + 0.5
-    assert choose(judged) is judged[1]
-    assert choose(judged[:1]) is judged[0]  # where none keeps them all, the one that loses least
+    selected = []
+    for candidate, goodput, wait_s in ((found[0], 100.0, 5.05), (found[1], 55.0, 1.0)):
+        score = Score(searching.BASELINE)
+        for scenario in scenarios_of(searching.PARAMS):
+            score.add(scenario, {"effective_throughput": goodput, "throughput": 60.0, "longest_wait_s": wait_s})
+        selected.append(Selected(candidate, score))
+    assert selected[0].score.penalised > selected[1].score.penalised + 0.5
+    assert choose(selected) is selected[1]
+    assert choose(selected[:1]) is selected[0]  # where none is feasible, the best of all
 
 
-def test_the_best_few_are_judged_on_a_swing_that_no_trial_ran(searching, study, tmp_path):
+def test_the_selection_runs_a_swing_that_no_trial_ran(searching, study, tmp_path):
     params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
     engine = Engine(searching)
-    bench = Bench(params.selecting(), 1, (0.1, 0.2), engine, "select")
-    yardstick = Yardstick(bench.params, 60.0, dict.fromkeys(stock_jobs(bench.params), searching.STOCK))
-    judged = judge(bench, UNITS | {MIX_SWING: 10.0}, yardstick, candidates(study, 2))
+    simulations = TuningSimulations(params.selecting(), 1, (0.1, 0.2), engine, "select")
+    baseline = Baseline(simulations.params, 60.0, dict.fromkeys(stock_scenarios(simulations.params), searching.STOCK))
+    selected = run_candidates(simulations, UNITS | {MIX_SWING: 10.0}, baseline, candidates(study, 2))
     swing = [cell for cell in engine.cells if cell.workload == MIX_SWING]
     assert {(cell.rate_per_s, cell.schedule.window_s) for cell in swing} == {(15.0, 6.0)}
-    assert Job(MIX_SWING, 1.5, 0) in judged[0].tally.ratios
-    write_reports(tmp_path, study, searching.SPACE, params, judged, choose(judged))
-    assert "| augmentation-mix-swing_load1.5 |" in (tmp_path / "table.md").read_text()
+    assert Scenario(MIX_SWING, 1.5, 0) in selected[0].score.ratios
+    write_reports(tmp_path, study, searching.SPACE, params, selected, choose(selected))
+    assert "augmentation-mix-swing_load1.5 |" in (tmp_path / "table.md").read_text()
 
 
-def test_the_gap_of_over_tuning_is_taken_at_the_loads_that_both_saw(searching, study):
+def test_the_gap_is_taken_at_the_loads_of_the_search(searching, study):
     params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
-    bench = Bench(params.selecting(), 1, (0.1, 0.2), Engine(searching), "select")
-    stock = dict.fromkeys(stock_jobs(bench.params), searching.STOCK)
-    judged = judge(bench, UNITS | {MIX_SWING: 10.0}, Yardstick(bench.params, 60.0, stock), candidates(study, 2))
-    default = next(one for one in judged if one.candidate.name == "defaults")
-    default.tally.ratios[Job(MIX_SWING, 1.5, 0)] = 99.0
-    assert over_tuning(judged[0], default, jobs_of(params))["over_tuning_gap"] == pytest.approx(0.0)
+    simulations = TuningSimulations(params.selecting(), 1, (0.1, 0.2), Engine(searching), "select")
+    stock = dict.fromkeys(stock_scenarios(simulations.params), searching.STOCK)
+    baseline = Baseline(simulations.params, 60.0, stock)
+    selected = run_candidates(simulations, UNITS | {MIX_SWING: 10.0}, baseline, candidates(study, 2))
+    default = next(one for one in selected if one.candidate.name == "defaults")
+    default.score.ratios[Scenario(MIX_SWING, 1.5, 0)] = 99.0
+    assert gains(selected[0], default, scenarios_of(params))["over_tuning_gap"] == pytest.approx(0.0)
 
 
-def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, judged, tmp_path):
+def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, selected, tmp_path):
     for folder in ("one", "two"):
-        write_reports(tmp_path / folder, study, searching.SPACE, searching.PARAMS, judged, choose(judged))
+        write_reports(tmp_path / folder, study, searching.SPACE, searching.PARAMS, selected, choose(selected))
     names = {path.name for path in (tmp_path / "one").iterdir()}
     assert names == {
         "metrics.json", "trials.csv", "importance.csv", "importance.svg", "pareto.csv", "pareto.svg", "table.md"
@@ -134,12 +135,12 @@ def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searchi
     assert metrics["default_score"] == pytest.approx(1.0)
     assert metrics["over_tuning_gap"] == pytest.approx(metrics["gain_tune"] - metrics["gain_select"])
     table = (tmp_path / "one/table.md").read_text()
-    assert "| defaults | 1.000 |" in table
-    assert "of over-tuning." in table
+    assert "hand-set defaults" in table
+    assert "searched" in table
     assert "longest wait" in (tmp_path / "one/pareto.svg").read_text()
 
 
-def test_a_row_a_trial_with_its_settings_and_none_for_what_was_stopped(searching, study):
+def test_every_trial_is_a_row_and_a_pruned_one_has_no_score(searching, study):
     rows = trial_rows(study, searching.SPACE)
     assert len(rows) == 24
     pruned = rows[rows["state"] == "pruned"]
@@ -149,7 +150,7 @@ def test_a_row_a_trial_with_its_settings_and_none_for_what_was_stopped(searching
     assert rows["weights.uncached"].between(0.1, 10).all()
 
 
-def test_the_parameter_that_alone_matters_is_the_most_important(searching, study):
+def test_the_only_parameter_with_an_effect_is_the_most_important(searching, study):
     rows = importances(study, searching.SPACE)
     assert rows["parameter"].tolist()[0] == "weights.uncached"
     assert rows["importance"].iloc[0] > 0.8
@@ -161,7 +162,7 @@ def test_too_few_trials_have_no_importances(searching):
     assert rows["importance"].tolist() == [0.0, 0.0]
 
 
-def test_the_front_holds_what_nothing_beats_in_both():
+def test_the_front_has_the_trials_that_none_beats_in_score_and_wait():
     rows = [(0, 1.5, 9.0), (1, 1.2, 3.0), (2, 1.1, 5.0), (3, 0.9, 1.0), (4, 0.8, 1.0), (5, math.nan, math.nan)]
     trials = pd.DataFrame(rows, columns=["trial", "score", "longest_wait_s"])
     trials["state"] = ["complete"] * 5 + ["pruned"]
@@ -169,32 +170,31 @@ def test_the_front_holds_what_nothing_beats_in_both():
     assert pareto_front(trials)["trial"].tolist() == [0, 1, 3]
 
 
-def test_what_is_written_is_what_evaluate_reads(searching, study, judged, tmp_path, monkeypatch):
+def test_evaluate_reads_the_files_of_tune(searching, study, selected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    winner = choose(judged)
-    tune.write_tuned(winner, judged, UNITS, searching.PARAMS)
+    winner = choose(selected)
+    tune.write_tuned(winner, selected, UNITS, searching.PARAMS)
     assert read_tuned(tmp_path / "models/tuned") == (winner.candidate.settings, 10.0)
     selection = Selection.read(tmp_path / "models/tuned/selection.json")
     assert (selection.chosen, selection.workload, selection.loads) == (winner.candidate.name, MIX, (2.0, 1.0))
     assert selection.scores["defaults"]["tune"] == pytest.approx(1.0)
-    assert selection.gain("tune") == pytest.approx(winner.candidate.tuned - 1.0)
 
 
 def test_the_capacity_and_stock_results_are_measured_once_a_study(searching, study):
     engine = Engine(searching)
-    bench = Bench(searching.PARAMS, 1, (0.1, 0.2), engine)
-    units, yardstick = tune.measured(study, bench, searching.SPACE.defaults)
+    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), engine)
+    units, baseline = tune.measured(study, simulations, searching.SPACE.defaults)
     assert units[MIX] == pytest.approx(10.0)
     count = len(engine.cells)
-    again = tune.measured(study, bench, searching.SPACE.defaults)
+    again = tune.measured(study, simulations, searching.SPACE.defaults)
     assert len(engine.cells) == count
-    assert again[1].stock == yardstick.stock
+    assert again[1].stock == baseline.stock
 
 
-def test_a_capacity_below_what_is_searched_is_one_line(searching):
+def test_a_capacity_below_the_bounds_is_an_error(searching):
     params = dataclasses.replace(searching.PARAMS, capacity_low=13.0)
-    with pytest.raises(StageError, match=r"misses the SLO at every rate tried, from 13.0 sessions/s"):
-        Bench(params, 1, (0.1, 0.2), Engine(searching)).capacities(SchedulerSettings())
+    with pytest.raises(StageError, match=r"tune\.capacity_low"):
+        TuningSimulations(params, 1, (0.1, 0.2), Engine(searching)).capacities(SchedulerSettings())
 
 
 def test_a_study_starts_from_the_hand_set_defaults_and_the_starts_of_params(searching):

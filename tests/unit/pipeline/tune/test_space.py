@@ -35,18 +35,18 @@ OFF = {
 }
 
 
-def test_what_is_off_is_zero_and_what_hangs_on_it_is_not_asked_for():
+def test_a_parameter_that_is_off_is_zero_and_its_dependents_are_not_searched():
     values = suggested(OFF)
     assert values == {"weights.uncached": 1.0, "weights.output": 0, "budget.min_tokens": 512, "retention.max_share": 0}
 
 
-def test_what_hangs_on_a_parameter_is_searched_where_that_is_on():
+def test_a_dependent_parameter_is_searched_where_its_switch_is_on():
     on = OFF | {"use.retention.max_share": True, "retention.max_share": 0.5, "retention.min_tokens": 100}
     settings = read_space(SMALL, DEFAULTS).settings(suggested(on))
     assert (settings.retention.max_share, settings.retention.min_tokens) == (0.5, 100)
 
 
-def test_what_is_not_searched_keeps_its_default():
+def test_other_settings_keep_their_defaults():
     settings = read_space(SMALL, DEFAULTS).settings({"weights.uncached": 3.0})
     assert settings == with_values(DEFAULTS, {"weights.uncached": 3.0})
     assert settings.weights.remaining == DEFAULTS.weights.remaining
@@ -76,35 +76,29 @@ def test_a_start_outside_of_the_space_is_moved_to_its_edge():
 
 
 @pytest.mark.parametrize(
-    ("declared", "message"),
+    ("declared", "named"),
     [
-        (
-            {"weights.uncached": {"low": 2, "high": 1}},
-            r"weights.uncached.low is 2.0: .* at most .*high, 1.0",
-        ),
-        (
-            {"weights.unknown": {"low": 1, "high": 2}},
-            r"unknown parameter 'weights.unknown'; known are .*budget.integral",
-        ),
-        ({"slo.ttft_s": {"low": 1, "high": 2}}, "unknown parameter 'slo.ttft_s'"),
-        ({"weights": {"low": 1, "high": 2}}, "unknown parameter 'weights'"),
-        ({"weights.uncached": {"low": 1, "hihg": 2}}, "unknown key 'hihg'"),
-        ({"weights.uncached": {"low": 1}}, "weights.uncached.high is None: it must be a number"),
-        ({"weights.uncached": {"low": "1e-3", "high": 2}}, "low is '1e-3': it must be a number"),
-        ({"weights.uncached": [1, 2]}, r"\[1, 2\]: known are choices, high, log, low"),
-        ({"weights.uncached": {"low": 0, "high": 2, "log": True}}, "low is 0.0: it must be positive on a log scale"),
-        ({"weights.uncached": {"low": -1, "high": 2}}, "low: scheduler.json: weights.uncached is -1.0"),
-        ({"budget.target": {"low": 1, "high": 99}}, "high: scheduler.json: budget.target is 99.0"),
-        ({"budget.min_tokens": {"low": 1, "high": 2, "zero": True}}, "zero: scheduler.json: budget.min_tokens is 0"),
-        ({"budget.min_tokens": {"low": 1.5, "high": 2}}, "low is 1.5: it must be a whole number"),
-        ({"budget.min_tokens": {"choices": []}}, "choices is .*: it must be a list"),
-        ({"weights.output": {"low": 1, "high": 2, "when": "weights.slack"}}, "when is 'weights.slack': .* above it"),
-        ({"weights.output": {"low": 1, "high": 2, "log": "yes"}}, "log is 'yes': it must be true or false"),
-        ({}, "tune.space is empty"),
+        ({"weights.uncached": {"low": 2, "high": 1}}, "weights.uncached.*low"),
+        ({"weights.unknown": {"low": 1, "high": 2}}, "weights.unknown.*known are .*budget.integral"),
+        ({"slo.ttft_s": {"low": 1, "high": 2}}, "slo.ttft_s"),
+        ({"weights": {"low": 1, "high": 2}}, "tune.space.weights"),
+        ({"weights.uncached": {"low": 1, "hihg": 2}}, "weights.uncached.*hihg"),
+        ({"weights.uncached": {"low": 1}}, "weights.uncached.*high"),
+        ({"weights.uncached": {"low": "1e-3", "high": 2}}, "weights.uncached.*low"),
+        ({"weights.uncached": [1, 2]}, "weights.uncached"),
+        ({"weights.uncached": {"low": 0, "high": 2, "log": True}}, "weights.uncached.*low"),
+        ({"weights.uncached": {"low": -1, "high": 2}}, "weights.uncached.*-1.0"),
+        ({"budget.target": {"low": 1, "high": 99}}, "budget.target.*99.0"),
+        ({"budget.min_tokens": {"low": 1, "high": 2, "zero": True}}, "budget.min_tokens.*0"),
+        ({"budget.min_tokens": {"low": 1.5, "high": 2}}, "budget.min_tokens.*1.5"),
+        ({"budget.min_tokens": {"choices": []}}, "budget.min_tokens.*choices"),
+        ({"weights.output": {"low": 1, "high": 2, "when": "weights.slack"}}, "weights.output.*when"),
+        ({"weights.output": {"low": 1, "high": 2, "log": "yes"}}, "weights.output.*log"),
+        ({}, "tune.space"),
     ],
 )
-def test_a_wrong_space_gives_one_line_that_names_the_parameter(declared, message):
-    with pytest.raises(ParamsError, match=message) as caught:
+def test_an_invalid_space_is_one_line_that_names_the_parameter(declared, named):
+    with pytest.raises(ParamsError, match=named) as caught:
         read_space(declared, DEFAULTS)
     assert "\n" not in str(caught.value)
 
@@ -112,6 +106,6 @@ def test_a_wrong_space_gives_one_line_that_names_the_parameter(declared, message
 @pytest.mark.parametrize(
     "values", [{"weights.none": 1.0}, {"profile": "x"}, {"weights": 1.0}, {"budget.target": "much"}]
 )
-def test_a_start_with_an_unknown_or_unfit_setting_is_an_error(values):
+def test_a_start_with_an_unknown_or_invalid_setting_is_an_error(values):
     with pytest.raises(SettingsError):
         with_values(DEFAULTS, values)

@@ -1,6 +1,6 @@
 import pytest
 
-from augserve.pipeline.report.embedded import figure, inline, read_object
+from augserve.pipeline.report.drawings import figures, inline
 from augserve.pipeline.results.figures import INK
 from augserve.pipeline.results.metrics_file import ResultsError
 
@@ -18,7 +18,7 @@ def test_a_drawing_has_the_text_colour_of_the_page_and_ids_of_its_own():
 def test_a_drawing_of_two_panels_is_wide(tmp_path):
     (tmp_path / "a.svg").write_text(SVG)
     (tmp_path / "b.svg").write_text(SVG.replace("600pt", "300pt"))
-    assert [figure(tmp_path / f"{name}.svg", "Title")["wide"] for name in "ab"] == [True, False]
+    assert [figure["wide"] for figure in figures(tmp_path, {"a": "A", "b": "B"})] == [True, False]
 
 
 @pytest.mark.parametrize("text", [None, "no drawing"])
@@ -26,12 +26,4 @@ def test_a_file_without_drawing_is_named(tmp_path, text):
     if text is not None:
         (tmp_path / "a.svg").write_text(text)
     with pytest.raises(ResultsError, match=r"a\.svg"):
-        figure(tmp_path / "a.svg", "Title")
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]"])
-def test_a_file_without_object_is_named_with_its_command(tmp_path, text):
-    if text is not None:
-        (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ResultsError, match=r"a\.json.*dvc repro train"):
-        read_object(tmp_path / "a.json", "dvc repro train")
+        figures(tmp_path, {"a": "A"})

@@ -1,4 +1,4 @@
-"""What tuning simulates on: the cells of a split's sessions, stock vLLM on them, and where its capacity lies."""
+"""The simulations of tuning on the sessions of one split: trials, stock vLLM, and stock vLLM's capacity."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -14,22 +14,23 @@ from ...data.workload.schedule import MIXES
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError
+from ..simulator.catalogue import AUGSERVE, VLLM
 from ..simulator.cells.capacity import bracket, capacity
 from ..simulator.cells.cell import Cell
 from ..simulator.cells.parallel import Submit
 from .params import TuneParams
-from .score import Job, Metrics, stock_jobs
+from .score import Metrics, Scenario, stock_scenarios
 
 MODELS = Path("models/onnx")
 PROFILES = Path("data/profiles")
 Key = TypeVar("Key")
 Capacities = Mapping[str, float]
-"""Capacity@90 of stock vLLM by workload, sessions/s: load 1x."""
+"""Workload → capacity@90 of stock vLLM, sessions/s: load 1x."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The sessions of one use: no two uses share any."""
+class TuningSimulations:
+    """Simulations on the sessions of one use. No two uses share a session."""
 
     params: TuneParams
     seed: int
@@ -37,44 +38,55 @@ class Bench:
     submit: Submit
     use: Use = "tune"
 
-    def cell(self, job: Job, rate_per_s: float, policy: str, settings: SchedulerSettings, short: bool = False) -> Cell:
+    def cell(
+        self, scenario: Scenario, rate_per_s: float, policy: str, settings: SchedulerSettings, short: bool = False
+    ) -> Cell:
         return Cell(
-            job.workload,
+            scenario.workload,
             policy,
             PROFILES / f"{self.params.profile}.json",
             rate_per_s,
-            self.seed + SPLIT_SEEDS[self.use] + job.seed,
-            self.params.schedule(job.workload, short),
+            self.seed + SPLIT_SEEDS[self.use] + scenario.seed,
+            self.params.schedule(scenario.workload, short),
             settings,
             MODELS,
-            None if job.workload in MIXES else Split(self.use, *self.shares),
+            None if scenario.workload in MIXES else Split(self.use, *self.shares),
         )
 
     def start(
-        self, job: Job, units: Capacities, settings: SchedulerSettings, policy: str = "augserve", short: bool = False
+        self,
+        scenario: Scenario,
+        capacities: Capacities,
+        settings: SchedulerSettings,
+        policy: str = AUGSERVE.name,
+        short: bool = False,
     ) -> "Future[dict[str, float]]":
-        return self.submit(self.cell(job, job.load * units[job.workload], policy, settings, short))
+        rate_per_s = scenario.load * capacities[scenario.workload]
+        return self.submit(self.cell(scenario, rate_per_s, policy, settings, short))
 
-    def stock(self, units: Capacities, defaults: SchedulerSettings) -> dict[Job, Metrics]:
-        """Stock vLLM on this use's sessions."""
-        futures = {job: self.start(job, units, defaults, "vllm") for job in stock_jobs(self.params)}
+    def stock(self, capacities: Capacities, defaults: SchedulerSettings) -> dict[Scenario, Metrics]:
+        """Stock vLLM on every scenario that trials are compared with."""
+        scenarios = stock_scenarios(self.params)
+        futures = {scenario: self.start(scenario, capacities, defaults, VLLM.name) for scenario in scenarios}
         return collect(futures, f"tune: vllm, {self.use}")
 
     def capacities(self, defaults: SchedulerSettings) -> Capacities:
-        """Capacity@90 of stock vLLM on each workload; a swing has the steady mix's. Raises StageError where it lies
-        below what is searched."""
+        """Search the capacity@90 of stock vLLM on each workload. A swing has that of the steady mix.
+
+        Raises StageError where the capacity of the mix lies below the bounds of the search.
+        """
         params = self.params
         found: dict[str, float] = {}
         with tqdm(desc="tune: capacity", unit="run") as bar:  # type: tqdm[Any]
             for workload in (name for name in params.workloads if name != MIX_SWING):
                 attainments = self._attainments(workload, defaults, bar)
                 low, high = params.capacity_low, params.capacity_high
-                if workload != MIX:  # the mix's bounds say little of other sessions
+                if workload != MIX:  # other sessions may be far from the bounds of the mix
                     low, high = bracket(attainments, low)
                 unit = capacity(attainments, low, high, params.capacity_rounds)
                 if unit is None and workload == MIX:
                     raise StageError(
-                        f"tune: stock vLLM misses the SLO at every rate tried, from {low} sessions/s on; "
+                        f"tune: stock vLLM misses the SLO at every rate from {low} sessions/s on; "
                         "lower tune.capacity_low in params.yaml"
                     )
                 found[workload] = low if unit is None else unit
@@ -84,8 +96,8 @@ class Bench:
         self, workload: str, defaults: SchedulerSettings, bar: "tqdm[Any]"
     ) -> Callable[[Sequence[float]], list[float]]:
         def attainments(rates: Sequence[float]) -> list[float]:
-            job = Job(workload, 1.0, 0)
-            futures = [self.submit(self.cell(job, rate, "vllm", defaults)) for rate in rates]
+            scenario = Scenario(workload, 1.0, 0)
+            futures = [self.submit(self.cell(scenario, rate, VLLM.name, defaults)) for rate in rates]
             shares = [future.result()["attainment"] for future in futures]
             bar.update(len(rates))
             return shares
@@ -93,7 +105,7 @@ class Bench:
         return attainments
 
 
-def collect(futures: Mapping[Key, "Future[dict[str, float]]"], what: str) -> dict[Key, Metrics]:
-    """Wait for simulations under a bar."""
-    items: Iterable[tuple[Key, Future[dict[str, float]]]] = tqdm(futures.items(), desc=what, unit="run")
+def collect(futures: Mapping[Key, "Future[dict[str, float]]"], description: str) -> dict[Key, Metrics]:
+    """Wait for simulations under a progress bar."""
+    items: Iterable[tuple[Key, Future[dict[str, float]]]] = tqdm(futures.items(), desc=description, unit="run")
     return {key: future.result() for key, future in items}

@@ -237,11 +237,9 @@ def test_the_runs_of_a_comparison_are_counted_beforehand():
     assert planned_runs(params, 11) == 2 * (3 * 2 + 1 + 6 + 2) + 11
 
 
-def test_a_long_comparison_says_what_it_was_made_with():
+def test_a_long_comparison_names_its_commit_engine_and_training_sets():
     text = conditions("some-engine", ["here", "there"], "0123456789abcdef")
-    assert "commit 0123456789ab." in text
-    assert "tuned on some-engine" in text
-    assert "learned from here, there," in text
+    assert all(name in text for name in ("0123456789ab", "some-engine", "here, there"))
 
 
 SWINGING = dataclasses.replace(

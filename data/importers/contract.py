@@ -1,5 +1,6 @@
-"""What an importer is: files of one format in, rows of the three tables out."""
+"""The contract of an importer: files of one format in, rows of the three tables out."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,11 +13,13 @@ Record = tuple[TableName, Mapping[str, object]]
 """A table's name and one of its rows, without the column `source`, which the writer adds.
 
 Rows come in any order, except that a turn comes before its tool calls. Times are seconds: Unix time where the format
-has real timestamps, otherwise from 0. What is not known is left out or None, never zero.
+has timestamps, otherwise from 0. An unknown value is left out or None, never zero.
 """
 
 
 class TokenCounter(Protocol):
+    counted_texts: int  # so far
+
     @property
     def exact(self) -> bool:
         """False where `count` only estimates."""
@@ -25,14 +28,12 @@ class TokenCounter(Protocol):
     def count(self, text: str) -> int: ...
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of the text; empty where they are not known."""
+        """Token ids of the text; empty where they are unknown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an importer is given beside the files."""
-
     problems: Problems
     tokens: TokenCounter
 
@@ -40,8 +41,20 @@ class Context:
 class Importer(Protocol):
     """Each importer's module has one, named `import_records`.
 
-    It streams: memory holds what the open sessions need, never the whole input. A malformed record goes to
-    `context.problems.skip`, what is left out by rule to `.note`; neither is dropped silently.
+    It streams: memory holds the open sessions, never the whole input. A malformed record goes to
+    `context.problems.skip`, a record left out by rule to `.note`; neither is dropped silently.
     """
 
     def __call__(self, members: Iterable[Member], context: Context) -> Iterator[Record]: ...
+
+
+class SessionNames:
+    """Unique names for sessions, where a later file repeats one. Memory holds each name once."""
+
+    def __init__(self) -> None:
+        self._given: Counter[str] = Counter()
+
+    def unique(self, name: str) -> str:
+        """`name` itself, then `name:2`, `name:3`, …."""
+        self._given[name] += 1
+        return name if self._given[name] == 1 else self.unique(f"{name}:{self._given[name]}")

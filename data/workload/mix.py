@@ -1,42 +1,49 @@
 """The built-in workload: sessions of the six augmentations, drawn from the published figures."""
 
-import math
-
 import numpy as np
 
-from .arrivals import covering_count
+from .arrivals import covering_count, require_positive
 from .augmentations import Augmentation, load_augmentations, lognormal
 from .model import MAX_TOKENS, Session, ToolCall, Turn, WorkloadError
 from .steady_state import LEAD_S, under_way
 
 MIX = "augmentation-mix"  # its name in params.yaml and on the command line
-MIX_SWING = "augmentation-mix-swing"  # the same sessions, whose rate swings: see data/workload/schedule.py
+MIX_SWING = "augmentation-mix-swing"  # the same sessions at a rate that swings (schedule.py)
 
 
 def augmentation_sessions(count: int, rate_per_s: float, seed: int) -> tuple[Session, ...]:
     """`count` sessions of the six augmentations, in the mix's proportions, arriving as a Poisson process.
 
-    Calls, tool times, results and contexts agree with augmentations.csv. The same seed gives the same sessions at
-    every rate: only the arrivals are stretched. Raises WorkloadError for a count or rate that is not positive.
+    Calls, tool times, results and contexts agree with augmentations.csv. A seed gives the same sessions at every rate;
+    the rate only stretches the arrivals. Raises WorkloadError for a count or rate that is not positive.
     """
     if count < 1:
         raise WorkloadError(f"workload: {count} sessions asked for; ask for 1 or more")
-    if not (math.isfinite(rate_per_s) and rate_per_s > 0):
-        raise WorkloadError(f"workload: session rate is {rate_per_s}/s; it must be a positive number")
+    require_positive("workload: session rate, 1/s,", rate_per_s)
     kinds = load_augmentations()
     shares = np.array([kind.requests for kind in kinds], np.float64)
     random = np.random.default_rng(seed)
     arrivals = np.cumsum(random.exponential(size=count)) / rate_per_s
     chosen = random.choice(len(kinds), size=count, p=shares / shares.sum())
     return tuple(
-        _augmentation_session(kinds[chosen[index]], f"{kinds[chosen[index]].kind}-{seed}-{index}", float(at), random)
-        for index, at in enumerate(arrivals)
+        _session(kinds[kind], f"{kinds[kind].kind}-{seed}-{index}", float(arrival_s), random)
+        for index, (kind, arrival_s) in enumerate(zip(chosen, arrivals, strict=True))
     )
 
 
-def _augmentation_session(
-    kind: Augmentation, session_id: str, arrival_s: float, random: np.random.Generator
-) -> Session:
+def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Session, ...]:
+    """`augmentation_sessions` over `duration_s`, with the sessions that are under way at time 0.
+
+    Those began before; they enter with their next turn, with their context as its prompt. Without them the load would
+    rise for minutes, since most sessions pause for minutes. Raises WorkloadError for a figure that is not positive.
+    """
+    require_positive("workload: duration, s,", duration_s)
+    end_s = LEAD_S + duration_s
+    sessions = augmentation_sessions(covering_count(end_s, rate_per_s), rate_per_s, seed)
+    return under_way((session for session in sessions if session.arrival_s < end_s), LEAD_S)
+
+
+def _session(kind: Augmentation, session_id: str, arrival_s: float, random: np.random.Generator) -> Session:
     calls = _whole(lognormal(random, *kind.session_calls))
     new_tokens = _whole(lognormal(random, kind.counted_prompt_mean, kind.counted_prompt_sd))
     turns = []
@@ -54,16 +61,3 @@ def _output_tokens(kind: Augmentation, random: np.random.Generator) -> int:
 
 def _whole(value: float) -> int:
     return max(1, round(value))
-
-
-def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Session, ...]:
-    """`augmentation_sessions` over `duration_s`, with those that had begun before and are under way at time 0.
-
-    Those enter with the turn that is theirs next, their context as its prompt. Without them the load would still be
-    rising after minutes, since most sessions pause for minutes.
-    """
-    if not (math.isfinite(duration_s) and duration_s > 0):
-        raise WorkloadError(f"workload: duration is {duration_s} s; it must be a positive number")
-    end_s = LEAD_S + duration_s
-    sessions = augmentation_sessions(covering_count(end_s, rate_per_s), rate_per_s, seed)
-    return under_way((session for session in sessions if session.arrival_s < end_s), LEAD_S)

@@ -1,4 +1,4 @@
-"""A workload: sessions to run, with what happens in each, the same for the simulator and for a live server."""
+"""Sessions to run, the same for the simulator and for a live server."""
 
 from dataclasses import dataclass
 
@@ -6,34 +6,33 @@ MAX_TOKENS = 1024  # the limit on output that a client of the mix sends
 
 
 class WorkloadError(ValueError):
-    """A workload cannot be made as asked; the message names the figure, the cause and the remedy."""
+    """A workload cannot be made; the message names the figure or file, the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    tool: str  # empty: not known
+    tool: str  # empty: unknown
     duration_s: float
     result_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One LLM call. Its prompt is all of the session so far, then `new_tokens`: the first prompt, or nothing but
-    what the last tool returned."""
+    """One LLM call. Its prompt is the whole session so far, then `new_tokens`: the first prompt or a tool's result."""
 
     new_tokens: int
     output_tokens: int  # unknown to the scheduler
-    tool_call: ToolCall | None  # what follows; None ends the session
+    tool_call: ToolCall | None  # after the turn; None ends the session
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     session_id: str
-    kind: str  # math, qa, ve, chatbot, image, tts, …
+    kind: str  # math, qa, ve, chatbot, image, tts, or the source of a recorded session
     arrival_s: float
     turns: tuple[Turn, ...]
     tools_offered: int = 1
-    max_tokens: int = MAX_TOKENS  # of each turn, as its client sends it
+    max_tokens: int = MAX_TOKENS  # the limit on output that the client sends with each turn
 
     def prompt_tokens(self, turn: int) -> int:
         """Length of the prompt of turn `turn`."""

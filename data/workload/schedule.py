@@ -1,4 +1,4 @@
-"""A load: which sessions of a workload begin when. What it gives drives the simulator and a live server alike."""
+"""Loads: sessions and the times at which they begin, for the simulator and for a live server."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,28 +15,31 @@ from .steady_state import LEAD_S, under_way
 
 SWING = Swing()
 MIXES: Mapping[str, Arrivals] = {MIX: Poisson(), MIX_SWING: SWING}
-"""The built-in workloads of the pipeline: one mix of sessions, and how they arrive. The swing begins at its trough."""
+"""The arrival process of each built-in workload. The swing begins at its trough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Sessions to run, in no particular order, and what had to be changed for them."""
+    """Sessions to run, in no particular order, and their differences from the recording."""
 
     sessions: tuple[Session, ...]
     adjustments: Adjustments = field(default_factory=Adjustments)
 
 
 def mix_load(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Load:
-    """The six-augmentation mix, steady from its start. Another process or rate gives the same sessions at other times.
+    """The six-augmentation mix, steady from its start. A seed gives the same sessions for all processes and rates.
 
-    Raises WorkloadError or ArrivalError for a figure that is not positive.
+    Raises WorkloadError for a figure that is not positive.
     """
     if isinstance(arrivals, Poisson):
         session_count(LEAD_S + duration_s, rate_per_s)
         return Load(steady_sessions(duration_s, rate_per_s, seed))
     times = _generated_times(arrivals, rate_per_s, duration_s, seed)
     sessions = augmentation_sessions(covering_count(LEAD_S + duration_s, rate_per_s), rate_per_s, seed)
-    placed = (dataclasses.replace(session, arrival_s=at) for session, at in zip(sessions, times.tolist(), strict=False))
+    placed = (
+        dataclasses.replace(session, arrival_s=arrival_s)
+        for session, arrival_s in zip(sessions, times.tolist(), strict=False)
+    )
     return Load(under_way(placed, LEAD_S))
 
 
@@ -47,10 +50,11 @@ def trace_load(
     duration_s: float | None,
     seed: int,
 ) -> Load:
-    """Recorded sessions at generated arrivals: drawn without repeats until all have been, steady from the start; or,
-    with `Recorded`, each once at its recorded start (all of them without a duration, stretched without a rate by 1).
+    """Recorded sessions at generated or recorded starts.
 
-    Only the sessions' starts are scaled, never what happens within one. Raises WorkloadError or ArrivalError.
+    Generated: sessions are drawn at random, each once before any is drawn again; the load is steady from its start.
+    `Recorded`: each session runs once; without a duration all of them, without a rate at their recorded starts.
+    Only the starts of sessions are scaled, never times within a session. Raises WorkloadError.
     """
     if not recorded:
         raise WorkloadError("workload: no session is left to run; choose another set, split or a larger context")
@@ -79,14 +83,13 @@ def _generated_times(arrivals: Arrivals, rate_per_s: float, duration_s: float, s
 
 
 def _place(chosen: Iterable[tuple[RecordedSession, float]], repeats: set[str]) -> Iterator[Session]:
-    """Each session's pieces at its time. A session that is run again gets an id, and so tokens, of its own; these ids
-    are added to `repeats`."""
+    """Each session's pieces at its start. A repeated session gets its own id (and so tokens), added to `repeats`."""
     copies: dict[tuple[str, str], int] = {}
-    for session, at_s in chosen:
+    for session, start_s in chosen:
         key = (session.source, session.session_id)
         copy = copies[key] = copies.get(key, -1) + 1
         for piece in session.pieces:
             name = f"{piece.session_id}~{copy}" if copy else piece.session_id
             if copy:
                 repeats.add(name)
-            yield dataclasses.replace(piece, session_id=name, arrival_s=at_s + piece.arrival_s)
+            yield dataclasses.replace(piece, session_id=name, arrival_s=start_s + piece.arrival_s)

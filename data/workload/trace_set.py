@@ -1,4 +1,4 @@
-"""A folder of traces as the sessions that may be run of it: those that the split leaves, as far as a context holds."""
+"""The sessions of a folder of traces that may be run: those of one split, cut to the model's context."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .recorded import RecordedSession, recorded_sessions
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Leaves the sessions of one use, at the shares that training was done with (`prepare` in params.yaml)."""
+    """The sessions of one use, at the shares of the training data (section `prepare` of params.yaml)."""
 
     use: Use
     validation_share: float
@@ -22,7 +22,7 @@ class Split:
 def read_trace_set(
     folder: Path, split: Split | None, context_tokens: int | None, adjustments: Adjustments
 ) -> tuple[RecordedSession, ...]:
-    """The sessions in order of their start; all of them without a split, whole without a context.
+    """The sessions by their start. Without a split all of them, without a context whole.
 
     Raises TraceError for unusable tables, SplitError for too few sessions to split, WorkloadError where none is left.
     """
@@ -31,15 +31,15 @@ def read_trace_set(
         sessions = _of_use(folder, sessions, split)
     if context_tokens is None:
         return sessions
-    fitted = []
-    for session in sessions:
-        pieces = fit_context(session.pieces, context_tokens, adjustments)
-        if pieces:
-            fitted.append(dataclasses.replace(session, pieces=pieces))
+    fitted = [
+        dataclasses.replace(session, pieces=pieces)
+        for session in sessions
+        if (pieces := fit_context(session.pieces, context_tokens, adjustments))
+    ]
     if not fitted:
         raise WorkloadError(
-            f"{folder}: none of {len(sessions)} sessions fits a context of {context_tokens} tokens, not even its first "
-            "turn; choose a model with a larger context or another set"
+            f"{folder}: the first turns of all {len(sessions)} sessions exceed the context of {context_tokens} tokens; "
+            "choose a model with a larger context or another set"
         )
     return tuple(fitted)
 
@@ -48,7 +48,7 @@ def _of_use(folder: Path, sessions: tuple[RecordedSession, ...], split: Split) -
     groups: dict[str, set[str]] = {}
     for session in sessions:
         groups.setdefault(session.source, set()).add(session.group)
-    uses = {source: assign_uses(found, split.validation_share, split.test_share) for source, found in groups.items()}
+    uses = {source: assign_uses(names, split.validation_share, split.test_share) for source, names in groups.items()}
     left = tuple(session for session in sessions if uses[session.source][session.group] == split.use)
     if not left:
         raise WorkloadError(
@@ -59,27 +59,27 @@ def _of_use(folder: Path, sessions: tuple[RecordedSession, ...], split: Split) -
 
 
 def fit_context(sessions: tuple[Session, ...], context_tokens: int, adjustments: Adjustments) -> tuple[Session, ...]:
-    """Each session, cut before the first turn that the context does not hold; left out if that is its first."""
+    """Each session, cut before the first turn that exceeds the context; left out if that is its first turn."""
     fitted = (_fit(session, context_tokens, adjustments) for session in sessions)
     return tuple(session for session in fitted if session is not None)
 
 
 def _fit(session: Session, context_tokens: int, adjustments: Adjustments) -> Session | None:
-    """A client's `max_tokens` has to fit beside the last prompt, and every output within it."""
-    kept = past = longest = prompt = 0
+    """The last prompt and `max_tokens` must fit together, and `max_tokens` must allow every output."""
+    fitting = past = longest = prompt = 0
     for turn in session.turns:
         longest = max(longest, turn.output_tokens)
         if past + turn.new_tokens + longest > context_tokens:
             break
         prompt = past + turn.new_tokens
         past = prompt + turn.output_tokens
-        kept += 1
-    if not kept:
+        fitting += 1
+    if not fitting:
         adjustments.left_out_sessions += 1
         return None
-    turns = session.turns[:kept]
-    if kept < len(session.turns):
+    turns = session.turns[:fitting]
+    if fitting < len(session.turns):
         adjustments.cut_sessions += 1
-        adjustments.cut_turns += len(session.turns) - kept
+        adjustments.cut_turns += len(session.turns) - fitting
         turns = (*turns[:-1], dataclasses.replace(turns[-1], tool_call=None))
     return dataclasses.replace(session, turns=turns, max_tokens=min(session.max_tokens, context_tokens - prompt))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...data.importers.formats import FORMATS
 from ...data.importers.run import import_traces
+from ...data.importers.summary import ImportSummary
 from ...data.importers.token_counter import BYTES_PER_TOKEN
-from ...data.importers.writing.summary import ImportSummary
 
 _TOOLS_SHOWN = 20
 
@@ -36,15 +36,13 @@ def _lines(summary: ImportSummary, out: Path) -> Iterator[str]:
         f"{out}: {summary.turns:,} turns of {summary.sessions:,} sessions, "
         f"{summary.tool_calls:,} tool calls, {summary.steps:,} steps"
     )
-    if summary.start_s is not None and summary.end_s is not None:
-        yield f"span: {summary.end_s - summary.start_s:,.1f} s"
+    if summary.turns:
+        yield f"span: {summary.span_s:,.1f} s"
     if summary.counted_texts:
         how = "counted with the tokenizer" if summary.exact_tokens else f"ESTIMATED, {BYTES_PER_TOKEN} bytes a token"
         yield f"tokens of text: {how}"
-    if summary.tools:
-        yield f"{'tool':<28} {'calls':>9} {'p50 s':>10} {'p90 s':>10} {'max s':>10}"
-    for tool, found in list(summary.tools.items())[:_TOOLS_SHOWN]:
-        yield f"{tool:<28} {found.count:>9,} {found.p50_s:>10.4g} {found.p90_s:>10.4g} {found.max_s:>10.4g}"
+    if len(summary.tools):
+        yield summary.tools.head(_TOOLS_SHOWN).to_string(float_format="{:.4g}".format)
     if len(summary.tools) > _TOOLS_SHOWN:
         yield f"… and {len(summary.tools) - _TOOLS_SHOWN} more tools"
     for cause, count in summary.left_out.items():

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_settings(arguments: argparse.Namespace) -> ReplaySettings:
-    """Raises ArrivalError, SettingsError, ParamsError or ReplayError for an argument that cannot be."""
+    """Raises WorkloadError, SettingsError, ParamsError or ReplayError for an argument that cannot be."""
     arrivals = parse_arrivals(arguments.arrivals or ("poisson" if arguments.workload == MIX else "recorded"))
     is_recorded = isinstance(arrivals, Recorded)
     rate = arguments.rate if arguments.rate is not None or is_recorded else RATE_PER_S

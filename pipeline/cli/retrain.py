@@ -17,7 +17,7 @@ from ...data.tables.files import TableName, TraceError
 from ...data.tables.splits import MIN_GROUPS
 from ...data.workload.schedule import MIXES
 from ..cards.card import Card, measure_card
-from ..cards.text import text
+from ..cards.tables import card_tables
 from ..project.params import PARAMS_FILE, ParamsError, load_params
 from ..project.public_sets import load_public_sets
 from ..project.stage import StageError, run_stage
@@ -40,7 +40,7 @@ def main() -> None:
     sources = load_params("data", DataParams).sources
     known = PARAMS_FILE.read_text(encoding="utf-8")
     named = known if name in sources else with_source(known, name)
-    print(text(take_in(folder, name)))
+    print(card_tables(take_in(folder, name)))
     if named != known:
         write_text(PARAMS_FILE, named)
     print(f"{PARAMS_FILE}: data.sources: [{', '.join(load_params('data', DataParams).sources)}]")

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_scene(arguments: argparse.Namespace) -> Scene:
-    """Raises ProfileError, BundleError, SimulationError, ArrivalError, WorkloadError or TraceError for an argument
+    """Raises ProfileError, BundleError, SimulationError, WorkloadError or TraceError for an argument
     that cannot be."""
     profile = _profile(arguments.profile)
     if arguments.kv_offload_gb is not None:

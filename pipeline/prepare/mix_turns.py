@@ -1,4 +1,4 @@
-"""Generated sessions of the mix as turns of the past, at a nominal pace."""
+"""Generated sessions of the mix as turns to learn from."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,15 @@ from ...features.past import PastCall, PastPause, PastTurn
 from ...features.turn import TurnFacts
 from .training_turns import TrainingTurn
 
-MIX_TEMPERATURE = 1.0  # vLLM's defaults, which the simulator's requests keep
+MIX_TEMPERATURE = 1.0  # vLLM's defaults, as in the simulator's requests
 MIX_TOP_P = 1.0
 
 
 def mix_turns(session: Session) -> Iterator[TrainingTurn]:
-    """The session's turns, with the token ids that the simulator uses. No turn waits for another session, so that only
-    the mix itself is learned."""
+    """The session's turns at a nominal pace, with the token ids that the simulator uses.
+
+    No turn waits for another session, so predictors learn the mix itself and no queue.
+    """
     token_ids = session_token_ids(session)
     arrival_s = session.arrival_s
     for index, turn in enumerate(session.turns):

@@ -1,4 +1,4 @@
-"""Stage `prepare`: traces joined into one training table a target, through features/, split by session."""
+"""Stage `prepare`: makes one training table a target from recorded and generated sessions, split by session."""
 
 import itertools
 import logging
@@ -72,7 +72,7 @@ class Example:
     features: NDArray[np.float32]
 
 
-Examples = dict[str, list[Example]]  # by the table's name: the target's, or UNKNOWN_TOOLS
+Examples = dict[str, list[Example]]  # by the name of the table: the target's, or UNKNOWN_TOOLS
 
 
 def main() -> None:
@@ -108,15 +108,15 @@ def main() -> None:
             "unfinished_turns": sum(turn.past.finish_s is None for turn in turns),
         },
     )
-    logger.info("%d recorded turns, %d with features computed anew from what the trace tells", recorded, rebuilt)
+    logger.info("%d recorded turns, %d with features computed again from the trace", recorded, rebuilt)
 
 
 def add_source(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -> None:
-    """Rows of one source, computed model by model, as engines serve them.
+    """Add the rows of one source, computed model by model, as engines serve them.
 
-    A turn's vector is the recorder's where it has this release's features. A source that never has a second turn in a
-    session does not tell of sessions: of their remaining work it gives no row. What is still to come of an open
-    session, and an output cut at its limit, are marked as censored.
+    A turn's vector is the recorded one where it has this release's features. A source without any second turn does not
+    record sessions, and gets no rows of remaining work. Rows of the remaining work of open sessions and of outputs cut
+    at their limit are censored.
     """
     of_turn = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
     remaining: Mapping[tuple[str, int], Remaining] = remaining_work(turns) if multi_turn(turns) else {}
@@ -134,7 +134,7 @@ def add_source(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -
 
 
 def add_unknown_tools(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -> None:
-    """Rows of the source's renamed calls, among the other sessions' as they were (unknown_tools.py)."""
+    """Add the rows of the source's renamed calls (unknown_tools.py)."""
     sessions = {turn.past.session_id for turn in turns if renamed(turn)}
     if not any(turn.past.session_id in sessions and turn.past.pause is not None for turn in turns):
         return
@@ -167,7 +167,7 @@ def _rows(
 
 
 def split(examples: Examples, params: PrepareParams, groups: Mapping[tuple[str, str], str]) -> dict[str, TrainingSet]:
-    """The tables by name; a session is in the same part in all of them. Raises TrainingError for an empty one."""
+    """The tables by name; a session is in the same part in all of them. Raises TrainingError for an empty table."""
     for name, rows in examples.items():
         if not rows:
             raise TrainingError(

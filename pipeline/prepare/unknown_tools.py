@@ -1,9 +1,8 @@
-"""Calls once more, as if each were of a tool that nobody had called before: what the fallback for such tools is learned
-and calibrated from.
+"""Tool calls renamed to tools that never occurred before: training rows for the fallback of unknown tools.
 
-Every tool of a trace is known after its first call, so that the traces alone hold next to no row of an unknown one, and
-models then take it for the tools whose hash bucket it falls into. So the calls of some sessions are renamed, each to a
-name of its own (leave one tool out), and replayed among the other sessions as they were. A name keeps its family.
+A tool is unknown only until its first call, so traces have next to no rows of unknown tools. Models would then take an
+unknown tool for the tools of its hash bucket. The calls of some sessions therefore get a name of their own each (leave
+one tool out), among the other sessions unchanged. A new name keeps the tool's family.
 """
 
 import dataclasses
@@ -16,12 +15,12 @@ from ...models.serving.target import TOOL_DURATION
 from .training_turns import TrainingTurn
 
 TABLE = f"{TOOL_DURATION.name}_unknown"
-"""The training table of these rows, beside those of the targets."""
+"""The name of the training table of these rows."""
 SHARE = 0.25  # of the split groups, chosen by a hash
 
 
 def read_unknown_tools(folder: Path) -> TrainingSet | None:
-    """The table; None where `prepare` found no call to rename. Raises TrainingError for an unfit one."""
+    """The table; None where `prepare` renamed no call. Raises TrainingError for an unusable table."""
     path = folder / f"{TABLE}.parquet"
     return read_training_set(path, TOOL_DURATION) if path.is_file() else None
 
@@ -32,7 +31,7 @@ def with_unknown_tools(turns: Sequence[TrainingTurn]) -> list[TrainingTurn]:
 
 
 def renamed(turn: TrainingTurn) -> bool:
-    """Whether the turn's session is among the chosen: all sessions of a split group are, or none."""
+    """Whether the turn's split group is among the chosen ones."""
     return position(turn.split_group, "unknown tools: ") < SHARE
 
 

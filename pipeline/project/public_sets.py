@@ -1,25 +1,24 @@
-"""The public sets of traces: what is known of each, where it comes from, and which files of it lie here, verified.
+"""The public sets of traces: facts about each, its source, and its verified files.
 
-`data/public/sets.yaml` holds the facts, `data/upstream/files/<set>/*.dvc` DVC's own imports (repository, commit, path),
-and `data/public/checksums/<set>.sha256` the files that are used, in the form of `sha256sum`. `data/public/files` leads
-to what DVC has pulled. The records themselves are in no commit.
+`data/public/sets.yaml` holds the facts, `data/upstream/files/<set>/*.dvc` DVC's imports (repository, commit, path), and
+`data/public/checksums/<set>.sha256` the files in the format of `sha256sum`. `data/public/files` links to the files that
+DVC pulled. No commit holds a record of a public set.
 """
 
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...data.atomic import atomic_file
 
 PUBLIC = Path("data/public")
-UPSTREAM = Path("data/upstream")  # a DVC project of its own: what is not pulled is no concern of `dvc status`
-_FACTS = {"format", "licence", "holds", "defects"}
+UPSTREAM = Path("data/upstream")  # a DVC project of its own, so that `dvc status` ignores sets that are not pulled
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -27,15 +26,28 @@ class PublicSetError(ValueError):
     """A pointer or a file of a public set is unusable; the message names it, the cause and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileSum:
-    path: str  # below the set's folder
+class FileSum(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str  # path below the set's folder
     sha256: str
+
+
+class Facts(BaseModel):
+    """An entry of sets.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str  # as `augserve import` names it
+    licence: str
+    holds: str
+    defects: tuple[str, ...]
+    packed: FileSum | None = None  # one archive of all files, as a mirror may hold it
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One `dvc import`: what is taken from where."""
+    """The source of one `dvc import`."""
 
     repository: str
     commit: str
@@ -45,50 +57,43 @@ class Import:
 @dataclass(frozen=True, slots=True)
 class PublicSet:
     name: str
-    format: str  # as `augserve import` names it
-    licence: str
-    holds: str
-    defects: tuple[str, ...]
-    packed: FileSum | None  # all files in one archive, as a mirror may hold them
+    facts: Facts
     imports: tuple[Import, ...]
     files: tuple[FileSum, ...]
 
     @property
     def command(self) -> str:
-        """What gets the set from its source."""
+        """The command that gets the set from its source."""
         return f"dvc --cd {UPSTREAM} pull --recursive files/{self.name}"
 
 
 def load_public_sets(root: Path = Path()) -> dict[str, PublicSet]:
-    """Every public set by name, in the order of sets.yaml; none where there is no folder of them.
+    """Every public set by name, in the order of sets.yaml; none in a project without data/public.
 
     Raises PublicSetError for a malformed pointer.
     """
     if not (root / PUBLIC).exists():
         return {}
     path = root / PUBLIC / "sets.yaml"
-    document = _read_yaml(path)
-    return {name: _public_set(root, path, name, facts) for name, facts in document.items()}
+    return {name: _public_set(root, path, name, facts) for name, facts in _read_yaml(path).items()}
 
 
 def _public_set(root: Path, path: Path, name: str, facts: Any) -> PublicSet:
-    if not isinstance(facts, dict) or not set(facts) >= _FACTS or not set(facts) <= _FACTS | {"packed"}:
-        raise PublicSetError(
-            f"{path}: {name} must have {', '.join(sorted(_FACTS))} and may have packed; restore it from git"
-        )
-    packed = facts.get("packed")
-    pointers = sorted((root / UPSTREAM / "files" / name).glob("*.dvc"))
+    folder = root / UPSTREAM / "files" / name
+    pointers = sorted(folder.glob("*.dvc"))
     if not pointers:
-        raise PublicSetError(f"{root / UPSTREAM / 'files' / name}: no *.dvc pointer in it; restore it from git")
+        raise PublicSetError(f"{folder}: no *.dvc pointer in it; restore it from git")
+    try:
+        checked = Facts.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (name, *first["loc"])))
+        raise PublicSetError(f"{path}: {key}: {first['msg']}; restore it from git") from error
     return PublicSet(
         name=name,
-        format=facts["format"],
-        licence=facts["licence"],
-        holds=facts["holds"],
-        defects=tuple(facts["defects"]),
-        packed=FileSum(packed["file"], packed["sha256"]) if packed else None,
+        facts=checked,
         imports=tuple(_read_import(pointer) for pointer in pointers),
-        files=tuple(_read_sums(root / PUBLIC / "checksums" / f"{name}.sha256")),
+        files=_read_sums(root / PUBLIC / "checksums" / f"{name}.sha256"),
     )
 
 
@@ -99,50 +104,54 @@ def _read_import(path: Path) -> Import:
         repository = dependency["repo"]
         return Import(str(repository["url"]), str(repository["rev_lock"]), str(dependency["path"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise PublicSetError(f"{path}: not what `dvc import` writes; restore it from git") from error
+        raise PublicSetError(f"{path}: not written by `dvc import`; restore it from git") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PublicSetError(f"{path}: no such file; run from the project's root, or restore it from git") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        document = yaml.safe_load(_read_text(path))
+    except yaml.YAMLError as error:
         raise PublicSetError(f"{path}: not valid YAML: {' '.join(str(error).split())}; restore it from git") from error
     if not isinstance(document, dict):
         raise PublicSetError(f"{path}: must be a mapping; restore it from git")
     return document
 
 
-def _read_sums(path: Path) -> Iterator[FileSum]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise PublicSetError(f"{path}: no such file; restore it from git") from error
-    if not lines:
-        raise PublicSetError(f"{path}: names no file; restore it from git")
-    for number, line in enumerate(lines, 1):
+def _read_sums(path: Path) -> tuple[FileSum, ...]:
+    sums = []
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
         match = _SUM.fullmatch(line)
         if not match or match[2].startswith("/") or ".." in Path(match[2]).parts:
             raise PublicSetError(f"{path}:{number}: not a line of sha256sum; restore it from git")
-        yield FileSum(match[2], match[1])
+        sums.append(FileSum(file=match[2], sha256=match[1]))
+    if not sums:
+        raise PublicSetError(f"{path}: names no file; restore it from git")
+    return tuple(sums)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublicSetError(f"{path}: cannot be read: {error}; run from the project's root, or restore it") from error
 
 
 def present_files(public: PublicSet, mirror: Path, root: Path = Path()) -> list[Path] | None:
-    """The set's verified files, to be imported; None if the set is not here.
+    """The set's verified files, for the import; None if the set is not here.
 
-    First what DVC has pulled; otherwise the mirror's copy, `<mirror>/<set>/<file>`, which is linked into the set's
-    folder once its checksum holds. Raises PublicSetError for files that are changed or incomplete.
+    Files that DVC pulled come first. Otherwise the mirror's copy (`<mirror>/<set>/<file>`) is verified and linked into
+    the set's folder. Raises PublicSetError for files that are changed or incomplete.
     """
     folder = root / PUBLIC / "files" / public.name
-    forms = [list(public.files)] + ([[public.packed]] if public.packed else [])
+    packed = public.facts.packed
+    forms = [public.files, *([(packed,)] if packed else [])]
     for form in forms:
-        if any((folder / part.path).exists() for part in form):
-            return [_verified(folder / part.path, part, public) for part in form]
+        if any((folder / part.file).exists() for part in form):
+            return [_verified(folder / part.file, part, public) for part in form]
     for form in forms:
-        if all((mirror / public.name / part.path).is_file() for part in form):
-            found = [_verified(mirror / public.name / part.path, part, public) for part in form]
-            return [_linked(path, folder / part.path) for path, part in zip(found, form, strict=True)]
+        if all((mirror / public.name / part.file).is_file() for part in form):
+            copies = [_verified(mirror / public.name / part.file, part, public) for part in form]
+            return [_linked(copy, folder / part.file) for copy, part in zip(copies, form, strict=True)]
     return None
 
 
@@ -150,17 +159,17 @@ def _verified(path: Path, expected: FileSum, public: PublicSet) -> Path:
     if not path.is_file():
         raise PublicSetError(f"{path}: missing, others of {public.name} are there; run `{public.command}` again")
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected.sha256:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 != expected.sha256:
         raise PublicSetError(
-            f"{path}: sha256 is {found[:16]}…, published was {expected.sha256[:16]}…; "
+            f"{path}: sha256 is {sha256[:16]}…, published was {expected.sha256[:16]}…; "
             f"remove the file, then `{public.command}`"
         )
     return path
 
 
 def _linked(path: Path, link: Path) -> Path:
-    """A hard link, for DVC cannot read a folder with a symbolic one that leads nowhere; a copy from another disk."""
+    """A hard link, since DVC cannot read a folder with a broken symbolic link; a copy if on another disk."""
     link.parent.mkdir(parents=True, exist_ok=True)
     try:
         link.hardlink_to(path)

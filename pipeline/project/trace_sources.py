@@ -1,4 +1,4 @@
-"""Section `data` of params.yaml: the sets of traces that the pipeline learns from, any number of them."""
+"""Section `data` of params.yaml: the sets of traces that the pipeline learns from."""
 
 import logging
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .params import require
-from .public_sets import PublicSet, load_public_sets
+from .public_sets import load_public_sets
 
 logger = logging.getLogger(__name__)
 
@@ -40,24 +40,18 @@ class Source:
     folder: Path  # of the three tables
 
 
-def public_sources(params: DataParams, root: Path = Path()) -> list[PublicSet]:
-    """The public sets among `data.sources`. A name that is no public set is one of the user's own."""
-    public = load_public_sets(root)
-    return [public[name] for name in params.sources if name in public]
-
-
 def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
-    """The sets to learn from, in the order of `data.sources`.
+    """The sets to learn from, in the order of `data.sources`; a name of no public set is a set of the user's own.
 
-    A public set that stage `public` did not find is left out with one line in the log; one of the user's own that is
-    not there raises SourceError.
+    A public set that stage `public` did not find is left out with one line in the log. Raises SourceError for a missing
+    set of the user's own, and where no set is left.
     """
     public = load_public_sets(root)
-    found = []
+    present = []
     for name in params.sources:
         folder = root / (PUBLIC_TRACES if name in public else TRACES) / name
         if any(folder.glob("turns*.parquet")):
-            found.append(Source(name, folder))
+            present.append(Source(name, folder))
         elif name in public:
             logger.info("%s: a public set that is not here, left out; `%s` gets it", name, public[name].command)
         else:
@@ -65,6 +59,6 @@ def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
                 f"{folder}: no turns*.parquet in it; record or import traces there, "
                 f"or take {name!r} out of data.sources in params.yaml"
             )
-    if not found:
+    if not present:
         raise SourceError("params.yaml: none of data.sources is here; add 'gathered' to it and run `dvc repro`")
-    return found
+    return present

@@ -1,4 +1,4 @@
-"""Stage `public`: those public sets that are here, verified and imported into the three tables."""
+"""Stage `public`: verifies the public sets that are here and imports them into the three tables."""
 
 import logging
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from ...data.atomic import replace_folder, write_json
 from ...data.importers.run import import_traces
 from ..project.params import load_params
-from ..project.public_sets import PublicSet, present_files
-from ..project.trace_sources import PUBLIC_TRACES, DataParams, public_sources
+from ..project.public_sets import PublicSet, load_public_sets, present_files
+from ..project.trace_sources import PUBLIC_TRACES, DataParams
 
 logger = logging.getLogger(__name__)
 
@@ -17,30 +17,27 @@ METRICS = Path("reports/public/metrics.json")
 
 def main() -> None:
     params = load_params("data", DataParams)
-    found = {}
-    for public in public_sources(params):
+    sets = load_public_sets()
+    present: list[tuple[PublicSet, list[Path]]] = []
+    for public in (sets[name] for name in params.sources if name in sets):
         files = present_files(public, Path(params.mirror))
         if files is None:
-            logger.info(
-                "%s: not here, left out; `%s` gets it from %s",
-                public.name,
-                public.command,
-                public.imports[0].repository,
-            )
+            repository = public.imports[0].repository
+            logger.info("%s: not here, left out; `%s` gets it from %s", public.name, public.command, repository)
         else:
-            found[public.name] = (public, files)
+            present.append((public, files))
     metrics: dict[str, object] = {}
 
     def fill(folder: Path) -> None:
-        for name, (public, files) in found.items():
-            metrics[name] = _import(public, files, folder / name)
+        for public, files in present:
+            metrics[public.name] = _import(public, files, folder / public.name)
 
     replace_folder(PUBLIC_TRACES, fill)
     write_json(METRICS, metrics)
 
 
 def _import(public: PublicSet, files: list[Path], folder: Path) -> dict[str, object]:
-    summary = import_traces(public.format, files, folder, public.name, TOKENIZER)
+    summary = import_traces(public.facts.format, files, folder, public.name, TOKENIZER)
     if summary.skipped:
         count = sum(summary.skipped.values())
         logger.warning("%s: %d malformed records skipped, first: %s", public.name, count, summary.named[0])

@@ -11,10 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
-from ..contract import Context, Record
+from ..contract import Context, Record, SessionNames
 from ..reading.lines import json_lines
 from ..reading.members import Member
-from ..reading.session_names import SessionNames
 from .records import Entry, RecordError, read_entry
 from .turns import Conversation
 

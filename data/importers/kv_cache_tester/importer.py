@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from ..contract import Context, Record
+from ..contract import Context, Record, SessionNames
 from ..reading.lines import LINE_LIMIT_BYTES
 from ..reading.members import Member
 from ..reading.problems import Problems
-from ..reading.session_names import SessionNames
 from .records import RecordError, Request, Subagent, read_piece
 
 UNKNOWN_TOOL = "unknown"

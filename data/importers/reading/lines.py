@@ -1,4 +1,4 @@
-"""Lines of a text file, with their numbers, whatever their length and encoding."""
+"""Lines of a text file, with their numbers."""
 
 import json
 from collections.abc import Iterator
@@ -7,13 +7,15 @@ from typing import Any
 from .members import Member
 from .problems import Problems
 
-LINE_LIMIT_BYTES = 64 << 20  # a longer line is skipped, so that a file without line ends cannot fill the memory
+LINE_LIMIT_BYTES = 64 << 20  # longer lines are skipped, so that a file without line ends cannot fill the memory
 _BOM = b"\xef\xbb\xbf"
 
 
 def text_lines(member: Member, problems: Problems) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end). Empty lines are no records; a line that is too long or not UTF-8 is
-    skipped as a problem. Sets `problems.position`."""
+    """(line number from 1, stripped line) of every line that is not blank. Sets `problems.position`.
+
+    Skips a line that is too long or not UTF-8 as a problem.
+    """
     number = 0
     while line := member.stream.readline(LINE_LIMIT_BYTES + 1):
         number += 1
@@ -23,10 +25,8 @@ def text_lines(member: Member, problems: Problems) -> Iterator[tuple[int, str]]:
                 pass
             problems.skip(problems.position, f"line longer than {LINE_LIMIT_BYTES >> 20} MiB")
             continue
-        if number == 1:
-            line = line.removeprefix(_BOM)
         try:
-            text = line.decode("utf-8").strip()
+            text = (line.removeprefix(_BOM) if number == 1 else line).decode("utf-8").strip()
         except UnicodeDecodeError:
             problems.skip(problems.position, "not UTF-8")
             continue
@@ -35,7 +35,7 @@ def text_lines(member: Member, problems: Problems) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(member: Member, problems: Problems) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of a JSON Lines file. A line that is no JSON is skipped as a problem."""
+    """(line number from 1, value) of a JSON Lines file. Skips a line that is not JSON as a problem."""
     for number, text in text_lines(member, problems):
         try:
             value = json.loads(text)

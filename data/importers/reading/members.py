@@ -1,4 +1,4 @@
-"""The files of an import, one after the other: plain, compressed, in folders or in tar archives, always as streams."""
+"""The files of an import as streams: plain or compressed, in folders or in tar archives."""
 
 import gzip
 import io
@@ -13,19 +13,22 @@ from typing import Any, BinaryIO, cast
 
 from .problems import ImportingError, Problems
 
-_COMPRESSIONS: dict[str, Callable[[BinaryIO], Any]] = {
-    ".xz": lzma.LZMAFile,
-    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+_COMPRESSIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # suffix: (what replaces it, how to decompress)
+    ".tgz": (".tar", lambda stream: gzip.GzipFile(fileobj=stream)),
+    ".txz": (".tar", lzma.LZMAFile),
+    ".gz": ("", lambda stream: gzip.GzipFile(fileobj=stream)),
+    ".xz": ("", lzma.LZMAFile),
 }
-_SHORT = {".tgz": ".tar.gz", ".txz": ".tar.xz"}
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
 _BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file. `name`: the path as given, then the path inside the folder or archive; `stream` is open until the
-    next member is asked for, and can seek only where it is a plain file."""
+    """One file. `name` is the path as given, then the path inside the folder or archive.
+
+    `stream` is open until the next member is asked for; it can seek only in a plain file.
+    """
 
     name: str
     stream: BinaryIO
@@ -35,37 +38,37 @@ def open_members(
     paths: Sequence[Path],
     suffixes: Sequence[str],
     problems: Problems | None = None,
-    on_bytes: Callable[[int], object] | None = None,
+    on_bytes: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Member]:
-    """Every file of `paths`, folders and archives in sorted and stored order.
+    """Every file of `paths`: folders in sorted order, archives in stored order.
 
-    A path is a file (taken whatever its name), a folder, or a .tar, .xz or .gz of either. Inside folders and archives
-    only names with one of `suffixes` count, compressed or not; others, and hidden files, are noted in `problems`.
-    `on_bytes` is told how many bytes have been read from the disk since it was last called.
-    Raises ImportingError for a missing, unreadable, truncated or damaged file, a path given twice, and where there is
-    nothing to import.
+    A path is a file of any name, a folder, or a .tar, .xz or .gz of either. Inside folders and archives only names with
+    one of `suffixes` count, compressed or not; others, and hidden files, are noted in `problems`.
+    `on_bytes` gets the number of bytes read from the disk since its last call.
+    Raises ImportingError for a missing, unreadable, truncated or damaged file, for a path given twice, and for a path
+    without a file to import.
     """
     problems = problems or Problems()
     seen: set[Path] = set()
     for path in paths:
-        found = 0
+        empty = True
         for file in _files(path):
             if file.resolve() in seen:
                 raise ImportingError(f"{file}: given twice; name each path once")
             seen.add(file.resolve())
-            if not _chosen(file, path, suffixes):
+            if not _is_chosen(file, path, suffixes):
                 problems.note(f"files that are none of {', '.join(suffixes)}")
                 continue
-            for member in _open(file, suffixes, problems, on_bytes or (lambda _: None)):
-                found += 1
+            for member in _open(file, suffixes, problems, on_bytes):
+                empty = False
                 yield member
-        if not found:
+        if empty:
             raise ImportingError(f"{path}: holds no {' or '.join(suffixes)} file to import; correct the path")
 
 
 def size_bytes(paths: Sequence[Path], suffixes: Sequence[str]) -> int:
     """Bytes on the disk that `open_members` will read. Raises ImportingError for a missing path."""
-    return sum(file.stat().st_size for path in paths for file in _files(path) if _chosen(file, path, suffixes))
+    return sum(file.stat().st_size for path in paths for file in _files(path) if _is_chosen(file, path, suffixes))
 
 
 def _files(path: Path) -> list[Path]:
@@ -76,56 +79,52 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _chosen(file: Path, path: Path, suffixes: Sequence[str]) -> bool:
-    return file == path or _wanted(file.name, (*suffixes, ".tar"))
+def _is_chosen(file: Path, path: Path, suffixes: Sequence[str]) -> bool:
+    return file == path or _is_wanted(file.name, (*suffixes, ".tar"))
 
 
-def _wanted(name: str, suffixes: Sequence[str]) -> bool:
+def _is_wanted(name: str, suffixes: Sequence[str]) -> bool:
     return not name.startswith(".") and _split(name)[0].endswith(tuple(suffixes))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """A file's name without the compression's suffix, and that suffix ("" for none)."""
-    suffix = PurePosixPath(name).suffix
-    if suffix in _SHORT:
-        name, suffix = name.removesuffix(suffix) + _SHORT[suffix], _SHORT[suffix][4:]
-    return (name.removesuffix(suffix), suffix) if suffix in _COMPRESSIONS else (name, "")
+def _split(name: str) -> tuple[str, Callable[[Any], Any] | None]:
+    """A file's name without its compression, and the function that decompresses the file (None: not compressed)."""
+    for suffix, (replacement, decompress) in _COMPRESSIONS.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) + replacement, decompress
+    return name, None
 
 
 def _open(
     file: Path, suffixes: Sequence[str], problems: Problems, on_bytes: Callable[[int], object]
 ) -> Iterator[Member]:
-    name, compression = _split(file.name)
+    name, decompress = _split(file.name)
     with ExitStack() as stack:
         try:
-            stream: Any = stack.enter_context(file.open("rb"))
+            stream: Any = _Reader(str(file), stack.enter_context(file.open("rb")), on_bytes)
         except OSError as error:
             raise ImportingError(f"{file}: cannot be read: {error.strerror}; correct its permissions") from error
-        stream = _Watched(str(file), stream, on_bytes)
-        if compression:
-            stream = _Watched(str(file), _COMPRESSIONS[compression](stream))
+        if decompress:
+            stream = _Reader(str(file), decompress(stream))
         if name.endswith(".tar"):
             yield from _archived(str(file), stream, suffixes, problems)
         else:
             yield Member(str(file), _buffered(stream))
 
 
-def _archived(name: str, stream: Any, suffixes: Sequence[str], problems: Problems) -> Iterator[Member]:
+def _archived(archive_name: str, stream: Any, suffixes: Sequence[str], problems: Problems) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for entry in archive:
-                if not entry.isfile():
-                    continue
-                inner, compression = _split(PurePosixPath(entry.name).name)
-                if not _wanted(inner, suffixes):
+            for entry in filter(tarfile.TarInfo.isfile, archive):
+                base, name = PurePosixPath(entry.name).name, f"{archive_name}/{entry.name}"
+                if not _is_wanted(base, suffixes):
                     problems.note(f"files that are none of {', '.join(suffixes)}")
                     continue
-                content: Any = _Watched(f"{name}/{entry.name}", archive.extractfile(entry))
-                if compression:
-                    content = _Watched(f"{name}/{entry.name}", _COMPRESSIONS[compression](content))
-                yield Member(f"{name}/{entry.name}", _buffered(content))
+                content = _Reader(name, archive.extractfile(entry))
+                decompress = _split(base)[1]
+                yield Member(name, _buffered(_Reader(name, decompress(content)) if decompress else content))
     except tarfile.TarError as error:
-        raise _damaged(name, error) from error
+        raise _damaged(archive_name, error) from error
     while stream.read(_BUFFER_BYTES):  # to the end, so that the compression's own checksum is verified
         pass
 
@@ -139,8 +138,8 @@ def _damaged(name: str, error: Exception) -> ImportingError:
     return ImportingError(f"{name}: truncated or damaged: {cause}; get the file again")
 
 
-class _Watched(io.RawIOBase):
-    """A stream that reports the bytes read and turns the many errors of damaged files into one."""
+class _Reader(io.RawIOBase):
+    """Reads a stream, reports the bytes read, and raises one kind of error for damaged files."""
 
     def __init__(self, name: str, stream: Any, on_bytes: Callable[[int], object] | None = None) -> None:
         super().__init__()
@@ -152,7 +151,7 @@ class _Watched(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        # Only the file itself: compressed and archived ones would decompress from the start again.
+        """Only a file on the disk: others would be decompressed from the start again."""
         return self._on_bytes is not None and bool(self._stream.seekable())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -1,4 +1,4 @@
-"""Which keys have been seen, at eight bytes a key."""
+"""A set of keys at eight bytes a key."""
 
 from collections.abc import Hashable, Sequence
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 class SeenKeys:
-    """A set that only grows, as sorted runs of 64-bit hashes, each at least twice as long as the next.
+    """A growing set: sorted runs of 64-bit hashes, each at least twice as long as the next.
 
-    Two keys that share a hash are taken for one: below one chance in 100,000 for ten million keys.
+    Two keys with the same hash count as one key: below one chance in 100,000 for ten million keys.
     """
 
     def __init__(self) -> None:
@@ -19,22 +19,29 @@ class SeenKeys:
         return sum(map(len, self._runs))
 
     def add(self, keys: Sequence[Hashable]) -> NDArray[np.bool_]:
-        """Add the keys; shape (len(keys),): True for each that was there already, or earlier in `keys`."""
-        hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
-        seen = self.holds(hashes)
+        """Add the keys; shape (len(keys),): True for each that is in the set already, or earlier in `keys`."""
+        hashes = _hashes(keys)
         distinct, first = np.unique(hashes, return_index=True)
-        repeated = np.ones(len(hashes), np.bool_)
-        repeated[first] = False
+        seen = np.ones(len(hashes), np.bool_)
+        seen[first] = self._contains(distinct)
         new = distinct[~seen[first]]
         while self._runs and len(self._runs[-1]) < 2 * len(new):
             new = np.sort(np.concatenate((self._runs.pop(), new)))
         if len(new):
             self._runs.append(new)
-        return seen | repeated
+        return seen
 
-    def holds(self, hashes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        found = np.zeros(len(hashes), np.bool_)
+    def contains(self, keys: Sequence[Hashable]) -> NDArray[np.bool_]:
+        """Shape (len(keys),): True for each key that is in the set."""
+        return self._contains(_hashes(keys))
+
+    def _contains(self, hashes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        seen = np.zeros(len(hashes), np.bool_)
         for run in self._runs:
-            at = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
-            found |= run[at] == hashes
-        return found
+            places = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
+            seen |= run[places] == hashes
+        return seen
+
+
+def _hashes(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    return np.fromiter(map(hash, keys), np.int64, len(keys))

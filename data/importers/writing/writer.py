@@ -1,40 +1,37 @@
-"""Rows of an import, checked and streamed into the three tables of one folder."""
+"""Writes the rows of an import into the three tables of one folder, as a stream."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from ...tables.files import TableName, TraceError, rows_to_table
 from ...tables.schema import TABLES
 from ..contract import Record
 from ..reading.problems import Problems
 from .checks import fault
-from .durations import DurationHistograms
 from .seen_keys import SeenKeys
 
 Row = dict[str, Any]
+PlacedRow = tuple[str, Row]  # with the position that names it in a problem
 BATCH_ROWS = 8192
-BATCH_VALUES = 1 << 21  # of lists (token ids, features), so that a batch of long texts stays small
+BATCH_VALUES = 1 << 21  # values in lists (token ids, features), so that a batch of long texts stays small
 _NAMES: tuple[TableName, ...] = get_args(TableName)
 _KEYS = {"turns": ("session_id", "turn"), "tool_calls": ("session_id", "turn", "call"), "steps": ("step",)}
-_MOMENTS = {"turns": "arrival_s", "tool_calls": "start_s"}
+_STARTS = {"turns": "arrival_s", "tool_calls": "start_s"}
 _DUPLICATES = {"turns": "duplicate session and turn", "tool_calls": "duplicate tool call", "steps": "duplicate step"}
 
 
 class TraceWriter:
-    """Writes `turns`, `tool_calls` and `steps` into a folder, in row groups of at most BATCH_ROWS.
+    """Writes `turns`, `tool_calls` and `steps`, in row groups of at most BATCH_ROWS.
 
-    A row that fails a check becomes a problem and the rest is written; a call of such a turn goes with it. Memory
-    beside the batch: eight bytes a turn, call and step to find duplicates, eight a session to count them; nothing
-    where `unique` says that the importer numbers the sessions itself and none has two turns. Where sessions have
-    several `restarts` (restarts.py), what is numbered like another row but began at another time is no duplicate.
-    `source` names the set of rows; None keeps the one that a row brings, otherwise `default_source`.
+    A row that fails a check becomes a problem, as do the calls of such a turn; the other rows are written. Besides one
+    batch, memory holds eight bytes a row to find duplicates. With `unique` there are no duplicates: the importer
+    numbers the sessions itself, of one turn each. With `restarts`, rows of the same number are duplicates only if they
+    start at the same time. `source` names the set; None keeps the source of a row, or else takes `default_source`.
     """
 
     def __init__(
@@ -58,47 +55,38 @@ class TraceWriter:
             )
             for name in _NAMES
         }
-        self._rows: dict[TableName, list[tuple[str, Row]]] = {name: [] for name in _NAMES}
-        self._values = 0
-        self._keys = {name: SeenKeys() for name in _NAMES}
+        self._batch: dict[TableName, list[PlacedRow]] = {name: [] for name in _NAMES}
+        self._batch_values = 0
+        self._written = {name: SeenKeys() for name in _NAMES}
         self._refused_turns = SeenKeys()
-        self._sessions = SeenKeys()
-        self._last: tuple[str, int, float] = ("", 0, 0.0)
-        self.counts = dict.fromkeys(_NAMES, 0)
-        self.start_s = np.inf
-        self.end_s = -np.inf
-        self.tools = DurationHistograms()
-
-    @property
-    def session_count(self) -> int:
-        return self.counts["turns"] if self._unique else len(self._sessions)
+        self._last_turn: tuple[str, int, float] = ("", 0, 0.0)
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write all records and close the files. Raises ImportingError for the first problem where it is strict."""
+        """Write all records and close the files. Raises ImportingError for the first problem when strict."""
         with self._stack:
             for name, mapping in records:
                 row = dict(mapping)
                 row["source"] = self._source or row.get("source") or self._default_source
-                self._take(name, row)
+                self._add(name, row)
             self._flush()
 
-    def _take(self, name: TableName, row: Row) -> None:
+    def _add(self, name: TableName, row: Row) -> None:
         position = self._problems.position
         cause = fault(name, row) or (self._backwards(row) if name == "turns" else None)
         if cause is not None:
             self._refuse(name, position, row, cause)
             return
-        self._rows[name].append((position, row))
-        self._values += sum(len(value) for value in row.values() if isinstance(value, list | tuple))
-        if len(self._rows[name]) >= BATCH_ROWS or self._values >= BATCH_VALUES:
+        self._batch[name].append((position, row))
+        self._batch_values += sum(len(value) for value in row.values() if isinstance(value, list | tuple))
+        if len(self._batch[name]) >= BATCH_ROWS or self._batch_values >= BATCH_VALUES:
             self._flush()
 
     def _backwards(self, row: Row) -> str | None:
-        """A turn must not arrive before the one of its session that came just before it."""
-        session_id, turn, arrival_s = self._last
+        """A turn must not arrive before the previous turn of its session, where that is the row before."""
+        session_id, turn, arrival_s = self._last_turn
         if row["session_id"] == session_id and row["turn"] > turn and row["arrival_s"] < arrival_s:
             return "the clock goes backwards: arrival before the turn before"
-        self._last = (row["session_id"], row["turn"], row["arrival_s"])
+        self._last_turn = (row["session_id"], row["turn"], row["arrival_s"])
         return None
 
     def _refuse(self, name: TableName, position: str, row: Row, cause: str) -> None:
@@ -107,62 +95,43 @@ class TraceWriter:
         self._problems.skip(_where(name, position, row), cause)
 
     def _flush(self) -> None:
-        """All three tables together, turns first: a call knows then whether its turn was refused."""
+        """Write the batches of all tables, turns first, so that calls follow the fate of their turn."""
         for name in _NAMES:
-            rows, self._rows[name] = self._rows[name], []
-            for part in self._fitting(name, self._distinct(name, rows)):
-                self._files[name].write_table(part)
-        self._values = 0
+            rows, self._batch[name] = self._batch[name], []
+            for table in self._tables(name, rows if self._unique else self._distinct(name, rows)):
+                self._files[name].write_table(table)
+        self._batch_values = 0
 
-    def _distinct(self, name: TableName, rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
-        orphans = self._orphans(rows) if name == "tool_calls" else np.zeros(len(rows), np.bool_)
-        if self._unique:
-            return list(rows)
-        doubles = self._keys[name].add([self._one(name, row) for _, row in rows])
-        kept = []
-        for (position, row), double, orphan in zip(rows, doubles, orphans, strict=True):
-            if double:
-                self._problems.skip(_where(name, position, row), _DUPLICATES[name])
-            elif orphan:
-                self._problems.skip(_where(name, position, row), "its turn was skipped")
+    def _distinct(self, name: TableName, rows: Sequence[PlacedRow]) -> list[PlacedRow]:
+        """The rows without duplicates, and without calls of refused turns."""
+        duplicates = self._written[name].add([self._identity(name, row) for _, row in rows])
+        turns = [_key("turns", row) if name == "tool_calls" else None for _, row in rows]
+        orphans = self._refused_turns.contains(turns)
+        distinct = []
+        for (position, row), duplicate, orphan in zip(rows, duplicates, orphans, strict=True):
+            if duplicate or orphan:
+                cause = _DUPLICATES[name] if duplicate else "its turn was skipped"
+                self._problems.skip(_where(name, position, row), cause)
             else:
-                kept.append((position, row))
-        if name == "turns":
-            self._sessions.add([(row["source"], row["session_id"]) for _, row in kept])
-        return kept
+                distinct.append((position, row))
+        return distinct
 
-    def _one(self, name: TableName, row: Row) -> tuple[Any, ...]:
-        """By what a row is known to be there already."""
+    def _identity(self, name: TableName, row: Row) -> tuple[Any, ...]:
         key = _key(name, row)
-        return (*key, row[_MOMENTS[name]]) if self._restarts and name in _MOMENTS else key
+        return (*key, row[_STARTS[name]]) if self._restarts and name in _STARTS else key
 
-    def _orphans(self, rows: Sequence[tuple[str, Row]]) -> NDArray[np.bool_]:
-        keys = (hash(_key("turns", row)) for _, row in rows)
-        return self._refused_turns.holds(np.fromiter(keys, np.int64, len(rows)))
-
-    def _fitting(self, name: TableName, rows: list[tuple[str, Row]]) -> list[pa.Table]:
-        """The rows as tables; where one does not fit the schema, all that fit."""
+    def _tables(self, name: TableName, rows: Sequence[PlacedRow]) -> list[pa.Table]:
+        """The rows as tables; a row that does not fit the schema is refused."""
         if not rows:
             return []
         try:
-            table = rows_to_table(name, [row for _, row in rows])
+            return [rows_to_table(name, [row for _, row in rows])]
         except TraceError:
             if len(rows) == 1:
                 self._refuse(name, *rows[0], "a value of the wrong type or range")
                 return []
             middle = len(rows) // 2
-            return self._fitting(name, rows[:middle]) + self._fitting(name, rows[middle:])
-        for _, row in rows:
-            self._count(name, row)
-        return [table]
-
-    def _count(self, name: TableName, row: Row) -> None:
-        self.counts[name] += 1
-        if name == "turns":
-            self.start_s = min(self.start_s, row["arrival_s"])
-            self.end_s = max(self.end_s, row["arrival_s"], row.get("finish_s") or row["arrival_s"])
-        elif name == "tool_calls":
-            self.tools.add(row["tool"], row["duration_s"])
+            return self._tables(name, rows[:middle]) + self._tables(name, rows[middle:])
 
 
 def _key(name: str, row: Row) -> tuple[Any, ...]:

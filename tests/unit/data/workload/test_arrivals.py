@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from augserve.data.workload.arrivals import (
     MAX_SESSIONS,
-    ArrivalError,
     Burst,
     Gamma,
     Poisson,
@@ -16,6 +15,7 @@ from augserve.data.workload.arrivals import (
     parse_arrivals,
     session_count,
 )
+from augserve.data.workload.model import WorkloadError
 
 GENERATED = [Poisson(), Gamma(0.5), Gamma(3.0), Burst(), Swing()]
 
@@ -73,7 +73,7 @@ def test_a_rate_stretches_recorded_starts_by_one_factor():
 
 def test_recorded_starts_at_one_time_have_no_rate():
     assert Recorded().times([7.0, 7.0], None).tolist() == [0.0, 0.0]
-    with pytest.raises(ArrivalError, match="all begin at one time"):
+    with pytest.raises(WorkloadError, match="arrivals"):
         Recorded().times([7.0, 7.0], 2.0)
 
 
@@ -91,27 +91,16 @@ def test_a_process_is_read_from_its_name(text, process):
     assert parse_arrivals(text) == process
 
 
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        ("uniform", "unknown; known are"),
-        ("gamma", "unknown; known are"),
-        ("poisson:2", "unknown"),
-        ("gamma:x", "is no number"),
-        ("gamma:0", "must be a positive number"),
-        ("gamma:-1", "must be a positive number"),
-        ("gamma:nan", "must be a positive number"),
-    ],
-)
-def test_a_process_that_is_none_is_one_line(text, cause):
-    with pytest.raises(ArrivalError, match=cause) as caught:
+@pytest.mark.parametrize("text", ["uniform", "gamma", "poisson:2", "gamma:x", "gamma:0", "gamma:-1", "gamma:nan"])
+def test_an_unknown_process_is_refused_in_one_line(text):
+    with pytest.raises(WorkloadError, match="arrivals") as caught:
         parse_arrivals(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("arguments", [(60.0, 0.3, 4.0), (60.0, 0.2, 0.5), (0.0, 0.2, 4.0), (60.0, 0.0, 1.0)])
 def test_bursts_that_cannot_be_are_refused(arguments):
-    with pytest.raises(ArrivalError):
+    with pytest.raises(WorkloadError):
         Burst(*arguments)
 
 
@@ -119,12 +108,12 @@ def test_bursts_that_cannot_be_are_refused(arguments):
     ("duration", "rate"), [(0, 1), (-5, 1), (math.nan, 1), (math.inf, 1), (1, 0), (1, -1), (1, math.nan), (1, math.inf)]
 )
 def test_a_duration_or_rate_that_is_not_positive_is_refused(duration, rate):
-    with pytest.raises(ArrivalError, match="must be a positive number"):
+    with pytest.raises(WorkloadError, match="positive"):
         session_count(duration, rate)
 
 
 def test_more_sessions_than_memory_holds_are_refused():
-    with pytest.raises(ArrivalError, match=f"more than {MAX_SESSIONS}"):
+    with pytest.raises(WorkloadError, match=str(MAX_SESSIONS)):
         session_count(1e6, 1e6)
 
 
@@ -143,5 +132,5 @@ def test_a_swing_without_height_is_poisson() -> None:
 
 @pytest.mark.parametrize("arguments", [(0.0, 10.0), (60.0, 0.5), (60.0, float("nan"))])
 def test_a_swing_that_cannot_be_is_refused(arguments: tuple[float, float]) -> None:
-    with pytest.raises(ArrivalError):
+    with pytest.raises(WorkloadError):
         Swing(*arguments)

@@ -57,7 +57,7 @@ def test_a_session_that_trained_a_predictor_never_serves(folder):
 def test_too_few_sessions_to_split_are_one_line(tmp_path):
     row = {"source": "made", "session_id": "s", "turn": 0, "arrival_s": 0.0, "prompt_tokens": 5, "output_tokens": 5}
     write_table(tmp_path / "turns.parquet", "turns", rows_to_table("turns", [row]))
-    with pytest.raises(SplitError, match="1 groups of sessions: at least 3"):
+    with pytest.raises(SplitError, match="1 groups"):
         read_trace_set(tmp_path, Split("report", 0.15, 0.2), None, Adjustments())
 
 
@@ -68,7 +68,7 @@ def test_sessions_that_do_not_fit_are_left_out_and_counted(folder):
 
 
 def test_a_context_smaller_than_every_session_is_one_line(folder):
-    with pytest.raises(WorkloadError, match="none of 120 sessions fits a context of 12 tokens") as caught:
+    with pytest.raises(WorkloadError, match="12 tokens") as caught:
         read_trace_set(folder, None, 12, Adjustments())
     assert "\n" not in str(caught.value)
 

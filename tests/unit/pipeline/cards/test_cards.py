@@ -6,12 +6,13 @@ import pytest
 
 from augserve.data.tables.files import TraceError, rows_to_table, write_table
 from augserve.pipeline.cards import run as cards
-from augserve.pipeline.cards import text as card_text
 from augserve.pipeline.cards.card import measure_card
+from augserve.pipeline.cards.tables import card_tables, number
 from augserve.pipeline.cli import __main__ as cli
-from augserve.pipeline.project.public_sets import Import, PublicSet
+from augserve.pipeline.project.public_sets import Facts, Import, PublicSet
 
-PUBLIC = PublicSet("small", "azure", "MIT", "little", ("a | b",), None, (Import("https://x", "abc", "p"),), ())
+FACTS = Facts(format="azure", licence="MIT", holds="little", defects=("a | b",))
+PUBLIC = PublicSet("small", FACTS, (Import("https://x", "abc", "p"),), ())
 
 
 def turn(session: str, index: int, arrival_s: float, prompt: int, output: int, **more: object) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_a_session_id_of_two_sources_is_two_sessions(tmp_path: Path) -> None:
 def test_a_set_without_rows_or_calls_has_a_card(tmp_path: Path) -> None:
     card = measure_card("small", save(tmp_path, [], None))
     assert (card.sessions, card.turns, card.span_s, card.prompt_tokens) == (0, 0, 0.0, None)
-    assert "turns: 0" in card_text.text(card)
+    assert "small" in card_tables(card)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -81,27 +82,31 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         measure_card("small", tmp_path)
 
 
-def test_the_text_and_the_page_show_the_same_figures(tmp_path: Path) -> None:
+def test_terminal_and_markdown_show_the_same_figures(tmp_path: Path) -> None:
     card = measure_card("small", save(tmp_path, TURNS, CALLS), PUBLIC)
-    text, page = card_text.text(card), card_text.markdown([card])
-    for shown in (text, page):
-        assert "stop 50.0%" in shown
-        assert "finish_reason 25%" in shown
+    text, markdown = card_tables(card), card_tables(card, "pipe")
+    for shown in (text, markdown):
+        assert "stop 50.00%" in shown
+        assert "turns.finish_reason 25.00%" in shown
         assert "MIT" in shown
         assert "https://x @ abc, p" in shown
-        assert "a | b" in shown
-    assert "| bash, s | 2 | 1.2 | 2 | 2.8 | 2.98 | 3 |" in page
-    assert len({line.count("|") for line in page.splitlines() if line.startswith("| bash") or "p99" in line}) == 1
+    assert "a | b" in text
+    (row,) = [line for line in markdown.splitlines() if line.startswith("| bash")]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["bash, s", "2", "1.2", "2", "2.8", "2.98", "3"]
+
+
+def test_markdown_escapes_the_mark_between_cells(tmp_path: Path) -> None:
+    assert "a \\| b" in card_tables(measure_card("small", save(tmp_path, TURNS, CALLS), PUBLIC), "pipe")
 
 
 def test_many_tools_are_summed_up_after_the_most_frequent(tmp_path: Path) -> None:
     calls = [call("a", f"tool{index:02}", 1.0, "call") for index in range(17)]
-    assert "2 further tools" in card_text.text(measure_card("small", save(tmp_path, TURNS, calls)))
+    assert "2 further tools" in card_tables(measure_card("small", save(tmp_path, TURNS, calls)))
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.01234, "0.0123"), (99.96, "100"), (1234.5, "1,234"), (0.0, "0")])
 def test_numbers_have_three_digits(value: float, shown: str) -> None:
-    assert card_text.number(value) == shown
+    assert number(value) == shown
 
 
 def test_the_command_shows_the_sets_of_the_pipeline_or_the_given_folders(
@@ -109,9 +114,9 @@ def test_the_command_shows_the_sets_of_the_pipeline_or_the_given_folders(
 ) -> None:
     cli.main(["data", "show"])
     shown = capsys.readouterr().out
-    assert shown.startswith("small\n  sessions: 3\n")
+    assert shown.startswith("small")
     cli.main(["data", "show", "data/traces/small", "--markdown"])
-    assert "## small" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("| small")
 
 
 def test_a_folder_that_is_not_there_ends_the_command_with_one_line(

@@ -35,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_sets_that_are_here_are_imported_and_the_others_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_present_sets_are_imported_and_absent_ones_logged(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         public.main()
     turns = read_table(root / "data/traces/public/small", "turns")
@@ -43,9 +43,10 @@ def test_sets_that_are_here_are_imported_and_the_others_told(root: Path, caplog:
     assert set(turns["source"].to_pylist()) == {"small"}
     (metrics,) = json.loads(public.METRICS.read_text()).values()
     assert (metrics["turns"], metrics["sessions"], metrics["skipped"]) == (2, 2, {})
-    (told,) = [record.getMessage() for record in caplog.records if record.name == public.__name__]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == public.__name__]
     command = "dvc --cd data/upstream pull --recursive files/absent"
-    assert told == f"absent: not here, left out; `{command}` gets it from https://example.org/x"
+    assert line.startswith("absent")
+    assert command in line
 
 
 def test_with_no_set_here_the_folder_is_there_and_empty(root: Path) -> None:
@@ -63,13 +64,13 @@ def test_malformed_records_are_counted_and_the_first_is_named(root: Path, caplog
     sums.write_text(f"{hashlib.sha256(content).hexdigest()}  x.csv\n")
     public.main()
     assert sum(json.loads(public.METRICS.read_text())["small"]["skipped"].values()) == 1
-    assert any("1 malformed records skipped, first: " in record.getMessage() for record in caplog.records)
+    assert any("x.csv:4" in record.getMessage() for record in caplog.records)
 
 
 def test_a_changed_file_stops_the_stage_before_anything_is_replaced(root: Path) -> None:
     public.main()
     (root / "data/public/files/small/x.csv").unlink()
     (root / "data/public/files/small/x.csv").write_bytes(GOOD.replace(b"11", b"12"))
-    with pytest.raises(PublicSetError, match="sha256 is"):
+    with pytest.raises(PublicSetError, match=r"x\.csv"):
         public.main()
     assert (root / "data/traces/public/small/turns.parquet").exists()

@@ -1,7 +1,7 @@
-"""Simple rivals of the models, for the reports: each predicts what anybody could without learning, or with a line.
+"""Baselines of the models, for the reports: constants, single features and ridge regression.
 
-A rival gives a point in log units for each row, NaN where it has none (the median of the row's source stands in). Its
-quantiles are the point plus the quantiles of its errors on what was learned from, source by source.
+A baseline predicts one log value per row, NaN if it has none; the median of the row's source replaces NaN. Its
+quantiles add the quantiles of its errors on the training rows, source by source.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ RIDGE = 10.0
 
 
 def baselines(target: Target) -> Mapping[str, Point]:
-    """The rivals of a target, by name: (learned rows, rows) → points. Those of `_of_feature` read one feature."""
+    """The baselines of a target, by name: (training rows, rows) → log values, shape (n,)."""
     everywhere: dict[str, Point] = {"median": _median, "median of the tool": _tool_median, "linear": _linear}
     features = {
         OUTPUT_LENGTH: {"last value": "last_output_tokens", "max_tokens": "max_tokens"},
@@ -39,80 +39,82 @@ def baselines(target: Target) -> Mapping[str, Point]:
     return everywhere | mean | {name: _of_feature(feature) for name, feature in features.items()}
 
 
-def quantiles(point: Point, known: TrainingSet, test: TrainingSet) -> NDArray[np.float32]:
-    """(n, quantiles) of a rival, in the target's unit; its point is its median."""
+def point_quantiles(point: Point, train: TrainingSet, test: TrainingSet) -> NDArray[np.float32]:
+    """(n, quantiles) of a baseline, in the target's unit; the median is its prediction itself."""
     log_floor = np.log(test.target.floor)
-    of_known, of_test = (np.maximum(_filled(point(known, rows), known, rows), log_floor) for rows in (known, test))
-    errors = labels(known) - of_known
+    train_points, test_points = (
+        np.maximum(_filled(point(train, rows), train, rows), log_floor) for rows in (train, test)
+    )
+    errors = labels(train) - train_points
     spread = np.zeros((len(test), len(QUANTILES)))
     for source in np.unique(test.sources).tolist():
-        of_source = known.sources == source
-        found = np.quantile(errors[of_source] if of_source.any() else errors, QUANTILES)
-        spread[test.sources == source] = np.where(np.asarray(QUANTILES) == 0.5, 0.0, found)
-    predicted = np.exp(np.maximum(of_test[:, None] + spread, log_floor))
+        of_source = train.sources == source
+        quantiles = np.quantile(errors[of_source] if of_source.any() else errors, QUANTILES)
+        spread[test.sources == source] = np.where(np.asarray(QUANTILES) == 0.5, 0.0, quantiles)
+    predicted = np.exp(np.maximum(test_points[:, None] + spread, log_floor))
     return np.sort(predicted, axis=1).astype(np.float32)
 
 
-def tool_quantiles(known: TrainingSet, test: TrainingSet) -> NDArray[np.float32]:
-    """(n, quantiles) of the row's tool in what was learned from of its source, of all tools for one not seen there."""
-    predicted = np.stack([_of_tool(known, test, quantile) for quantile in QUANTILES], axis=1)
+def tool_quantiles(train: TrainingSet, test: TrainingSet) -> NDArray[np.float32]:
+    """(n, quantiles): those of the row's tool in the training rows of its source; of all tools for an unseen tool."""
+    predicted = np.stack([_of_tool(train, test, quantile) for quantile in QUANTILES], axis=1)
     return np.maximum(predicted, test.target.floor).astype(np.float32)
 
 
-def _filled(points: Points, known: TrainingSet, rows: TrainingSet) -> Points:
-    return np.where(np.isfinite(points), points, _median(known, rows))
+def _filled(points: Points, train: TrainingSet, rows: TrainingSet) -> Points:
+    return np.where(np.isfinite(points), points, _median(train, rows))
 
 
-def _median(known: TrainingSet, rows: TrainingSet) -> Points:
-    return _of_source(known, rows, lambda values: float(np.median(values)))
+def _median(train: TrainingSet, rows: TrainingSet) -> Points:
+    return _of_source(train, rows, lambda values: float(np.median(values)))
 
 
-def _mean(known: TrainingSet, rows: TrainingSet) -> Points:
-    return _of_source(known, rows, lambda values: float(np.log(np.mean(np.exp(values)))))
+def _mean(train: TrainingSet, rows: TrainingSet) -> Points:
+    return _of_source(train, rows, lambda values: float(np.log(np.mean(np.exp(values)))))
 
 
-def _of_source(known: TrainingSet, rows: TrainingSet, statistic: Callable[[Points], float]) -> Points:
-    values = labels(known).astype(np.float64)
-    of_source = {source: statistic(values[known.sources == source]) for source in np.unique(known.sources).tolist()}
+def _of_source(train: TrainingSet, rows: TrainingSet, statistic: Callable[[Points], float]) -> Points:
+    values = labels(train).astype(np.float64)
+    of_source = {source: statistic(values[train.sources == source]) for source in np.unique(train.sources).tolist()}
     of_all = statistic(values)
     return np.array([of_source.get(source, of_all) for source in rows.sources.tolist()])
 
 
-def _tool_median(known: TrainingSet, rows: TrainingSet) -> Points:
-    return np.asarray(np.log(np.maximum(_of_tool(known, rows, 0.5), rows.target.floor)), np.float64)
+def _tool_median(train: TrainingSet, rows: TrainingSet) -> Points:
+    return np.asarray(np.log(np.maximum(_of_tool(train, rows, 0.5), rows.target.floor)), np.float64)
 
 
-def _of_tool(known: TrainingSet, rows: TrainingSet, quantile: float) -> Points:
+def _of_tool(train: TrainingSet, rows: TrainingSet, quantile: float) -> Points:
     points = np.empty(len(rows))
     for source in np.unique(rows.sources).tolist():
         mask = rows.sources == source
-        learned = known.select(known.sources == source) if (known.sources == source).any() else known
-        points[mask] = group_quantile(learned, rows.select(mask), quantile)
+        of_source = train.select(train.sources == source) if (train.sources == source).any() else train
+        points[mask] = group_quantile(of_source, rows.select(mask), quantile)
     return points
 
 
 def _of_feature(name: str) -> Point:
-    def point(known: TrainingSet, rows: TrainingSet) -> Points:  # noqa: ARG001
+    def point(train: TrainingSet, rows: TrainingSet) -> Points:  # noqa: ARG001
         column = [part.name for part in rows.target.features].index(name)
-        values = rows.rows[:, column].astype(np.float64) + (name == "turn")  # turns so far count this one
+        values = rows.rows[:, column].astype(np.float64) + (name == "turn")  # the feature counts earlier turns
         return np.asarray(np.log(np.maximum(values, rows.target.floor)), np.float64)
 
     return point
 
 
-def _linear(known: TrainingSet, rows: TrainingSet) -> Points:
-    """Ridge regression on signed logs of the same features, with an indicator for the missing."""
+def _linear(train: TrainingSet, rows: TrainingSet) -> Points:
+    """Ridge regression on signed logs of the features, with an indicator for each missing one."""
 
-    def design(given: TrainingSet) -> Points:
-        values = given.rows.astype(np.float64)
+    def design(data: TrainingSet) -> Points:
+        values = data.rows.astype(np.float64)
         logs = np.sign(values) * np.log1p(np.abs(values))
         return np.concatenate((np.nan_to_num(logs), np.isnan(values)), axis=1)
 
-    learned, asked = design(known), design(rows)
-    middle, scale = learned.mean(axis=0), learned.std(axis=0) + 1e-6
-    standard = (learned - middle) / scale
-    target = labels(known).astype(np.float64)
-    weights = known.weights[:, None]
+    columns = design(train)
+    middle, scale = columns.mean(axis=0), columns.std(axis=0) + 1e-6
+    standard = (columns - middle) / scale
+    target = labels(train).astype(np.float64)
+    weights = train.weights[:, None]
     gram = standard.T @ (standard * weights) + RIDGE * np.eye(standard.shape[1])
     slope = np.linalg.solve(gram, (standard * weights).T @ (target - target.mean()))
-    return np.asarray(np.clip((asked - middle) / scale, -8, 8) @ slope + target.mean(), np.float64)
+    return np.asarray(np.clip((design(rows) - middle) / scale, -8, 8) @ slope + target.mean(), np.float64)

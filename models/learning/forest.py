@@ -1,6 +1,6 @@
-"""One XGBoost forest: quantiles of a target on log scale, or a probability's log odds.
+"""One XGBoost forest: quantiles of a target on log scale, or the log odds of a probability.
 
-The same data and settings give the same model: one thread a fit, one seed.
+The same data and settings give the same model: each fit has one thread and one seed.
 """
 
 import json
@@ -20,12 +20,12 @@ Margins = NDArray[np.float32]
 Quantiles = tuple[float, ...]
 
 PROBABILITY_HESSIAN = 0.15
-"""What a row of a probability counts in XGBoost's `min_child_weight`, about: p(1 - p); a row of a quantile counts 1."""
+"""Typical Hessian p(1 - p) of a probability's row, which XGBoost sums for `min_child_weight`; a quantile's row has 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Hyper-parameters of a fit, named as in XGBoost's documentation where it has a name."""
+    """Hyper-parameters of a fit, with XGBoost's names where it has one."""
 
     max_rounds: int
     max_rounds_only_forest: int
@@ -42,11 +42,10 @@ class FitSettings:
     seed: int
 
     def depth_of(self, target: Target) -> int:
-        """Levels of a tree of the target: more where its leaves hold all quantiles."""
         return self.max_depth_shared_trees if target.shared_trees else self.max_depth
 
     def rounds_of(self, target: Target) -> int:
-        """Trees that a forest of the target may have: more where it is the only one of a target's quantiles."""
+        """Limit of trees in a forest of the target."""
         if target.kind == "probability":
             return self.max_rounds_probability
         return self.max_rounds_only_forest if len(target.forests) == 1 else self.max_rounds
@@ -55,19 +54,19 @@ class FitSettings:
         return self.learning_rate_probability if target.kind == "probability" else self.learning_rate
 
     def min_child_weight_of(self, target: Target) -> float:
-        """Sum of the rows' Hessians that a leaf needs: of as many rows, whatever the target."""
+        """Least sum of Hessians in a leaf: the same number of rows for every target."""
         return self.min_child_weight * (PROBABILITY_HESSIAN if target.kind == "probability" else 1.0)
 
 
 def labels(data: TrainingSet) -> NDArray[np.float32]:
-    """What a model of the target learns: log(max(value, floor)), or 0 and 1 for a probability."""
+    """Labels of a fit, shape (n,): log(max(value, floor)), or 0 and 1 for a probability."""
     if data.target.kind == "probability":
         return np.asarray(data.values, np.float32)
-    return data.log_values
+    return np.asarray(np.log(np.maximum(data.values, data.target.floor)), np.float32)
 
 
 def objective(target: Target, quantiles: Quantiles) -> dict[str, Any]:
-    """XGBoost's parameters for one forest of a target; `quantiles` count only where the target has such."""
+    """XGBoost's objective for one forest of a target; a probability ignores `quantiles`."""
     if target.kind == "probability":
         return {"objective": "binary:logistic"}
     if len(quantiles) == 1:
@@ -80,7 +79,7 @@ def objective(target: Target, quantiles: Quantiles) -> dict[str, Any]:
 
 
 def best_rounds(train: TrainingSet, validation: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> int:
-    """Boosting rounds after which the loss on `validation` is least, over all quantiles."""
+    """Number of trees with the least loss on `validation`, over all quantiles."""
     booster = xgb.train(
         _parameters(train, quantiles, settings),
         _matrix(train),
@@ -100,7 +99,7 @@ def fit(data: TrainingSet, quantiles: Quantiles, settings: FitSettings, rounds: 
 def predict_margins(booster: xgb.Booster, rows: Rows) -> Margins:
     """Raw outputs of a booster, log of the target's unit or log odds, shape (n, outputs).
 
-    The intercept is added last: summing hundreds of small leaves onto it in float32 would lose 1e-4 of the result.
+    The intercept is added last: adding hundreds of small leaves to it in float32 would lose 1e-4 of the result.
     """
     base = np.array(intercepts(booster), np.float32)
     matrix = xgb.DMatrix(rows, base_margin=np.zeros((len(rows), len(base)), np.float32), nthread=1)
@@ -109,7 +108,7 @@ def predict_margins(booster: xgb.Booster, rows: Rows) -> Margins:
 
 
 def intercepts(booster: xgb.Booster) -> list[float]:
-    """The constants that the trees' sums are added to, one an output, on the margin's scale."""
+    """The constant of each output, on the margin's scale."""
     learner = json.loads(booster.save_config())["learner"]
     text: str = learner["learner_model_param"]["base_score"]
     values = [float(part) for part in text.strip("[]").split(",")]
@@ -135,11 +134,11 @@ def _parameters(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) 
 
 
 def _base_scores(data: TrainingSet, quantiles: Quantiles) -> float | list[float]:
-    """The quantiles of all labels; for a probability their mean, kept off 0 and 1 (a constant target)."""
+    """The labels' quantiles; for a probability their mean, which a constant target must not bring to 0 or 1."""
     if data.target.kind == "probability":
         return float(np.clip(np.average(labels(data), weights=data.weights), 1e-3, 1 - 1e-3))
-    found: list[float] = np.quantile(labels(data), quantiles).tolist()
-    return found if len(found) > 1 else found[0]
+    scores: list[float] = np.quantile(labels(data), quantiles).tolist()
+    return scores if len(scores) > 1 else scores[0]
 
 
 def _matrix(data: TrainingSet) -> xgb.DMatrix:

@@ -1,4 +1,4 @@
-"""XGBoost → ONNX, with what the models are in its metadata, and the proof that both say the same."""
+"""XGBoost → ONNX, with the models' description in the metadata, and the parity check between the two."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ..serving.onnx_predictor import FEATURES_KEY, GRAPHS, INPUT, MODELS_KEY, VE
 from ..serving.predictor import Rows
 from ..serving.target import TOOL_DURATION, Target
 from .onnx_trees import ensemble
-from .target_models import FittedModels
+from .target_models import TargetModels
 
 TRAINING_KEY = "augserve.training"
 CALIBRATION_KEY = "augserve.calibration"
@@ -27,22 +27,22 @@ _EXTREMES = (0.0, -1.0, 1.0, 1e9, -1e9, float(np.finfo(np.float32).max), float(n
 
 
 class ExportError(ValueError):
-    """An exported model is not the same as the trained one; the message names the model and the difference."""
+    """An exported model differs from the trained one; the message names the model and the difference."""
 
 
-def export_models(models: Sequence[FittedModels], folder: Path, training: Mapping[str, Any]) -> None:
-    """Write one ONNX file a graph into `folder`. `training`: what each target's models were made with, by its name."""
-    of_target = {one.target.name: one for one in models}
+def export_models(models: Sequence[TargetModels], folder: Path, training: Mapping[str, Any]) -> None:
+    """Write one ONNX file per graph into `folder`. `training`: the training summary of each target, by its name."""
+    of_target = {part.target.name: part for part in models}
     for graph in GRAPHS:
         parts = [of_target[target.name] for target in graph.targets]
         summary = {target.name: training.get(target.name) for target in graph.targets}
         (folder / graph.file).write_bytes(to_onnx(graph, parts, summary))
 
 
-def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str, Any]) -> bytes:
-    """A tree ensemble a forest, side by side: input (n, features) float32, output (n, models) float32."""
+def to_onnx(graph: Graph, models: Sequence[TargetModels], training: Mapping[str, Any]) -> bytes:
+    """One tree ensemble per forest, side by side: input (n, features) float32, output (n, models) float32."""
     width = len(graph.features)
-    forests = {name: attributes for one in models for name, attributes in _forests(one, width).items()}
+    forests = {name: attributes for part in models for name, attributes in _forests(part, width).items()}
     nodes = [
         helper.make_node("Neg", [INPUT], [_NEGATIVE]),
         helper.make_node("Concat", [INPUT, _NEGATIVE], [_BOTH], axis=1),
@@ -52,10 +52,10 @@ def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str,
         ),
         helper.make_node("Concat", list(forests), [_OUTPUT], axis=1),
     ]
-    given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])
-    made = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(graph.model_names)])
+    inputs = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])
+    outputs = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [None, len(graph.model_names)])
     model = helper.make_model(
-        helper.make_graph(nodes, graph.file.removesuffix(".onnx"), [given], [made]),
+        helper.make_graph(nodes, graph.file.removesuffix(".onnx"), [inputs], [outputs]),
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _OPSETS],
         ir_version=_IR_VERSION,
         producer_name="augserve",
@@ -66,14 +66,14 @@ def to_onnx(graph: Graph, models: Sequence[FittedModels], training: Mapping[str,
         VERSION_KEY: str(feature.VERSION),
         FEATURES_KEY: json.dumps([part.name for part in graph.features]),
         TRAINING_KEY: json.dumps(training, sort_keys=True),
-        CALIBRATION_KEY: json.dumps({name: rules for one in models for name, rules in one.offsets().items()}),
+        CALIBRATION_KEY: json.dumps({name: rules for part in models for name, rules in part.offsets().items()}),
     }
     helper.set_model_props(model, metadata)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _forests(models: FittedModels, width: int) -> dict[str, dict[str, Any]]:
-    """Attributes of each forest's tree ensemble, by its name, the calibrations of its models in it."""
+def _forests(models: TargetModels, width: int) -> dict[str, dict[str, Any]]:
+    """Attributes of each forest's tree ensemble, including the calibrations of its models, by forest name."""
     trees = iter(models.calibrations)
     return {
         name: ensemble(booster, [next(trees) for _ in quantiles], width)
@@ -83,10 +83,10 @@ def _forests(models: FittedModels, width: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def check_parity(models: FittedModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:
+def check_parity(models: TargetModels, exported: OnnxPredictor, rows: Rows, tolerance: float) -> float:
     """Largest relative difference between XGBoost's and ONNX Runtime's predictions over `rows`.
 
-    Raises ExportError where it exceeds `tolerance`.
+    Raises ExportError if it exceeds `tolerance`.
     """
     expected = _columns(models.predict(rows))
     worst = np.max(np.abs(_columns(predicted(exported, models.target, rows)) - expected) / expected, axis=0, initial=0)
@@ -94,13 +94,13 @@ def check_parity(models: FittedModels, exported: OnnxPredictor, rows: Rows, tole
         column = int(np.argmax(np.nan_to_num(worst, nan=np.inf)))
         raise ExportError(
             f"{models.target.model_names[column]}: ONNX and XGBoost differ by {worst[column]:.1e} (relative), more "
-            f"than {tolerance:.0e}; these releases of onnxruntime and xgboost do not fit, install the locked ones"
+            f"than {tolerance:.0e}; install the locked releases of onnxruntime and xgboost"
         )
     return float(worst.max())
 
 
 def predicted(exported: OnnxPredictor, target: Target, rows: Rows) -> Rows:
-    """What the exported models say of one target."""
+    """The exported models' predictions of one target."""
     if target is TOOL_DURATION:
         return exported.tool_duration(rows)
     answer: Rows = getattr(exported.turns(rows), target.name)
@@ -108,7 +108,7 @@ def predicted(exported: OnnxPredictor, target: Target, rows: Rows) -> Rows:
 
 
 def hard_rows(rows: Rows, seed: int) -> Rows:
-    """`rows`; the same with NaN at random places; the same with extreme values at random places; a row of NaN."""
+    """`rows`; the same with NaN at random cells; the same with extreme values at random cells; a row of NaN."""
     generator = np.random.default_rng(seed)
     missing = np.where(generator.random(rows.shape) < 0.3, np.float32(np.nan), rows)
     chosen = generator.choice(np.array(_EXTREMES, np.float32), rows.shape)

@@ -1,12 +1,12 @@
 """A forest as the attributes of one ONNX tree ensemble.
 
-Written from XGBoost's own JSON, booster by booster: converters translate a booster that has several outputs into a
-graph that is silently wrong. Operator: ai.onnx.ml TreeEnsembleRegressor, version 3.
+It is built from XGBoost's JSON, because converters translate a booster with several outputs into a graph that is
+silently wrong. Operator: ai.onnx.ml TreeEnsembleRegressor, version 3.
 
-ONNX Runtime walks a tree faster where no node has to ask whether a value is missing (`missing_value_tracks_true`): it
-then takes the step to a child without a jump. So the ensemble reads the features and, after them, their negatives: a
-node whose missing values go right asks whether x ≤ the number just below its threshold, one whose missing values go
-left asks whether -x ≤ -threshold and has its children swapped. NaN fails both: XGBoost's x < threshold, exactly.
+ONNX Runtime walks a tree faster if no node has `missing_value_tracks_true`: its step to a child then has no branch. So
+the ensemble reads the features and, after them, their negatives. A node whose missing values go right tests x ≤ the
+number just below its threshold. A node whose missing values go left tests -x ≤ -threshold, with its children swapped.
+NaN fails both tests, so that both equal XGBoost's x < threshold.
 """
 
 import json
@@ -24,8 +24,10 @@ _TINY = np.finfo(np.float32).tiny
 
 
 def ensemble(forest: xgb.Booster, calibrations: Sequence[xgb.Booster], features: int) -> dict[str, Any]:
-    """Attributes of the node whose outputs, (n, outputs), are the raw outputs of `forest`, each with those of its tree
-    of `calibrations` added. Its input: the features and their negatives, (n, 2 · `features`)."""
+    """Attributes of the node that adds the raw outputs of `forest` and of one booster of `calibrations` per output.
+
+    Input: the features and their negatives, (n, 2 · `features`). Output: (n, outputs).
+    """
     nodes: dict[str, list[Any]] = {f"nodes_{name}": [] for name in _NODE}
     leaves: dict[str, list[Any]] = {f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
     outputs = range(len(calibrations))
@@ -55,24 +57,24 @@ def _add_nodes(nodes: dict[str, list[Any]], number: int, tree: Any, features: in
     for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
         leaf, missing_left = left == _LEAF, bool(tree["default_left"][node])
         threshold, feature = tree["split_conditions"][node], tree["split_indices"][node]
-        asked = -threshold if missing_left else just_below(threshold)
+        limit = -threshold if missing_left else just_below(threshold)
         nodes["nodes_treeids"].append(number)
         nodes["nodes_nodeids"].append(node)
         nodes["nodes_featureids"].append(0 if leaf else feature + features * missing_left)
-        nodes["nodes_values"].append(0.0 if leaf else asked)
+        nodes["nodes_values"].append(0.0 if leaf else limit)
         nodes["nodes_modes"].append("LEAF" if leaf else "BRANCH_LEQ")
         nodes["nodes_truenodeids"].append(0 if leaf else right if missing_left else left)
         nodes["nodes_falsenodeids"].append(0 if leaf else left if missing_left else right)
 
 
 def _add_leaves(leaves: dict[str, list[Any]], number: int, tree: Any, outputs: Sequence[int]) -> None:
-    """A leaf of several outputs has its values in a list of their own, at the place that its right child names."""
+    """Leaves with several outputs keep them in `leaf_weights`; the right child is the index of their group there."""
     several = tree.get("leaf_weights", [])
     for node, (left, place) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
         if left != _LEAF:
             continue
-        at = place * len(outputs)
-        values = several[at : at + len(outputs)] if several else [tree["split_conditions"][node]]
+        start = place * len(outputs)
+        values = several[start : start + len(outputs)] if several else [tree["split_conditions"][node]]
         for output, value in zip(outputs, values, strict=True):
             leaves["target_treeids"].append(number)
             leaves["target_nodeids"].append(node)
@@ -81,8 +83,8 @@ def _add_leaves(leaves: dict[str, list[Any]], number: int, tree: Any, outputs: S
 
 
 def just_below(threshold: float) -> float:
-    """The greatest float32 below, so that x ≤ it is x < `threshold`. Never a subnormal one: a thread that takes these
-    for 0 would let 0 pass below 0."""
+    """The greatest float32 below `threshold`, skipping subnormal numbers: a thread that flushes them to 0 would take
+    0 for less than 0."""
     below = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
     if -_TINY < below < 0:
         return -float(_TINY)

@@ -1,4 +1,4 @@
-"""A target's trained and calibrated models: what train saves, export translates and reports are made with."""
+"""A target's trained and calibrated models: train saves them, export translates them, reports judge them."""
 
 import json
 from dataclasses import dataclass
@@ -10,16 +10,14 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from ..serving.predictor import Rows
-from ..serving.target import QUANTILES, Target
+from ..serving.target import LOG_CEILING, QUANTILES, Target
 from .forest import Margins, predict_margins
 from .training_set import TrainingError
 
-LOG_CEILING = 20.0  # no prediction above e^20, as in serving
-
 
 @dataclass(frozen=True, slots=True)
-class FittedModels:
-    """Boosters, one a forest of the target, and the tree or two that calibrate each model."""
+class TargetModels:
+    """One booster per forest of the target, and one booster of one or two trees that calibrates each model."""
 
     target: Target
     boosters: tuple[xgb.Booster, ...]
@@ -42,7 +40,7 @@ class FittedModels:
             calibration.save_model(folder / f"{name}.calibration.ubj")
 
     def offsets(self) -> dict[str, list[Any]]:
-        """The calibration of each model as data: trees of rules on features, the sum of whose leaves is the offset."""
+        """The calibration of each model as nested rules on features; the sum over its trees' leaves is the offset."""
         names = [part.name for part in self.target.features]
         return {
             name: [_rules(json.loads(tree), names) for tree in calibration.get_dump(dump_format="json")]
@@ -51,24 +49,24 @@ class FittedModels:
 
 
 def from_margins(target: Target, margins: Margins) -> NDArray[np.float32]:
-    """What serving makes of raw outputs of shape (n, models)."""
+    """Serving's predictions from raw outputs of shape (n, models)."""
     if target.kind == "probability":
         return np.asarray(1 / (1 + np.exp(-margins[:, 0])), np.float32)
     predicted = np.exp(np.clip(margins, np.log(target.floor), LOG_CEILING))
     return np.sort(np.maximum(predicted, np.float32(target.floor)), axis=1)
 
 
-def load_models(folder: Path, target: Target) -> FittedModels:
+def load_models(folder: Path, target: Target) -> TargetModels:
     """Read a target's boosters. Raises TrainingError for a missing or unfit file."""
-    return FittedModels(
+    return TargetModels(
         target,
         tuple(_load(folder / f"{name}.ubj", target) for name in target.forest_names),
         tuple(_load(folder / f"{name}.calibration.ubj", target) for name in target.model_names),
     )
 
 
-def importance(models: FittedModels) -> dict[str, float]:
-    """Share of the median's (or only) forest's total gain that each feature brings; features never split on are 0."""
+def importance(models: TargetModels) -> dict[str, float]:
+    """Share of each feature in the total gain of the median's (or only) forest; unused features have 0."""
     middle = models.boosters[QUANTILES.index(0.5) if len(models.boosters) > 1 else 0]
     score = middle.get_score(importance_type="total_gain")
     gains = {name: float(np.sum(gain)) for name, gain in score.items()}
@@ -81,9 +79,8 @@ def _rules(node: dict[str, Any], names: list[str]) -> Any:
         return round(float(node["leaf"]), 6)
     children = {child["nodeid"]: child for child in node["children"]}
     rule = f"{names[int(node['split'][1:])]} < {node['split_condition']:.6g}"
-    missing = " or missing"
-    yes = rule + missing * (node["missing"] == node["yes"])
-    no = "else" + missing * (node["missing"] == node["no"])
+    yes = rule + " or missing" * (node["missing"] == node["yes"])
+    no = "else" + " or missing" * (node["missing"] == node["no"])
     return {yes: _rules(children[node["yes"]], names), no: _rules(children[node["no"]], names)}
 
 

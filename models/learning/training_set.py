@@ -1,4 +1,4 @@
-"""The rows that a target is learned from, as a Parquet table: features at a moment, and what came of it."""
+"""A target's training rows as a Parquet table: features at one moment, and the later value."""
 
 import json
 from collections import Counter
@@ -21,6 +21,7 @@ from ..serving.target import Target
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 NO_GROUP = "none"  # the group of a row before any tool call
+_ARRAYS = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
 _SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
@@ -42,10 +43,11 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """`rows` of shape (n, features of the target) float32 with NaN for what is not known, `values` of shape (n,) in
-    the target's unit; `censored` (the value is only a lower bound), `sources`, `sessions`, `parts` and `groups` (the
-    tool, for baselines) of shape (n,). Pieces of one session are one in `sessions`: their split group, so that neither
-    parts nor folds divide them."""
+    """Rows of one target: `rows` of shape (n, features), NaN for unknown features; all other arrays of shape (n,).
+
+    `values` are in the target's unit. `censored`: the value is only a lower bound. `groups`: the tool, for baselines.
+    `sessions`: the split group, so that neither parts nor folds divide the pieces of one session.
+    """
 
     target: Target
     rows: Rows
@@ -78,40 +80,24 @@ class TrainingSet:
         return len(self.values)
 
     @property
-    def log_values(self) -> NDArray[np.float32]:
-        """What the models learn: log(max(value, floor))."""
-        return np.asarray(np.log(np.maximum(self.values, self.target.floor)), np.float32)
-
-    @property
     def weights(self) -> NDArray[np.float64]:
-        """Weight of each row, mean 1: a source weighs with the root of its size, so that a large one does not drown a
-        small one and a row of a small one is not learned by heart."""
+        """Weight of each row, mean 1. A source weighs with the root of its size: a large one does not drown a small one,
+        and the models do not overfit the rows of a small one."""
         _, index, counts = np.unique(self.sources, return_inverse=True, return_counts=True)
         weights = (1 / np.sqrt(counts))[index]
         return np.asarray(weights / weights.mean(), np.float64)
 
     def select(self, mask: NDArray[np.bool_]) -> "TrainingSet":
-        """The rows where `mask` holds. Raises TrainingError where there are none."""
-        return TrainingSet(
-            target=self.target,
-            rows=self.rows[mask],
-            values=self.values[mask],
-            sources=self.sources[mask],
-            sessions=self.sessions[mask],
-            parts=self.parts[mask],
-            groups=self.groups[mask],
-            censored=self.censored[mask],
-        )
+        """The rows selected by `mask`. Raises TrainingError if there are none."""
+        return TrainingSet(self.target, **{name: getattr(self, name)[mask] for name in _ARRAYS})
 
     def joined(self, other: "TrainingSet") -> "TrainingSet":
         """These rows, then those of `other`, of the same target."""
-        columns = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
-        return TrainingSet(
-            self.target, **{name: np.concatenate((getattr(self, name), getattr(other, name))) for name in columns}
-        )
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in _ARRAYS}
+        return TrainingSet(self.target, **{name: np.concatenate(pair) for name, pair in pairs.items()})
 
     def part(self, part: Part) -> "TrainingSet":
-        """The rows of one part of the split. Raises TrainingError where there are none."""
+        """The rows of one part of the split. Raises TrainingError if there are none."""
         mask = self.parts == part
         if not mask.any():
             raise TrainingError(f"{self.target.name}: no rows in the {part} part; gather more sessions")
@@ -126,8 +112,8 @@ def split_sessions(
 ) -> Mapping[tuple[str, str], Part]:
     """Assign each (source, session id) to a part, source by source, by the rule of data/tables/splits.py.
 
-    Sessions of one split group (`groups`, by source and session; a session without one is its own) are in one part.
-    Every source has at least one group in each part. Raises TrainingError where a source has fewer than three.
+    Sessions of one split group (`groups`, by source and session; by default the session itself) are in one part. Every
+    source has at least one group in each part. Raises TrainingError for a source with fewer than three groups.
     """
     of_source: dict[str, dict[str, str]] = {}
     for source, session in sessions:
@@ -136,8 +122,8 @@ def split_sessions(
     for source, group_of in sorted(of_source.items()):
         if len(set(group_of.values())) < len(PARTS):
             raise TrainingError(
-                f"source {source!r} has {len(set(group_of.values()))} sessions: at least 3 are needed, one each to "
-                "train, to stop early and to test; record more, or take it out of data.sources in params.yaml"
+                f"source {source!r} has {len(set(group_of.values()))} sessions, fewer than 3 (train, validation, "
+                "test); record more, or remove it from data.sources in params.yaml"
             )
         part_of = assign_parts(group_of.values(), validation_share, test_share)
         parts.update({(source, session): part_of[group] for session, group in group_of.items()})
@@ -167,7 +153,7 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     width = len(target.features)
     widths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     if lists.null_count or lists.values.null_count or (widths != width).any():
-        raise TrainingError(f"{path}: a row has not its {width} features; run `dvc repro prepare`")
+        raise TrainingError(f"{path}: a row has not {width} features; run `dvc repro prepare`")
     text = {
         name: np.array(table.column(name).to_pylist(), dtype=np.str_)
         for name in ("source", "session_id", "part", "group")
@@ -180,11 +166,11 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
 
 
 def group_counts(data: TrainingSet) -> dict[str, dict[str, int]]:
-    """Rows a source and part, for the reports."""
-    found: dict[str, dict[str, int]] = {}
+    """Number of rows by source and part."""
+    counts: dict[str, dict[str, int]] = {}
     for (source, part), count in sorted(Counter(zip(data.sources.tolist(), data.parts.tolist(), strict=True)).items()):
-        found.setdefault(source, {})[part] = count
-    return found
+        counts.setdefault(source, {})[part] = count
+    return counts
 
 
 def _metadata(target: Target) -> dict[bytes, bytes]:

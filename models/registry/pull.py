@@ -5,11 +5,11 @@ from pathlib import Path
 from ...data.atomic import replace_folder
 from ..serving.bundle import BUNDLE_FILES, Bundle, load_bundle
 from ..serving.manifest import MANIFEST, BundleError, Manifest
-from .source import RegistrySource
+from .source import Registry
 from .versions import REGISTERED_MODEL, RegistryError, Version, resolve
 
 
-def pull(source: RegistrySource, wanted: str, folder: Path) -> tuple[Version, Bundle]:
+def pull(registry: Registry, wanted: str, folder: Path) -> tuple[Version, Bundle]:
     """Put the bundle of a version, `wanted` by number, alias or its own version, into `folder`.
 
     `folder` may be missing, empty or an older bundle, which is replaced. Raises RegistryError or BundleError; `folder`
@@ -17,11 +17,11 @@ def pull(source: RegistrySource, wanted: str, folder: Path) -> tuple[Version, Bu
     """
     folder = folder.resolve()
     _check_place(folder)
-    version = resolve(source.versions(), wanted)
+    version = resolve(registry.versions(), wanted)
     try:
-        manifest = source.read(version, MANIFEST)
+        manifest = registry.read(version, MANIFEST)
         Manifest.parse(manifest)  # a bundle of another format may hold other files: it is refused before any is fetched
-        contents = {name: source.read(version, name) for name in BUNDLE_FILES} | {MANIFEST: manifest}
+        contents = {name: registry.read(version, name) for name in BUNDLE_FILES} | {MANIFEST: manifest}
         replace_folder(folder, lambda temporary: _fill(temporary, contents))
     except BundleError as error:
         raise BundleError(f"version {version.number} of {REGISTERED_MODEL}: {error}") from error

@@ -1,7 +1,7 @@
-"""Prediction with ONNX Runtime: all that serving needs of the trained models.
+"""Prediction with ONNX Runtime.
 
-A feature set has one graph with all its targets' models in it, so that one run answers everything for a batch: rows
-are not handed over in smaller lots, for ONNX Runtime walks one tree over 128 rows before the next.
+Each feature set has one graph with the models of all its targets: one run predicts everything for a batch. Batches are
+not split, since ONNX Runtime walks one tree over 128 rows before the next.
 """
 
 import json
@@ -21,6 +21,7 @@ from ...features.turn import TURN_FEATURES
 from .predictor import Rows, TurnPredictions
 from .target import (
     ENDS_IN_TOOL,
+    LOG_CEILING,
     OUTPUT_LENGTH,
     QUANTILES,
     SESSION_REMAINING,
@@ -33,7 +34,6 @@ MODELS_KEY = "augserve.models"  # a JSON list of model names, in the order of th
 FEATURES_KEY = "augserve.features"  # a JSON list of names, in the input's columns' order
 VERSION_KEY = "augserve.features_version"
 INPUT = "rows"
-LOG_CEILING = 20.0  # no prediction above e^20: keeps exp finite whatever a model says
 _CEILING = np.float32(LOG_CEILING)
 
 
@@ -43,7 +43,7 @@ class PredictorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The models that share a feature set, hence one ONNX file. Targets with quantiles come first."""
+    """The models of one feature set, in one ONNX file. Targets with quantiles come first."""
 
     file: str
     features: tuple[Feature, ...]
@@ -64,10 +64,10 @@ def model_files() -> tuple[str, ...]:
 
 
 class OnnxPredictor:
-    """Implements `Predictor`, on the calling thread."""
+    """A `Predictor` that runs on the calling thread."""
 
     def __init__(self, models: Mapping[str, bytes]) -> None:
-        """Take each model's bytes by its file name. Raises PredictorError where one is missing or unfit."""
+        """`models`: file name → content. Raises PredictorError for a missing or unfit model."""
         self._turns = _GraphSession(TURNS, models)
         self._tool_calls = _GraphSession(TOOL_CALLS, models)
 
@@ -105,7 +105,7 @@ class _GraphSession:
         self._least = least
 
     def answer(self, rows: Rows) -> Rows:
-        """Shape (n, models): quantiles, not yet in order, and odds last where the graph has a probability."""
+        """Shape (n, models): unsorted quantiles, and odds in the last column if the graph has a probability."""
         graph = self._graph
         if rows.ndim != 2 or rows.shape[1] != self._width:
             raise PredictorError(f"{graph.file}: rows of shape {rows.shape}, expected (n, {self._width})")
@@ -117,11 +117,11 @@ class _GraphSession:
         return np.exp(margins, out=margins)
 
     def quantiles(self, answer: Rows) -> NDArray[np.float32]:
-        """(n, targets, quantiles) in the targets' units: sorted along the last axis, so that they never cross."""
+        """(n, targets, quantiles) in the targets' units, sorted along the last axis, so that quantiles never cross."""
         shape = (len(answer), len(self._floors), len(QUANTILES))
-        found: Rows = np.maximum(answer[:, : shape[1] * shape[2]].reshape(shape), self._floors)
-        found.sort(axis=2)
-        return found
+        quantiles: Rows = np.maximum(answer[:, : shape[1] * shape[2]].reshape(shape), self._floors)
+        quantiles.sort(axis=2)
+        return quantiles
 
 
 def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
@@ -131,10 +131,10 @@ def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # an arena of some MiB for outputs of some KiB
-    options.log_severity_level = 4  # a bad model is raised, once, not also logged
+    options.log_severity_level = 4  # an exception reports a bad model; no log
     try:
         session = ort.InferenceSession(models[graph.file], options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no public base
+    except Exception as error:  # ONNX Runtime's errors have no public base class
         cause = " ".join(str(error).split())[:200]
         raise PredictorError(f"{graph.file}: not a usable ONNX model: {cause}; export it again") from error
     _check(graph, session)
@@ -142,20 +142,17 @@ def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
 
 
 def _check(graph: Graph, session: Any) -> None:
-    found = session.get_modelmeta().custom_metadata_map
-    expected = {MODELS_KEY: json.dumps(graph.model_names), VERSION_KEY: str(feature.VERSION)}
+    metadata = session.get_modelmeta().custom_metadata_map
+    expected = {
+        MODELS_KEY: json.dumps(graph.model_names),
+        VERSION_KEY: str(feature.VERSION),
+        FEATURES_KEY: json.dumps([part.name for part in graph.features]),
+    }
     for key, value in expected.items():
-        if found.get(key) != value:
-            what = key.removeprefix("augserve.")
-            raise PredictorError(
-                f"{graph.file}: its {what} is {found.get(key)!r}, expected {value!r}; retrain with this release"
-            )
-    if found.get(FEATURES_KEY) != json.dumps([part.name for part in graph.features]):
-        raise PredictorError(
-            f"{graph.file}: made with other features than this release computes; retrain with this release"
-        )
+        if metadata.get(key) != value:
+            raise PredictorError(f"{graph.file}: {key} differs from this release's {value}; retrain with this release")
     shapes = [[(part.name, part.shape[-1]) for part in side] for side in (session.get_inputs(), session.get_outputs())]
     if shapes[0] != [(INPUT, len(graph.features))] or [width for _, width in shapes[1]] != [len(graph.model_names)]:
         raise PredictorError(
-            f"{graph.file}: takes {shapes[0]} and gives {shapes[1]}, not what its models need; export it again"
+            f"{graph.file}: inputs {shapes[0]} and outputs {shapes[1]} do not fit its models; export it again"
         )

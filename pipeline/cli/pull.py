@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ...models.registry.pull import pull
-from ...models.registry.source import open_source
+from ...models.registry.source import Registry
 from ...models.registry.versions import CHAMPION
 from .versions import add_registry
 
@@ -22,6 +22,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    version, bundle = pull(open_source(arguments.registry), arguments.version, arguments.folder)
+    version, bundle = pull(Registry(arguments.registry), arguments.version, arguments.folder)
     aliases = "".join(f", {alias}" for alias in version.aliases)
     print(f"{arguments.folder}: bundle {bundle.version} (version {version.number}{aliases}), verified")

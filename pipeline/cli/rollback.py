@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from ...models.registry.source import open_client, open_source
+from ...models.registry.source import Registry
 from ...models.registry.versions import roll_back
 from .versions import add_registry
 
@@ -15,7 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    open_source(arguments.registry).versions()  # tells an unreachable registry at once, in one line
-    target, left = roll_back(open_client(arguments.registry), arguments.version, datetime.now(UTC))
+    registry = Registry(arguments.registry)
+    registry.versions()  # an unreachable registry is an error of one line here
+    target, left = roll_back(registry.client, arguments.version, datetime.now(UTC))
     instead = "" if left is None else f", instead of version {left.number}"
     print(f"version {target.number} (bundle {target.bundle}) is the champion{instead}")

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ...models.registry.source import open_source
+from ...models.registry.source import Registry
 from ...models.registry.versions import Version
 from ..project.tracking import DATABASE
 
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    print(listing(open_source(arguments.registry).versions()))
+    print(listing(Registry(arguments.registry).versions()))
 
 
 def listing(versions: Sequence[Version]) -> str:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
 from ...models.learning.onnx_export import check_parity, export_models, hard_rows
-from ...models.learning.target_models import FittedModels, load_models
+from ...models.learning.target_models import TargetModels, load_models
 from ...models.learning.training_set import TrainingError, TrainingSet, read_training_set
 from ...models.serving.drift import DRIFT_FILE, DriftReference, reference
 from ...models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def prove(
-    models: list[FittedModels], folder: Path, sets: dict[str, TrainingSet], params: ExportParams, seed: int
+    models: list[TargetModels], folder: Path, sets: dict[str, TrainingSet], params: ExportParams, seed: int
 ) -> dict[str, dict[str, float]]:
     """Largest relative difference and rows compared, by target. Raises ExportError beyond the tolerance."""
     exported = OnnxPredictor.load(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...data.atomic import atomic_file, write_text
-from ...models.learning.baselines import baselines, quantiles, tool_quantiles
+from ...models.learning.baselines import baselines, point_quantiles, tool_quantiles
 from ...models.learning.evaluation import calibration_curve, quantile_metrics
 from ...models.learning.forest import FitSettings
 from ...models.learning.target_models import importance
@@ -120,8 +120,8 @@ def _by_decile(trained: Sequence[Trained]) -> Iterator[dict[str, Any]]:
 def _rivals(trained: Sequence[Trained]) -> Iterator[dict[str, Any]]:
     """The models beside every baseline, in one table."""
     for one in trained:
-        known, target = one.learned.known, one.data.target
-        answers = {name: quantiles(point, known, one.test) for name, point in baselines(target).items()}
+        known, target = one.learned.training, one.data.target
+        answers = {name: point_quantiles(point, known, one.test) for name, point in baselines(target).items()}
         answers["quantiles of the tool"] = tool_quantiles(known, one.test)
         for source in one.sources:
             keep = (one.test.sources == source) & ~one.test.censored

@@ -131,7 +131,7 @@ def _target_summary(one: Trained) -> dict[str, Any]:
 
 def _coverage(one: Trained, source: str) -> float | None:
     test, predicted = one.of_source(source)
-    return evaluate(predicted, test, one.learned.known).get("coverage_80")
+    return evaluate(predicted, test, one.learned.training).get("coverage_80")
 
 
 def _rounded(values: Metrics) -> list[tuple[str, str]]:

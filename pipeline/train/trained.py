@@ -34,7 +34,7 @@ class Trained:
 
     def learned_of(self, source: str) -> TrainingSet:
         """What was learned from of a set; where all its rows of this target are in the test part, of all sets."""
-        known = self.learned.known
+        known = self.learned.training
         mine = known.sources == source
         return known.select(mine) if mine.any() else known
 

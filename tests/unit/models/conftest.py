@@ -11,7 +11,7 @@ import pytest
 from augserve.models.learning.cross_fit import Learned, learn
 from augserve.models.learning.forest import FitSettings
 from augserve.models.learning.onnx_export import export_models
-from augserve.models.learning.target_models import FittedModels
+from augserve.models.learning.target_models import TargetModels
 from augserve.models.learning.training_set import TrainingSet, split_sessions
 from augserve.models.serving.bundle import Provenance, write_bundle
 from augserve.models.serving.drift import DRIFT_FILE, reference
@@ -60,12 +60,12 @@ def learned(fit_settings: FitSettings) -> list[Learned]:
 
 
 @pytest.fixture(scope="session")
-def trained(learned: list[Learned]) -> list[FittedModels]:
+def trained(learned: list[Learned]) -> list[TargetModels]:
     return [one.models for one in learned]
 
 
 @pytest.fixture(scope="session")
-def onnx_folder(trained: list[FittedModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def onnx_folder(trained: list[TargetModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
     export_models(trained, folder, {target.name: {"rows": 400} for target in TARGETS})
     rows = {graph.file: _training_set(graph.targets[0]).rows for graph in GRAPHS}

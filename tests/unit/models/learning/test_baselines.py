@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from augserve.models.learning.baselines import baselines, quantiles, tool_quantiles
+from augserve.models.learning.baselines import baselines, point_quantiles, tool_quantiles
 from augserve.models.learning.evaluation import quantile_metrics
 from augserve.models.learning.training_set import TrainingSet
 from augserve.models.serving.target import OUTPUT_LENGTH, QUANTILE_TARGETS, SESSION_REMAINING, Target
@@ -16,7 +16,7 @@ MakeSet = Callable[..., TrainingSet]
 def test_every_rival_answers_every_row_with_ordered_quantiles(make_set: MakeSet, target: Target) -> None:
     known, test = make_set(target), make_set(target, seed=1)
     for name, point in baselines(target).items():
-        predicted = quantiles(point, known, test)
+        predicted = point_quantiles(point, known, test)
         assert predicted.shape == (len(test), 3), name
         assert np.isfinite(predicted).all(), name
         assert (predicted >= target.floor * 0.999).all(), name
@@ -25,14 +25,14 @@ def test_every_rival_answers_every_row_with_ordered_quantiles(make_set: MakeSet,
 
 def test_a_rivals_intervals_cover_what_they_claim(make_set: MakeSet) -> None:
     known, test = make_set(OUTPUT_LENGTH, count=2000), make_set(OUTPUT_LENGTH, count=2000, seed=1)
-    predicted = quantiles(baselines(OUTPUT_LENGTH)["median"], known, test)
+    predicted = point_quantiles(baselines(OUTPUT_LENGTH)["median"], known, test)
     coverage = quantile_metrics(predicted, np.maximum(test.values, 1))["coverage_80"]
     assert coverage == pytest.approx(0.8, abs=0.03)
 
 
 def test_the_line_sees_what_depends_on_a_feature(make_set: MakeSet) -> None:
     known, test = make_set(OUTPUT_LENGTH, count=1500), make_set(OUTPUT_LENGTH, count=500, seed=1)
-    line, median = (quantiles(baselines(OUTPUT_LENGTH)[name], known, test) for name in ("linear", "median"))
+    line, median = (point_quantiles(baselines(OUTPUT_LENGTH)[name], known, test) for name in ("linear", "median"))
     actual = np.maximum(test.values, 1)
     assert (quantile_metrics(line, actual)["mae"] or 0) < 0.8 * (quantile_metrics(median, actual)["mae"] or 0)
 
@@ -41,7 +41,7 @@ def test_the_median_is_the_sources_own_and_that_of_all_for_an_unknown_source(mak
     sources = np.repeat(["a", "b"], 200)
     known = dataclasses.replace(make_set(OUTPUT_LENGTH), sources=sources, values=np.repeat([10.0, 1000.0], 200))
     test = dataclasses.replace(known, sources=np.repeat(["a", "new"], 200))
-    medians = quantiles(baselines(OUTPUT_LENGTH)["median"], known, test)[:, 1]
+    medians = point_quantiles(baselines(OUTPUT_LENGTH)["median"], known, test)[:, 1]
     assert medians[0] == pytest.approx(10, rel=1e-4)
     assert medians[-1] == pytest.approx(100, rel=1e-4)
 
@@ -50,7 +50,7 @@ def test_turns_so_far_count_the_present_one(make_set: MakeSet) -> None:
     data = make_set(SESSION_REMAINING)
     turn = [part.name for part in SESSION_REMAINING.features].index("turn")
     data.rows[:, turn] = 4
-    assert quantiles(baselines(SESSION_REMAINING)["turns so far"], data, data)[0, 1] == pytest.approx(5)
+    assert point_quantiles(baselines(SESSION_REMAINING)["turns so far"], data, data)[0, 1] == pytest.approx(5)
 
 
 def test_a_tools_quantiles_are_those_of_its_values_in_its_source_alone(make_set: MakeSet) -> None:

@@ -7,8 +7,8 @@ import xgboost as xgb
 
 from augserve.models.learning.calibration import MIN_LEAF_ROWS, calibrate
 from augserve.models.learning.cross_fit import FOLDS, Learned, cross_fit, learn, session_folds
-from augserve.models.learning.forest import FitSettings, predict_margins
-from augserve.models.learning.target_models import FittedModels, from_margins
+from augserve.models.learning.forest import FitSettings, labels, predict_margins
+from augserve.models.learning.target_models import TargetModels, from_margins
 from augserve.models.learning.training_set import TrainingError, TrainingSet
 from augserve.models.serving.target import OUTPUT_LENGTH, QUANTILES, TARGETS, TOOL_DURATION
 
@@ -47,7 +47,7 @@ def test_no_row_is_predicted_by_a_model_that_saw_its_session(make_set: MakeSet, 
     rows = np.arange(len(data) // 5, dtype=np.float32).repeat(5)[:, None] * np.ones((1, data.rows.shape[1]), np.float32)
     told = dataclasses.replace(data, values=noise + 1, rows=rows)
     margins = cross_fit(told, QUANTILES, fit_settings, 40)
-    assert abs(np.corrcoef(margins[:, 1], told.log_values)[0, 1]) < 0.3
+    assert abs(np.corrcoef(margins[:, 1], labels(told))[0, 1]) < 0.3
 
 
 def test_rows_that_are_not_taken_are_predicted_and_teach_nothing(make_set: MakeSet, fit_settings: FitSettings) -> None:
@@ -75,7 +75,7 @@ def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_s
     )
     learning = held_out.select(np.arange(4000) % 2 == 0)
     judged = held_out.select(np.arange(4000) % 2 == 1)
-    plain = np.quantile(learning.log_values, QUANTILES).astype(np.float32)
+    plain = np.quantile(labels(learning), QUANTILES).astype(np.float32)
     trees = calibrate(learning, np.tile(plain, (len(learning), 1)), 0)
     predicted = from_margins(OUTPUT_LENGTH, plain + moved(trees, judged))
     actual = np.maximum(judged.values, OUTPUT_LENGTH.floor)
@@ -97,9 +97,9 @@ def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> Non
         **{name: np.concatenate((getattr(large, name), getattr(small, name))) for name in ("groups", "censored")},
         sources=np.repeat(["large", "small"], [6000, 300]),
     )
-    margins = np.full((len(held_out), 3), np.quantile(held_out.log_values, 0.9), np.float32)
+    margins = np.full((len(held_out), 3), np.quantile(labels(held_out), 0.9), np.float32)
     high = margins[:, 2] + moved(calibrate(held_out, margins, 0), held_out)[:, 2]
-    below = held_out.log_values <= high
+    below = labels(held_out) <= high
     assert below[:6000].mean() == pytest.approx(0.9, abs=0.03)
     assert below[6000:].mean() == pytest.approx(0.9, abs=0.03)
 
@@ -115,7 +115,7 @@ def test_too_few_rows_share_one_offset(make_set: MakeSet) -> None:
     data = make_set(TOOL_DURATION, count=MIN_LEAF_ROWS)
     offsets = moved(calibrate(data, np.zeros((len(data), 3), np.float32), 0), data)[:, 2]
     assert np.ptp(offsets) == 0
-    assert offsets[0] == pytest.approx(np.quantile(data.log_values, 0.9), rel=0.05)
+    assert offsets[0] == pytest.approx(np.quantile(labels(data), 0.9), rel=0.05)
 
 
 def test_a_constant_target_is_learned(make_set: MakeSet, fit_settings: FitSettings) -> None:
@@ -135,5 +135,5 @@ def test_a_single_session_is_refused(make_set: MakeSet, fit_settings: FitSetting
 def test_a_model_is_not_learned_from_the_test_part(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(OUTPUT_LENGTH)
     spoiled = dataclasses.replace(data, values=np.where(data.parts == "test", 1e6, data.values))
-    models: list[FittedModels] = [learn([one], fit_settings)[0].models for one in (data, spoiled)]
+    models: list[TargetModels] = [learn([one], fit_settings)[0].models for one in (data, spoiled)]
     np.testing.assert_array_equal(*(one.predict(data.rows) for one in models))

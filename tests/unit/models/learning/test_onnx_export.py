@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from augserve.models.learning.onnx_export import ExportError, check_parity, hard_rows
-from augserve.models.learning.target_models import FittedModels
+from augserve.models.learning.target_models import TargetModels
 from augserve.models.learning.training_set import TrainingSet
 from augserve.models.serving.onnx_predictor import TURNS, OnnxPredictor, PredictorError, model_files
 from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TARGETS
@@ -34,7 +34,7 @@ def folder(onnx_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
-    trained: list[FittedModels], predictor: OnnxPredictor, make_set: MakeSet
+    trained: list[TargetModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     for models in trained:
         rows = hard_rows(make_set(models.target).rows, seed=3)
@@ -44,11 +44,11 @@ def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
 
 
 def test_a_model_that_differs_is_named(
-    trained: list[FittedModels], predictor: OnnxPredictor, make_set: MakeSet
+    trained: list[TargetModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     models = trained[TARGETS.index(SESSION_REMAINING)]
     boosters = (models.boosters[0], models.boosters[0], models.boosters[2])
-    swapped = FittedModels(models.target, boosters, models.calibrations)
+    swapped = TargetModels(models.target, boosters, models.calibrations)
     with pytest.raises(ExportError, match="session_remaining_p50: ONNX and XGBoost differ"):
         check_parity(swapped, predictor, make_set(SESSION_REMAINING).rows, 1e-4)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.models.registry.source import open_client
+from augserve.models.registry.source import Registry
 from augserve.models.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @pytest.fixture
 def client(mlflow_database, tmp_path):
-    return open_client(f"sqlite:///{shutil.copy(mlflow_database, tmp_path / 'mlflow.db')}")
+    return Registry(f"sqlite:///{shutil.copy(mlflow_database, tmp_path / 'mlflow.db')}").client
 
 
 @pytest.fixture
@@ -126,6 +126,6 @@ def test_a_challenger_that_becomes_champion_is_no_challenger_any_more(three, tmp
 
 
 def test_a_registry_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"no such file; run `dvc repro package`"):
-        open_client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(RegistryError, match=r"mlflow\.db"):
+        Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert list(tmp_path.iterdir()) == []

@@ -18,8 +18,8 @@ from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, tool_
 from augserve.features.turn import TurnFacts
 from augserve.models.learning.calibration import calibrate, calibrate_with_unknown_tools
 from augserve.models.learning.cross_fit import learn
-from augserve.models.learning.forest import FitSettings, predict_margins
-from augserve.models.learning.target_models import FittedModels
+from augserve.models.learning.forest import FitSettings, labels, predict_margins
+from augserve.models.learning.target_models import TargetModels
 from augserve.models.learning.training_set import TrainingSet
 from augserve.models.serving.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
@@ -44,7 +44,7 @@ def tables(turns: Sequence[TrainingTurn]) -> dict[str, TrainingSet]:
     return prepare.split(examples, prepare.PrepareParams(1, 0.1, 0.15, 0.2), {})
 
 
-def learned(turns: Sequence[TrainingTurn]) -> FittedModels:
+def learned(turns: Sequence[TrainingTurn]) -> TargetModels:
     """As `train` learns them, with few trees."""
     found = tables(turns)
     return learn([found[TOOL_DURATION.name]], FIT, unknown=found[TABLE])[0].models
@@ -75,7 +75,7 @@ def both(turns: Sequence[TrainingTurn], prefix: str) -> tuple[Rows, Rows]:
     return call_rows(past, asked), call_rows(new, asked)
 
 
-def assert_as_wide(models: FittedModels, known: Rows, unknown: Rows) -> None:
+def assert_as_wide(models: TargetModels, known: Rows, unknown: Rows) -> None:
     """In the median, and call by call in more than three of five (nine of ten where it was calibrated)."""
     assert len(known) == len(unknown) > 50
     before, after = (log_width(models.predict(rows)) for rows in (known, unknown))
@@ -111,19 +111,19 @@ def mix() -> list[TrainingTurn]:
 
 
 @pytest.fixture(scope="module")
-def mix_models() -> FittedModels:
+def mix_models() -> TargetModels:
     return learned([turn for session in augmentation_sessions(300, 0.1, 1) for turn in mix_turns(session)])
 
 
 @pytest.fixture(scope="module")
-def aimless_models() -> FittedModels:
+def aimless_models() -> TargetModels:
     return learned(aimless_turns(250, 1))
 
 
 @pytest.mark.parametrize("prefix", ["new-", "mcp__server__new-"])
 @pytest.mark.parametrize("expected", [False, True])
 def test_an_unknown_tool_has_at_least_as_wide_an_interval_as_a_known_one(
-    mix: list[TrainingTurn], mix_models: FittedModels, prefix: str, expected: bool
+    mix: list[TrainingTurn], mix_models: TargetModels, prefix: str, expected: bool
 ) -> None:
     known, unknown = both(mix, prefix)
     kind = known[:, EXPECTED] == expected
@@ -133,7 +133,7 @@ def test_an_unknown_tool_has_at_least_as_wide_an_interval_as_a_known_one(
 
 
 @pytest.mark.parametrize("expected", [False, True])
-def test_so_it_has_where_a_known_tool_says_little(aimless_models: FittedModels, expected: bool) -> None:
+def test_so_it_has_where_a_known_tool_says_little(aimless_models: TargetModels, expected: bool) -> None:
     """Without renamed calls to learn from, half of the expected ones got a narrower interval."""
     known, unknown = both(aimless_turns(240, 99), "new-")
     kind = known[:, EXPECTED] == expected
@@ -174,7 +174,7 @@ def next_calls(turns: Sequence[TrainingTurn], tools: Sequence[str]) -> Rows:
     return np.stack([tool_call_features(ToolCallFacts(tool, 0, 1, 20, None, 1), session, shared) for tool in tools])
 
 
-def test_a_tool_with_one_example_falls_back_and_drags_no_other_tool_along(aimless_models: FittedModels) -> None:
+def test_a_tool_with_one_example_falls_back_and_drags_no_other_tool_along(aimless_models: TargetModels) -> None:
     """One of some 1,400 calls was of the tool, and a hundred times quicker than any other's usual one."""
     quick_s, others = 1e-4, [f"quick-{number}" for number in range(6)]
     before = aimless_turns(250, 1)
@@ -196,7 +196,7 @@ def test_a_known_call_gets_no_part_of_an_unknown_tools_width() -> None:
     """The offsets of p10 and p90 of calls that are known, calibrated beside unknown tools and without them."""
     found = tables(aimless_turns(250, 1))
     known, unknown = found[TOOL_DURATION.name], found[TABLE]
-    margins = np.tile(np.quantile(known.log_values, QUANTILES).astype(np.float32), (len(known) + len(unknown), 1))
+    margins = np.tile(np.quantile(labels(known), QUANTILES).astype(np.float32), (len(known) + len(unknown), 1))
     alone = calibrate(known, margins[: len(known)], 0)
     beside = calibrate_with_unknown_tools(known, unknown, margins, 0)
     seen_often = known.rows[:, NAMES.index("tool_count")] > 5
@@ -209,7 +209,7 @@ def test_a_known_call_gets_no_part_of_an_unknown_tools_width() -> None:
     assert np.median(widened[0]) > np.median(widened[1]) - 1e-3
 
 
-def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[TrainingTurn], mix_models: FittedModels) -> None:
+def test_an_unknown_tool_is_told_by_its_family_then_by_all(mix: list[TrainingTurn], mix_models: TargetModels) -> None:
     (_, unknown), (_, of_family) = both(mix, "new-"), both(mix, "mcp__server__new-")
     unknown, of_family = (rows[rows[:, EXPECTED] == 0] for rows in (unknown, of_family))
     hierarchy, general = NAMES.index("hierarchy_log_s"), NAMES.index("all_log_s")

@@ -69,9 +69,7 @@ def learn(
             lambda table, more, margin: _calibrations(table, more, margin, settings.seed), tables, further, margins
         )
     return [
-        Learned(
-            TargetModels(table.target, tuple(booster for booster, _ in of_target), trees), table, margin[: len(table)]
-        )
+        Learned(TargetModels(table.target, tuple(tree for tree, _ in of_target), trees), table, margin[: len(table)])
         for table, of_target, trees, margin in zip(tables, forests, calibrations, margins, strict=True)
     ]
 

@@ -20,7 +20,7 @@ Margins = NDArray[np.float32]
 Quantiles = tuple[float, ...]
 
 PROBABILITY_HESSIAN = 0.15
-"""Typical Hessian p(1 - p) of a probability's row, which XGBoost sums for `min_child_weight`; a quantile's row has 1."""
+"""Typical Hessian p(1 - p) of a probability's row, which XGBoost sums for `min_child_weight`; a quantile's is 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,8 +81,10 @@ class TrainingSet:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Weight of each row, mean 1. A source weighs with the root of its size: a large one does not drown a small one,
-        and the models do not overfit the rows of a small one."""
+        """Weight of each row, mean 1. A source weighs with the root of its size.
+
+        So a large source does not drown a small one, and the models do not overfit the rows of a small one.
+        """
         _, index, counts = np.unique(self.sources, return_inverse=True, return_counts=True)
         weights = (1 / np.sqrt(counts))[index]
         return np.asarray(weights / weights.mean(), np.float64)

@@ -150,7 +150,7 @@ def _check(graph: Graph, session: Any) -> None:
     }
     for key, value in expected.items():
         if metadata.get(key) != value:
-            raise PredictorError(f"{graph.file}: {key} differs from this release's {value}; retrain with this release")
+            raise PredictorError(f"{graph.file}: {key} differs from this release's; retrain with this release")
     shapes = [[(part.name, part.shape[-1]) for part in side] for side in (session.get_inputs(), session.get_outputs())]
     if shapes[0] != [(INPUT, len(graph.features))] or [width for _, width in shapes[1]] != [len(graph.model_names)]:
         raise PredictorError(

@@ -80,7 +80,7 @@ def test_every_session_is_in_one_part_and_every_part_has_one(
 
 
 def test_a_source_of_a_single_session_is_refused() -> None:
-    with pytest.raises(TrainingError, match="source 'small' has 1 sessions: at least 3"):
+    with pytest.raises(TrainingError, match="source 'small' has 1 sessions"):
         split_sessions([("small", "a"), *(("large", str(index)) for index in range(9))], 0.15, 0.2)
 
 
@@ -119,5 +119,5 @@ def test_a_row_with_a_feature_too_many_is_refused_though_another_has_one_too_few
     at = table.schema.get_field_index("features")
     features = pa.array(rows, pa.list_(pa.float32()))
     pq.write_table(table.set_column(at, table.schema.field(at), features), path)
-    with pytest.raises(TrainingError, match="a row has not its"):
+    with pytest.raises(TrainingError, match="a row has not"):
         read_training_set(path, OUTPUT_LENGTH)

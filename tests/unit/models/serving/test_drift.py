@@ -48,7 +48,7 @@ def test_a_feature_that_never_varies_or_is_never_known_has_bins() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b'{"features_version": 2}'])
 def test_what_is_no_reference_is_one_line(content: bytes) -> None:
-    with pytest.raises(PredictorError, match=r"drift\.json: no reference of drift") as caught:
+    with pytest.raises(PredictorError, match=r"drift\.json") as caught:
         DriftReference.parse(content)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""The rule of promotion: a scheduler version is no worse than another one where no cell of the report split says so."""
+"""The rule of promotion: a new scheduler version must be no worse than the champion in any cell of the report split."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 POLICY = "augserve"
 METRIC = "effective_throughput"
 TOLERANCE = 0.02
-"""Where a cell has no confidence interval: the share of a value by which two runs of the same policy may differ."""
+"""Relative difference between two runs of one policy that counts as chance in cells without confidence interval."""
 
 Evaluated = Mapping[str, Any]
 """`{workload: {profile: {load: {policy: {metric: value}}}}}`, as in reports/evaluate/metrics.json."""
@@ -17,21 +17,21 @@ CellName = tuple[str, str, float]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Turns in time a second, with the interval that it may lie in, or None."""
+    """Goodput in turns per second, with its confidence interval if known."""
 
     value: float
     interval: tuple[float, float] | None = None
 
 
 def no_worse(new: Evaluated, old: Evaluated) -> list[str]:
-    """The reasons why `new` is worse than `old`; none: it is no worse on any workload, profile and load of `old`.
+    """The reasons why `new` is worse than `old` in a cell (workload, profile, load); empty if it is no worse.
 
-    Worse is a value that is lower by more than chance: than the half-widths of both confidence intervals, added as
-    independent errors are, or than 2 % of the old value where neither has one. A cell that `new` lacks is a reason.
+    Worse means a difference beyond chance: beyond the half-widths of both confidence intervals, added as independent
+    errors, or beyond 2 % of the old value if neither has one. A cell missing in `new` is a reason.
     """
     after, before = dict(estimates(new)), dict(estimates(old))
     if not before:
-        return ["the champion's evaluation holds no cell to compare with"]
+        return ["the champion's evaluation has no cell of the present form"]
     reasons = []
     for name, was in sorted(before.items()):
         workload, profile, load = name
@@ -41,22 +41,22 @@ def no_worse(new: Evaluated, old: Evaluated) -> list[str]:
         elif after[name].value < was.value - _margin(after[name], was):
             change = after[name].value / was.value - 1
             reasons.append(
-                f"{where}: {after[name].value:.1f} turns in time a second, the champion had {was.value:.1f} "
-                f"({change:+.1%}; chance explains ±{_margin(after[name], was) / was.value:.1%})"
+                f"{where}: goodput {after[name].value:.1f} turns/s, champion {was.value:.1f} "
+                f"({change:+.1%}; chance ±{_margin(after[name], was) / was.value:.1%})"
             )
     return reasons
 
 
 def estimates(results: Evaluated) -> Iterator[tuple[CellName, Estimate]]:
-    """Each cell's estimate for AugServe. What is not of the form of cells is passed over, as are other policies."""
+    """Each cell's estimate for AugServe. Other policies and other entries of `results` are skipped."""
     for workload, of_profile in _items(results):
         for profile, of_load in _items(of_profile):
             for load, of_policy in _items(of_load):
                 metrics = of_policy.get(POLICY) if isinstance(of_policy, Mapping) else None
                 name = _number(load)
-                found = _estimate(metrics) if isinstance(metrics, Mapping) else None
-                if name is not None and found is not None:
-                    yield (workload, profile, name), found
+                estimate = _estimate(metrics) if isinstance(metrics, Mapping) else None
+                if name is not None and estimate is not None:
+                    yield (workload, profile, name), estimate
 
 
 def _estimate(metrics: Mapping[str, Any]) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""A bundle fetched from a registry: verified before it takes its place."""
+"""Fetching a bundle from a registry: it replaces a folder only after it is verified."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from .versions import REGISTERED_MODEL, RegistryError, Version, resolve
 
 
 def pull(registry: Registry, wanted: str, folder: Path) -> tuple[Version, Bundle]:
-    """Put the bundle of a version, `wanted` by number, alias or its own version, into `folder`.
+    """Put the bundle of a version into `folder`. `wanted`: its number, alias or bundle version.
 
-    `folder` may be missing, empty or an older bundle, which is replaced. Raises RegistryError or BundleError; `folder`
-    is then as it was.
+    `folder` may be missing, empty or an older bundle, which is replaced. Raises RegistryError or BundleError and leaves
+    `folder` as it was.
     """
     folder = folder.resolve()
     _check_place(folder)
     version = resolve(registry.versions(), wanted)
     try:
         manifest = registry.read(version, MANIFEST)
-        Manifest.parse(manifest)  # a bundle of another format may hold other files: it is refused before any is fetched
+        Manifest.parse(manifest)  # refuses another format, which may have other files, before any is fetched
         contents = {name: registry.read(version, name) for name in BUNDLE_FILES} | {MANIFEST: manifest}
         replace_folder(folder, lambda temporary: _fill(temporary, contents))
     except BundleError as error:
         raise BundleError(f"version {version.number} of {REGISTERED_MODEL}: {error}") from error
     except OSError as error:
-        raise RegistryError(f"{folder}: {error.strerror}; name a folder that can be written") from error
+        raise RegistryError(f"{folder}: {error.strerror}; name a writable folder") from error
     return version, load_bundle(folder, None)
 
 
@@ -40,8 +40,8 @@ def _fill(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def _check_place(folder: Path) -> None:
-    """What is no bundle is never replaced."""
+    """Raise RegistryError for a folder with other content than a bundle, which is never replaced."""
     if folder.exists() and not folder.is_dir():
         raise RegistryError(f"{folder}: is a file; name a folder")
     if folder.is_dir() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise RegistryError(f"{folder}: holds something else than a bundle; name an empty or a new folder")
+        raise RegistryError(f"{folder}: is not empty and not a bundle; name an empty or a new folder")

@@ -1,4 +1,4 @@
-"""MLflow's model registry: a bundle as a version of one registered model, the aliases of versions, and going back."""
+"""MLflow's model registry: each bundle is a version of one registered model, with aliases and rollback."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ REGISTERED_MODEL = "augserve-scheduler"
 BUNDLE_TAG = "augserve.bundle"
 ROLLED_BACK_TAG = "augserve.rolled_back"
 CHAMPIONS_TAG = "augserve.champions"
-"""Of the registered model: the numbers of the versions that have been its champion, the present one last."""
+"""Tag of the registered model: the numbers of its champions, oldest first."""
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-_REMEMBERED = 100
+_HISTORY = 100
 _DESCRIPTION = (
     "AugServe's scheduler: each version is a bundle (ONNX models and scheduler.json) that vLLM loads. "
-    "`champion` is what `augserve pull` fetches. Tick two versions to compare them."
+    "`augserve pull` fetches the `champion`. Tick two versions to compare them."
 )
 
 
 class RegistryError(ValueError):
-    """The registry cannot give what is asked for; the message names the thing, the cause and the remedy."""
+    """The registry cannot serve a request; the message names the thing, the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +34,21 @@ class Version:
     created: datetime
     description: str
     run_id: str
-    source: str  # where its bundle lies: a URI
+    source: str  # URI of its bundle
     tags: Mapping[str, str]
 
     @classmethod
-    def of(cls, found: Any, aliases: Mapping[str, str]) -> Self:
-        """From MLflow's entity, which itself tells no aliases; `aliases` are the model's: alias → number."""
+    def of(cls, entity: Any, aliases: Mapping[str, str]) -> Self:
+        """From MLflow's entity, which lacks the aliases; `aliases`: alias → number, of the whole model."""
         return cls(
-            number=int(found.version),
-            bundle=str(found.tags.get(BUNDLE_TAG, "")),
-            aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(found.version))),
-            created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            description=found.description or "",
-            run_id=found.run_id or "",
-            source=found.source or "",
-            tags=dict(found.tags),
+            number=int(entity.version),
+            bundle=str(entity.tags.get(BUNDLE_TAG, "")),
+            aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(entity.version))),
+            created=datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC),
+            description=entity.description or "",
+            run_id=entity.run_id or "",
+            source=entity.source or "",
+            tags=dict(entity.tags),
         )
 
 
@@ -57,17 +57,17 @@ def registered_versions(client: Any) -> list[Version]:
     of_this = f"name = '{REGISTERED_MODEL}'"
     models = client.search_registered_models(of_this)
     aliases = {alias: number for model in models for alias, number in model.aliases.items()}
-    found: list[Version] = []
+    versions: list[Version] = []
     token = None
     while token != "":
         page = client.search_model_versions(of_this, page_token=token)
-        found += [Version.of(entry, aliases) for entry in page]
+        versions += [Version.of(entry, aliases) for entry in page]
         token = page.token or ""
-    return sorted(found, key=lambda version: version.number)
+    return sorted(versions, key=lambda version: version.number)
 
 
 def resolve(versions: Sequence[Version], wanted: str) -> Version:
-    """The version meant by a number, an alias or a bundle's version. Raises RegistryError where there is none."""
+    """The version with that number, alias or bundle version. Raises RegistryError if there is none."""
     if not versions:
         raise RegistryError(f"registered model {REGISTERED_MODEL}: no version yet; run `dvc repro package`")
     for version in versions:
@@ -78,8 +78,8 @@ def resolve(versions: Sequence[Version], wanted: str) -> Version:
             f"registered model {REGISTERED_MODEL}: no version is its champion; "
             "name one, or make one the champion with `augserve rollback VERSION`"
         )
-    known = ", ".join(str(version.number) for version in versions[-10:])
-    raise RegistryError(f"registered model {REGISTERED_MODEL}: no version {wanted!r}; the last are {known}")
+    last = ", ".join(str(version.number) for version in versions[-10:])
+    raise RegistryError(f"registered model {REGISTERED_MODEL}: no version {wanted!r}; the last are {last}")
 
 
 def present_champion(versions: Sequence[Version]) -> Version | None:
@@ -87,22 +87,22 @@ def present_champion(versions: Sequence[Version]) -> Version | None:
 
 
 def register(client: Any, bundle_version: str, run_id: str, artifact_uri: str, tags: Mapping[str, str]) -> Version:
-    """Register what a run keeps at `artifact_uri` as a new version."""
+    """Register a run's artifacts at `artifact_uri` as a new version."""
     from mlflow.exceptions import MlflowException
 
-    with contextlib.suppress(MlflowException):  # it is there already
+    with contextlib.suppress(MlflowException):  # it exists already
         client.create_registered_model(REGISTERED_MODEL, tags={"project": "augserve"}, description=_DESCRIPTION)
     tags = {BUNDLE_TAG: bundle_version} | dict(tags)
     return Version.of(client.create_model_version(REGISTERED_MODEL, artifact_uri, run_id=run_id, tags=tags), {})
 
 
 def promote(client: Any, version: Version) -> None:
-    """Make a version the champion and remember the one before it."""
+    """Make a version the champion and add it to the history of champions."""
     history = _champions(client)
     number = version.number
-    # Back to an earlier champion: those after it are forgotten. Otherwise the line goes on.
+    # Going back to an earlier champion drops the later ones from the history.
     history = history[: history.index(number) + 1] if number in history else [*history, number]
-    client.set_registered_model_tag(REGISTERED_MODEL, CHAMPIONS_TAG, " ".join(map(str, history[-_REMEMBERED:])))
+    client.set_registered_model_tag(REGISTERED_MODEL, CHAMPIONS_TAG, " ".join(map(str, history[-_HISTORY:])))
     client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, str(number))
     if CHALLENGER in version.aliases:
         client.delete_registered_model_alias(REGISTERED_MODEL, CHALLENGER)
@@ -118,9 +118,10 @@ def describe(client: Any, version: Version, text: str) -> None:
 
 
 def roll_back(client: Any, wanted: str | None, now: datetime) -> tuple[Version, Version | None]:
-    """Make `wanted` the champion again (None: the champion before the present one); gives it and the one it replaces.
+    """Make `wanted` the champion again (None: the champion before the present one); return it and the replaced one.
 
-    The one that it replaces says so in its description, and no rule promotes it again. Raises RegistryError.
+    The description of the replaced version records the rollback, and the rule never promotes it again. Raises
+    RegistryError.
     """
     versions = registered_versions(client)
     left = present_champion(versions)
@@ -138,10 +139,10 @@ def roll_back(client: Any, wanted: str | None, now: datetime) -> tuple[Version, 
 
 
 def _before(client: Any, versions: Sequence[Version]) -> int:
-    """Number of the champion before the present one, of those that still exist."""
+    """Number of the last existing champion before the present one."""
     present = resolve(versions, CHAMPION).number
-    there = {version.number for version in versions}
-    earlier = [number for number in _champions(client) if number in there and number != present]
+    existing = {version.number for version in versions}
+    earlier = [number for number in _champions(client) if number in existing and number != present]
     if not earlier:
         raise RegistryError(
             f"version {present} is the first champion; name the version to take: `augserve rollback VERSION`"

@@ -1,4 +1,4 @@
-"""`augserve pull [VERSION] DIR`: a bundle from a registry, verified and whole. It is what a GPU server runs."""
+"""`augserve pull [VERSION] DIR`: fetch a verified bundle from a registry, on a GPU server."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="a version's number, alias or bundle (default: champion)",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the bundle goes; an older bundle is replaced")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the bundle; an older bundle is replaced")
     add_registry(parser)
 
 

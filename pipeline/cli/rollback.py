@@ -1,4 +1,4 @@
-"""`augserve rollback [VERSION]`: an earlier version is the champion again; no rule brings the later one back."""
+"""`augserve rollback [VERSION]`: make an earlier version the champion; the rule never restores the later one."""
 
 import argparse
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from .versions import add_registry
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    meaning = "number, alias or bundle of the version to take (default: the champion before the present one)"
+    meaning = "number, alias or bundle of the new champion (default: the champion before the present one)"
     parser.add_argument("version", nargs="?", metavar="VERSION", help=meaning)
     add_registry(parser)
 

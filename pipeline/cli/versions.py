@@ -1,4 +1,4 @@
-"""`augserve versions`: the scheduler versions of a registry, the newest first."""
+"""`augserve versions`: list the scheduler versions of a registry, the newest first."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from ..project.tracking import DATABASE
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
-    """The option that every command on a registry has."""
+    """Add the option --registry."""
     parser.add_argument(
         "--registry",
         metavar="URI",
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def listing(versions: Sequence[Version]) -> str:
-    """A line a version: number, bundle, day, git revision, aliases, and the first line of why."""
+    """One line per version: number, bundle, day, git revision, aliases and the first line of its description."""
     if not versions:
         return "no version yet; `dvc repro package` registers the first"
     rows = [("version", "bundle", "registered", "git", "alias", "")]

@@ -1,4 +1,4 @@
-"""A scheduler version in MLflow: its run, with all that versions are compared by, and the alias the rule gives it."""
+"""A scheduler version in MLflow: its run, with parameters, metrics and reports to compare by, and its alias."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,9 @@ from ...models.registry.versions import (
     registered_versions,
 )
 from ...models.serving.bundle import Bundle
+from ...models.serving.settings import flat
 from ..project.stage import StageError
-from ..project.tracking import Run, experiment_run, tracking_client
+from ..project.tracking import ExperimentRun, experiment_run, tracking_client
 
 EXPERIMENT = "evaluation"
 EVALUATION = Path("reports/evaluate/metrics.json")
@@ -31,21 +32,21 @@ REPORTS = (Path("reports/evaluate"), Path("reports/tune"), Path("reports/train")
 PAGE = Path("reports/index.html")
 LOCK = Path("dvc.lock")
 HEADLINE = (promotion.METRIC, "session_effective_throughput", "attainment", "ttft_p99_s", "longest_wait_s")
-"""Metrics of AugServe's cells that stand in the version's run, each as `metric/workload/profile/load`."""
+"""Metrics of AugServe's cells in the version's run, each as `metric/workload/profile/load`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the rule made of a version: an alias (None: as it was), and why, the first line in short."""
+    """The rule's decision on a version: an alias (None: no change) and the reasons, with a summary in the first line."""
 
     alias: str | None
     why: str
 
 
 def register_bundle(bundle: Bundle, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> tuple[Version, str]:
-    """Register the bundle, or log anew to the version that holds it, and let the rule choose its alias.
+    """Register the bundle, or log again to the version with the same bundle, and let the rule choose its alias.
 
-    Gives the version and what the rule said. Raises StageError where the evaluation holds no cell of AugServe.
+    Returns the version and the rule's reasons. Raises StageError for an evaluation without a cell of AugServe.
     """
     if not any(True for _ in promotion.estimates(evaluation)):
         raise StageError(f"{EVALUATION}: no cell of policy {promotion.POLICY} in it; run `dvc repro evaluate`")
@@ -53,7 +54,7 @@ def register_bundle(bundle: Bundle, training: Mapping[str, Any], evaluation: Map
     versions = registered_versions(client)
     tags = {"git_revision": bundle.manifest.git_revision, "vllm": bundle.manifest.vllm}
     tags |= {f"dvc.{path}": digest for path, digest in parent_data(LOCK).items()}
-    version = next((found for found in versions if found.bundle == bundle.version), None)
+    version = next((entry for entry in versions if entry.bundle == bundle.version), None)
     if version is None:
         named = tags | {"kind": "scheduler version", "bundle": bundle.version}
         with experiment_run(EXPERIMENT, f"scheduler {bundle.version}", settings_of(bundle), named) as run:
@@ -61,7 +62,7 @@ def register_bundle(bundle: Bundle, training: Mapping[str, Any], evaluation: Map
             artifacts = client.get_run(run.id).info.artifact_uri
         version = register(client, bundle.version, run.id, f"{artifacts}/bundle", tags)
     else:
-        _log(Run(client, version.run_id), bundle, training, evaluation)
+        _log(ExperimentRun(client, version.run_id), bundle, training, evaluation)
     decision = decide(client, version, present_champion(versions), evaluation)
     if decision.alias == CHAMPION:
         promote(client, version)
@@ -73,26 +74,28 @@ def register_bundle(bundle: Bundle, training: Mapping[str, Any], evaluation: Map
 
 
 def decide(client: Any, version: Version, champion: Version | None, evaluation: Mapping[str, Any]) -> Decision:
-    """The rule: champion where it is no worse than the present champion on the report split, challenger otherwise."""
+    """The rule: champion if no worse than the present champion on the report split, challenger otherwise."""
     if champion is None:
-        return Decision(CHAMPION, "Champion: there was none before.")
+        return Decision(CHAMPION, "Champion: the first one.")
     if champion.number == version.number:
-        return Decision(None, "Champion, as before.")
+        return Decision(None, "Champion already.")
     if day := version.tags.get(ROLLED_BACK_TAG):
-        return Decision(None, f"Rolled back on {day}: no rule makes it the champion again.")
+        return Decision(None, f"Rolled back on {day}: only `augserve rollback` makes it the champion again.")
     try:
         reasons = promotion.no_worse(evaluation, _evaluation_of(client, champion))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the champion stays
+    except Exception as error:  # noqa: BLE001 - on any error the champion stays
         cause = " ".join(str(error).split())[:200]
         reasons = [f"its report cannot be read ({cause}); decide by hand: `augserve rollback {version.number}`"]
     if reasons:
         lines = "".join(f"\n- {reason}" for reason in reasons)
-        return Decision(CHALLENGER, f"Challenger: not shown to be as good as champion {champion.number}.\n{lines}")
-    return Decision(CHAMPION, f"Champion: worse than version {champion.number} in no cell of the report split.")
+        return Decision(
+            CHALLENGER, f"Challenger: worse than champion {champion.number} in a cell of the report split.\n{lines}"
+        )
+    return Decision(CHAMPION, f"Champion: in no cell of the report split worse than version {champion.number}.")
 
 
 def parent_data(lock: Path) -> dict[str, str]:
-    """Path → DVC's hash of the data and models that the stages made; empty without a lock."""
+    """Path → DVC's hash of the stages' data and models; empty without a lock."""
     if not lock.is_file():
         return {}
     stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
@@ -101,24 +104,24 @@ def parent_data(lock: Path) -> dict[str, str]:
 
 
 def settings_of(bundle: Bundle) -> dict[str, object]:
-    """scheduler.json as flat parameters: what differs between two versions stands out in MLflow."""
-    return {"bundle": bundle.version} | dict(_flat(bundle.settings.to_json(), ""))
+    """scheduler.json as flat parameters, which MLflow compares between versions."""
+    return {"bundle": bundle.version} | flat(bundle.settings.to_json())
 
 
 def headline(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """`metric/workload/profile/load` → value, of AugServe's cells; and its capacity@90."""
+    """`metric/workload/profile/load` → value of AugServe's cells, and its capacity@90."""
     for (workload, profile, load), _ in promotion.estimates(evaluation):
         of_load = evaluation[workload][profile]
         cell = next(of_load[key] for key in of_load if float(key) == load)[promotion.POLICY]
         for metric in HEADLINE:
             yield from numbers(cell.get(metric), f"{metric}/{workload}/{profile}/{load:g}x")
     for workload, of_profile in evaluation.get("capacity90", {}).items():
-        for profile, found in of_profile.items():
-            yield from numbers(found.get(promotion.POLICY), f"capacity90/{workload}/{profile}")
+        for profile, capacities in of_profile.items():
+            yield from numbers(capacities.get(promotion.POLICY), f"capacity90/{workload}/{profile}")
 
 
 def numbers(value: object, name: str) -> Iterator[tuple[str, float]]:
-    """The numbers of nested objects, each named by its path."""
+    """The numbers of nested objects, named by their paths."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from numbers(inner, f"{name}/{key}")
@@ -126,7 +129,7 @@ def numbers(value: object, name: str) -> Iterator[tuple[str, float]]:
         yield name, float(value)
 
 
-def _log(run: Run, bundle: Bundle, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+def _log(run: ExperimentRun, bundle: Bundle, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
     run.log_metrics(
         dict(headline(evaluation))
         | dict(numbers(evaluation.get("summary", {}), "evaluate"))
@@ -151,12 +154,4 @@ def _table(evaluation: Mapping[str, Any]) -> str:
         f"| {workload} | {profile} | {load:g}x | {estimate.value:.1f} |\n"
         for (workload, profile, load), estimate in promotion.estimates(evaluation)
     ]
-    return "| workload | engine | load | turns in time /s |\n|---|---|---|---:|\n" + "".join(rows)
-
-
-def _flat(value: object, name: str) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
+    return "| workload | engine | load | goodput, turns/s |\n|---|---|---|---:|\n" + "".join(rows)

@@ -1,7 +1,7 @@
-"""MLflow runs: a store in the project's root (`mlflow.db`, `mlartifacts/`), no network, safe for several processes.
+"""MLflow runs in a local store (`mlflow.db`, `mlartifacts/`) that several processes may write at once.
 
-A run costs about 60 ms; the first ever creates the database in about 5 s, and importing MLflow takes about 2 s, so it
-is imported with the first run. Experiments are `gather`, `predictors`, `tuning` and `evaluation`.
+A run costs about 60 ms. Creating the database takes about 5 s, importing MLflow about 2 s, so that the first run imports
+it. Experiments are `gather`, `predictors`, `tuning` and `evaluation`.
 """
 
 import fcntl
@@ -16,26 +16,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes
-_BATCH = 100  # MLflow takes no more parameters in one call
-_NO_TAGS: Mapping[str, str] = {}
-_HOST, _PROCESS = "augserve.host", "augserve.process"  # tags: who keeps a run open
+BUSY_TIMEOUT_S = 120  # wait for another process that writes
+_BATCH = 100  # MLflow's limit of parameters per call; of metrics it takes ten times as many
+_HOST, _PROCESS = "augserve.host", "augserve.process"  # tags: the owner of an open run
 _SYSTEM_METRICS_S = 5  # between samples of processor, memory, disk and network
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """An open MLflow run."""
+class ExperimentRun:
+    """An open run of an MLflow experiment."""
 
     client: Any
     id: str
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log in one transaction. Names may hold letters, digits, `_-.:/` and blanks; NaN is kept as NaN."""
+        """Log metrics, in batches. Names consist of letters, digits, `_-.:/` and blanks; NaN stays NaN."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
@@ -51,12 +51,14 @@ class Run:
         self.client.log_artifacts(self.id, str(folder), name)
 
     def log_inputs(self, hashes: Mapping[str, str]) -> None:
-        """Name the data that the run was made from, as path → hash (36 characters at most): the column "Dataset"."""
+        """Record the run's input data, path → hash of at most 36 characters, in MLflow's column "Dataset"."""
         from mlflow.entities import Dataset, DatasetInput
 
-        found = [Dataset(path, digest, "local", json.dumps({"uri": path})) for path, digest in sorted(hashes.items())]
-        if found:
-            self.client.log_inputs(self.id, [DatasetInput(dataset, []) for dataset in found])
+        datasets = [
+            Dataset(path, digest, "local", json.dumps({"uri": path})) for path, digest in sorted(hashes.items())
+        ]
+        if datasets:
+            self.client.log_inputs(self.id, [DatasetInput(dataset, []) for dataset in datasets])
 
 
 @contextmanager
@@ -64,15 +66,15 @@ def experiment_run(
     experiment: str,
     run_name: str,
     params: Mapping[str, object],
-    tags: Mapping[str, str] = _NO_TAGS,
+    tags: Mapping[str, str] = MappingProxyType({}),
     parent_id: str | None = None,
     system_metrics: bool = False,
-) -> Iterator[Run]:
-    """Open a run of `experiment`; it ends FINISHED, or FAILED where the body raises (KILLED on an interrupt).
+) -> Iterator[ExperimentRun]:
+    """Open a run of `experiment`; it ends FINISHED, FAILED if the body raises, or KILLED on an interrupt.
 
-    With the `parent_id` of another run of the experiment, whichever process opened that, MLflow shows it nested there.
-    `system_metrics`: processor, memory, disk and network are logged every few seconds while the body runs. A run of
-    the experiment whose process was killed on this machine is marked KILLED before a new one of its own opens.
+    `parent_id`: an open run of the experiment, of any process, under which MLflow shows this one. `system_metrics`: log
+    processor, memory, disk and network every few seconds. A run without parent first marks runs of this machine KILLED
+    whose process no longer exists.
     """
     client = tracking_client()
     experiment_id = _experiment_id(experiment, Path.cwd(), os.getpid())
@@ -87,7 +89,7 @@ def experiment_run(
     try:
         _log_params(client, run_id, params)
         with _system_metrics(run_id) if system_metrics else nullcontext():
-            yield Run(client, run_id)
+            yield ExperimentRun(client, run_id)
         status = "FINISHED"
     except Exception:
         status = "FAILED"
@@ -97,18 +99,20 @@ def experiment_run(
 
 
 def tracking_client() -> Any:
-    """This process's MlflowClient on the store of the working folder."""
+    """This process's MlflowClient for the store of the working folder."""
     return _client(Path.cwd(), os.getpid())
 
 
 WRITTEN = ("reports", "dvc.lock", "README.md")
-"""What the pipeline itself writes of what git tracks: of a clean checkout `dvc repro` makes changes there alone."""
+"""Tracked files that the pipeline itself writes."""
 
 
 @functools.cache
 def git_revision() -> str:
-    """The commit that the working folder is at, with `-dirty` where tracked files differ that the pipeline does not
-    write itself (WRITTEN): code, parameters, pinned data. `unknown` without git, and before the first commit."""
+    """The commit of the working folder, with `-dirty` if tracked files other than WRITTEN differ from it.
+
+    `unknown` without git and before the first commit.
+    """
     others = [f":(exclude){path}" for path in WRITTEN]
     commit = _git("rev-parse", "--verify", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
@@ -118,18 +122,18 @@ def git_revision() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What it says, or None where it fails. It takes no lock that would stop a commit beside it."""
+    """Git's output, or None if it fails. Takes no lock that would block a concurrent commit."""
     command = ["git", "--no-optional-locks", *arguments]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return ended.stdout.strip()
 
 
 @functools.lru_cache(maxsize=4)
 def _client(root: Path, process: int) -> Any:  # noqa: ARG001 - a part of the cache's key
-    """One client a process: a forked child must not use its parent's database connections."""
+    """One client per process: a forked child must not use its parent's database connections."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -165,24 +169,24 @@ def _system_metrics(run_id: str) -> Iterator[None]:
 def _experiment_id(name: str, root: Path, process: int) -> str:
     client = _client(root, process)
     with _lock(root):
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             return str(client.create_experiment(name, artifact_location=(root / ARTIFACTS).as_uri()))
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
 
 @contextmanager
 def _lock(root: Path) -> Iterator[None]:
-    """Hold the store's lock file against other processes."""
+    """Lock the store against other processes."""
     with (root / f"{DATABASE}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def _end_orphans(client: Any, experiment_id: str) -> None:
-    """Mark what a killed process left open."""
+    """Mark the open runs of killed processes."""
     open_here = f"attributes.status = 'RUNNING' and tags.`{_HOST}` = '{socket.gethostname()}'"
     for run in client.search_runs([experiment_id], open_here):
         if not Path(f"/proc/{run.data.tags.get(_PROCESS)}").exists():

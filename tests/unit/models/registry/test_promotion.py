@@ -28,9 +28,7 @@ def test_equal_and_better_are_no_worse():
 def test_without_intervals_two_percent_are_chance():
     assert no_worse(evaluated(x2=98.1), evaluated(x2=100.0)) == []
     (reason,) = no_worse(evaluated(x2=97.9), evaluated(x2=100.0))
-    assert reason == (
-        "mix on h100 at 2x: 97.9 turns in time a second, the champion had 100.0 (-2.1%; chance explains ±2.0%)"
-    )
+    assert reason == ("mix on h100 at 2x: goodput 97.9 turns/s, champion 100.0 (-2.1%; chance ±2.0%)")
 
 
 def test_a_gain_at_one_load_does_not_pay_for_a_loss_at_another():
@@ -45,7 +43,7 @@ def test_a_loss_on_one_workload_alone_is_a_loss():
 
     assert no_worse(on_both(60.0), on_both(60.0)) == []
     (reason,) = no_worse(on_both(50.0), on_both(60.0))
-    assert reason.startswith("mix-swing on h100 at 1.65x: 50.0 turns in time a second, the champion had 60.0")
+    assert reason.startswith("mix-swing on h100 at 1.65x: goodput 50.0 turns/s, champion 60.0")
     assert no_worse(evaluated(x2=90.0), on_both(60.0)) == ["mix-swing on h100 at 1.65x: not evaluated"]
 
 

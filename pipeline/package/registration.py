@@ -37,7 +37,7 @@ HEADLINE = (promotion.METRIC, "session_effective_throughput", "attainment", "ttf
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The rule's decision on a version: an alias (None: no change) and the reasons, with a summary in the first line."""
+    """The rule's decision on a version: an alias (None: no change) and the reasons, a summary first."""
 
     alias: str | None
     why: str
@@ -88,9 +88,7 @@ def decide(client: Any, version: Version, champion: Version | None, evaluation: 
         reasons = [f"its report cannot be read ({cause}); decide by hand: `augserve rollback {version.number}`"]
     if reasons:
         lines = "".join(f"\n- {reason}" for reason in reasons)
-        return Decision(
-            CHALLENGER, f"Challenger: worse than champion {champion.number} in a cell of the report split.\n{lines}"
-        )
+        return Decision(CHALLENGER, f"Challenger: version {champion.number} stays champion.\n{lines}")
     return Decision(CHAMPION, f"Champion: in no cell of the report split worse than version {champion.number}.")
 
 

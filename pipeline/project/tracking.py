@@ -1,7 +1,7 @@
 """MLflow runs in a local store (`mlflow.db`, `mlartifacts/`) that several processes may write at once.
 
-A run costs about 60 ms. Creating the database takes about 5 s, importing MLflow about 2 s, so that the first run imports
-it. Experiments are `gather`, `predictors`, `tuning` and `evaluation`.
+A run costs about 60 ms. Creating the database takes about 5 s, importing MLflow about 2 s, which
+the first run does. Experiments are `gather`, `predictors`, `tuning` and `evaluation`.
 """
 
 import fcntl

@@ -64,7 +64,7 @@ def test_what_the_champion_was_evaluated_on_must_have_been_evaluated():
 
 @pytest.mark.parametrize("old", [{}, {"summary": {"gain": 1.4}}, {"mix": []}, {"mix": {"h100": {"2": {"vllm": {}}}}}])
 def test_a_champion_without_cells_cannot_be_beaten_by_rule(old):
-    assert no_worse(evaluated(x1=60.0), old) == ["the champion's evaluation holds no cell to compare with"]
+    assert len(no_worse(evaluated(x1=60.0), old)) == 1
 
 
 @given(st.dictionaries(st.sampled_from(["x0.5", "x1", "x2", "x3"]), st.floats(0, 1e4), min_size=1))

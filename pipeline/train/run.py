@@ -1,4 +1,4 @@
-"""Stage `train`: calibrated models of each target, and how good they are on sessions never seen."""
+"""Stage `train`: calibrated models of each target, and their quality on held-out sessions."""
 
 import dataclasses
 import logging
@@ -73,8 +73,8 @@ def main() -> None:
         trained = train(sets, settings, read_unknown_tools(TRAINING))
         metrics = held_out_metrics(trained)
         write_json(METRICS, metrics)
-        write_reports(trained, settings)
-        write_card(trained, metrics, settings)
+        by_tool = write_reports(trained, settings.seed)
+        write_card(trained, metrics, by_tool, settings)
         _write_models(trained, settings, metrics)
         run.log_metrics(dict(flat(metrics)))
         run.log_folder(REPORTS, "reports")
@@ -91,7 +91,7 @@ def fit_settings() -> FitSettings:
 
 
 def flat(metrics: Mapping[str, Mapping[str, Metrics]]) -> Iterable[tuple[str, float]]:
-    """`set/target/metric` → value, without what has no value."""
+    """`set/target/metric` → value, without missing values."""
     for name, of_target in metrics.items():
         for target, values in of_target.items():
             for key, value in values.items():

@@ -1,6 +1,6 @@
-"""Trained models with what they say of the sessions held out: what reports and cards are made of."""
+"""Trained models with their predictions of the held-out sessions: the input of reports and card."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,86 +20,114 @@ _EXPECTED = [part.name for part in TOOL_DURATION.features].index("expected")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A target's models, and what they say of the test part."""
+    """A target's models and their predictions of the test part."""
 
     data: TrainingSet
     test: TrainingSet
     learned: Learned
     predicted: NDArray[np.float32]
-    unknown: TrainingSet | None = None  # rows of the test part as if of tools never seen
+    unknown: TrainingSet | None = None  # rows of the test part with tools never seen
 
     def of_source(self, source: str) -> tuple[TrainingSet, NDArray[np.float32]]:
         mask = self.test.sources == source
         return self.test.select(mask), self.predicted[mask]
 
-    def learned_of(self, source: str) -> TrainingSet:
-        """What was learned from of a set; where all its rows of this target are in the test part, of all sets."""
-        known = self.learned.training
-        mine = known.sources == source
-        return known.select(mine) if mine.any() else known
+    def training_of(self, source: str) -> TrainingSet:
+        """The training rows of a set; of all sets if its rows of this target are all in the test part."""
+        training = self.learned.training
+        of_source = training.sources == source
+        return training.select(of_source) if of_source.any() else training
 
     @property
     def sources(self) -> list[str]:
-        """The sets that the test part has rows of."""
+        """The sets with rows in the test part."""
         return [str(source) for source in np.unique(self.test.sources)]
 
 
+@dataclass(frozen=True, slots=True)
+class CompleteRows:
+    """The test rows of one target and set whose values are not censored."""
+
+    source: str
+    mask: NDArray[np.bool_]  # of the whole test part
+    data: TrainingSet
+    predicted: NDArray[np.float32]
+    actual: NDArray[np.float64]  # values, at least the target's floor
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"target": self.data.target.name, "set": self.source}
+
+
+def complete_rows(trained: Iterable[Trained]) -> Iterator[CompleteRows]:
+    """By target and set; a set without complete values is left out."""
+    for part in trained:
+        for source in part.sources:
+            mask = (part.test.sources == source) & ~part.test.censored
+            if mask.any():
+                data = part.test.select(mask)
+                actual = np.maximum(data.values, data.target.floor)
+                yield CompleteRows(source, mask, data, part.predicted[mask], actual)
+
+
 def train(sets: Iterable[TrainingSet], settings: FitSettings, unknown: TrainingSet | None = None) -> list[Trained]:
-    """Learn every set's target; `unknown`: further rows of its target, as if of tools never seen. Raises TrainingError
-    where a part of the split is empty."""
-    todo = list(sets)
-    with tqdm(total=sum(len(data.target.forests) for data in todo), desc="train", unit="forest") as progress:
-        found = learn(todo, settings, progress.update, unknown)
+    """Learn every set's target. `unknown`: further rows of its target with tools never seen.
+
+    Raises TrainingError for an empty part of the split.
+    """
+    tables = list(sets)
+    with tqdm(total=sum(len(data.target.forests) for data in tables), desc="train", unit="forest") as progress:
+        results = learn(tables, settings, progress.update, unknown)
     trained = []
-    for data, learned in zip(todo, found, strict=True):
+    for data, learned in zip(tables, results, strict=True):
         test = data.part("test")
-        held_out = None
+        unseen = None
         if unknown is not None and unknown.target is data.target and (unknown.parts == "test").any():
-            held_out = unknown.part("test")
-        trained.append(Trained(data, test, learned, learned.models.predict(test.rows), held_out))
+            unseen = unknown.part("test")
+        trained.append(Trained(data, test, learned, learned.models.predict(test.rows), unseen))
     return trained
 
 
-def _at_call(test: TrainingSet, predicted: NDArray[np.float32], learned: TrainingSet) -> Metrics:
-    """The metrics once more of calls that are known, tool and arguments, and not only expected at a turn's arrival."""
-    known, learned_known = (data.rows[:, _EXPECTED] == 0 for data in (test, learned))
-    if not known.any() or not learned_known.any():
-        return {}
-    found = evaluate(predicted[known], test.select(known), learned.select(learned_known))
-    return {f"{name}_at_call": value for name, value in found.items()}
+def held_out_metrics(trained: Iterable[Trained]) -> dict[str, dict[str, Metrics]]:
+    """{set: {target: {metric: value}}} on the test part; targets without rows of a set are left out."""
+    metrics: dict[str, dict[str, Metrics]] = {}
+    for part in trained:
+        for source in part.sources:
+            test, predicted = part.of_source(source)
+            training = part.training_of(source)
+            values = evaluate(predicted, test, training)
+            if part.data.target is TOOL_DURATION:
+                values |= _at_call(test, predicted, training) | _unknown_tool(part, source)
+            metrics.setdefault(source, {})[part.data.target.name] = values
+    return metrics
 
 
-def _unknown_tool(one: Trained, source: str) -> Metrics:
-    """Of calls as if of tools never seen: how often the interval holds, and how wide it is beside that of the calls as
-    they are, both as the median of log(p90 / p10)."""
-    if one.unknown is None or not (mask := (one.unknown.sources == source) & ~one.unknown.censored).any():
+def _at_call(test: TrainingSet, predicted: NDArray[np.float32], training: TrainingSet) -> Metrics:
+    """The metrics of calls with known tool and arguments, without those only expected at a turn's arrival."""
+    called, training_called = (data.rows[:, _EXPECTED] == 0 for data in (test, training))
+    if not called.any() or not training_called.any():
         return {}
-    rows = one.unknown.select(mask)
-    predicted = one.learned.models.predict(rows.rows)
-    known = one.of_source(source)[1]
+    values = evaluate(predicted[called], test.select(called), training.select(training_called))
+    return {f"{name}_at_call": value for name, value in values.items()}
+
+
+def _unknown_tool(part: Trained, source: str) -> Metrics:
+    """Coverage and width of the intervals for tools never seen, and the width for the set's calls with their tools.
+
+    Width: the median of log(p90 / p10).
+    """
+    if part.unknown is None or not (mask := (part.unknown.sources == source) & ~part.unknown.censored).any():
+        return {}
+    rows = part.unknown.select(mask)
+    predicted = part.learned.models.predict(rows.rows)
+    actual = np.maximum(rows.values, rows.target.floor)
     return {
-        "coverage_80_unknown_tool": quantile_metrics(predicted, np.maximum(rows.values, rows.target.floor))[
-            "coverage_80"
-        ],
+        "coverage_80_unknown_tool": quantile_metrics(predicted, actual)["coverage_80"],
         "log_width_unknown_tool": float(np.median(log_width(predicted))),
-        "log_width": float(np.median(log_width(known))),
+        "log_width": float(np.median(log_width(part.of_source(source)[1]))),
     }
 
 
 def log_width(predicted: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How wide each 80 % interval is, shape (n,): log(p90 / p10)."""
+    """Width of each 80 % interval, shape (n,): log(p90 / p10)."""
     return np.log(predicted[:, -1].astype(np.float64) / predicted[:, 0])
-
-
-def held_out_metrics(trained: Iterable[Trained]) -> dict[str, dict[str, Metrics]]:
-    """{set: {target: {metric: value}}} on the test part; a target without rows of a set is left out there."""
-    metrics: dict[str, dict[str, Metrics]] = {}
-    for one in trained:
-        for source in one.sources:
-            test, predicted = one.of_source(source)
-            learned = one.learned_of(source)
-            found = evaluate(predicted, test, learned)
-            if one.data.target is TOOL_DURATION:
-                found |= _at_call(test, predicted, learned) | _unknown_tool(one, source)
-            metrics.setdefault(source, {})[one.data.target.name] = found
-    return metrics

@@ -210,11 +210,11 @@ def test_the_models_stand_beside_every_baseline_in_one_table(finished: Path) -> 
     assert "| augserve |" in (finished / train.REPORTS / "baselines.md").read_text()
 
 
-def test_the_card_tells_data_quality_and_weak_spots(finished: Path) -> None:
+def test_the_card_has_tables_of_data_quality_and_weak_spots(finished: Path) -> None:
     card = (finished / train.REPORTS / "card.md").read_text()
     for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", "How it was learned"):
         assert f"## {title}" in card
-    assert "gathered, " in card.split("## Known weak spots")[1]  # 20 sessions are too few to be good at all of it
+    assert "| gathered |" in card.split("## Known weak spots")[1]  # 20 sessions are too few to be good at all of it
     for name in ("importance.svg", "calibration.svg"):
         assert (finished / train.REPORTS / name).stat().st_size < 200_000
         assert name in card

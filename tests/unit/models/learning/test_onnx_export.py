@@ -100,19 +100,19 @@ def test_a_model_in_anothers_place_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "value"),
     [
-        ("augserve.features_version", "99", "its features_version is '99'"),
-        ("augserve.features", '["something", "else"]', "made with other features"),
-        ("augserve.models", "color", "its models is 'color'"),
+        ("augserve.features_version", "99"),
+        ("augserve.features", '["something", "else"]'),
+        ("augserve.models", "color"),
     ],
 )
-def test_a_model_of_another_release_is_refused(folder: Path, key: str, value: str, message: str) -> None:
+def test_a_model_of_another_release_is_refused(folder: Path, key: str, value: str) -> None:
     path = folder / model_files()[0]
     model = onnx.load(path)
     next(entry for entry in model.metadata_props if entry.key == key).value = value
     onnx.save(model, path)
-    with pytest.raises(PredictorError, match=message):
+    with pytest.raises(PredictorError, match=key):
         OnnxPredictor.load(folder)
 
 

@@ -16,13 +16,13 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError, run_stage
 
 from .measure import write_figures
 from .synthetic_traces import claude_code_lines, mooncake_lines
 
 PUBLIC = Path("../shared/data")
-TOKENIZER = Path("models/smollm2/tokenizer.json")
 FORMATS = {
     "infercept-mix": "infercept",
     "claude-code-swe": "claude-code",
@@ -53,7 +53,7 @@ def main() -> None:
 def _public(folder: Path) -> Figures:
     """Every set of ../shared/data in sequence, with exact token counts if a tokenizer exists."""
     figures: Figures = {}
-    tokenizer = ["--tokenizer", str(TOKENIZER)] if TOKENIZER.is_file() else []
+    tokenizer = ["--tokenizer", str(paths.TOKENIZER)] if paths.TOKENIZER.is_file() else []
     peaks = []
     for name, format_name in FORMATS.items():
         command = _command(format_name, PUBLIC / name, folder / name) + tokenizer

@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.profile import BLOCK_TOKENS
 from augserve.runtime.sessions.linking import TurnLinker, past_of
@@ -24,7 +25,6 @@ from .interleaved import LinkingCounts, engine_request, run_sessions
 from .measure import base_seed, median_s, write_figures
 
 PUBLIC = Path("../shared/data")
-TOKENIZER = Path("models/smollm2/tokenizer.json")
 SESSIONS = 40
 TURNS = 25
 TWINS = 4  # sessions with the same first prompt
@@ -70,8 +70,8 @@ def main() -> None:
     seed = base_seed()
     figures: dict[str, Any] = _cost(seed)
     text, blocks = (PUBLIC / name / "sessions.tar.xz" for name in ("claude-code-swe", "kv-cache-sessions"))
-    if text.is_file() and TOKENIZER.is_file():
-        tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    if text.is_file() and paths.TOKENIZER.is_file():
+        tokenizer = Tokenizer.from_file(str(paths.TOKENIZER))
         messages = list(tqdm(read_text_sessions(text, SESSIONS), total=SESSIONS, desc="read"))
         for case in tqdm(CASES, desc="linking"):
             figures[case.name] = run_case(case, tokenizer, messages, seed).figures()

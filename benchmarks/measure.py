@@ -14,22 +14,22 @@ from vllm.v1.request import Request
 
 from augserve.data.atomic import write_json
 from augserve.models.serving.bundle import Bundle, load_bundle
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import StageError
 
-BUNDLE = Path("models/bundle")
 REPORTS = Path("reports/bench")
 
 
 def packaged_bundle() -> Bundle:
     """Raises StageError if no bundle is packaged yet, BundleError for a bad one."""
-    if not BUNDLE.is_dir():
-        raise StageError(f"{BUNDLE}: no such folder; run `dvc repro` first")
-    return load_bundle(BUNDLE, None)
+    if not paths.BUNDLE.is_dir():
+        raise StageError(f"{paths.BUNDLE}: no such folder; run `dvc repro` first")
+    return load_bundle(paths.BUNDLE, None)
 
 
 def base_seed() -> int:
-    return load_params("base", BaseParams).seed
+    return load_params(BaseParams).seed
 
 
 def times_s(run: Callable[[], object], repeats: int) -> list[float]:

@@ -20,13 +20,13 @@ from augserve.models.learning.training_set import read_training_set
 from augserve.models.serving.onnx_predictor import TOOL_CALLS, OnnxPredictor
 from augserve.models.serving.predictor import Rows
 from augserve.models.serving.target import OUTPUT_LENGTH, TOOL_DURATION, Target
-from augserve.pipeline.prepare.run import TRAINING
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.runtime.prediction.forecaster import PredictorForecaster
 from augserve.runtime.sessions.live_turn import LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import SessionTable
 
-from .measure import BUNDLE, base_seed, median_and_p99_us, packaged_bundle, write_figures
+from .measure import base_seed, median_and_p99_us, packaged_bundle, write_figures
 
 COUNTS = (1, 256)
 EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
@@ -54,9 +54,9 @@ def main() -> None:
     figures: dict[str, float] = {}
     for count in tqdm(COUNTS, desc="predict"):
         figures |= _timings(predictor, count, seed)
-    figures["models_on_held_out_rows"] = float((TRAINING / f"{TOOL_DURATION.name}.parquet").is_file())
-    figures["artifacts_mb"] = round(sum(path.stat().st_size for path in BUNDLE.iterdir()) / 1e6, 2)
-    figures["resident_memory_added_mib"] = round(_resident_mib(BUNDLE), 1)
+    figures["models_on_held_out_rows"] = float((paths.TRAINING / f"{TOOL_DURATION.name}.parquet").is_file())
+    figures["artifacts_mb"] = round(sum(path.stat().st_size for path in paths.BUNDLE.iterdir()) / 1e6, 2)
+    figures["resident_memory_added_mib"] = round(_resident_mib(paths.BUNDLE), 1)
     write_figures("predict", figures)
 
 
@@ -83,7 +83,7 @@ def _timings(predictor: OnnxPredictor, count: int, seed: int) -> dict[str, float
 
 def _held_out(target: Target, count: int, seed: int) -> Rows | None:
     """`count` rows of the test part of all sets, as known at arrival; None without a training table."""
-    path = TRAINING / f"{target.name}.parquet"
+    path = paths.TRAINING / f"{target.name}.parquet"
     if not path.is_file():
         return None
     rows = read_training_set(path, target).part("test").rows

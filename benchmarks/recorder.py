@@ -48,7 +48,7 @@ HINTS = {"augserve_tools_offered": 3, "augserve_last_tool": "sql", "augserve_arg
 
 def main() -> None:
     seed = base_seed()
-    memory_share = load_params("profile", ProfileParams).gpu_memory_utilization
+    memory_share = load_params(ProfileParams).gpu_memory_utilization
     profile, _, _ = gpu_profile("llama-3.1-8b-h100", ENGINES["llama-3.1-8b-h100"], memory_share)
     figures: dict[str, float] = {}
     with tqdm(total=len(RUNNING) * DURATION_S, unit="s", desc="recorder") as progress:

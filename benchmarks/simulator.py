@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -15,6 +14,7 @@ from augserve.data.atomic import write_text
 from augserve.data.workload.arrivals import Poisson
 from augserve.data.workload.schedule import mix_load
 from augserve.models.serving.settings import SchedulerSettings
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
@@ -27,7 +27,7 @@ MIN_SPEED = 300.0
 """Simulated seconds a second, at 1x on one core."""
 MAX_OUTSIDE_VLLM = 0.3
 MAX_MEMORY_MB = 1024.0
-PROFILE = Path("data/profiles/llama-3.1-8b-h100.json")
+PROFILE = paths.PROFILES / "llama-3.1-8b-h100.json"
 RATE_PER_S = 11.6  # about stock vLLM's capacity@90 there
 SHORT_S, LONG_S = 30.0, 90.0
 VLLM_METHODS = ("add_request", "schedule", "update_from_output")

@@ -5,31 +5,28 @@ It runs after `dvc repro`, is not a stage, and takes half an hour. An interrupte
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from augserve.data.atomic import write_text
 from augserve.pipeline.evaluate.params import ComparisonParams
-from augserve.pipeline.evaluate.run import TUNED, read_tuned, report
+from augserve.pipeline.evaluate.run import read_tuned, report
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.project.tracking import git_revision
 
 REPORTS = Path("reports/compare")
-TRAINED = Path("reports/train/metrics.json")
 
 
-@dataclass(frozen=True, slots=True)
 class CompareParams(ComparisonParams):
-    SECTION: ClassVar[str] = "compare"
+    SECTION = "compare"
 
 
 def main() -> None:
-    report(load_params("compare", CompareParams), REPORTS)
+    report(load_params(CompareParams), REPORTS)
     table = REPORTS / "table.md"
-    learned = sorted(json.loads(TRAINED.read_text(encoding="utf-8")))
-    text = conditions(read_tuned(TUNED)[0].profile, learned, git_revision())
+    learned = sorted(json.loads(paths.TRAINING_METRICS.read_text(encoding="utf-8")))
+    text = conditions(read_tuned(paths.TUNED)[0].profile, learned, git_revision())
     write_text(table, text + table.read_text(encoding="utf-8"))
 
 

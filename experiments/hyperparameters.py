@@ -26,22 +26,21 @@ from augserve.models.learning.cross_fit import cross_fit
 from augserve.models.learning.forest import FitSettings, Quantiles, labels
 from augserve.models.learning.training_set import TrainingSet, read_training_set
 from augserve.models.serving.target import TARGETS
-from augserve.pipeline.prepare.run import TRAINING
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.train.reports import write_csv
 from augserve.pipeline.train.run import fit_settings
-from augserve.pipeline.train.trained import REPORTS
 
 logger = logging.getLogger(__name__)
 
 TRIALS = 24
-REPORT: Path = REPORTS / "search.csv"
+REPORT: Path = paths.TRAINING_REPORTS / "search.csv"
 Values = NDArray[np.float64]
 
 
 def main() -> None:
     start = fit_settings()
-    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
+    sets = [read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
     known = [impute(data.select(data.parts != "test"), start.seed) for data in sets]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=start.seed, n_startup_trials=8))

@@ -19,14 +19,12 @@ from augserve.data.tables.splits import position
 from augserve.models.learning.cross_fit import FOLDS, Learned, learn, session_folds
 from augserve.models.learning.evaluation import evaluate, quantile_metrics
 from augserve.models.learning.forest import FitSettings
-from augserve.models.learning.training_set import TrainingError, TrainingSet, read_training_set
+from augserve.models.learning.training_set import TrainingError, TrainingSet, read_training_set, read_unknown_tools
 from augserve.models.serving.target import QUANTILE_TARGETS, QUANTILES, TOOL_DURATION
-from augserve.pipeline.prepare.run import TRAINING
-from augserve.pipeline.prepare.unknown_tools import read_unknown_tools
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.train.reports import write_csv
 from augserve.pipeline.train.run import fit_settings
-from augserve.pipeline.train.trained import REPORTS
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +46,12 @@ _SHOWN = ("kendall_tau", "mae", "median_ratio", "pinball_p90", "coverage_80")
 
 def main() -> None:
     settings = fit_settings()
-    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in QUANTILE_TARGETS]
-    write_csv(REPORTS / "learning_curve.csv", pd.DataFrame(learning_curve(sets, settings)))
-    write_csv(REPORTS / "transfer.csv", pd.DataFrame(transfer(sets, settings)))
-    write_csv(REPORTS / "upper.csv", pd.DataFrame(upper_reference(sets, settings)))
-    unknown = read_unknown_tools(TRAINING)
-    write_csv(REPORTS / "coverage.csv", pd.DataFrame(coverage(sets, settings, unknown)))
+    sets = [read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in QUANTILE_TARGETS]
+    write_csv(paths.TRAINING_REPORTS / "learning_curve.csv", pd.DataFrame(learning_curve(sets, settings)))
+    write_csv(paths.TRAINING_REPORTS / "transfer.csv", pd.DataFrame(transfer(sets, settings)))
+    write_csv(paths.TRAINING_REPORTS / "upper.csv", pd.DataFrame(upper_reference(sets, settings)))
+    unknown = read_unknown_tools(paths.TRAINING)
+    write_csv(paths.TRAINING_REPORTS / "coverage.csv", pd.DataFrame(coverage(sets, settings, unknown)))
 
 
 def learning_curve(sets: Sequence[TrainingSet], settings: FitSettings) -> Iterator[dict[str, Any]]:

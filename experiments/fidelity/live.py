@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from augserve.data.atomic import write_json, write_text
 from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.models.serving.settings import SettingsError, StepTime
-from augserve.pipeline.project.params import BaseParams, load_params, require
+from augserve.pipeline.project.params import BaseParams, Section, load_params
 from augserve.pipeline.project.stage import StageError, run_stage
 
 from .params import FidelityParams
@@ -29,18 +31,11 @@ SHOWN = (
 Metrics = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveParams:
-    """Section `live` of params.yaml."""
-
-    load: float
-    duration_s: float
-    drain_s: float
-
-    def __post_init__(self) -> None:
-        for name in ("load", "duration_s", "drain_s"):
-            value = getattr(self, name)
-            require(0 < value < float("inf"), f"live.{name}", value, "a positive number")
+class LiveParams(Section):
+    SECTION = "live"
+    load: float = Field(gt=0)
+    duration_s: float = Field(gt=0)
+    drain_s: float = Field(gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +58,11 @@ class Measured:
 
 
 def main() -> None:
-    live, params = load_params("live", LiveParams), load_params("fidelity", FidelityParams)
+    live, params = load_params(LiveParams), load_params(FidelityParams)
     bundle = bundle_to_serve()
     here = Measured.read(FIDELITY_REPORTS / "summary.json")
     settings = retargeted(bundle.settings, params, here.step_time)
-    seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"] + 300
+    seed = load_params(BaseParams).seed + SPLIT_SEEDS["report"] + 300
     rate_per_s = live.load * here.capacity_per_s
     sessions = params.load(rate_per_s, live.duration_s, seed)
     results: dict[str, Metrics] = {}
@@ -82,7 +77,7 @@ def main() -> None:
         "rate_per_s": rate_per_s,
         "bundle": bundle.version,
         "slo": asdict(params.slo),
-        **asdict(live),
+        **live.model_dump(),
     }
     write_json(REPORTS / "metrics.json", {**results, "ratio": ratios(results), "conditions": conditions})
     write_text(REPORTS / "table.md", table(results))

@@ -1,8 +1,9 @@
 """Section `fidelity` of params.yaml: its workload and its engine."""
 
 import dataclasses
-import math
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.mix import steady_sessions
@@ -10,52 +11,41 @@ from augserve.data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
 from augserve.data.workload.schedule import Load
 from augserve.data.workload.trace_set import fit_context
 from augserve.models.serving.settings import Slo
-from augserve.pipeline.project.params import require
+from augserve.pipeline.project.params import Section
 from augserve.pipeline.simulator.profile import EngineLimits
 
 CPU_BLOCK_TOKENS = 32  # tokens of a KV block: vLLM's CPU attention needs a multiple of 32
-KNOWN_POLICIES = ("vllm", "augserve")
+Scale = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class FidelityParams:
-    policies: tuple[str, ...]
-    loads: tuple[float, ...]
-    duration_s: float
-    token_scale: float
-    time_scale: float
-    calibration_s: float
-    calibration_rate_per_s: float
-    warmup_s: float
-    kv_tokens: int
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    slo_ttft_s: float
-    slo_tpot_s: float
+class FidelityParams(Section):
+    SECTION = "fidelity"
+    policies: tuple[Literal["vllm", "augserve"], ...] = Field(min_length=1)
+    loads: tuple[PositiveFloat, ...] = Field(min_length=1)
+    duration_s: PositiveFloat
+    token_scale: Scale
+    time_scale: Scale
+    calibration_s: PositiveFloat
+    calibration_rate_per_s: PositiveFloat
+    warmup_s: PositiveFloat
+    kv_tokens: int = Field(gt=0, multiple_of=CPU_BLOCK_TOKENS)
+    max_model_len: int = Field(gt=0, le=8192)  # the model's own limit
+    max_num_seqs: PositiveInt
+    max_num_batched_tokens: PositiveInt
+    slo_ttft_s: PositiveFloat
+    slo_tpot_s: PositiveFloat
 
-    def __post_init__(self) -> None:
-        known = set(self.policies) <= set(KNOWN_POLICIES) and bool(self.policies)
-        self._require(known, "policies", f"a list of some of {', '.join(KNOWN_POLICIES)}")
-        self._require(
-            bool(self.loads) and all(map(_is_positive, self.loads)) and len(set(self.loads)) == len(self.loads),
-            "loads",
-            "a list of positive numbers, each once",
-        )
-        for key in ("duration_s", "calibration_s", "calibration_rate_per_s", "warmup_s", "slo_ttft_s", "slo_tpot_s"):
-            self._require(_is_positive(getattr(self, key)), key, "a positive number")
-        for key in ("token_scale", "time_scale"):
-            self._require(0 < getattr(self, key) <= 1, key, "above 0 and at most 1")
-        for key in ("kv_tokens", "max_model_len", "max_num_seqs", "max_num_batched_tokens"):
-            self._require(getattr(self, key) > 0, key, "positive")
-        self._require(self.max_model_len <= 8192, "max_model_len", "at most 8192, the model's own")
-        self._require(self.max_model_len <= self.kv_tokens, "kv_tokens", "at least max_model_len")
-        self._require(self.kv_tokens % CPU_BLOCK_TOKENS == 0, "kv_tokens", f"a multiple of {CPU_BLOCK_TOKENS}, a block")
-        fits = self.max_num_seqs <= self.max_num_batched_tokens
-        self._require(fits, "max_num_batched_tokens", "at least max_num_seqs")
-
-    def _require(self, holds: bool, key: str, rule: str) -> None:
-        require(holds, f"fidelity.{key}", getattr(self, key), rule)
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if len(set(self.loads)) < len(self.loads):
+            raise ValueError(f"loads is {self.loads}: it must name each load once")
+        if self.kv_tokens < self.max_model_len:
+            raise ValueError(f"kv_tokens is {self.kv_tokens}: it must be at least max_model_len, {self.max_model_len}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}: it must be at least max_num_seqs"
+            )
+        return self
 
     @property
     def slo(self) -> Slo:
@@ -109,7 +99,3 @@ def shortened(session: Session, token_scale: float, time_scale: float) -> Sessio
         turns=tuple(turn(facts) for facts in session.turns),
         max_tokens=tokens(MAX_TOKENS),
     )
-
-
-def _is_positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0

@@ -97,7 +97,7 @@ class Fidelity:
 
 
 def main() -> None:
-    params, base = load_params("fidelity", FidelityParams), load_params("base", BaseParams)
+    params, base = load_params(FidelityParams), load_params(BaseParams)
     bundle = bundle_to_serve()
     seed = base.seed + SPLIT_SEEDS["report"]
     run = Fidelity(params, seed, bundle, measure_calibration(params, seed))
@@ -116,5 +116,5 @@ def _conditions(run: Fidelity, capacity_per_s: float) -> dict[str, object]:
         "capacity90_per_s": capacity_per_s,
         "overheads": dataclasses.asdict(run.calibration.overheads),
         "profile": dataclasses.asdict(run.calibration.profile),
-        "params": dataclasses.asdict(run.params),
+        "params": run.params.model_dump(),
     }

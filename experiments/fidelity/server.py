@@ -15,14 +15,13 @@ from augserve.data.workload.arrivals import Burst, Poisson
 from augserve.data.workload.schedule import Load
 from augserve.models.serving.bundle import Bundle, Provenance, load_bundle, write_bundle
 from augserve.models.serving.settings import SchedulerSettings, StepTime
-from augserve.pipeline.model.run import MODEL_FOLDER
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments, vllm_server
 from augserve.pipeline.server.replay.endpoint import Endpoint
 from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.server.replay.run import DRAIN_S, ReplaySettings, replay
 from augserve.pipeline.server.replay.turn_request import Identity
-from augserve.pipeline.server.serve import BUNDLE_FOLDER
 
 from .calibration import Calibration, calibrate
 from .cores import ENVIRONMENT, client_aside, separate
@@ -40,10 +39,10 @@ def bundle_to_serve() -> Bundle:
 
     Raises StageError without a model, BundleError for a bad bundle.
     """
-    if not (MODEL_FOLDER / "config.json").is_file():
-        raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
+    if not (paths.MODEL / "config.json").is_file():
+        raise StageError(f"{paths.MODEL}: no model there; run `dvc repro model`")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return load_bundle(BUNDLE_FOLDER, None)
+    return load_bundle(paths.BUNDLE, None)
 
 
 def retargeted(settings: SchedulerSettings, params: FidelityParams, step_time: StepTime) -> SchedulerSettings:
@@ -130,7 +129,7 @@ def _pace_s(params: FidelityParams, server: Server, name: str) -> float:
 def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -> Iterator[Server]:
     log = LOGS / f"fidelity-{name}.log"
     arguments = [*params.server_arguments(), *hook]
-    with vllm_server(MODEL_FOLDER, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:
+    with vllm_server(paths.MODEL, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:
         separate(server.process.pid)
         # The first steps load code. These sessions are not measured, and the rate yields at least a few.
         warmup = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)

@@ -17,10 +17,12 @@ from ...data.tables.splits import Part as Part
 from ...data.tables.splits import assign_parts
 from ...features import feature
 from ..serving.predictor import Rows
-from ..serving.target import Target
+from ..serving.target import TOOL_DURATION, Target
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 NO_GROUP = "none"  # the group of a row before any tool call
+UNKNOWN_TOOLS = f"{TOOL_DURATION.name}_unknown"
+"""Name of the table whose tool calls are renamed, so that no tool is known."""
 _ARRAYS = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
 _SCHEMA = pa.schema(
     [
@@ -165,6 +167,12 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     censored = table.column("censored").to_numpy()
     names = (text["source"], text["session_id"], text["part"], text["group"])
     return TrainingSet(target, rows, values, *names, censored)
+
+
+def read_unknown_tools(folder: Path) -> TrainingSet | None:
+    """The table of renamed tool calls; None if `prepare` renamed none. Raises TrainingError as read_training_set."""
+    path = folder / f"{UNKNOWN_TOOLS}.parquet"
+    return read_training_set(path, TOOL_DURATION) if path.is_file() else None
 
 
 def group_counts(data: TrainingSet) -> dict[str, dict[str, int]]:

@@ -29,7 +29,7 @@ def main() -> None:
     public = load_public_sets()
     cards = {}
     plots: dict[str, list[Point]] = {"prompt_tokens": [], "output_tokens": [], "duration_s": []}
-    for source in tqdm(present_sources(load_params("data", DataParams)), desc="cards", unit="set"):
+    for source in tqdm(present_sources(load_params(DataParams)), desc="cards", unit="set"):
         card = dataclasses.asdict(measure_card(source.name, source.folder, public.get(source.name)))
         cards[source.name] = {key: value for key, value in card.items() if key not in _FIXED}
         turns = read_optional(source.folder, "turns")

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     public = load_public_sets()
-    sources = [] if arguments.folders else present_sources(load_params("data", DataParams))
+    sources = [] if arguments.folders else present_sources(load_params(DataParams))
     for folder in arguments.folders or [source.folder for source in sources]:
         name = folder.resolve().name
         print(card_tables(measure_card(name, folder, public.get(name)), "pipe" if arguments.markdown else "plain"))

@@ -10,8 +10,7 @@ from ...data.workload.arrivals import Recorded, parse_arrivals, require_positive
 from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import Slo
-from ..prepare.run import PrepareParams
-from ..project.params import load_params
+from ..project.params import SplitShares, load_params
 from ..server.replay.endpoint import Endpoint
 from ..server.replay.run import ReplaySettings, replay
 from ..server.replay.turn_request import Identity
@@ -72,5 +71,5 @@ def read_settings(arguments: argparse.Namespace) -> ReplaySettings:
 
 def _split(use: str) -> Split:
     """At the shares of params.yaml, with which the predictors were trained."""
-    shares = load_params("prepare", PrepareParams)
+    shares = load_params(SplitShares)
     return Split(use, shares.validation_share, shares.test_share)  # type: ignore[arg-type]  # argparse's choices

@@ -18,12 +18,12 @@ from ...data.tables.splits import MIN_GROUPS
 from ...data.workload.schedule import MIXES
 from ..cards.card import Card, measure_card
 from ..cards.tables import card_tables
-from ..project.params import PARAMS_FILE, ParamsError, load_params
+from ..project import paths
+from ..project.params import PARAMS_FILE, load_params
 from ..project.public_sets import load_public_sets
 from ..project.stage import StageError, run_stage
-from ..project.trace_sources import TRACES, DataParams
+from ..project.trace_sources import DataParams
 
-GATHERED = "gathered"
 _TABLES: tuple[TableName, ...] = ("turns", "tool_calls")  # nothing is learned from the steps
 _SOURCES = re.compile(r"(^data:\n(?:(?:[ #].*)?\n)*?  sources: \[)([^\]]*)(\])", re.MULTILINE)
 
@@ -37,21 +37,21 @@ def main() -> None:
         raise StageError("make retrain: TRACES is not given; name the folder: make retrain TRACES=/path/to/traces")
     folder = Path(arguments.folder)
     name = set_name(arguments.name or folder.resolve().name)
-    sources = load_params("data", DataParams).sources
+    sources = load_params(DataParams).sources
     known = PARAMS_FILE.read_text(encoding="utf-8")
     named = known if name in sources else with_source(known, name)
     print(card_tables(take_in(folder, name)))
     if named != known:
         write_text(PARAMS_FILE, named)
-    print(f"{PARAMS_FILE}: data.sources: [{', '.join(load_params('data', DataParams).sources)}]")
+    print(f"{PARAMS_FILE}: data.sources: [{', '.join(load_params(DataParams).sources)}]")
 
 
 def set_name(name: str) -> str:
     """Raises StageError for one that no set of one's own can have."""
-    taken = {GATHERED, *MIXES, *load_public_sets()}
+    taken = {paths.GATHERED_TRACES.name, *MIXES, *load_public_sets()}
     try:
-        DataParams((name,), "")
-    except ParamsError as error:
+        DataParams(sources=(name,), mirror="")
+    except ValueError as error:
         raise StageError(f"make retrain: {name!r} is no name for a set (letters, digits, dots); give NAME=…") from error
     if name in taken:
         raise StageError(f"make retrain: {name!r} is the name of a set that the pipeline makes; give NAME=…")
@@ -68,7 +68,7 @@ def take_in(folder: Path, name: str) -> Card:
             f"{folder}: no turns*.parquet in it: no server has recorded there; give the folder that it was started "
             "with as `traces`"
         )
-    target = TRACES / name
+    target = paths.TRACES / name
     if target.resolve() == folder.resolve():
         return _checked(name, folder, folder)
     cards: list[Card] = []

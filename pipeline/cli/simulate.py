@@ -14,6 +14,7 @@ from ...data.workload.trace_set import read_trace_set
 from ...models.serving.bundle import load_bundle
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
+from ..project import paths
 from ..project.stage import StageError
 
 if importlib.util.find_spec("vllm") is None:
@@ -36,8 +37,6 @@ from ..simulator.record.traces import write_traces
 
 RATE_PER_S = 1.0
 PROFILE = "llama-3.1-8b-h100"
-PROFILES = Path("data/profiles")
-EVALUATION = Path("reports/evaluate/metrics.json")
 
 Metrics = dict[str, float]
 
@@ -56,12 +55,14 @@ class Scene:
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("workload", metavar="WORKLOAD", help=f"{MIX}, or a folder of traces")
-    add("--profile", default=PROFILE, help=f"file of {PROFILES} without .json, or a path (default %(default)s)")
+    add("--profile", default=PROFILE, help=f"file of {paths.PROFILES} without .json, or a path (default %(default)s)")
     policies = f"one or more of {', '.join((*SIMULATED, *FAMILIES))} (default: {VLLM.name})"
     add("--policy", nargs="+", default=[VLLM.name], metavar="POLICY", help=policies)
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--rate", type=float, help=f"sessions a second (default {RATE_PER_S:g})")
-    rates.add_argument("--load", type=float, help=f"the same, in multiples of stock vLLM's capacity of {EVALUATION}")
+    rates.add_argument(
+        "--load", type=float, help=f"the same, in multiples of stock vLLM's capacity of {paths.EVALUATION_METRICS}"
+    )
     add("--arrivals", default="poisson", help="poisson, gamma:CV, burst or swing, 1:10 a minute (default %(default)s)")
     add("--seed", type=int, default=1, help="of arrivals and of the sessions drawn (default %(default)s)")
     add("--warmup", type=float, default=12.0, help="seconds before the measured window (default %(default)s)")
@@ -167,9 +168,9 @@ def _checked_policies(names: list[str], bundle: Path | None) -> list[str]:
 def _profile(name: str) -> StepProfile:
     path = Path(name)
     if path.suffix != ".json":
-        path = PROFILES / f"{name}.json"
+        path = paths.PROFILES / f"{name}.json"
         if not path.is_file():
-            here = ", ".join(sorted(file.stem for file in PROFILES.glob("*.json"))) or "none"
+            here = ", ".join(sorted(file.stem for file in paths.PROFILES.glob("*.json"))) or "none"
             raise ProfileError(
                 f"--profile {name}: no {path} (found there: {here}); run `dvc repro profile` or give --profile PATH"
             )
@@ -183,12 +184,12 @@ def _rate_per_s(arguments: argparse.Namespace, profile: StepProfile) -> float:
         return rate
     require_positive("--load", arguments.load)
     try:
-        capacities = json.loads(EVALUATION.read_text(encoding="utf-8"))["capacity90"]
+        capacities = json.loads(paths.EVALUATION_METRICS.read_text(encoding="utf-8"))["capacity90"]
         return float(arguments.load) * float(capacities[arguments.workload][profile.name]["vllm"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SimulationError(
-            f"--load: {EVALUATION} tells no capacity of vllm for {arguments.workload} on {profile.name}; give --rate, "
-            "or run `dvc repro evaluate`"
+            f"--load: {paths.EVALUATION_METRICS} has no capacity of vllm for {arguments.workload} on {profile.name}; "
+            "give --rate, or run `dvc repro evaluate`"
         ) from error
 
 

@@ -11,8 +11,9 @@ from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.model import Session
 from ...data.workload.steady_state import NOMINAL_TOKEN_S
 from ...data.workload.trace_set import Split
+from ..project import paths
 from ..results.metrics_file import Job
-from ..simulator.cells.cell import TRACES, load_traces
+from ..simulator.cells.cell import load_traces
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.profile import StepProfile
@@ -54,4 +55,4 @@ def _sessions(workload: str, split: Split | None, longest_tokens: int, seed: int
         raise SimulationError(
             f"workload {workload!r}: needs a split, which says which of its sessions may run; give one"
         )
-    return [session.pieces for session in load_traces(TRACES / workload, split, longest_tokens)]
+    return [session.pieces for session in load_traces(paths.TRACES / workload, split, longest_tokens)]

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 from ...data.tables.splits import SPLIT_SEEDS, Use
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings, StepTime
+from ..project import paths
 from ..results.metrics_file import Job, StaticBudgets
 from ..results.tables import best_budget
 from ..simulator.catalogue import static_augserve
@@ -16,8 +16,6 @@ from ..simulator.cells.cache import Submit
 from ..simulator.cells.cell import Cell
 from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
 
-MODELS = Path("models/onnx")
-PROFILES = Path("data/profiles")
 SEED_STEP = 1000
 """Between the seeds of the runs of a cell."""
 
@@ -47,12 +45,12 @@ class Evaluation:
         return Cell(
             workload,
             policy,
-            PROFILES / f"{profile}.json",
+            paths.PROFILES / f"{profile}.json",
             rate_per_s,
             self.seed + run * SEED_STEP,
             self.params.schedule(workload),
             settings,
-            MODELS,
+            paths.ONNX,
             self.split,
         )
 

@@ -1,12 +1,20 @@
 """What a section of params.yaml says that compares policies: which of them run on which workload, at which loads."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
-from ..project.params import require
+from ..project.params import Processes, SearchRounds, Section, known_names
 from ..simulator import catalogue
 from ..simulator.cells.cell import Schedule, workload_names
 
@@ -19,71 +27,61 @@ VARIANTS = tuple(policy.name for policy in catalogue.ABLATIONS)
 """AugServe without one of its parts, or with another in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonParams:
+class ComparisonParams(Section):
     """The section is named by the subclass."""
 
-    SECTION: ClassVar[str]
-
     workloads: tuple[str, ...]
-    profiles: tuple[str, ...]
+    profiles: tuple[str, ...] = Field(min_length=1)
     policies: tuple[str, ...]
     ablations: tuple[str, ...]
     oracles: tuple[str, ...]
-    loads: tuple[float, ...]
-    target_loads: tuple[float, ...]
+    loads: tuple[PositiveFloat, ...] = Field(min_length=1)
+    target_loads: tuple[PositiveFloat, ...]
     target_policies: tuple[str, ...]
-    swing_load: float
+    swing_load: PositiveFloat
     swing_policies: tuple[str, ...]
-    swing_window_s: float
-    seeds: int
+    swing_window_s: PositiveFloat
+    seeds: int = Field(ge=1, le=100)
     capacity_policies: tuple[str, ...]
-    capacity_rounds: int
-    capacity_within: float
-    static_loads: tuple[float, ...]
-    static_budgets: tuple[int, ...]
-    warmup_s: float
-    window_s: float
-    drain_s: float
-    trace_warmup_s: float
-    trace_window_s: float
-    processes: int
+    capacity_rounds: SearchRounds
+    capacity_within: float = Field(ge=0.001, le=1)
+    static_loads: tuple[PositiveFloat, ...] = Field(min_length=1)
+    static_budgets: tuple[PositiveInt, ...]
+    warmup_s: NonNegativeFloat
+    window_s: PositiveFloat
+    drain_s: NonNegativeFloat
+    trace_warmup_s: NonNegativeFloat
+    trace_window_s: PositiveFloat
+    processes: Processes
 
-    def __post_init__(self) -> None:
-        self._require_known("workloads", workload_names())
-        self._require_known("policies", catalogue.CATALOGUE)
-        self._require("vllm" in self.policies, "policies", "a list with vllm, the yardstick")
-        if self.ablations:
-            self._require_known("ablations", VARIANTS)
-        if self.oracles:
-            self._require_known("oracles", [policy.name for policy in catalogue.ORACLES])
-        self._require_known("capacity_policies", catalogue.CATALOGUE)
-        rule = "a list with vllm, whose capacity is load 1x"
-        self._require("vllm" in self.capacity_policies, "capacity_policies", rule)
-        self._require(bool(self.profiles), "profiles", "a list of profiles")
-        if self.target_loads:
-            self._require(min(self.target_loads) > 0, "target_loads", "a list of positive numbers")
-            self._require_known("target_policies", catalogue.CATALOGUE)
-        if MIX_SWING in self.workloads:
-            self._require_known("swing_policies", catalogue.CATALOGUE)
-            self._require("vllm" in self.swing_policies, "swing_policies", "a list with vllm, the yardstick")
-        for key in ("swing_load", "swing_window_s"):
-            self._require(getattr(self, key) > 0, key, "positive")
-        for key in ("loads", "static_loads"):
-            values = getattr(self, key)
-            self._require(bool(values) and min(values) > 0, key, "a list of positive numbers")
-        positive = all(budget > 0 for budget in self.static_budgets)
-        rule = f"a list of positive whole numbers, some where {STATIC_BUDGET} runs"
-        self._require(positive and bool(self.static_budgets or not self.budgeted), "static_budgets", rule)
-        self._require(1 <= self.seeds <= 100, "seeds", "from 1 to 100")
-        self._require(1 <= self.capacity_rounds <= 12, "capacity_rounds", "from 1 to 12")
-        self._require(0.001 <= self.capacity_within <= 1, "capacity_within", "from 0.001 to 1")
-        self._require(self.warmup_s >= 0, "warmup_s", "0 or more")
-        self._require(self.window_s > 0, "window_s", "positive")
-        self._require(self.drain_s >= 0, "drain_s", "0 or more")
-        self._require(self.trace_warmup_s >= 0, "trace_warmup_s", "0 or more")
-        self._require(self.trace_window_s > 0, "trace_window_s", "positive")
-        self._require(1 <= self.processes <= 256, "processes", "from 1 to 256")
+    @field_validator("workloads")
+    @classmethod
+    def _known_workloads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_names(names, workload_names())
+
+    @field_validator("policies", "capacity_policies")
+    @classmethod
+    def _known_policies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if "vllm" not in known_names(names, catalogue.CATALOGUE):
+            raise ValueError("a list with vllm: other policies are compared with it")
+        return names
+
+    @field_validator("ablations", "oracles", "target_policies", "swing_policies")
+    @classmethod
+    def _known_others(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        oracles = [policy.name for policy in catalogue.ORACLES]
+        known = {"ablations": VARIANTS, "oracles": oracles}.get(info.field_name or "", catalogue.CATALOGUE)
+        return known_names(names, known) if names else names
+
+    @model_validator(mode="after")
+    def _lists_what_runs(self) -> Self:
+        if self.target_loads and not self.target_policies:
+            raise ValueError("target_policies is empty: it must list those that run at target_loads")
+        if MIX_SWING in self.workloads and "vllm" not in self.swing_policies:
+            raise ValueError(f"swing_policies must list vllm where {MIX_SWING} is a workload")
+        if self.budgeted and not self.static_budgets:
+            raise ValueError(f"static_budgets is empty: it must list some where {STATIC_BUDGET} runs")
+        return self
 
     def loads_of(self, workload: str) -> tuple[float, ...]:
         """The loads that a workload runs at, each once; a swing has a mean load of its own."""
@@ -115,15 +113,6 @@ class ComparisonParams:
         if workload not in MIXES:
             return Schedule(self.trace_warmup_s, self.trace_window_s, self.drain_s)
         return Schedule(self.warmup_s, self.swing_window_s if workload == MIX_SWING else self.window_s, self.drain_s)
-
-    def _require(self, holds: bool, key: str, rule: str) -> None:
-        require(holds, f"{self.SECTION}.{key}", getattr(self, key), rule)
-
-    def _require_known(self, key: str, known: Collection[str]) -> None:
-        values = getattr(self, key)
-        if unknown := sorted(set(values) - set(known)):
-            self._require(False, key, f"a list without {unknown[0]!r}, which is unknown; known are {', '.join(known)}")
-        self._require(bool(values), key, f"a list of some of {', '.join(known)}")
 
 
 def planned_runs(params: ComparisonParams, static_runs: int) -> int:

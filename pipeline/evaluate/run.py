@@ -1,14 +1,12 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -17,8 +15,8 @@ from ...data.tables.splits import SPLIT_SEEDS
 from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
-from ..prepare.run import PrepareParams
-from ..project.params import BaseParams, load_params
+from ..project import paths
+from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..results.documents import evaluation_markdown
@@ -32,21 +30,17 @@ from .capacities import capacities, stock_capacities
 from .capacity_guess import capacity_guesses
 from .comparison import compare, pooled_cells
 from .distributions import Evidences, distributions
-from .evaluation import PROFILES, Evaluation
+from .evaluation import Evaluation
 from .figures import write_figures
 from .params import ComparisonParams, planned_runs, steady
 from .static_search import RUNS, search_budgets, search_static
 
-CELLS = Path("data/cells")
 """Simulated cells by a digest of their inputs; see simulator/cells/cache.py."""
-TUNED = Path("models/tuned")
-REPORTS = Path("reports/evaluate")
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
 class EvaluateParams(ComparisonParams):
-    SECTION: ClassVar[str] = "evaluate"
+    SECTION = "evaluate"
 
 
 def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
@@ -66,11 +60,11 @@ def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
 
 def evaluation_of(params: ComparisonParams) -> Evaluation:
     """On the sessions of the report, with the tuned settings. Raises StageError where `tune` has not run."""
-    seed = load_params("base", BaseParams).seed + SPLIT_SEEDS["report"]
-    settings, guess_per_s = read_tuned(TUNED)
-    shares = load_params("prepare", PrepareParams)
+    seed = load_params(BaseParams).seed + SPLIT_SEEDS["report"]
+    settings, guess_per_s = read_tuned(paths.TUNED)
+    shares = load_params(SplitShares)
     split = Split("report", shares.validation_share, shares.test_share)
-    engines = {name: load_profile(PROFILES / f"{name}.json") for name in params.profiles}
+    engines = {name: load_profile(paths.PROFILES / f"{name}.json") for name in params.profiles}
     jobs = [
         (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
     ]
@@ -83,7 +77,7 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
 def report(params: ComparisonParams, folder: Path) -> None:
     """Run a comparison; write its metrics, tables and figures into `folder`, and print the tables."""
     evaluation = evaluation_of(params)
-    facts = dataclasses.asdict(params) | {"seed": evaluation.seed}
+    facts = params.model_dump() | {"seed": evaluation.seed}
     tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
         results, evidences = simulated(evaluation, run.id)
@@ -97,7 +91,7 @@ def report(params: ComparisonParams, folder: Path) -> None:
 def simulated(evaluation: Evaluation, parent_id: str) -> tuple[EvaluationResults, Evidences]:
     """Run all cells and searches of a comparison."""
     params = evaluation.params
-    with pool(params.processes, run_evidence) as run, counted(cached(run, CELLS), params) as submit:
+    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
         evidences = compare(evaluation, stock, submit)
@@ -136,4 +130,4 @@ def counted(submit: Submit, params: ComparisonParams) -> Iterator[Submit]:
 
 
 def main() -> None:
-    report(load_params("evaluate", EvaluateParams), REPORTS)
+    report(load_params(EvaluateParams), paths.EVALUATION_REPORTS)

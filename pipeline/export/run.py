@@ -3,11 +3,11 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
@@ -17,33 +17,27 @@ from ...models.learning.training_set import TrainingError, TrainingSet, read_tra
 from ...models.serving.drift import DRIFT_FILE, DriftReference, reference
 from ...models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
 from ...models.serving.target import TARGETS
-from ..prepare.run import TRAINING
-from ..project.params import BaseParams, load_params, require
-from ..train.run import SUMMARY, TRAINED
+from ..project import paths
+from ..project.params import BaseParams, Section, load_params
 
 logger = logging.getLogger(__name__)
 
-ONNX = Path("models/onnx")
 METRICS = Path("reports/export/metrics.json")
 _EXPECTED = [feature.name for feature in TOOL_CALLS.features].index("expected")
 
 
-@dataclass(frozen=True, slots=True)
-class ExportParams:
-    tolerance: float
-    rows: int
-
-    def __post_init__(self) -> None:
-        require(0 < self.tolerance <= 0.01, "export.tolerance", self.tolerance, "in (0, 0.01]")
-        require(self.rows >= 1, "export.rows", self.rows, "1 or more")
+class ExportParams(Section):
+    SECTION = "export"
+    tolerance: float = Field(gt=0, le=0.01)
+    rows: int = Field(ge=1)
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
-    params = load_params("export", ExportParams)
-    summary = read_summary(TRAINED / SUMMARY)
-    models = [load_models(TRAINED, target) for target in TARGETS]
-    sets = {target.name: read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
+    seed = load_params(BaseParams).seed
+    params = load_params(ExportParams)
+    summary = read_summary(paths.TRAINING_SUMMARY)
+    models = [load_models(paths.TRAINED, target) for target in TARGETS]
+    sets = {target.name: read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
     parity: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
@@ -52,7 +46,7 @@ def main() -> None:
         coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
         (folder / DRIFT_FILE).write_bytes(drift_reference(sets, coverage).render())
 
-    replace_folder(ONNX, fill)
+    replace_folder(paths.ONNX, fill)
     write_json(METRICS, parity)
 
 

@@ -10,16 +10,17 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow.parquet as pq
+from pydantic import Field
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
 from ...data.tables.files import read_table, write_table
-from ..model.run import MODEL_FOLDER
-from ..project.params import BaseParams, load_params, require
+from ..project import paths
+from ..project.params import BaseParams, Section, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..server.open_loop import run_open_loop
@@ -34,7 +35,6 @@ from .tools.tool import Tool
 
 logger = logging.getLogger(__name__)
 
-TRACE_FOLDER = Path("data/traces/gathered")
 METRICS_FILE = Path("reports/gather/metrics.json")
 LOG_FILE = Path("logs/gather.log")
 SOURCE = "gathered"
@@ -42,35 +42,27 @@ TURN_TIMEOUT_S = 600.0
 RECORDER_TIMEOUT_S = 30.0  # the recorder writes what it holds within 10 s
 
 
-@dataclass(frozen=True, slots=True)
-class GatherParams:
-    duration_s: float  # sessions arrive for so long; it scales the stage
-    rate_per_s: float
-    wait_scale: float
-    max_tokens: int
-    temperatures: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        require(1 <= self.duration_s <= 86_400, "gather.duration_s", self.duration_s, "from 1 to 86400")
-        require(0 < self.rate_per_s <= 100, "gather.rate_per_s", self.rate_per_s, "above 0 and at most 100")
-        require(0 <= self.wait_scale <= 10, "gather.wait_scale", self.wait_scale, "from 0 to 10")
-        require(1 <= self.max_tokens <= 2048, "gather.max_tokens", self.max_tokens, "from 1 to 2048")
-        fits = bool(self.temperatures) and all(0 <= value <= 2 for value in self.temperatures)
-        require(fits, "gather.temperatures", self.temperatures, "a list of numbers from 0 to 2")
+class GatherParams(Section):
+    SECTION = "gather"
+    duration_s: float = Field(ge=1, le=86_400)
+    rate_per_s: float = Field(gt=0, le=100)
+    wait_scale: float = Field(ge=0, le=10)
+    max_tokens: int = Field(ge=1, le=2048)
+    temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...] = Field(min_length=1)
 
 
 def main() -> None:
     for client in ("httpx", "httpx2"):  # a line a request would bury the progress bar
         logging.getLogger(client).setLevel(logging.WARNING)
-    params, base = load_params("gather", GatherParams), load_params("base", BaseParams)
-    if not (MODEL_FOLDER / "config.json").is_file():
-        raise StageError(f"{MODEL_FOLDER}: no model there; run `dvc repro model`")
+    params, base = load_params(GatherParams), load_params(BaseParams)
+    if not (paths.MODEL / "config.json").is_file():
+        raise StageError(f"{paths.MODEL}: no model there; run `dvc repro model`")
     plans = session_plans(params.duration_s, params.rate_per_s, params.temperatures, base.seed)
     if not plans:
         raise StageError("params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them")
     tags = {"kind": "traces", "source": SOURCE, "model": MODEL_NAME}
     with (
-        experiment_run("gather", SOURCE, asdict(params) | {"seed": base.seed}, tags, system_metrics=True) as run,
+        experiment_run("gather", SOURCE, params.model_dump() | {"seed": base.seed}, tags, system_metrics=True) as run,
         tempfile.TemporaryDirectory(prefix="augserve-gather-") as folder,
     ):
         recorded = Path(folder)
@@ -88,7 +80,7 @@ def _record(
     """Run the sessions against a recording server; give what the client saw and the seconds that they took."""
     observe = hook_arguments({"mode": "observe", "traces": str(recorded), "source": SOURCE})
     with (
-        vllm_server(MODEL_FOLDER, log=LOG_FILE, extra_args=observe) as server,
+        vllm_server(paths.MODEL, log=LOG_FILE, extra_args=observe) as server,
         tool_box(params.wait_scale, seed) as tools,
     ):
         start_s = time.monotonic()
@@ -122,7 +114,7 @@ async def _run_sessions(
 
 
 def _end_token_id() -> int:
-    return int(json.loads((MODEL_FOLDER / "config.json").read_text(encoding="utf-8"))["eos_token_id"])
+    return int(json.loads((paths.MODEL / "config.json").read_text(encoding="utf-8"))["eos_token_id"])
 
 
 def _await_recorder(recorded: Path, turns: int, server: Server) -> None:
@@ -138,7 +130,7 @@ def _await_recorder(recorded: Path, turns: int, server: Server) -> None:
 
 def _write_trace(recorded: Path, seen: Sequence[SessionSeen]) -> None:
     turns = join_turns(recorded, seen)
-    calls = call_table(seen, SOURCE, MODEL_FOLDER / "tokenizer.json")
+    calls = call_table(seen, SOURCE, paths.TOKENIZER)
     steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
 
     def fill(folder: Path) -> None:
@@ -146,5 +138,5 @@ def _write_trace(recorded: Path, seen: Sequence[SessionSeen]) -> None:
         write_table(folder / "tool_calls.parquet", "tool_calls", calls)
         write_table(folder / "steps.parquet", "steps", steps)
 
-    replace_folder(TRACE_FOLDER, fill)
-    logger.info("%s: %d turns, %d tool calls, %d steps", TRACE_FOLDER, len(turns), len(calls), len(steps))
+    replace_folder(paths.GATHERED_TRACES, fill)
+    logger.info("%s: %d turns, %d tool calls, %d steps", paths.GATHERED_TRACES, len(turns), len(calls), len(steps))

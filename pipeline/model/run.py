@@ -8,27 +8,23 @@ the same bytes.
 import importlib.metadata
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from ...data.atomic import replace_folder
-from ..project.params import load_params, require
+from ..project import paths
+from ..project.params import Section, load_params
 from ..project.stage import StageError
 
 logger = logging.getLogger(__name__)
 
-MODEL_FOLDER = Path("models/smollm2")
-DTYPES = ("bfloat16", "float32")
 
-
-@dataclass(frozen=True, slots=True)
-class ModelParams:
-    package: str  # the distribution whose wheel holds one GGUF file
-    dtype: str
-
-    def __post_init__(self) -> None:
-        require(bool(self.package), "model.package", self.package, "the name of an installed distribution")
-        require(self.dtype in DTYPES, "model.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+class ModelParams(Section):
+    SECTION = "model"
+    package: str = Field(min_length=1)  # the distribution whose wheel holds one GGUF file
+    dtype: Literal["bfloat16", "float32"]
 
 
 def find_gguf(package: str) -> Path:
@@ -67,7 +63,7 @@ def convert(gguf: Path, dtype: str, folder: Path) -> None:
 
 
 def main() -> None:
-    params = load_params("model", ModelParams)
+    params = load_params(ModelParams)
     gguf = find_gguf(params.package)
-    logger.info("converting %s to %s (%s), about 30 s", gguf.name, MODEL_FOLDER, params.dtype)
-    replace_folder(MODEL_FOLDER, lambda folder: convert(gguf, params.dtype, folder))
+    logger.info("converting %s to %s (%s), about 30 s", gguf.name, paths.MODEL, params.dtype)
+    replace_folder(paths.MODEL, lambda folder: convert(gguf, params.dtype, folder))

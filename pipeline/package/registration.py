@@ -23,13 +23,12 @@ from ...models.registry.versions import (
 )
 from ...models.serving.bundle import Bundle
 from ...models.serving.settings import flat
+from ..project import paths
 from ..project.stage import StageError
 from ..project.tracking import ExperimentRun, experiment_run, tracking_client
 
 EXPERIMENT = "evaluation"
-EVALUATION = Path("reports/evaluate/metrics.json")
-REPORTS = (Path("reports/evaluate"), Path("reports/tune"), Path("reports/train"))
-PAGE = Path("reports/index.html")
+REPORTS = (paths.EVALUATION_REPORTS, paths.TUNING_REPORTS, paths.TRAINING_REPORTS)
 LOCK = Path("dvc.lock")
 HEADLINE = (promotion.METRIC, "session_effective_throughput", "attainment", "ttft_p99_s", "longest_wait_s")
 """Metrics of AugServe's cells in the version's run, each as `metric/workload/profile/load`."""
@@ -49,7 +48,9 @@ def register_bundle(bundle: Bundle, training: Mapping[str, Any], evaluation: Map
     Returns the version and the rule's reasons. Raises StageError for an evaluation without a cell of AugServe.
     """
     if not any(True for _ in promotion.estimates(evaluation)):
-        raise StageError(f"{EVALUATION}: no cell of policy {promotion.POLICY} in it; run `dvc repro evaluate`")
+        raise StageError(
+            f"{paths.EVALUATION_METRICS}: no cell of policy {promotion.POLICY} in it; run `dvc repro evaluate`"
+        )
     client = tracking_client()
     versions = registered_versions(client)
     tags = {"git_revision": bundle.manifest.git_revision, "vllm": bundle.manifest.vllm}
@@ -137,13 +138,15 @@ def _log(run: ExperimentRun, bundle: Bundle, training: Mapping[str, Any], evalua
     for folder in REPORTS:
         if folder.is_dir():
             run.log_folder(folder, str(folder))
-    if PAGE.is_file():
-        run.log_file(PAGE)
+    if paths.PAGE.is_file():
+        run.log_file(paths.PAGE)
     run.log_inputs(parent_data(LOCK))
 
 
 def _evaluation_of(client: Any, version: Version) -> Mapping[str, Any]:
-    found = json.loads(Path(client.download_artifacts(version.run_id, str(EVALUATION))).read_text(encoding="utf-8"))
+    found = json.loads(
+        Path(client.download_artifacts(version.run_id, str(paths.EVALUATION_METRICS))).read_text(encoding="utf-8")
+    )
     return found if isinstance(found, dict) else {}
 
 

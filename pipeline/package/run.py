@@ -2,50 +2,53 @@
 
 import json
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from ...data.atomic import write_text
 from ...models.registry.versions import REGISTERED_MODEL
 from ...models.serving.bundle import Provenance, write_bundle
-from ...models.serving.manifest import vllm_range
+from ...models.serving.manifest import BundleError, vllm_range
 from ...models.serving.settings import SchedulerSettings, SettingsError
-from ..export.run import ONNX
-from ..project.params import load_params, require
+from ..project import paths
+from ..project.params import Section, load_params
 from ..project.stage import StageError
 from ..project.tracking import git_revision
-from ..train.run import METRICS as TRAINING
-from .registration import EVALUATION, register_bundle
+from .registration import register_bundle
 
 logger = logging.getLogger(__name__)
 
 PROMOTION = Path("reports/package/promotion.md")
-SETTINGS = Path("models/tuned/scheduler.json")
-BUNDLE = Path("models/bundle")
 
 
-@dataclass(frozen=True, slots=True)
-class PackageParams:
+class PackageParams(Section):
+    SECTION = "package"
     vllm_range: str
 
-    def __post_init__(self) -> None:
-        require(bool(self.vllm_range.strip()), "package.vllm_range", self.vllm_range, "a range like '>=0.29,<0.33'")
-        vllm_range(self.vllm_range)
+    @field_validator("vllm_range")
+    @classmethod
+    def _is_a_range(cls, value: str) -> str:
+        try:
+            vllm_range(value.strip() or "none")
+        except BundleError as error:
+            raise ValueError("a range like '>=0.29,<0.33'") from error
+        return value
 
 
 def main() -> None:
-    params = load_params("package", PackageParams)
-    settings = read_settings(SETTINGS)
-    training, evaluation = _read_json(TRAINING), _read_json(EVALUATION)
+    params = load_params(PackageParams)
+    settings = read_settings(paths.TUNED_SETTINGS)
+    training, evaluation = _read_json(paths.TRAINING_METRICS), _read_json(paths.EVALUATION_METRICS)
     summary = evaluation.get("summary", {})
     provenance = Provenance(git_revision(), params.vllm_range, training, summary)
-    bundle = write_bundle(BUNDLE, ONNX, settings, provenance, datetime.now(UTC))
+    bundle = write_bundle(paths.BUNDLE, paths.ONNX, settings, provenance, datetime.now(UTC))
     version, why = register_bundle(bundle, training, evaluation)
     write_text(PROMOTION, f"# Version {version.number}, bundle {bundle.version}\n\n{why}\n")
     logger.info(
-        "bundle %s in %s is version %d of %s. %s", bundle.version, BUNDLE, version.number, REGISTERED_MODEL, why
+        "bundle %s in %s is version %d of %s. %s", bundle.version, paths.BUNDLE, version.number, REGISTERED_MODEL, why
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from tqdm import tqdm
 
 from ...data.atomic import replace_folder, write_json
@@ -17,6 +18,7 @@ from ...data.workload.mix import MIX, augmentation_sessions
 from ...features.past import TurnVectors, vectorize
 from ...models.learning.training_set import (
     NO_GROUP,
+    UNKNOWN_TOOLS,
     TrainingError,
     TrainingSet,
     group_counts,
@@ -32,32 +34,22 @@ from ...models.serving.target import (
     TOOL_DURATION,
     Target,
 )
-from ..project.params import BaseParams, load_params, require
+from ..project import paths
+from ..project.params import BaseParams, SplitShares, load_params
 from ..project.trace_sources import DataParams, present_sources
 from .mix_turns import mix_turns
 from .outcomes import Remaining, remaining_work
 from .training_turns import TrainingTurn, by_model, multi_turn, read_training_turns
-from .unknown_tools import TABLE as UNKNOWN_TOOLS
 from .unknown_tools import renamed, with_unknown_tools
 
 logger = logging.getLogger(__name__)
 
-TRAINING = Path("data/training")
 METRICS = Path("reports/prepare/metrics.json")
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareParams:
-    mix_sessions: int
-    mix_rate_per_s: float
-    validation_share: float
-    test_share: float
-
-    def __post_init__(self) -> None:
-        require(self.mix_sessions >= 0, "prepare.mix_sessions", self.mix_sessions, "0 or more")
-        require(self.mix_rate_per_s > 0, "prepare.mix_rate_per_s", self.mix_rate_per_s, "positive")
-        require(0 < self.validation_share < 0.5, "prepare.validation_share", self.validation_share, "in (0, 0.5)")
-        require(0 < self.test_share < 0.5, "prepare.test_share", self.test_share, "in (0, 0.5)")
+class PrepareParams(SplitShares, extra="forbid"):
+    mix_sessions: int = Field(ge=0)
+    mix_rate_per_s: float = Field(gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +68,9 @@ Examples = dict[str, list[Example]]  # by the name of the table: the target's, o
 
 
 def main() -> None:
-    seed = load_params("base", BaseParams).seed
-    params = load_params("prepare", PrepareParams)
-    sources = present_sources(load_params("data", DataParams))
+    seed = load_params(BaseParams).seed
+    params = load_params(PrepareParams)
+    sources = present_sources(load_params(DataParams))
     turns = read_training_turns([source.folder for source in sources])
     recorded = len(turns)
     rebuilt = sum(turn.features is None for turn in turns)
@@ -97,7 +89,7 @@ def main() -> None:
         for name, data in tables.items():
             write_training_set(folder / f"{name}.parquet", data)
 
-    replace_folder(TRAINING, fill)
+    replace_folder(paths.TRAINING, fill)
     write_json(
         METRICS,
         {

@@ -7,22 +7,11 @@ one tool out), among the other sessions unchanged. A new name keeps the tool's f
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...data.tables.splits import position
-from ...models.learning.training_set import TrainingSet, read_training_set
-from ...models.serving.target import TOOL_DURATION
 from .training_turns import TrainingTurn
 
-TABLE = f"{TOOL_DURATION.name}_unknown"
-"""The name of the training table of these rows."""
 SHARE = 0.25  # of the split groups, chosen by a hash
-
-
-def read_unknown_tools(folder: Path) -> TrainingSet | None:
-    """The table; None where `prepare` renamed no call. Raises TrainingError for an unusable table."""
-    path = folder / f"{TABLE}.parquet"
-    return read_training_set(path, TOOL_DURATION) if path.is_file() else None
 
 
 def with_unknown_tools(turns: Sequence[TrainingTurn]) -> list[TrainingTurn]:

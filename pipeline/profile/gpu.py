@@ -12,13 +12,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ...data.atomic import write_json, write_text
+from ..project import paths
 from ..project.params import load_params
 from ..project.stage import StageError, run_stage
 from ..simulator.profile import EngineLimits, StepProfile
 from .engines import ENGINES, Engine
 from .fit import Array, Work, errors, regions
 from .report import REPORTS
-from .run import PROFILES, ProfileParams
+from .run import ProfileParams
 from .stepper import VllmStepper
 
 DECODES = (1, 8, 64, 256)
@@ -98,8 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make profile-gpu", description=__doc__)
     parser.add_argument("--profile", choices=ENGINES, help="default: the first that this GPU can run")
     name = engine_at_hand(parser.parse_args().profile)
-    profile = StepProfile.load(PROFILES / f"{name}.json")
-    share = load_params("profile", ProfileParams).gpu_memory_utilization
+    profile = StepProfile.load(paths.PROFILES / f"{name}.json")
+    share = load_params(ProfileParams).gpu_memory_utilization
     works = grid(profile.limits)
     with tempfile.TemporaryDirectory() as folder:
         stepper = VllmStepper.start(ENGINES[name], Path(folder), share, SEED)

@@ -1,46 +1,39 @@
 """Stage `profile`: step-time profiles of engines, from measured kernels (GPUs) and from gathered steps (this CPU)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from ...data.atomic import write_json
-from ..project.params import load_params, require
+from ..project import paths
+from ..project.params import Section, load_params
 from ..simulator.profile import StepProfile
 from .cpu import cpu_profile
 from .engines import ENGINES
 from .kernels import gpu_profile
 from .report import REPORTS, context_rows, write_context, write_pairs
 
-PROFILES = Path("data/profiles")
-STEPS = Path("data/traces/gathered/steps.parquet")
 
-
-@dataclass(frozen=True, slots=True)
-class ProfileParams:
-    gpu_memory_utilization: float
-
-    def __post_init__(self) -> None:
-        value = self.gpu_memory_utilization
-        require(0.3 <= value <= 1, "profile.gpu_memory_utilization", value, "a share from 0.3 to 1")
+class ProfileParams(Section):
+    SECTION = "profile"
+    gpu_memory_utilization: float = Field(ge=0.3, le=1)
 
 
 def main() -> None:
-    params = load_params("profile", ProfileParams)
+    params = load_params(ProfileParams)
     metrics, rows = {}, list[Mapping[str, Any]]()
     for name in tqdm((*ENGINES, "cpu"), desc="profile", unit="engine"):
         if name == "cpu":
-            profile, measured, fitted = cpu_profile(STEPS)
+            profile, measured, fitted = cpu_profile(paths.GATHERED_TRACES / "steps.parquet")
         else:
             profile, works, measured = gpu_profile(name, ENGINES[name], params.gpu_memory_utilization)
             fitted = np.array([work.seconds(profile) for work in works])
             rows += context_rows(name, works, measured, fitted)
         metrics[name] = _metrics(profile)
-        profile.save(PROFILES / f"{name}.json")
+        profile.save(paths.PROFILES / f"{name}.json")
         write_pairs(name, measured, fitted)
     write_context(rows)
     write_json(REPORTS / "metrics.json", metrics)

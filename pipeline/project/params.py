@@ -1,16 +1,14 @@
-"""params.yaml: each stage reads its own section, as a frozen dataclass that validates itself."""
+"""params.yaml: each stage reads its own section as a pydantic model, validated when it is loaded."""
 
-import dataclasses
-import types
-import typing
-from dataclasses import dataclass
+import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
-Section = TypeVar("Section")
 SECTIONS = (
     "base",
     "model",
@@ -28,53 +26,73 @@ SECTIONS = (
     "live",
     "package",
 )
+Processes = Annotated[int, Field(ge=1, le=256)]
+Share = Annotated[float, Field(ge=0, le=1)]
+SearchRounds = Annotated[int, Field(ge=1, le=12)]
 
 
 class ParamsError(ValueError):
     """params.yaml is wrong; the message names the key, the cause and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class BaseParams:
-    """Section `base`, shared by all stages."""
+class Section(BaseModel):
+    """A section of params.yaml. A validator raises ValueError with the rule, such as "a list with vllm".
 
-    seed: int
+    Numbers are strict: an int takes neither a float nor a bool, a float takes an int.
+    """
 
-    def __post_init__(self) -> None:
-        require(0 <= self.seed < 1 << 31, "base.seed", self.seed, "in [0, 2^31)")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    SECTION: ClassVar[str]
 
-
-def require(holds: bool, key: str, value: object, rule: str) -> None:
-    """For a section's `__post_init__`: raise ParamsError unless the rule holds."""
-    if not holds:
-        raise ParamsError(f"{PARAMS_FILE}: {key} is {value!r}: it must be {rule}; correct it there")
+    def changed(self, **changes: Any) -> Self:
+        """A validated copy with other values. Raises pydantic's ValidationError, a ValueError."""
+        return self.model_validate(dict(self) | changes)
 
 
-def load_params(section: str, cls: type[Section], path: Path = PARAMS_FILE, overrides: str | None = None) -> Section:
-    """Read one section into `cls`, a dataclass whose fields are scalars, lists (given as tuples) or mappings; keys of
-    the section `overrides` stand in for its own.
+def known_names(names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+    """For a validator: `names`, of which there must be some, all of them known."""
+    if not names or set(names) - set(known):
+        unknown = "".join(f"without {name!r}, which is unknown, " for name in names if name not in known)
+        raise ValueError(f"a list {unknown}of some of {', '.join(known)}")
+    return names
 
-    Raises ParamsError for a missing file, an unknown section, an unknown, missing or ill-typed key, or a value
-    that `cls` refuses.
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+class BaseParams(Section):
+    """Read by all stages."""
+
+    SECTION = "base"
+    seed: int = Field(ge=0, lt=1 << 31)
+
+
+class SplitShares(Section, extra="ignore"):
+    """The part of section `prepare` that later stages read to select sessions that training did not use."""
+
+    SECTION = "prepare"
+    validation_share: float = Field(gt=0, lt=0.5)
+    test_share: float = Field(gt=0, lt=0.5)
+
+
+def load_params(cls: type[SectionT], path: Path = PARAMS_FILE, overrides: str | None = None) -> SectionT:
+    """Read the section of `cls`; keys of the section `overrides` replace its own.
+
+    Raises ParamsError for a missing file or section, and for an unknown, missing or invalid key.
     """
     document = _read(path)
     if unknown := sorted(set(document) - set(SECTIONS)):
         raise ParamsError(f"{path}: unknown section {unknown[0]!r}; known are {', '.join(SECTIONS)}")
-    values = document.get(section)
-    if not isinstance(values, dict):
-        raise ParamsError(f"{path}: section {section!r} is missing; restore it from git")
-    if overrides is not None:
-        over = document.get(overrides)
-        if not isinstance(over, dict):
-            raise ParamsError(f"{path}: section {overrides!r} is missing; restore it from git")
-        values = values | over
-    hints = typing.get_type_hints(cls)
-    fields = {field.name for field in dataclasses.fields(typing.cast(Any, cls))}
-    if unknown := sorted(set(map(str, values)) - fields):
-        raise ParamsError(f"{path}: unknown key {section}.{unknown[0]}; known are {', '.join(sorted(fields))}")
-    if missing := sorted(fields - set(values)):
-        raise ParamsError(f"{path}: key {section}.{missing[0]} is missing; restore it from git")
-    return cls(**{name: _typed(f"{section}.{name}", value, hints[name], path) for name, value in values.items()})
+    values: dict[str, Any] = {}
+    for section in (cls.SECTION, overrides) if overrides else (cls.SECTION,):
+        if not isinstance(document.get(section), dict):
+            raise ParamsError(f"{path}: section {section!r} is missing; restore it from git")
+        values |= document[section]
+    try:
+        # Only pydantic's JSON mode takes a list for a tuple and is strict otherwise.
+        return cls.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {_first_problem(cls, error)}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,19 +107,18 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _typed(key: str, value: object, hint: Any, path: Path) -> Any:
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    origin = typing.get_origin(hint) or hint
-    if origin is tuple:
-        item = typing.get_args(hint)[0]
-        if isinstance(value, list):
-            return tuple(_typed(f"{key}[{index}]", element, item, path) for index, element in enumerate(value))
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, origin) and not (hint is int and isinstance(value, bool)):
-        return value
-    kind = {tuple: "a list", dict: "a mapping"}.get(origin, f"of type {origin.__name__}")
-    raise ParamsError(f"{path}: {key} is {value!r}: it must be {kind}; correct it there")
+def _first_problem(cls: type[Section], error: ValidationError) -> str:
+    """One line that names the key, the cause and the remedy."""
+    # A misspelt key is missing and unknown: the unknown one says more.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    key = cls.SECTION
+    for part in problem["loc"]:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}"
+    if problem["type"] == "missing":
+        return f"key {key} is missing; restore it from git"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}; known are {', '.join(sorted(cls.model_fields))}"
+    rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not problem["loc"]:  # of a rule about several keys, which its message names
+        return f"{key}: {rule}; correct it there"
+    return f"{key} is {problem['input']!r}: it must be {rule}; correct it there"

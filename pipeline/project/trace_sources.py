@@ -5,13 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .params import require
+from pydantic import Field, field_validator
+
+from . import paths
+from .params import Section
 from .public_sets import load_public_sets
 
 logger = logging.getLogger(__name__)
 
-TRACES = Path("data/traces")
-PUBLIC_TRACES = TRACES / "public"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -19,19 +20,20 @@ class SourceError(ValueError):
     """A set named in `data.sources` cannot be used; the message names it, the cause and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataParams:
-    sources: tuple[str, ...]
+class DataParams(Section):
+    SECTION = "data"
+    sources: tuple[str, ...] = Field(min_length=1)
     mirror: str
 
-    def __post_init__(self) -> None:
-        require(bool(self.sources), "data.sources", list(self.sources), "at least one set of traces")
-        require(
-            len(set(self.sources)) == len(self.sources), "data.sources", list(self.sources), "a list without repeats"
-        )
-        for index, name in enumerate(self.sources):
-            rule = "the name of a folder of data/traces: letters, digits, dots, dashes"
-            require(bool(_NAME.fullmatch(name)) and name != "public", f"data.sources[{index}]", name, rule)
+    @field_validator("sources")
+    @classmethod
+    def _names_folders(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("a list without repeats")
+        for name in names:
+            if not _NAME.fullmatch(name) or name == "public":
+                raise ValueError(f"names of folders of data/traces (letters, digits, dots, dashes), not {name!r}")
+        return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
     public = load_public_sets(root)
     present = []
     for name in params.sources:
-        folder = root / (PUBLIC_TRACES if name in public else TRACES) / name
+        folder = root / (paths.PUBLIC_TRACES if name in public else paths.TRACES) / name
         if any(folder.glob("turns*.parquet")):
             present.append(Source(name, folder))
         elif name in public:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from ...data.atomic import replace_folder, write_json
 from ...data.importers.run import import_traces
+from ..project import paths
 from ..project.params import load_params
 from ..project.public_sets import PublicSet, load_public_sets, present_files
-from ..project.trace_sources import PUBLIC_TRACES, DataParams
+from ..project.trace_sources import DataParams
 
 logger = logging.getLogger(__name__)
 
-TOKENIZER = Path("models/smollm2/tokenizer.json")
 METRICS = Path("reports/public/metrics.json")
 
 
 def main() -> None:
-    params = load_params("data", DataParams)
+    params = load_params(DataParams)
     sets = load_public_sets()
     present: list[tuple[PublicSet, list[Path]]] = []
     for public in (sets[name] for name in params.sources if name in sets):
@@ -32,12 +32,12 @@ def main() -> None:
         for public, files in present:
             metrics[public.name] = _import(public, files, folder / public.name)
 
-    replace_folder(PUBLIC_TRACES, fill)
+    replace_folder(paths.PUBLIC_TRACES, fill)
     write_json(METRICS, metrics)
 
 
 def _import(public: PublicSet, files: list[Path], folder: Path) -> dict[str, object]:
-    summary = import_traces(public.facts.format, files, folder, public.name, TOKENIZER)
+    summary = import_traces(public.facts.format, files, folder, public.name, paths.TOKENIZER)
     if summary.skipped:
         count = sum(summary.skipped.values())
         logger.warning("%s: %d malformed records skipped, first: %s", public.name, count, summary.named[0])

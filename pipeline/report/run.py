@@ -4,25 +4,22 @@
 """
 
 import logging
-from pathlib import Path
 
 from ...data.atomic import write_text
+from ..project import paths
 from ..results.documents import headline_markdown
 from ..results.metrics_file import read_results
 from ..results.tables import markdown, policies
 from ..results.tuning import Selection
 from .page import page
 
-REPORTS = Path("reports")
-PAGE = REPORTS / "index.html"
-HEADLINE = REPORTS / "headline.md"
-SELECTION = Path("models/tuned/selection.json")
+HEADLINE = paths.REPORTS / "headline.md"
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    results = read_results(REPORTS / "evaluate" / "metrics.json")
-    write_text(HEADLINE, headline := headline_markdown(results, Selection.read(SELECTION)))
-    write_text(PAGE, html := page(REPORTS, headline, markdown(policies(results))))
-    logger.info("%s: %d kB, self-contained; open it in a browser", PAGE, len(html.encode()) // 1000)
+    results = read_results(paths.EVALUATION_METRICS)
+    write_text(HEADLINE, headline := headline_markdown(results, Selection.read(paths.SELECTION)))
+    write_text(paths.PAGE, html := page(paths.REPORTS, headline, markdown(policies(results))))
+    logger.info("%s: %d kB, self-contained; open it in a browser", paths.PAGE, len(html.encode()) // 1000)

@@ -22,8 +22,8 @@ from types import MappingProxyType
 
 from tqdm import tqdm
 
+from ..project.lifetime import end_with_parent
 from ..project.stage import StageError
-from .lifetime import end_with_parent
 
 HOST = "127.0.0.1"
 MODEL_NAME = "smollm2"

@@ -5,11 +5,9 @@ import os
 import shlex
 from pathlib import Path
 
-from ..model.run import MODEL_FOLDER
+from ..project import paths
 from ..project.stage import StageError, run_stage
 from .process import MODEL_NAME, hook_arguments, server_command, server_environment
-
-BUNDLE_FOLDER = Path("models/bundle")
 
 
 def serve_command(model: Path, bundle: Path, port: int) -> list[str]:
@@ -24,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000, choices=range(1, 65536), metavar="1..65535")
     port = parser.parse_args().port
-    command = serve_command(MODEL_FOLDER, BUNDLE_FOLDER, port)
+    command = serve_command(paths.MODEL, paths.BUNDLE, port)
     print(f"serving {MODEL_NAME} on port {port}; equivalent command:\n{shlex.join(command)}", flush=True)
     os.execvpe(command[0], command, server_environment())  # noqa: S606  # the server takes this process's place
 

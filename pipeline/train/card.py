@@ -13,11 +13,12 @@ from ...models.learning.forest import FitSettings
 from ...models.learning.target_models import importance
 from ...models.learning.training_set import group_counts
 from ...models.serving.target import QUANTILES, TOOL_DURATION
+from ..project import paths
 from ..results.figures import svg_figure
 from .reports import markdown
-from .trained import REPORTS, Trained, complete_rows
+from .trained import Trained, complete_rows
 
-CARD = REPORTS / "card.md"
+CARD = paths.TRAINING_REPORTS / "card.md"
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_FEATURES = 10
 CALIBRATED = (0.76, 0.84)  # accepted coverage of an 80 % interval
@@ -32,8 +33,10 @@ def write_card(
     trained: Sequence[Trained], metrics: HeldOutMetrics, by_tool: pd.DataFrame, settings: FitSettings
 ) -> None:
     """Write the card and its two figures. `by_tool`: the table of by_tool.csv."""
-    _draw_importance(trained, REPORTS / "importance.svg")
-    _draw_calibration([part for part in trained if part.data.target.kind == "quantiles"], REPORTS / "calibration.svg")
+    _draw_importance(trained, paths.TRAINING_REPORTS / "importance.svg")
+    _draw_calibration(
+        [part for part in trained if part.data.target.kind == "quantiles"], paths.TRAINING_REPORTS / "calibration.svg"
+    )
     quality = _table(metrics, *QUALITY, *COVERAGE)
     unknown_tools = _table(metrics, "coverage_80_unknown_tool", "log_width_unknown_tool", "log_width")
     probabilities = _table(metrics, "brier", "brier_baseline", "auc", "calibration_error")

@@ -12,7 +12,8 @@ from ...models.learning.baselines import baselines, point_quantiles, tool_quanti
 from ...models.learning.evaluation import Metrics, calibration_curve, quantile_metrics
 from ...models.learning.target_models import importance
 from ...models.serving.target import QUANTILES
-from .trained import REPORTS, Trained, complete_rows
+from ..project import paths
+from .trained import Trained, complete_rows
 
 PLOTTED_ROWS = 100  # of each set and target
 MODEL = "augserve"
@@ -36,8 +37,8 @@ def write_reports(trained: Sequence[Trained], seed: int) -> pd.DataFrame:
         "baselines": rivals,
     }
     for name, table in tables.items():
-        write_csv(REPORTS / f"{name}.csv", table)
-    write_text(REPORTS / "baselines.md", markdown(rivals))
+        write_csv(paths.TRAINING_REPORTS / f"{name}.csv", table)
+    write_text(paths.TRAINING_REPORTS / "baselines.md", markdown(rivals))
     return by_tool
 
 

@@ -3,81 +3,63 @@
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from ...data.atomic import replace_folder, write_json
 from ...features import feature
 from ...models.learning.evaluation import Metrics, evaluate
 from ...models.learning.forest import FitSettings
-from ...models.learning.training_set import group_counts, read_training_set
+from ...models.learning.training_set import group_counts, read_training_set, read_unknown_tools
 from ...models.serving.target import TARGETS
-from ..prepare.run import TRAINING
-from ..prepare.unknown_tools import read_unknown_tools
-from ..project.params import BaseParams, load_params, require
+from ..project import paths
+from ..project.params import BaseParams, Section, load_params
 from ..project.tracking import experiment_run
 from .card import write_card
 from .reports import write_reports
-from .trained import REPORTS, Trained, held_out_metrics, train
+from .trained import Trained, held_out_metrics, train
 
 logger = logging.getLogger(__name__)
 
-TRAINED = Path("models/trained")
-SUMMARY = "summary.json"
-METRICS = REPORTS / "metrics.json"
+
+Trees = Annotated[int, Field(ge=1, le=5000)]
+Depth = Annotated[int, Field(ge=1, le=12)]
+Rate = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainParams:
-    max_rounds: int
-    max_rounds_only_forest: int
-    max_rounds_probability: int
-    early_stopping_rounds: int
-    learning_rate: float
-    learning_rate_probability: float
-    max_depth: int
-    max_depth_shared_trees: int
-    min_child_weight: float
-    subsample: float
-    colsample_bytree: float
-    reg_lambda: float
-
-    def __post_init__(self) -> None:
-        require(1 <= self.max_rounds <= 5000, "train.max_rounds", self.max_rounds, "in [1, 5000]")
-        only = self.max_rounds_only_forest
-        require(1 <= only <= 5000, "train.max_rounds_only_forest", only, "in [1, 5000]")
-        chance = self.max_rounds_probability
-        require(1 <= chance <= 5000, "train.max_rounds_probability", chance, "in [1, 5000]")
-        require(self.early_stopping_rounds >= 1, "train.early_stopping_rounds", self.early_stopping_rounds, "1 or more")
-        require(0 < self.learning_rate <= 1, "train.learning_rate", self.learning_rate, "in (0, 1]")
-        rate = self.learning_rate_probability
-        require(0 < rate <= 1, "train.learning_rate_probability", rate, "in (0, 1]")
-        require(1 <= self.max_depth <= 12, "train.max_depth", self.max_depth, "in [1, 12]")
-        shared = self.max_depth_shared_trees
-        require(1 <= shared <= 12, "train.max_depth_shared_trees", shared, "in [1, 12]")
-        require(self.min_child_weight >= 0, "train.min_child_weight", self.min_child_weight, "0 or more")
-        require(0 < self.subsample <= 1, "train.subsample", self.subsample, "in (0, 1]")
-        require(0 < self.colsample_bytree <= 1, "train.colsample_bytree", self.colsample_bytree, "in (0, 1]")
-        require(self.reg_lambda >= 0, "train.reg_lambda", self.reg_lambda, "0 or more")
+class TrainParams(Section):
+    SECTION = "train"
+    max_rounds: Trees
+    max_rounds_only_forest: Trees
+    max_rounds_probability: Trees
+    early_stopping_rounds: int = Field(ge=1)
+    learning_rate: Rate
+    learning_rate_probability: Rate
+    max_depth: Depth
+    max_depth_shared_trees: Depth
+    min_child_weight: float = Field(ge=0)
+    subsample: Rate
+    colsample_bytree: Rate
+    reg_lambda: float = Field(ge=0)
 
 
 def main() -> None:
     settings = fit_settings()
-    sets = [read_training_set(TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
+    sets = [read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
     sources = sorted({str(source) for data in sets for source in data.sources})
     tags = {"kind": "predictors", "sources": ", ".join(sources), "features": str(feature.VERSION)}
     with experiment_run("predictors", "predictors", dataclasses.asdict(settings), tags, system_metrics=True) as run:
-        trained = train(sets, settings, read_unknown_tools(TRAINING))
+        trained = train(sets, settings, read_unknown_tools(paths.TRAINING))
         metrics = held_out_metrics(trained)
-        write_json(METRICS, metrics)
+        write_json(paths.TRAINING_METRICS, metrics)
         by_tool = write_reports(trained, settings.seed)
         write_card(trained, metrics, by_tool, settings)
         _write_models(trained, settings, metrics)
         run.log_metrics(dict(flat(metrics)))
-        run.log_folder(REPORTS, "reports")
+        run.log_folder(paths.TRAINING_REPORTS, "reports")
     for name, of_target in metrics.items():
         for target, values in of_target.items():
             logger.info("%s %s: %s", name, target, " ".join(f"{key}={value}" for key, value in _rounded(values)))
@@ -85,9 +67,7 @@ def main() -> None:
 
 def fit_settings() -> FitSettings:
     """Section `train` of params.yaml, with the seed."""
-    return FitSettings(
-        **dataclasses.asdict(load_params("train", TrainParams)), seed=load_params("base", BaseParams).seed
-    )
+    return FitSettings(**dict(load_params(TrainParams)), seed=load_params(BaseParams).seed)
 
 
 def flat(metrics: Mapping[str, Mapping[str, Metrics]]) -> Iterable[tuple[str, float]]:
@@ -111,9 +91,9 @@ def _write_models(trained: Iterable[Trained], settings: FitSettings, metrics: Ma
     def fill(folder: Path) -> None:
         for one in trained:
             one.learned.models.save(folder)
-        write_json(folder / SUMMARY, summary)
+        write_json(folder / paths.TRAINING_SUMMARY.name, summary)
 
-    replace_folder(TRAINED, fill)
+    replace_folder(paths.TRAINED, fill)
 
 
 def _target_summary(one: Trained) -> dict[str, Any]:

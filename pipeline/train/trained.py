@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from ...models.learning.forest import FitSettings
 from ...models.learning.training_set import TrainingSet
 from ...models.serving.target import TOOL_DURATION
 
-REPORTS = Path("reports/train")
 _EXPECTED = [part.name for part in TOOL_DURATION.features].index("expected")
 
 

@@ -1,76 +1,58 @@
 """What section `tune` of params.yaml says; `tune_long` stands in for some of it in a search of hours."""
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
-from ..project.params import load_params, require
+from ..project.params import Processes, SearchRounds, Section, Share, known_names, load_params
 from ..simulator.cells.cell import Schedule, workload_names
 
 
-@dataclass(frozen=True, slots=True)
-class TuneParams:
+class TuneParams(Section):
+    SECTION = "tune"
     profile: str
     workloads: tuple[str, ...]
     select_workloads: tuple[str, ...]
-    loads: tuple[float, ...]
-    swing_load: float
-    seeds: int
-    trials: int
-    timeout_s: float
-    candidates: int
-    reduction: int
-    min_goodput_ratio: float
-    min_throughput_ratio: float
-    longest_wait_s: float
-    capacity_low: float
-    capacity_high: float
-    capacity_rounds: int
-    short_warmup_s: float
-    short_window_s: float
-    warmup_s: float
-    window_s: float
-    swing_window_s: float
-    trace_warmup_s: float
-    trace_window_s: float
-    drain_s: float
-    processes: int
+    loads: tuple[PositiveFloat, ...] = Field(min_length=1)
+    swing_load: PositiveFloat
+    seeds: PositiveInt
+    trials: PositiveInt
+    timeout_s: PositiveFloat
+    candidates: PositiveInt
+    reduction: int = Field(ge=2, le=16)
+    min_goodput_ratio: Share
+    min_throughput_ratio: Share
+    longest_wait_s: PositiveFloat
+    capacity_low: PositiveFloat
+    capacity_high: PositiveFloat
+    capacity_rounds: SearchRounds
+    short_warmup_s: NonNegativeFloat
+    short_window_s: PositiveFloat
+    warmup_s: NonNegativeFloat
+    window_s: PositiveFloat
+    swing_window_s: PositiveFloat
+    trace_warmup_s: NonNegativeFloat
+    trace_window_s: PositiveFloat
+    drain_s: NonNegativeFloat
+    processes: Processes
     storage: str
     starts: tuple[dict[str, Any], ...]
     space: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        known = workload_names()
-        rule = f"a list of some of {', '.join(known)}"
-        for name in ("workloads", "select_workloads"):
-            named = getattr(self, name)
-            require(bool(named) and set(named) <= set(known), f"tune.{name}", named, rule)
-            rule_of_swing = f"a list with {MIX} wherever {MIX_SWING} is: its loads are multiples of that one's capacity"
-            require(MIX_SWING not in named or MIX in self.workloads, f"tune.{name}", named, rule_of_swing)
-        require(bool(self.loads) and min(self.loads) > 0, "tune.loads", self.loads, "a list of positive numbers")
-        low, high = self.capacity_low, self.capacity_high
-        require(0 < low < high, "tune.capacity_low", low, "positive and below tune.capacity_high")
-        require(1 <= self.capacity_rounds <= 12, "tune.capacity_rounds", self.capacity_rounds, "from 1 to 12")
-        require(1 <= self.processes <= 256, "tune.processes", self.processes, "from 1 to 256")
-        require(2 <= self.reduction <= 16, "tune.reduction", self.reduction, "from 2 to 16")
-        for name in ("seeds", "trials", "candidates"):
-            require(getattr(self, name) >= 1, f"tune.{name}", getattr(self, name), "1 or more")
-        for name in (
-            "timeout_s",
-            "swing_load",
-            "longest_wait_s",
-            "short_window_s",
-            "window_s",
-            "swing_window_s",
-            "trace_window_s",
-        ):
-            require(getattr(self, name) > 0, f"tune.{name}", getattr(self, name), "positive")
-        for name in ("short_warmup_s", "warmup_s", "trace_warmup_s", "drain_s"):
-            require(getattr(self, name) >= 0, f"tune.{name}", getattr(self, name), "0 or more")
-        for name in ("min_goodput_ratio", "min_throughput_ratio"):
-            require(0 <= getattr(self, name) <= 1, f"tune.{name}", getattr(self, name), "from 0 to 1")
+    @field_validator("workloads", "select_workloads")
+    @classmethod
+    def _known_workloads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_names(names, workload_names())
+
+    @model_validator(mode="after")
+    def _capacity_can_be_searched(self) -> Self:
+        if MIX_SWING in (*self.workloads, *self.select_workloads) and MIX not in self.workloads:
+            raise ValueError(f"workloads must list {MIX}: the loads of {MIX_SWING} are multiples of its capacity")
+        if self.capacity_low >= self.capacity_high:
+            raise ValueError(f"capacity_low is {self.capacity_low}: it must be below capacity_high")
+        return self
 
     def loads_of(self, workload: str) -> tuple[float, ...]:
         """A swing has a mean load of its own."""
@@ -78,7 +60,7 @@ class TuneParams:
 
     def selecting(self) -> Self:
         """The same for judging the best few: on the workloads for that."""
-        return dataclasses.replace(self, workloads=self.select_workloads)
+        return self.changed(workloads=self.select_workloads)
 
     def schedule(self, workload: str, short: bool = False) -> Schedule:
         """Of a simulation; recorded sessions are few, long, and begin with a cold cache."""
@@ -92,4 +74,4 @@ class TuneParams:
 
 
 def load_tune_params(long: bool = False) -> TuneParams:
-    return load_params("tune", TuneParams, overrides="tune_long" if long else None)
+    return load_params(TuneParams, overrides="tune_long" if long else None)

@@ -9,16 +9,15 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import optuna
 
 from ...data.atomic import write_json
 from ...models.serving.settings import SchedulerSettings
-from ..prepare.run import PrepareParams
+from ..project import paths
 from ..project.code_digest import code_digest
-from ..project.params import BaseParams, load_params
+from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..results.tuning import DEFAULTS, START, Selection
@@ -31,12 +30,10 @@ from .report import write_reports
 from .score import Baseline, Scenario, scenarios_of
 from .search import Search, enqueue, simulate_on
 from .select import Selected, candidates, choose, run_candidates
-from .simulations import PROFILES, Capacities, TuningSimulations
+from .simulations import Capacities, TuningSimulations
 from .space import Space, read_space, with_values
 from .storage import open_study
 
-TUNED = Path("models/tuned")
-REPORTS = Path("reports/tune")
 UNHASHED = frozenset({"trials", "timeout_s", "candidates", "processes", "storage", "starts", "select_workloads"})
 """Keys of the section that may change between two runs of one study."""
 
@@ -45,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 def study_name(simulations: TuningSimulations, space: Space) -> str:
     """A name with a digest of every input of a trial, so that a study with other inputs is never resumed."""
-    params = {key: value for key, value in dataclasses.asdict(simulations.params).items() if key not in UNHASHED}
+    params = {key: value for key, value in simulations.params.model_dump().items() if key not in UNHASHED}
     code = code_digest("pipeline/tune")
     try:
         cells = [
@@ -88,26 +85,26 @@ def measured(
 def write_tuned(winner: Selected, selected: list[Selected], capacities: Capacities, params: TuneParams) -> None:
     """Write models/tuned: the chosen settings, the capacities, and the selection."""
     workload = params.workloads[0]
-    write_json(TUNED / "scheduler.json", winner.candidate.settings.to_json())
+    write_json(paths.TUNED_SETTINGS, winner.candidate.settings.to_json())
     capacity: dict[str, Any] = {"profile": params.profile, "workload": workload}
     capacity |= {"sessions_per_s": capacities[workload], "workloads": dict(capacities)}
-    write_json(TUNED / "capacity.json", capacity)
+    write_json(paths.TUNED_CAPACITY, capacity)
     scenarios = [scenario for scenario in scenarios_of(params) if scenario.workload == workload]
     scores = {
         one.candidate.name: {"tune": one.candidate.mean, "select": one.score.mean_over(scenarios)} for one in selected
     }
     selection = Selection(winner.candidate.name, params.profile, workload, params.loads, params.longest_wait_s, scores)
-    write_json(TUNED / "selection.json", dataclasses.asdict(selection))
+    write_json(paths.SELECTION, dataclasses.asdict(selection))
 
 
 def tune(params: TuneParams, seed: int, submit: Submit) -> None:
-    shares = load_params("prepare", PrepareParams)
-    step_time = load_profile(PROFILES / f"{params.profile}.json").linear
+    shares = load_params(SplitShares)
+    step_time = load_profile(paths.PROFILES / f"{params.profile}.json").linear
     space = read_space(params.space, SchedulerSettings(step_time=step_time, profile=params.profile))
     simulations = TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
     study = open_study(study_name(simulations, space), params, seed)
     enqueue(study, space, starts(space, params))
-    facts = {key: value for key, value in dataclasses.asdict(params).items() if key != "storage"}
+    facts = {key: value for key, value in params.model_dump().items() if key != "storage"}
     tags = {"kind": "study", "study": study.study_name, "profile": params.profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
@@ -119,9 +116,9 @@ def tune(params: TuneParams, seed: int, submit: Submit) -> None:
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
         write_tuned(winner, selected, capacities, params)
-        write_reports(REPORTS, study, space, params, selected, winner)
+        write_reports(paths.TUNING_REPORTS, study, space, params, selected, winner)
         run.log_metrics({"score": winner.candidate.mean, "select_score": winner.score.mean})
-        run.log_folder(REPORTS, "report")
+        run.log_folder(paths.TUNING_REPORTS, "report")
 
 
 def main() -> None:
@@ -132,5 +129,5 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A worker process ends with the thread that started it, so one thread starts them all.
     with ThreadPoolExecutor(1) as starter, workers(params.processes) as start:
-        tune(params, load_params("base", BaseParams).seed, lambda cell: starter.submit(start, cell).result())
-    print((REPORTS / "table.md").read_text(encoding="utf-8"))
+        tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result())
+    print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -13,6 +12,7 @@ from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
+from ..project import paths
 from ..project.stage import StageError
 from ..simulator.catalogue import AUGSERVE, VLLM
 from ..simulator.cells.capacity import bracket, capacity
@@ -21,8 +21,6 @@ from ..simulator.cells.parallel import Submit
 from .params import TuneParams
 from .score import Metrics, Scenario, stock_scenarios
 
-MODELS = Path("models/onnx")
-PROFILES = Path("data/profiles")
 Key = TypeVar("Key")
 Capacities = Mapping[str, float]
 """Workload → capacity@90 of stock vLLM, sessions/s: load 1x."""
@@ -44,12 +42,12 @@ class TuningSimulations:
         return Cell(
             scenario.workload,
             policy,
-            PROFILES / f"{self.params.profile}.json",
+            paths.PROFILES / f"{self.params.profile}.json",
             rate_per_s,
             self.seed + SPLIT_SEEDS[self.use] + scenario.seed,
             self.params.schedule(scenario.workload, short),
             settings,
-            MODELS,
+            paths.ONNX,
             None if scenario.workload in MIXES else Split(self.use, *self.shares),
         )
 

@@ -28,9 +28,9 @@ from augserve.pipeline.evaluate import run as evaluate
 from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
-from augserve.pipeline.profile import run as profile
 from augserve.pipeline.profile.engines import ENGINES
 from augserve.pipeline.profile.kernels import gpu_profile
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.report import run as report
 from augserve.pipeline.results.tuning import Selection
@@ -91,13 +91,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> 
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         write_params(root)
         found, _, _ = gpu_profile(ENGINE, ENGINES[ENGINE], 0.92)
-        found.save(profile.PROFILES / f"{ENGINE}.json")
+        found.save(paths.PROFILES / f"{ENGINE}.json")
         cli.main(["simulate", "augmentation-mix", "--rate", "3", "--window", "10", "--out", "data/traces/gathered"])
         run(prepare, train, export)
         for settings in TUNED:
-            write_json(package.SETTINGS, settings.to_json())
-            write_json(evaluate.TUNED / "capacity.json", {"profile": ENGINE, "sessions_per_s": 4.0})
-            write_json(report.SELECTION, dataclasses.asdict(CHOSEN))
+            write_json(paths.TUNED_SETTINGS, settings.to_json())
+            write_json(paths.TUNED / "capacity.json", {"profile": ENGINE, "sessions_per_s": 4.0})
+            write_json(paths.SELECTION, dataclasses.asdict(CHOSEN))
             run(evaluate, report, package)
         yield root
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from augserve.data.workload.mix import MIX, MIX_SWING
-from augserve.pipeline.report.run import PAGE
+from augserve.pipeline.project.paths import PAGE
 
 pytestmark = pytest.mark.slow
 

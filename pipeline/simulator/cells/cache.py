@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ....data.atomic import write_text
 from ....models.serving.onnx_predictor import model_files
+from ...project import paths
 from ...project.code_digest import PACKAGE, code_digest
 from ..catalogue import find
 from ..errors import SimulationError
 from ..record.evidence import Evidence
-from .cell import TRACES, Cell
+from .cell import Cell
 
 CODE = ("runtime", "features", "models/serving", "data/tables", "data/workload", "pipeline/simulator")
 """Folders whose code can change the result of a cell."""
@@ -45,7 +46,7 @@ def cell_key(cell: Cell) -> str:
     """Hash of the cell, its input files and the code. Raises SimulationError for an unreadable file."""
     policy, _ = find(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
-    facts["traces"] = [_digest(path) for path in sorted((TRACES / cell.workload).glob("*.parquet"))]
+    facts["traces"] = [_digest(path) for path in sorted((paths.TRACES / cell.workload).glob("*.parquet"))]
     facts |= {"code": code_digest(*CODE), "figures": _digest(PACKAGE / FIGURES), "predicts": policy.needs_models}
     if not policy.uses_deployed_settings:
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}

@@ -14,6 +14,7 @@ from ....data.workload.trace_set import Split, read_trace_set
 from ....models.serving.onnx_predictor import OnnxPredictor
 from ....models.serving.predictor import Predictor
 from ....models.serving.settings import SchedulerSettings
+from ...project import paths
 from ..catalogue import find
 from ..clock import VirtualClock
 from ..engine import context_tokens
@@ -25,14 +26,13 @@ from ..record.metrics import Window, run_metrics
 from ..record.observer import Observer
 from ..record.records import SimulationResult
 
-TRACES = Path("data/traces")
-
 logger = logging.getLogger(__name__)
 
 
 def workload_names() -> tuple[str, ...]:
     """The workloads of cells: the built-in mixes, and the folders of traces below data/traces."""
-    return (*MIXES, *sorted({path.parent.relative_to(TRACES).as_posix() for path in TRACES.rglob("turns*.parquet")}))
+    folders = {path.parent.relative_to(paths.TRACES).as_posix() for path in paths.TRACES.rglob("turns*.parquet")}
+    return (*MIXES, *sorted(folders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
         raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
     if cell.split is None:
         raise SimulationError(f"workload {cell.workload!r}: a recorded workload needs a split; give one")
-    recorded = load_traces(TRACES / cell.workload, cell.split, longest_tokens)
+    recorded = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
     return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
 
 

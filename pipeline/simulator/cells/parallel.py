@@ -8,7 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ...server.lifetime import end_with_parent
+from ...project.lifetime import end_with_parent
 from .cell import Cell, run_cell
 
 Job = TypeVar("Job")

@@ -10,6 +10,7 @@ from augserve.data.workload.mix import MIX
 from augserve.data.workload.model import WorkloadError
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
+from augserve.pipeline.project import paths
 from augserve.pipeline.simulator.cells import cell as cells
 from augserve.pipeline.simulator.cells.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
 from augserve.pipeline.simulator.errors import SimulationError
@@ -33,7 +34,7 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for turn in range(2)
     ]
     write_table(tmp_path / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
-    monkeypatch.setattr(cells, "TRACES", tmp_path)
+    monkeypatch.setattr(paths, "TRACES", tmp_path)
     cells.load_traces.cache_clear()
     return tmp_path
 

@@ -14,6 +14,7 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
+from augserve.pipeline.project import paths
 from augserve.pipeline.train import run as train
 from augserve.runtime.recording.recorder import Recorder
 
@@ -128,8 +129,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prepare.main()
         train.main()
         export.main()
-        write_json(package.SETTINGS, SchedulerSettings().to_json())
+        write_json(paths.TUNED_SETTINGS, SchedulerSettings().to_json())
         cells = {"h100": {"2": {"augserve": {"effective_throughput": 70.0}}}}
-        write_json(package.EVALUATION, {"augmentation-mix": cells, "summary": {"gain at 2x": 1.4}})
+        write_json(paths.EVALUATION_METRICS, {"augmentation-mix": cells, "summary": {"gain at 2x": 1.4}})
         package.main()
     return root

@@ -27,6 +27,7 @@ from augserve.pipeline.export import run as export
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.train import run as train
@@ -50,7 +51,7 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_metrics_have_the_agreed_form(finished: Path) -> None:
-    metrics = json.loads((finished / train.METRICS).read_text())
+    metrics = json.loads((finished / paths.TRAINING_METRICS).read_text())
     assert set(metrics) == {"gathered", prepare.MIX}
     for of_target in metrics.values():
         assert set(of_target) == {target.name for target in TARGETS}
@@ -67,25 +68,25 @@ def test_what_a_deployment_recorded_becomes_a_bundle(finished: Path, make_rows: 
     assert told["recorded_turns"] == len(turns)
     assert sum(told["rows"]["output_length"]["gathered"].values()) == len(turns)
     assert sum(told["rows"]["tool_duration"]["gathered"].values()) == 2 * len(calls)  # as made, and as expected
-    bundle = load_bundle(finished / package.BUNDLE, "0.32.0")
+    bundle = load_bundle(finished / paths.BUNDLE, "0.32.0")
     assert bundle.manifest.training["gathered"]["output_length"]["rows"] > 0
-    rows = read_training_set(finished / prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH).part("test").rows
+    rows = read_training_set(finished / paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH).part("test").rows
     assert np.isfinite(bundle.predictor.turns(rows).output_length).all()
 
 
 def test_plots_are_tables(finished: Path) -> None:
-    samples = pd.read_csv(finished / train.REPORTS / "predictions.csv")
+    samples = pd.read_csv(finished / paths.TRAINING_REPORTS / "predictions.csv")
     assert list(samples.columns) == ["target", "set", "actual", "p10", "p50", "p90"]
     assert (samples.p10 <= samples.p90).all()
-    assert set(pd.read_csv(finished / train.REPORTS / "calibration.csv")["quantile"]) == {0.1, 0.5, 0.9}
-    shares = pd.read_csv(finished / train.REPORTS / "importance.csv").groupby("target").gain_share.sum()
+    assert set(pd.read_csv(finished / paths.TRAINING_REPORTS / "calibration.csv")["quantile"]) == {0.1, 0.5, 0.9}
+    shares = pd.read_csv(finished / paths.TRAINING_REPORTS / "importance.csv").groupby("target").gain_share.sum()
     assert np.allclose(shares, 1, atol=1e-4)
 
 
 def test_only_held_out_sessions_are_reported(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished)
-    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
-    reported = pd.read_csv(train.REPORTS / "predictions.csv").query("target == 'output_length'")
+    data = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    reported = pd.read_csv(paths.TRAINING_REPORTS / "predictions.csv").query("target == 'output_length'")
     held_out = data.part("test")
     assert len(reported) == len(held_out)
     assert sorted(reported.actual) == sorted(held_out.values)
@@ -93,20 +94,20 @@ def test_only_held_out_sessions_are_reported(finished: Path, monkeypatch: pytest
 
 def test_training_again_gives_the_same_models(finished: Path, project: Path) -> None:
     train.main()
-    for path in sorted((finished / train.TRAINED).iterdir()):
-        assert (train.TRAINED / path.name).read_bytes() == path.read_bytes(), path.name
-    assert train.METRICS.read_bytes() == (finished / train.METRICS).read_bytes()
+    for path in sorted((finished / paths.TRAINED).iterdir()):
+        assert (paths.TRAINED / path.name).read_bytes() == path.read_bytes(), path.name
+    assert paths.TRAINING_METRICS.read_bytes() == (finished / paths.TRAINING_METRICS).read_bytes()
 
 
 def test_export_proves_parity_on_more_than_the_rows_asked_for(finished: Path) -> None:
     for values in json.loads((finished / export.METRICS).read_text()).values():
         assert values["relative_error"] <= 1e-4
         assert values["rows"] > 200
-    assert sorted(path.name for path in (finished / export.ONNX).iterdir()) == sorted((DRIFT_FILE, *model_files()))
+    assert sorted(path.name for path in (finished / paths.ONNX).iterdir()) == sorted((DRIFT_FILE, *model_files()))
 
 
 def test_a_thousand_real_rows_and_hard_ones_are_the_same_in_onnx(finished: Path) -> None:
-    exported = OnnxPredictor.load(finished / export.ONNX)
+    exported = OnnxPredictor.load(finished / paths.ONNX)
     turns = [turn.past for session in augmentation_sessions(250, 1.0, 12345) for turn in mix_turns(session)]
     vectors = list(vectorize(turns))
     rows = {
@@ -122,12 +123,12 @@ def test_a_thousand_real_rows_and_hard_ones_are_the_same_in_onnx(finished: Path)
         hard = np.concatenate((hard_rows(real, 1), unseen))
         assert np.isnan(hard).any()
         assert (np.abs(hard) > 1e30).any()
-        assert check_parity(load_models(finished / train.TRAINED, target), exported, hard, 1e-4) <= 1e-4
+        assert check_parity(load_models(finished / paths.TRAINED, target), exported, hard, 1e-4) <= 1e-4
 
 
 def test_drift_of_calls_is_told_from_what_serving_knows_on_arrival(finished: Path) -> None:
     sets = {
-        target.name: read_training_set(finished / prepare.TRAINING / f"{target.name}.parquet", target)
+        target.name: read_training_set(finished / paths.TRAINING / f"{target.name}.parquet", target)
         for target in TARGETS
     }
     durations = sets[TOOL_DURATION.name]
@@ -140,11 +141,11 @@ def test_drift_of_calls_is_told_from_what_serving_knows_on_arrival(finished: Pat
 
 
 def test_calls_that_are_known_are_judged_apart(finished: Path) -> None:
-    metrics = json.loads((finished / train.METRICS).read_text())
-    path = finished / prepare.TRAINING / f"{TOOL_DURATION.name}.parquet"
+    metrics = json.loads((finished / paths.TRAINING_METRICS).read_text())
+    path = finished / paths.TRAINING / f"{TOOL_DURATION.name}.parquet"
     test = read_training_set(path, TOOL_DURATION).part("test")
     at = [part.name for part in TOOL_DURATION.features].index("expected")
-    models = load_models(finished / train.TRAINED, TOOL_DURATION)
+    models = load_models(finished / paths.TRAINED, TOOL_DURATION)
     for source, of_target in metrics.items():
         known = test.select((test.sources == source) & (test.rows[:, at] == 0))
         found = evaluate(models.predict(known.rows), known, known)
@@ -153,70 +154,70 @@ def test_calls_that_are_known_are_judged_apart(finished: Path) -> None:
 
 
 def test_a_failed_parity_leaves_the_old_models(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {path.name: path.read_bytes() for path in export.ONNX.iterdir()}
+    before = {path.name: path.read_bytes() for path in paths.ONNX.iterdir()}
     monkeypatch.setattr(OnnxPredictor, "tool_duration", lambda self, rows: np.full((len(rows), 3), 1e6, np.float32))
     with pytest.raises(ExportError, match="tool_duration_p"):
         export.main()
-    assert {path.name: path.read_bytes() for path in export.ONNX.iterdir()} == before
-    assert [path.name for path in export.ONNX.parent.iterdir() if path.name.startswith(".")] == []
+    assert {path.name: path.read_bytes() for path in paths.ONNX.iterdir()} == before
+    assert [path.name for path in paths.ONNX.parent.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"targets": {}}', "[1]"])
 def test_a_wrong_training_summary_is_refused(project: Path, content: str) -> None:
-    (train.TRAINED / train.SUMMARY).write_text(content)
+    paths.TRAINING_SUMMARY.write_text(content)
     with pytest.raises(TrainingError, match=r"summary\.json"):
         export.main()
 
 
 def test_a_missing_training_table_says_what_to_run(project: Path) -> None:
-    (prepare.TRAINING / "tool_duration.parquet").unlink()
+    (paths.TRAINING / "tool_duration.parquet").unlink()
     with pytest.raises(TrainingError, match="run `dvc repro prepare`"):
         train.main()
 
 
 def test_the_bundle_is_whole_and_registered_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished)
-    bundle = load_bundle(package.BUNDLE, "0.32.0")
+    bundle = load_bundle(paths.BUNDLE, "0.32.0")
     assert bundle.manifest.evaluation == {"gain at 2x": 1.4}
-    assert bundle.manifest.training == json.loads(train.METRICS.read_text())
+    assert bundle.manifest.training == json.loads(paths.TRAINING_METRICS.read_text())
     package.main()
     (version,) = registered_versions(tracking_client())
-    assert (version.bundle, version.aliases) == (load_bundle(package.BUNDLE, None).version, (CHAMPION,))
+    assert (version.bundle, version.aliases) == (load_bundle(paths.BUNDLE, None).version, (CHAMPION,))
     run = tracking_client().get_run(version.run_id)
     assert run.data.metrics["evaluate/gain at 2x"] == 1.4
     assert run.data.metrics["effective_throughput/augmentation-mix/h100/2x"] == 70.0
     stored = {path.name for path in Path(version.source.removeprefix("file://")).iterdir()}
-    assert stored == {path.name for path in package.BUNDLE.iterdir()}
+    assert stored == {path.name for path in paths.BUNDLE.iterdir()}
 
 
 def test_a_missing_evaluation_or_wrong_settings_keep_the_old_bundle(project: Path) -> None:
-    before = load_bundle(package.BUNDLE, None).version
-    package.SETTINGS.write_text('{"slo": {}}')
+    before = load_bundle(paths.BUNDLE, None).version
+    paths.TUNED_SETTINGS.write_text('{"slo": {}}')
     with pytest.raises(SettingsError, match=r"scheduler\.json"):
         package.main()
-    package.EVALUATION.unlink()
-    package.SETTINGS.write_text("not JSON")
+    paths.EVALUATION_METRICS.unlink()
+    paths.TUNED_SETTINGS.write_text("not JSON")
     with pytest.raises(StageError, match=r"scheduler\.json"):
         package.main()
-    assert load_bundle(package.BUNDLE, None).version == before
+    assert load_bundle(paths.BUNDLE, None).version == before
 
 
 def test_the_models_stand_beside_every_baseline_in_one_table(finished: Path) -> None:
-    table = pd.read_csv(finished / train.REPORTS / "baselines.csv")
+    table = pd.read_csv(finished / paths.TRAINING_REPORTS / "baselines.csv")
     lengths = table[(table.target == "output_length") & (table.set == "gathered")]
     tools = {"median of the tool", "quantiles of the tool"}
     assert set(lengths.model) == {"augserve", "median", *tools, "linear", "last value", "max_tokens"}
     assert lengths.rows.nunique() == 1
-    assert "| augserve |" in (finished / train.REPORTS / "baselines.md").read_text()
+    assert "| augserve |" in (finished / paths.TRAINING_REPORTS / "baselines.md").read_text()
 
 
 def test_the_card_has_tables_of_data_quality_and_weak_spots(finished: Path) -> None:
-    card = (finished / train.REPORTS / "card.md").read_text()
+    card = (finished / paths.TRAINING_REPORTS / "card.md").read_text()
     for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", "How it was learned"):
         assert f"## {title}" in card
     assert "| gathered |" in card.split("## Known weak spots")[1]  # 20 sessions are too few to be good at all of it
     for name in ("importance.svg", "calibration.svg"):
-        assert (finished / train.REPORTS / name).stat().st_size < 200_000
+        assert (finished / paths.TRAINING_REPORTS / name).stat().st_size < 200_000
         assert name in card
     assert "nan" not in card
 
@@ -228,12 +229,12 @@ def test_the_search_and_the_study_write_their_tables(project: Path, monkeypatch:
     search.main()
     study.main()
     assert len(pd.read_csv(search.REPORT)) == 2
-    curve = pd.read_csv(train.REPORTS / "learning_curve.csv")
+    curve = pd.read_csv(paths.TRAINING_REPORTS / "learning_curve.csv")
     assert set(curve.share) == {0.5, 1.0}
-    moved = pd.read_csv(train.REPORTS / "transfer.csv")
+    moved = pd.read_csv(paths.TRAINING_REPORTS / "transfer.csv")
     assert {("gathered", prepare.MIX), (prepare.MIX, "gathered")} <= set(zip(moved.trained_on, moved.set, strict=True))
-    held = pd.read_csv(train.REPORTS / "coverage.csv").set_index(["set", "target"])
-    metrics = json.loads(train.METRICS.read_text())
+    held = pd.read_csv(paths.TRAINING_REPORTS / "coverage.csv").set_index(["set", "target"])
+    metrics = json.loads(paths.TRAINING_METRICS.read_text())
     for source, target in (("gathered", "output_length"), (prepare.MIX, "tool_duration")):
         every = held.loc[(source, target)]
         assert every.rows > 3 * metrics[source][target]["rows"]  # all sessions, not only those of the test part
@@ -242,8 +243,8 @@ def test_the_search_and_the_study_write_their_tables(project: Path, monkeypatch:
 
 
 def test_the_baseline_of_the_metrics_is_the_quantiles_of_the_tool(finished: Path) -> None:
-    table = pd.read_csv(finished / train.REPORTS / "baselines.csv").set_index(["set", "target", "model"])
-    metrics = json.loads((finished / train.METRICS).read_text())
+    table = pd.read_csv(finished / paths.TRAINING_REPORTS / "baselines.csv").set_index(["set", "target", "model"])
+    metrics = json.loads((finished / paths.TRAINING_METRICS).read_text())
     for source, of_target in metrics.items():
         for target in QUANTILE_TARGETS:
             rival = table.loc[(source, target.name, "quantiles of the tool")].pinball_p90
@@ -260,6 +261,6 @@ def test_a_set_whose_only_tool_calls_are_held_out_is_judged_by_what_all_sets_tea
     save_traces(root / "data/traces/gathered", kept, held_out)
     prepare.main()
     train.main()
-    found = json.loads(train.METRICS.read_text())["gathered"][TOOL_DURATION.name]
+    found = json.loads(paths.TRAINING_METRICS.read_text())["gathered"][TOOL_DURATION.name]
     assert found["rows"] == 2 * len(held_out)
     assert found["pinball_p90_baseline"] > 0

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from augserve.models.serving.settings import SchedulerSettings, StepTime
-from augserve.pipeline.project.params import ParamsError, load_params
+from augserve.pipeline.project.params import load_params
 from augserve.pipeline.project.stage import StageError
 from experiments.fidelity import live
 from experiments.fidelity.live import LiveParams, Measured, ratios, table
@@ -47,9 +47,9 @@ def test_ratios_are_relative_to_stock_vllm_and_none_for_zero():
 
 
 def test_the_shipped_section_is_five_minutes_at_twice_the_capacity():
-    assert load_params("live", LiveParams) == LiveParams(2.0, 300.0, 30.0)
-    with pytest.raises(ParamsError, match=r"live\.drain_s is 0\.0"):
-        LiveParams(2.0, 300.0, 0.0)
+    assert load_params(LiveParams) == LiveParams(load=2.0, duration_s=300.0, drain_s=30.0)
+    with pytest.raises(ValueError, match="drain_s"):
+        LiveParams(load=2.0, duration_s=300.0, drain_s=0.0)
 
 
 def test_both_policies_get_the_same_sessions_and_a_failed_turn_stops_the_run(monkeypatch, tmp_path, summary):

@@ -27,7 +27,7 @@ def test_two_batches_are_of_the_same_size_and_share_no_prompt():
 
 
 def test_the_shipped_engine_runs_the_whole_batch_at_once():
-    params = load_params("fidelity", FidelityParams)
+    params = load_params(FidelityParams)
     (turn,) = pace_load("one").sessions[0].turns
     assert params.max_num_seqs >= SESSIONS
     assert params.kv_tokens >= 2 * SESSIONS * (turn.new_tokens + OUTPUT_TOKENS)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from augserve.models.serving.settings import SchedulerSettings, StepTime
-from augserve.pipeline.project.params import ParamsError, load_params
+from augserve.pipeline.project.params import load_params
 from augserve.pipeline.simulator.profile import StepProfile
 from experiments.fidelity.calibration import Calibration, Overheads
 from experiments.fidelity.params import FidelityParams, shortened
@@ -15,7 +15,7 @@ SOME = Overheads(request_s=0.02, handover_s=0.01, response_s=0.04)
 
 @pytest.fixture
 def params():
-    return load_params("fidelity", FidelityParams)
+    return load_params(FidelityParams)
 
 
 def calibration(params, overheads=NONE):
@@ -41,20 +41,20 @@ def test_the_shipped_section_is_valid_and_its_sessions_fit_the_engine(params):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policies": ("mars",)}, r"fidelity\.policies"),
-        ({"loads": ()}, r"fidelity\.loads"),
-        ({"loads": (1.0, 1.0)}, r"fidelity\.loads"),
-        ({"duration_s": float("nan")}, r"fidelity\.duration_s"),
-        ({"token_scale": 1.5}, r"fidelity\.token_scale"),
-        ({"max_model_len": 16384}, r"fidelity\.max_model_len.*8192"),
-        ({"kv_tokens": 2048}, r"fidelity\.kv_tokens.*max_model_len"),
-        ({"kv_tokens": 16400}, r"fidelity\.kv_tokens.*multiple of 32"),
-        ({"max_num_batched_tokens": 8}, r"fidelity\.max_num_batched_tokens"),
+        ({"policies": ("mars",)}, "policies"),
+        ({"loads": ()}, "loads"),
+        ({"loads": (1.0, 1.0)}, "loads"),
+        ({"duration_s": float("nan")}, "duration_s"),
+        ({"token_scale": 1.5}, "token_scale"),
+        ({"max_model_len": 16384}, "max_model_len"),
+        ({"kv_tokens": 2048}, "kv_tokens"),
+        ({"kv_tokens": 16400}, "kv_tokens"),
+        ({"max_num_batched_tokens": 8}, "max_num_batched_tokens"),
     ],
 )
 def test_bad_params_are_named(params, change, message):
-    with pytest.raises(ParamsError, match=message):
-        dataclasses.replace(params, **change)
+    with pytest.raises(ValueError, match=message):
+        params.changed(**change)
 
 
 def test_the_server_gets_the_simulator_s_limits(params):

@@ -7,9 +7,9 @@ import yaml
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
 from augserve.data.workload.mix import MIX
 from augserve.pipeline.cli import retrain
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import PARAMS_FILE
 from augserve.pipeline.project.stage import StageError
-from augserve.pipeline.project.trace_sources import TRACES
 
 PROJECT = Path(__file__).parents[4]
 PARAMS = """# Every stage reads its own section.
@@ -64,7 +64,7 @@ def test_recordings_are_taken_in_and_named_and_all_else_stays(
 ) -> None:
     run(monkeypatch, str(record(tmp_path / "mine", 1, 4)))
     assert PARAMS_FILE.read_text() == PARAMS.replace("azure-conv]", "azure-conv, mine]")
-    assert [path.name for path in (TRACES / "mine").iterdir()] == ["turns-1-000000.parquet"]
+    assert [path.name for path in (paths.TRACES / "mine").iterdir()] == ["turns-1-000000.parquet"]
     said = capsys.readouterr().out
     assert said.startswith("mine")
     assert said.endswith("params.yaml: data.sources: [gathered, azure-conv, mine]\n")
@@ -80,13 +80,13 @@ def test_the_same_command_adds_what_was_recorded_since_and_loses_nothing(
     record(record(folder, 2, 6), 3, 5)
     run(monkeypatch, str(folder))
     assert PARAMS_FILE.read_bytes() == before
-    assert read_table(TRACES / "mine", "turns").num_rows == 4 + 6 + 5
+    assert read_table(paths.TRACES / "mine", "turns").num_rows == 4 + 6 + 5
 
 
 def test_a_folder_that_lies_there_already_is_only_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, str(record(TRACES / "mine", 1, 3)))
+    run(monkeypatch, str(record(paths.TRACES / "mine", 1, 3)))
     assert yaml.safe_load(PARAMS_FILE.read_text())["data"]["sources"][-1] == "mine"
-    assert len(list((TRACES / "mine").iterdir())) == 2
+    assert len(list((paths.TRACES / "mine").iterdir())) == 2
 
 
 def test_too_few_sessions_to_split_change_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_a_name_that_is_taken_or_none_asks_for_another(
     with pytest.raises(StageError, match=f"{name!r} is .*; give NAME=…"):
         run(monkeypatch, str(record(tmp_path / name, 1, 4)))
     run(monkeypatch, str(tmp_path / name), "mine")
-    assert (TRACES / "mine").is_dir()
+    assert (paths.TRACES / "mine").is_dir()
 
 
 @pytest.mark.parametrize("sources", ["\n  - gathered", " gathered", " [gathered, [x]]"])

@@ -1,4 +1,3 @@
-import dataclasses
 from concurrent.futures import Future
 
 import pytest
@@ -14,8 +13,8 @@ from augserve.pipeline.simulator.record.evidence import Evidence
 
 from .test_comparison import SWINGING
 
-PARAMS = dataclasses.replace(
-    SWINGING, ablations=(STATIC_BUDGET,), loads=(1.0, 2.0), static_budgets=(1024, 2048, 4096), swing_load=1.65
+PARAMS = SWINGING.changed(
+    ablations=(STATIC_BUDGET,), loads=(1.0, 2.0), static_budgets=(1024, 2048, 4096), swing_load=1.65
 )
 UNITS = {name: {"p": {"vllm": 10.0}} for name in PARAMS.workloads}
 
@@ -58,7 +57,7 @@ def test_it_is_chosen_on_sessions_that_are_neither_tuned_on_nor_reported():
 
 
 def test_where_it_does_not_run_nothing_is_searched():
-    found, cells = searched(dataclasses.replace(PARAMS, ablations=()))
+    found, cells = searched(PARAMS.changed(ablations=()))
     assert {cell.workload for cell in cells} == {MIX_SWING}
     assert set(found.budgets) == {(MIX_SWING, "p")}
     assert found.cell((MIX, "p"), STATIC_BUDGET, 5.0).policy == STATIC_BUDGET  # the budget that the engine is given

@@ -1,4 +1,3 @@
-import dataclasses
 from concurrent.futures import Future
 
 import pytest
@@ -81,7 +80,7 @@ def test_the_search_runs_on_sessions_kept_for_tuning():
 
 def test_a_swing_has_the_steady_mix_s_and_costs_no_search_of_its_own():
     engine = Engine()
-    params = dataclasses.replace(PARAMS, workloads=("augmentation-mix", MIX_SWING))
+    params = PARAMS.changed(workloads=("augmentation-mix", MIX_SWING))
     evaluation = Evaluation(params, 7 + SPLIT_SEEDS["report"], SchedulerSettings(), guess_per_s=12.0)
     units = {name: {"p": {"vllm": 10.0}} for name in params.workloads}
     found = search_static(evaluation, units, engine)
@@ -92,7 +91,7 @@ def test_a_swing_has_the_steady_mix_s_and_costs_no_search_of_its_own():
 
 def test_nothing_is_searched_where_it_is_not_compared():
     engine = Engine()
-    params = dataclasses.replace(PARAMS, policies=("vllm",))
+    params = PARAMS.changed(policies=("vllm",))
     evaluation = Evaluation(params, 1, SchedulerSettings(), guess_per_s=12.0)
     assert search_static(evaluation, {}, engine) is evaluation
     assert engine.cells == []

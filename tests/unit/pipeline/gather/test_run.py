@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from augserve.pipeline.gather import run as gather
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.server.process import MODEL_NAME
@@ -22,8 +23,8 @@ def root(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copy(mlflow_database, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(PARAMS)
-    (tmp_path / gather.MODEL_FOLDER).mkdir(parents=True)
-    (tmp_path / gather.MODEL_FOLDER / "config.json").write_text("{}")
+    (tmp_path / paths.MODEL).mkdir(parents=True)
+    (tmp_path / paths.MODEL / "config.json").write_text("{}")
     return tmp_path
 
 

@@ -14,6 +14,7 @@ from augserve.models.serving.manifest import Manifest
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.package import registration
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.project.tracking import git_revision, tracking_client
 
@@ -51,7 +52,7 @@ def evaluation(value: float, load: str = "2") -> dict[str, Any]:
 
 
 def register(root: Path, name: str, found: dict[str, Any], max_wait_s: float = 60.0) -> str:
-    write_json(registration.EVALUATION, found)
+    write_json(paths.EVALUATION_METRICS, found)
     settings = SchedulerSettings(max_wait_s=max_wait_s)
     bundle: Any = FakeBundle(root / "bundles" / name, name, settings)
     return registration.register_bundle(bundle, {"made": {"output_length": {"mae": 3.0}}}, found)[1]
@@ -93,9 +94,9 @@ def test_a_champion_whose_report_is_of_an_older_form_stays_champion(root: Path) 
     register(root, "a", evaluation(70.0))
     (version,) = registered_versions(tracking_client())
     report = Path(tracking_client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
-    (report / registration.EVALUATION).write_text('{"format": 0, "goodput": {"vllm": 3}}')
+    (report / paths.EVALUATION_METRICS).write_text('{"format": 0, "goodput": {"vllm": 3}}')
     assert register(root, "b", evaluation(80.0)).startswith("Challenger")
-    (report / registration.EVALUATION).unlink()
+    (report / paths.EVALUATION_METRICS).unlink()
     why = register(root, "c", evaluation(80.0))
     assert "`augserve rollback 3`" in why
 

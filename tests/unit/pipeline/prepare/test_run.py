@@ -19,6 +19,7 @@ from augserve.models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING, TAR
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.prepare.training_turns import read_training_turns
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import ParamsError
 
 Rows = list[dict[str, Any]]
@@ -30,7 +31,7 @@ NAMES = [part.name for part in TURN_FEATURES]
 def test_each_turn_and_call_becomes_its_rows(root: Path, make_rows: MakeRows) -> None:
     prepare.main()
     turns, calls = make_rows(20)
-    sets = {target.name: read_training_set(prepare.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
+    sets = {target.name: read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
     gathered = {name: data.select(data.sources == "gathered") for name, data in sets.items()}
     assert sorted(gathered["output_length"].values) == sorted(row["output_tokens"] for row in turns)
     durations = sorted(2 * [row["duration_s"] for row in calls])  # of the call as made, and as expected at arrival
@@ -52,7 +53,7 @@ def test_a_session_is_in_one_part_of_all_tables(root: Path) -> None:
     prepare.main()
     parts: dict[tuple[str, str], set[str]] = {}
     for target in TARGETS:
-        data = read_training_set(prepare.TRAINING / f"{target.name}.parquet", target)
+        data = read_training_set(paths.TRAINING / f"{target.name}.parquet", target)
         for source, session, part in zip(
             data.sources.tolist(), data.sessions.tolist(), data.parts.tolist(), strict=True
         ):
@@ -62,9 +63,9 @@ def test_a_session_is_in_one_part_of_all_tables(root: Path) -> None:
 
 def test_the_same_input_gives_the_same_tables(root: Path) -> None:
     prepare.main()
-    first = {path.name: path.read_bytes() for path in prepare.TRAINING.iterdir()}
+    first = {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()}
     prepare.main()
-    assert {path.name: path.read_bytes() for path in prepare.TRAINING.iterdir()} == first
+    assert {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()} == first
 
 
 def test_recorded_features_are_taken_as_they_are(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
@@ -75,7 +76,7 @@ def test_recorded_features_are_taken_as_they_are(root: Path, make_rows: MakeRows
     turns[1] |= {"features": vector, "features_version": feature.VERSION + 1}
     save_traces(root / "data/traces/gathered", turns, calls)
     prepare.main()
-    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    data = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
     same = [row for row in data.rows if np.array_equal(row, np.array(vector, np.float32), equal_nan=True)]
     assert len(same) == 1
     assert json.loads(prepare.METRICS.read_text())["turns_with_rebuilt_features"] == len(turns) - 1
@@ -107,8 +108,8 @@ def test_an_aborted_turn_teaches_no_length_and_its_session_no_end(
     save_traces(root / "data/traces/gathered", turns, calls)
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
-    lengths = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
-    remaining = read_training_set(prepare.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
+    lengths = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    remaining = read_training_set(paths.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
     assert len(lengths) == len(turns) - 1
     assert remaining.censored[remaining.sessions == session].all()
     assert not remaining.censored[remaining.sessions == "session-2"].any()
@@ -123,7 +124,7 @@ def test_an_output_cut_at_its_limit_is_only_a_lower_bound(
     save_traces(root / "data/traces/gathered", turns, calls)
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
-    lengths = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    lengths = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
     assert lengths.values[lengths.censored].tolist() == [256, 256]
     assert json.loads(prepare.METRICS.read_text())["censored_rows"]["output_length"] == {"gathered": 2}
 
@@ -137,7 +138,7 @@ def test_calls_made_at_once_are_rows_of_their_own_and_one_pause(
     save_traces(root / "data/traces/gathered", turns, calls)
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
-    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION)
+    durations = read_training_set(paths.TRAINING / "tool_duration.parquet", TOOL_DURATION)
     assert len(durations) == 2 * (len(calls) - 1) + 1
     assert np.isclose(durations.values, first["duration_s"] / 2).sum() == 1
     assert np.isclose(durations.values, first["duration_s"], atol=1e-6).sum() == 2
@@ -162,7 +163,7 @@ def test_sessions_of_one_split_group_are_in_one_part(root: Path, make_rows: Make
         row["split_group"] = f"group {int(row['session_id'].removeprefix('session-')) // 4}"
     save_traces(root / "data/traces/gathered", turns, calls)
     prepare.main()
-    data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    data = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
     gathered = data.select(data.sources == "gathered")
     parts: dict[str, set[str]] = {}
     for group, part in zip(gathered.sessions.tolist(), gathered.parts.tolist(), strict=True):
@@ -178,7 +179,7 @@ def test_a_pause_without_a_recorded_call_is_a_call_of_an_unknown_tool(
     save_traces(root / "data/traces/gathered", turns, calls[1:])
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
-    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION).values
+    durations = read_training_set(paths.TRAINING / "tool_duration.parquet", TOOL_DURATION).values
     assert np.isclose(durations, calls[0]["duration_s"], atol=1e-6).sum() == 2
     assert len(durations) == 2 * len(calls)
 
@@ -197,7 +198,7 @@ def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) 
     pq.write_table(pq.read_table(path).drop_columns(["arrival_s"]), path)
     with pytest.raises(TraceError, match=r"turns\.parquet: column 'arrival_s' of table turns is missing"):
         prepare.main()
-    assert not prepare.TRAINING.exists()
+    assert not paths.TRAINING.exists()
     assert not prepare.METRICS.exists()
 
 
@@ -208,7 +209,7 @@ def test_empty_traces_alone_are_refused(
     change_params(prepare={"mix_sessions": 0})
     with pytest.raises(TrainingError, match="the traces hold no row"):
         prepare.main()
-    assert not prepare.TRAINING.exists()
+    assert not paths.TRAINING.exists()
 
 
 def test_a_single_session_is_refused(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
@@ -238,7 +239,7 @@ def test_what_is_remembered_over_sessions_is_of_one_model_alone(
     def of_model_one(rows: Rows) -> np.ndarray[Any, Any]:
         save_traces(root / "data/traces/gathered", rows, calls)
         prepare.main()
-        data = read_training_set(prepare.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+        data = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
         other = np.array([int(session.removeprefix("session-")) % 2 == 1 for session in data.sessions.tolist()])
         return data.rows[other][:, at]
 
@@ -255,7 +256,7 @@ def test_a_deployment_that_names_no_tools_teaches_its_pauses(
         prepare.main()  # of tool calls it tells nothing; beside a set that does, it is learned from
     change_params(prepare={"mix_sessions": 40})
     prepare.main()
-    durations = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION)
+    durations = read_training_set(paths.TRAINING / "tool_duration.parquet", TOOL_DURATION)
     mine = durations.select(durations.sources == "gathered")
     assert set(mine.groups.tolist()) == {NO_GROUP}
     assert len(mine) == 2 * len(calls)
@@ -274,10 +275,10 @@ def test_a_session_that_the_server_met_again_after_a_restart_is_two_in_one_part(
     )
     change_params(prepare={"mix_sessions": 0})
     prepare.main()
-    remaining = read_training_set(prepare.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
+    remaining = read_training_set(paths.TRAINING / "session_remaining.parquet", SESSION_REMAINING)
     longest = max(row["turn"] for row in turns) + 1
     assert len(remaining) == 2 * len(turns)
     assert remaining.values.max() == longest  # not one session of both
     assert set(remaining.sessions.tolist()) == {row["session_id"] for row in turns}  # each in one part with its double
-    groups = read_training_set(prepare.TRAINING / "tool_duration.parquet", TOOL_DURATION).groups.tolist()
+    groups = read_training_set(paths.TRAINING / "tool_duration.parquet", TOOL_DURATION).groups.tolist()
     assert groups.count("later") >= len(calls)

@@ -20,12 +20,12 @@ from augserve.models.learning.calibration import calibrate, calibrate_with_unkno
 from augserve.models.learning.cross_fit import learn
 from augserve.models.learning.forest import FitSettings, labels, predict_margins
 from augserve.models.learning.target_models import TargetModels
-from augserve.models.learning.training_set import TrainingSet
+from augserve.models.learning.training_set import UNKNOWN_TOOLS, TrainingSet
 from augserve.models.serving.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.prepare.mix_turns import mix_turns
 from augserve.pipeline.prepare.training_turns import TrainingTurn, read_training_turns
-from augserve.pipeline.prepare.unknown_tools import TABLE, renamed, with_unknown_tools
+from augserve.pipeline.prepare.unknown_tools import renamed, with_unknown_tools
 from augserve.pipeline.train.trained import log_width
 
 Rows = NDArray[np.float32]
@@ -35,19 +35,21 @@ FIT = FitSettings(30, 30, 30, 10, 0.2, 0.2, 5, 5, 10.0, 0.9, 0.8, 1.0, 7)
 HISTORY_SHARE = 0.7  # of the sessions: seen before the ones that are asked about
 REAL = Path(__file__).parents[5] / "shared" / "data" / "claude-code-swe" / "sessions.tar.xz"
 
+PARAMS = prepare.PrepareParams(mix_sessions=1, mix_rate_per_s=0.1, validation_share=0.15, test_share=0.2)
+
 
 def tables(turns: Sequence[TrainingTurn]) -> dict[str, TrainingSet]:
     """As `prepare` makes them."""
     examples: prepare.Examples = {target.name: [] for target in TARGETS}
     prepare.add_source(examples, turns[0].source, turns)
     prepare.add_unknown_tools(examples, turns[0].source, turns)
-    return prepare.split(examples, prepare.PrepareParams(1, 0.1, 0.15, 0.2), {})
+    return prepare.split(examples, PARAMS, {})
 
 
 def learned(turns: Sequence[TrainingTurn]) -> TargetModels:
     """As `train` learns them, with few trees."""
     found = tables(turns)
-    return learn([found[TOOL_DURATION.name]], FIT, unknown=found[TABLE])[0].models
+    return learn([found[TOOL_DURATION.name]], FIT, unknown=found[UNKNOWN_TOOLS])[0].models
 
 
 def call_rows(turns: Sequence[PastTurn], asked: set[str]) -> Rows:
@@ -145,8 +147,8 @@ def test_so_it_has_on_held_out_coding_sessions(tmp_path: Path) -> None:
     import_traces("claude-code", [REAL], tmp_path / "traces", "claude-code-swe")
     turns = read_training_turns([tmp_path / "traces"])
     found = tables(turns)
-    models = learn([found[TOOL_DURATION.name]], FIT, unknown=found[TABLE])[0].models
-    known, unknown = found[TOOL_DURATION.name].part("test"), found[TABLE].part("test")
+    models = learn([found[TOOL_DURATION.name]], FIT, unknown=found[UNKNOWN_TOOLS])[0].models
+    known, unknown = found[TOOL_DURATION.name].part("test"), found[UNKNOWN_TOOLS].part("test")
     known = known.select(np.isin(known.sessions, unknown.sessions))
     np.testing.assert_array_equal(known.values, unknown.values)
     for expected in (False, True):
@@ -195,7 +197,7 @@ def test_a_tool_with_one_example_falls_back_and_drags_no_other_tool_along(aimles
 def test_a_known_call_gets_no_part_of_an_unknown_tools_width() -> None:
     """The offsets of p10 and p90 of calls that are known, calibrated beside unknown tools and without them."""
     found = tables(aimless_turns(250, 1))
-    known, unknown = found[TOOL_DURATION.name], found[TABLE]
+    known, unknown = found[TOOL_DURATION.name], found[UNKNOWN_TOOLS]
     margins = np.tile(np.quantile(labels(known), QUANTILES).astype(np.float32), (len(known) + len(unknown), 1))
     alone = calibrate(known, margins[: len(known)], 0)
     beside = calibrate_with_unknown_tools(known, unknown, margins, 0)
@@ -243,7 +245,7 @@ def test_the_calls_of_some_sessions_are_renamed_and_keep_their_family_and_all_el
 def test_the_renamed_calls_are_rows_of_their_own_in_their_sessions_parts() -> None:
     turns = aimless_turns(60, 5)
     found = tables(turns)
-    known, unknown = found[TOOL_DURATION.name], found[TABLE]
+    known, unknown = found[TOOL_DURATION.name], found[UNKNOWN_TOOLS]
     same = known.select(np.isin(known.sessions, np.unique(unknown.sessions)))
     for column in ("values", "parts", "sessions", "censored"):
         np.testing.assert_array_equal(getattr(same, column), getattr(unknown, column))

@@ -6,7 +6,7 @@ import pytest
 
 from augserve.pipeline.profile import run as profile
 from augserve.pipeline.profile.engines import ENGINES
-from augserve.pipeline.project.params import ParamsError
+from augserve.pipeline.project import paths
 from augserve.pipeline.simulator.profile import StepProfile
 
 
@@ -14,7 +14,7 @@ from augserve.pipeline.simulator.profile import StepProfile
 def made(tmp_path_factory, steps_file):
     """A folder in which the stage ran."""
     folder = tmp_path_factory.mktemp("profile")
-    steps = folder / profile.STEPS
+    steps = folder / paths.GATHERED_TRACES / "steps.parquet"
     steps.parent.mkdir(parents=True)
     steps_file(steps, 200)
     (folder / "params.yaml").write_text("profile: {gpu_memory_utilization: 0.92}\n")
@@ -26,8 +26,8 @@ def made(tmp_path_factory, steps_file):
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_an_impossible_share_of_memory_is_named(share):
-    with pytest.raises(ParamsError, match="gpu_memory_utilization"):
-        profile.ProfileParams(share)
+    with pytest.raises(ValueError, match="gpu_memory_utilization"):
+        profile.ProfileParams(gpu_memory_utilization=share)
 
 
 def test_the_stage_writes_a_profile_and_a_plot_for_every_engine(made):
@@ -35,7 +35,7 @@ def test_the_stage_writes_a_profile_and_a_plot_for_every_engine(made):
     metrics = json.loads((reports / "metrics.json").read_text())
     assert set(metrics) == {*ENGINES, "cpu"}
     for name, found in metrics.items():
-        loaded = StepProfile.load(made / profile.PROFILES / f"{name}.json")
+        loaded = StepProfile.load(made / paths.PROFILES / f"{name}.json")
         assert (loaded.name, loaded.limits.kv_tokens) == (name, found["kv_tokens"])
         rows = list(csv.DictReader((reports / f"{name}.csv").open()))
         assert all(float(row["measured_s"]) > 0 and float(row["fitted_s"]) > 0 for row in rows)

@@ -1,20 +1,17 @@
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
-from augserve.pipeline.project.params import SECTIONS, ParamsError, load_params, require
+from augserve.pipeline.project.params import SECTIONS, ParamsError, Section, load_params
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    rate_per_s: float
+class GatherSection(Section):
+    SECTION = "gather"
+    rate_per_s: float = Field(gt=0)
     count: int
     names: tuple[str, ...]
     limit: int | None
-
-    def __post_init__(self) -> None:
-        require(self.rate_per_s > 0, "gather.rate_per_s", self.rate_per_s, "above 0")
 
 
 GOOD = "gather: {rate_per_s: 2, count: 3, names: [a, b], limit: null}\n"
@@ -22,16 +19,16 @@ GOOD = "gather: {rate_per_s: 2, count: 3, names: [a, b], limit: null}\n"
 
 @pytest.fixture
 def load(tmp_path: Path):
-    def load_text(text: str) -> Section:
+    def load_text(text: str) -> GatherSection:
         path = tmp_path / "params.yaml"
         path.write_text(text)
-        return load_params("gather", Section, path)
+        return load_params(GatherSection, path)
 
     return load_text
 
 
-def test_a_section_becomes_its_dataclass_with_whole_numbers_taken_as_floats(load) -> None:
-    assert load(GOOD) == Section(2.0, 3, ("a", "b"), None)
+def test_a_section_is_loaded_with_whole_numbers_taken_as_floats(load) -> None:
+    assert load(GOOD) == GatherSection(rate_per_s=2.0, count=3, names=("a", "b"), limit=None)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +36,11 @@ def test_a_section_becomes_its_dataclass_with_whole_numbers_taken_as_floats(load
     [
         (GOOD.replace("count", "cuont"), "unknown key gather.cuont"),
         (GOOD.replace("count: 3, ", ""), "key gather.count is missing"),
-        (GOOD.replace("rate_per_s: 2", "rate_per_s: -1"), "gather.rate_per_s is -1.0: it must be above 0"),
-        (GOOD.replace("count: 3", "count: true"), "gather.count is True: it must be of type int"),
-        (GOOD.replace("[a, b]", "[a, 1]"), r"gather.names\[1\] is 1: it must be of type str"),
-        (GOOD.replace("[a, b]", "a"), "gather.names is 'a': it must be a list"),
+        (GOOD.replace("rate_per_s: 2", "rate_per_s: -1"), "gather.rate_per_s is -1: it must be"),
+        (GOOD.replace("count: 3", "count: true"), "gather.count is True: it must be"),
+        (GOOD.replace("count: 3", "count: 3.0"), r"gather.count is 3.0: it must be"),
+        (GOOD.replace("[a, b]", "[a, 1]"), r"gather.names\[1\] is 1: it must be"),
+        (GOOD.replace("[a, b]", "a"), "gather.names is 'a': it must be"),
         (GOOD + "gahter: {}\n", "unknown section 'gahter'"),
         ("base: {}\n", "section 'gather' is missing"),
         ("- 1\n", "must be a mapping"),
@@ -58,18 +56,19 @@ def test_a_wrong_file_gives_one_line_that_names_the_key(load, text: str, names: 
 def test_keys_of_another_section_stand_in_for_its_own(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(GOOD + "tune_long: {count: 9}\n")
-    assert load_params("gather", Section, path, overrides="tune_long") == Section(2.0, 9, ("a", "b"), None)
+    loaded = load_params(GatherSection, path, overrides="tune_long")
+    assert loaded == GatherSection(rate_per_s=2.0, count=9, names=("a", "b"), limit=None)
     path.write_text(GOOD + "tune_long: {cuont: 9}\n")
     with pytest.raises(ParamsError, match=r"unknown key .*cuont"):
-        load_params("gather", Section, path, overrides="tune_long")
+        load_params(GatherSection, path, overrides="tune_long")
     path.write_text(GOOD)
     with pytest.raises(ParamsError, match="section 'tune_long' is missing"):
-        load_params("gather", Section, path, overrides="tune_long")
+        load_params(GatherSection, path, overrides="tune_long")
 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="run from the project's root"):
-        load_params("gather", Section, tmp_path / "params.yaml")
+        load_params(GatherSection, tmp_path / "params.yaml")
 
 
 def test_the_projects_own_params_name_only_known_sections() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from augserve.data.tables.files import rows_to_table, write_table
-from augserve.pipeline.project.params import ParamsError
 from augserve.pipeline.project.trace_sources import DataParams, Source, SourceError, present_sources
 
 TURN = {"source": "x", "session_id": "s", "turn": 0, "arrival_s": 0.0, "prompt_tokens": 1, "output_tokens": 1}
@@ -24,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_sets_come_in_their_order_and_absent_public_ones_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    params = DataParams(("azure-conv", "mooncake-conv", "gathered"), "../shared/data")
+    params = DataParams(sources=("azure-conv", "mooncake-conv", "gathered"), mirror="../shared/data")
     with caplog.at_level(logging.INFO):
         found = present_sources(params, root)
     traces = root / "data/traces"
@@ -38,15 +37,15 @@ def test_an_own_set_that_is_missing_or_empty_is_refused(root: Path, make: bool) 
     if make:
         (root / "data/traces/mine").mkdir()
     with pytest.raises(SourceError, match=r"data/traces/mine"):
-        present_sources(DataParams(("gathered", "mine"), "../shared/data"), root)
+        present_sources(DataParams(sources=("gathered", "mine"), mirror="../shared/data"), root)
 
 
 def test_public_sets_alone_none_of_which_is_here_are_refused(root: Path) -> None:
     with pytest.raises(SourceError, match=r"data\.sources"):
-        present_sources(DataParams(("mooncake-conv",), "../shared/data"), root)
+        present_sources(DataParams(sources=("mooncake-conv",), mirror="../shared/data"), root)
 
 
 @pytest.mark.parametrize("names", [(), ("a", "a"), ("../a",), ("public",), ("",)])
 def test_names_that_are_no_folders_are_refused(names: tuple[str, ...]) -> None:
-    with pytest.raises(ParamsError, match=r"params.yaml: data\.sources"):
-        DataParams(names, "../shared/data")
+    with pytest.raises(ValueError, match="sources"):
+        DataParams(sources=names, mirror="../shared/data")

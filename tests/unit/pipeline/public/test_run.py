@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from augserve.data.tables.files import read_table
+from augserve.pipeline.project import paths
 from augserve.pipeline.project.public_sets import PublicSetError
 from augserve.pipeline.public import run as public
 
@@ -29,8 +30,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shared/data/small").mkdir(parents=True)
     (tmp_path / "shared/data/small/x.csv").write_bytes(GOOD)
     (root / "params.yaml").write_text("data: {sources: [gathered, small, absent], mirror: ../shared/data}\n")
-    (root / public.TOKENIZER).parent.mkdir(parents=True)
-    Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(root / public.TOKENIZER))
+    (root / paths.TOKENIZER).parent.mkdir(parents=True)
+    Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(root / paths.TOKENIZER))
     monkeypatch.chdir(root)
     return root
 
@@ -51,7 +52,7 @@ def test_present_sets_are_imported_and_absent_ones_logged(root: Path, caplog: py
 
 def test_with_no_set_here_the_folder_is_there_and_empty(root: Path) -> None:
     (root / "params.yaml").write_text("data: {sources: [gathered, absent], mirror: ../nowhere}\n")
-    (root / public.TOKENIZER).unlink()
+    (root / paths.TOKENIZER).unlink()
     public.main()
     assert list((root / "data/traces/public").iterdir()) == []
     assert json.loads(public.METRICS.read_text()) == {}

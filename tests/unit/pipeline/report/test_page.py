@@ -7,6 +7,7 @@ import pytest
 
 from augserve.data.atomic import write_json
 from augserve.models.serving.target import QUANTILE_TARGETS
+from augserve.pipeline.project import paths
 from augserve.pipeline.report import run as report
 from augserve.pipeline.report.page import EVALUATION_FIGURES, PREDICTED, TUNING_FIGURES, html, page, predictors
 from augserve.pipeline.results.documents import evaluation_markdown, headline_markdown
@@ -151,7 +152,7 @@ def test_the_stage_writes_the_page_and_the_headline(reports, selection, monkeypa
     root = tmp_path_factory.mktemp("root")
     monkeypatch.chdir(root)
     (root / "reports").symlink_to(reports)
-    write_json(root / report.SELECTION, dataclasses.asdict(selection))
+    write_json(root / paths.SELECTION, dataclasses.asdict(selection))
     report.main()
-    assert report.PAGE.read_text().startswith("<!DOCTYPE html>")
+    assert paths.PAGE.read_text().startswith("<!DOCTYPE html>")
     assert "| AugServe" in report.HEADLINE.read_text()

@@ -87,4 +87,4 @@ if __name__ == "__main__":
         time.sleep(pause_s)
         return simulate(scenario, settings, short)
 
-    search(dataclasses.replace(PARAMS, storage=url, trials=trials), slow)
+    search(PARAMS.changed(storage=url, trials=trials), slow)

@@ -1,6 +1,5 @@
 """From a study to its reports, on made-up simulations."""
 
-import dataclasses
 import json
 import math
 from concurrent.futures import Future
@@ -50,7 +49,7 @@ def study(searching, folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         storage = f"sqlite:///{tmp_path_factory.mktemp('study')}/optuna.db"
-        return searching.search(dataclasses.replace(searching.PARAMS, storage=storage, trials=24))
+        return searching.search(searching.PARAMS.changed(storage=storage, trials=24))
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(
 
 
 def test_the_selection_runs_a_swing_that_no_trial_ran(searching, study, tmp_path):
-    params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
+    params = searching.PARAMS.changed(select_workloads=(MIX, MIX_SWING))
     engine = Engine(searching)
     simulations = TuningSimulations(params.selecting(), 1, (0.1, 0.2), engine, "select")
     baseline = Baseline(simulations.params, 60.0, dict.fromkeys(stock_scenarios(simulations.params), searching.STOCK))
@@ -111,7 +110,7 @@ def test_the_selection_runs_a_swing_that_no_trial_ran(searching, study, tmp_path
 
 
 def test_the_gap_is_taken_at_the_loads_of_the_search(searching, study):
-    params = dataclasses.replace(searching.PARAMS, select_workloads=(MIX, MIX_SWING))
+    params = searching.PARAMS.changed(select_workloads=(MIX, MIX_SWING))
     simulations = TuningSimulations(params.selecting(), 1, (0.1, 0.2), Engine(searching), "select")
     stock = dict.fromkeys(stock_scenarios(simulations.params), searching.STOCK)
     baseline = Baseline(simulations.params, 60.0, stock)
@@ -192,13 +191,13 @@ def test_the_capacity_and_stock_results_are_measured_once_a_study(searching, stu
 
 
 def test_a_capacity_below_the_bounds_is_an_error(searching):
-    params = dataclasses.replace(searching.PARAMS, capacity_low=13.0)
+    params = searching.PARAMS.changed(capacity_low=13.0)
     with pytest.raises(StageError, match=r"tune\.capacity_low"):
         TuningSimulations(params, 1, (0.1, 0.2), Engine(searching)).capacities(SchedulerSettings())
 
 
 def test_a_study_starts_from_the_hand_set_defaults_and_the_starts_of_params(searching):
-    space, params = searching.SPACE, dataclasses.replace(searching.PARAMS, starts=({"weights.uncached": 3.0},))
+    space, params = searching.SPACE, searching.PARAMS.changed(starts=({"weights.uncached": 3.0},))
     found = dict(tune.starts(space, params))
     assert list(found) == ["defaults", "start 1"]
     assert found["defaults"] == space.defaults
@@ -212,5 +211,5 @@ def test_a_study_starts_from_the_hand_set_defaults_and_the_starts_of_params(sear
      {"workloads": (MIX_SWING,)}, {"swing_load": 0.0}, {"min_goodput_ratio": 1.5}, {"candidates": 0}, {"seeds": 0}],
 )  # fmt: skip
 def test_a_parameter_out_of_range_is_named(searching, change):
-    with pytest.raises(ValueError, match=f"tune.{next(iter(change))}"):
-        dataclasses.replace(searching.PARAMS, **change)
+    with pytest.raises(ValueError, match=next(iter(change))):
+        searching.PARAMS.changed(**change)

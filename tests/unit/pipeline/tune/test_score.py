@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 
 from augserve.data.workload.mix import MIX, MIX_SWING
@@ -13,7 +11,7 @@ OVERLOADED = {"effective_throughput": 0.0, "throughput": 40.0, "longest_wait_s":
 
 @pytest.fixture
 def params(searching):
-    return dataclasses.replace(searching.PARAMS, loads=(2.0, 0.7))
+    return searching.PARAMS.changed(loads=(2.0, 0.7))
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def baseline(params):
 
 
 def test_scenarios_come_in_the_declared_order_of_the_loads_seed_by_seed(params):
-    scenarios = scenarios_of(dataclasses.replace(params, seeds=2))
+    scenarios = scenarios_of(params.changed(seeds=2))
     assert [(scenario.load, scenario.seed) for scenario in scenarios] == [(2.0, 0), (0.7, 0), (2.0, 1), (0.7, 1)]
 
 
@@ -40,7 +38,7 @@ def test_where_stock_vllm_has_collapsed_its_best_load_below_counts(baseline):
 
 
 def test_a_swing_comes_last_and_is_compared_with_the_best_load_of_the_steady_mix(params, baseline):
-    params = dataclasses.replace(params, workloads=(MIX, MIX_SWING), swing_load=1.5)
+    params = params.changed(workloads=(MIX, MIX_SWING), swing_load=1.5)
     swing = Scenario(MIX_SWING, 1.5, 0)
     assert scenarios_of(params) == [Scenario(MIX, 2.0, 0), Scenario(MIX, 0.7, 0), swing]
     assert stock_scenarios(params)[-1] == swing

@@ -41,7 +41,7 @@ def test_a_losing_start_is_pruned_but_never_the_hand_set_defaults(searching, par
     good = dataclasses.replace(bad, uncached=0.5)
     named = {"good": good, "defaults": searching.SPACE.defaults.weights, "bad": bad}
     starts = [(name, dataclasses.replace(searching.SPACE.defaults, weights=of)) for name, of in named.items()]
-    study = searching.search(dataclasses.replace(params, trials=3), losing, starts)
+    study = searching.search(params.changed(trials=3), losing, starts)
     states = {trial.user_attrs["start"]: trial.state for trial in study.trials}
     assert states == {"good": State.COMPLETE, "defaults": State.COMPLETE, "bad": State.PRUNED}
 
@@ -52,7 +52,7 @@ def test_starts_that_are_equal_in_the_space_are_tried_once(searching, params):
 
 
 def test_the_search_improves_goodput_and_prunes_losers(searching, params):
-    study = searching.search(dataclasses.replace(params, trials=30))
+    study = searching.search(params.changed(trials=30))
     assert study.best_value > 1.5
     pruned = [trial for trial in study.trials if trial.state == State.PRUNED]
     assert len(pruned) >= 8
@@ -66,7 +66,7 @@ def test_a_violated_constraint_is_stored_in_optuna_and_costs_the_trial_its_rank(
         found = searching.simulate(scenario, settings, short)
         return found | {"longest_wait_s": 40.0 if settings.weights.uncached < 0.5 else 1.0}
 
-    study = searching.search(dataclasses.replace(params, trials=20), starving)
+    study = searching.search(params.changed(trials=20), starving)
     assert study.best_trial.params["weights.uncached"] >= 0.5
     broken = [t for t in study.trials if t.params.get("weights.uncached", 1) < 0.5 and t.constraints]
     assert all(trial.constraints["longest_wait"] == pytest.approx(7.0) for trial in broken)
@@ -85,7 +85,7 @@ def test_a_narrowly_missed_constraint_leaves_the_decision_to_the_selection(searc
         return dataclasses.replace(searching.SPACE.defaults, weights=weights)
 
     starts = [("defaults", searching.SPACE.defaults), ("hair", weighing(0.5)), ("mile", weighing(0.25))]
-    study = searching.search(dataclasses.replace(params, trials=3), waiting, starts)
+    study = searching.search(params.changed(trials=3), waiting, starts)
     found = candidates(study, 1)
     assert [(candidate.name, candidate.feasible) for candidate in found] == [("hair", False), ("defaults", True)]
     assert found[0].penalised == pytest.approx(found[0].mean - 0.01)
@@ -123,14 +123,14 @@ def test_a_simulations_process_that_dies_ends_the_search_in_one_line(searching, 
 
 
 def test_an_interrupted_study_runs_only_its_missing_trials(searching, params):
-    searching.search(dataclasses.replace(params, trials=4))
+    searching.search(params.changed(trials=4))
     study = searching.search(params)
     assert len(study.trials) == params.trials == 6
     assert len(searching.search(params).trials) == 6
 
 
 def test_trials_run_in_parallel(searching, params):
-    study = searching.search(dataclasses.replace(params, processes=3, trials=9))
+    study = searching.search(params.changed(processes=3, trials=9))
     assert len(study.trials) == 9
     assert len({trial.params["weights.uncached"] for trial in study.trials}) == 9  # each thread samples on its own
 
@@ -152,7 +152,7 @@ def test_after_kill_9_finished_trials_remain_and_the_interrupted_one_is_tried_ag
     time.sleep(3.5)  # until its silence is noticed
 
     done = sum(trial.state.is_finished() for trial in kept.values())
-    study = searching.search(dataclasses.replace(params, trials=done + 3))
+    study = searching.search(params.changed(trials=done + 3))
     for number in finished:
         assert study.trials[number].values == kept[number].values
         assert study.trials[number].params == kept[number].params

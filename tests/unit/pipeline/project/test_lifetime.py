@@ -7,7 +7,7 @@ from pathlib import Path
 
 PARENT = """
 import subprocess, sys, time
-from augserve.pipeline.server.lifetime import end_with_parent
+from augserve.pipeline.project.lifetime import end_with_parent
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], preexec_fn=end_with_parent)
 print(child.pid, flush=True)
 time.sleep(60)

@@ -1,5 +1,6 @@
-"""The one place that knows vLLM's internals: what is relied on, checked at start, and read or set nowhere else."""
+"""The only package of the runtime that imports vLLM or touches its internals."""
 
+from .contract import check_scheduler, check_vllm
 from .hooks import HookedScheduler
 from .kv_cache import BlockReferences, KvCache
 from .names import (
@@ -17,14 +18,7 @@ from .names import (
     vllm_version,
 )
 from .requests import is_decode, prompt_prefix, whole_prefix
-from .running import (
-    decode_tokens,
-    is_paused,
-    move_to_end,
-    orders_by_priority,
-    running_count,
-    running_requests,
-)
+from .running import decode_tokens, is_paused, move_to_end, orders_by_priority, running_count, running_requests
 from .stepping import (
     RunningDemand,
     engine_number,
@@ -40,49 +34,4 @@ from .stepping import (
     step_demand,
     token_budget,
 )
-from .unsupported import OVERRIDE, UnsupportedVllmError
-from .versions import check_scheduler, check_vllm
-
-__all__ = [
-    "OVERRIDE",
-    "AsyncScheduler",
-    "BlockReferences",
-    "EngineCoreOutputs",
-    "HookedScheduler",
-    "KVCacheBlock",
-    "KvCache",
-    "ModelRunnerOutput",
-    "PauseState",
-    "Request",
-    "RequestQueue",
-    "RequestStatus",
-    "RunningDemand",
-    "SamplingParams",
-    "SchedulerOutput",
-    "SchedulingPolicy",
-    "UnsupportedVllmError",
-    "check_scheduler",
-    "check_vllm",
-    "decode_tokens",
-    "engine_number",
-    "free_seats",
-    "holding_queue",
-    "is_decode",
-    "is_paused",
-    "may_lack_blocks",
-    "move_to_end",
-    "orders_by_priority",
-    "prompt_demand",
-    "prompt_prefix",
-    "reserves_whole_prompts",
-    "running_count",
-    "running_demand",
-    "running_requests",
-    "served_model",
-    "set_token_budget",
-    "steers_budget",
-    "step_demand",
-    "token_budget",
-    "vllm_version",
-    "whole_prefix",
-]
+from .supported import UnsupportedVllmError

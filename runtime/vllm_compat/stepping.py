@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 
 from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
-from .relied import HOLDING_QUEUES
+from .contract import HOLDING_QUEUES
 
 
 def engine_number(scheduler: AsyncScheduler) -> int:

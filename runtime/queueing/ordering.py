@@ -139,7 +139,7 @@ class Ordering:
     def _probe(self) -> None:
         """Look up the cached tokens of the first requests and of some others in rotation: the prefix cache changes."""
         queue, columns = self.queue, self.queue.columns
-        foremost, rotating = (FOREMOST_PROBES, ROTATING_PROBES) if self._kv_cache.bisects else SLOW_PROBES
+        foremost, rotating = (FOREMOST_PROBES, ROTATING_PROBES) if self._kv_cache.chained else SLOW_PROBES
         for request in queue.head(foremost):
             slot = queue.slot(request)
             if slot is not None:

@@ -19,6 +19,7 @@ from .names import (
 )
 from .requests import is_decode, prompt_prefix, whole_prefix
 from .running import decode_tokens, is_paused, move_to_end, orders_by_priority, running_count, running_requests
+from .scheduled import measure_tokens, step_row
 from .stepping import (
     RunningDemand,
     engine_number,

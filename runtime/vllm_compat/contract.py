@@ -51,9 +51,9 @@ SIGNATURES: Mapping[type[Any], Mapping[str, tuple[str, ...]]] = {
 }
 """Methods that AugServe calls or overrides, with the names of their parameters after `self`."""
 
-QUEUE_METHODS = frozenset(
+QUEUE_METHODS = (
     "add_request pop_request peek_request prepend_request prepend_requests remove_request remove_requests "
-    "__bool__ __len__ __iter__".split()
+    "__bool__ __len__ __iter__"
 )
 """The abstract methods of RequestQueue, all of which AugServe's queue implements."""
 
@@ -134,7 +134,7 @@ def _differences() -> Iterator[str]:
                 yield f"{owner.__name__} has no {name}"
             elif tuple(inspect.signature(method).parameters)[1:] != parameters:
                 yield f"{owner.__name__}.{name} does not take ({', '.join(parameters)})"
-    for name in sorted(RequestQueue.__abstractmethods__ ^ QUEUE_METHODS):
+    for name in sorted(RequestQueue.__abstractmethods__ ^ set(QUEUE_METHODS.split())):
         yield f"RequestQueue.{name} is new or missing"
     for kind, names in FIELDS.items():
         has = _attributes(kind)

@@ -1,11 +1,11 @@
-"""vLLM's scheduler with a hook where it has none that a subclass may override without knowing its insides."""
+"""vLLM's scheduler with a hook that subclasses may override without knowing its internals."""
 
 from .names import AsyncScheduler, Request
 
 
 class HookedScheduler(AsyncScheduler):
     def before_free(self, request: Request) -> None:
-        """Called as a request has ended, while its blocks are still its own. Must not raise."""
+        """Called when a request has ended and still owns its blocks. Must not raise."""
 
     def _free_blocks(self, request: Request) -> None:
         self.before_free(request)

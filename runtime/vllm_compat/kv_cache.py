@@ -1,8 +1,9 @@
-"""The KV cache of vLLM: read without a trace, and referenced beyond its requests."""
+"""The KV cache of vLLM: read without side effects, and pinned by references beyond those of requests."""
 
 from collections.abc import Callable
 
 from .names import (
+    AsyncScheduler,
     BlockPool,
     FullAttentionSpec,
     KVCacheBlock,
@@ -14,14 +15,14 @@ from .names import (
 
 
 class BlockReferences:
-    """References on cached blocks beyond those of requests: what they hold cannot be evicted."""
+    """References on cached blocks beyond those of requests. vLLM does not evict a referenced block."""
 
-    def __init__(self, manager: KVCacheManager) -> None:
-        self._manager = manager
-        self._pool: BlockPool = manager.block_pool
-        managers = manager.coordinator.single_type_managers
-        self.block_tokens = min((int(each.block_size) for each in managers), default=1)
-        self.groups = max(len(managers), 1)  # of layers, each with blocks of its own
+    def __init__(self, scheduler: AsyncScheduler) -> None:
+        self._manager: KVCacheManager = scheduler.kv_cache_manager
+        self._pool: BlockPool = self._manager.block_pool
+        managers = self._manager.coordinator.single_type_managers
+        self.block_tokens = min((int(manager.block_size) for manager in managers), default=1)
+        self.groups = max(len(managers), 1)  # groups of layers, each with its own blocks
         self.capacity_blocks = max(int(self._pool.num_gpu_blocks) - 1, 1)
 
     @property
@@ -29,14 +30,14 @@ class BlockReferences:
         return int(self._pool.get_num_free_blocks())
 
     def hold(self, request: Request) -> list[KVCacheBlock]:
-        """Reference each block of the request that the prefix cache knows; to be called while they are its own."""
+        """Reference the request's blocks that are in the prefix cache. Call it while the request owns its blocks."""
         groups = self._manager.get_blocks(request.request_id).blocks
         blocks = [block for group in groups for block in group if block.block_hash is not None and not block.is_null]
         self._pool.touch(blocks)
         return blocks
 
     def release(self, blocks: list[KVCacheBlock]) -> None:
-        """As vLLM frees a request: the last block is the first to be evicted."""
+        """Release in vLLM's order: the last block is the first to be evicted."""
         self._pool.free_blocks(reversed(blocks))
 
     def count(self, block: KVCacheBlock) -> int:
@@ -44,22 +45,20 @@ class BlockReferences:
 
 
 class KvCache:
-    """Read-only view of the KV cache: never touches reference counts, the eviction order or the statistics."""
+    """Read-only view: it changes neither reference counts nor the eviction order nor vLLM's statistics."""
 
     def __init__(self, manager: KVCacheManager) -> None:
         self._manager = manager
         self._pool = manager.block_pool
         coordinator = manager.coordinator
         managers = coordinator.single_type_managers
-        self._block_tokens = int(managers[0].block_size) if managers else 1
-        # With one group of full attention and nothing else, a cached block implies those before it, nearly always.
+        self.block_tokens = int(managers[0].block_size) if managers else 1
         self._chained = (
             isinstance(coordinator, UnitaryKVCacheCoordinator)
             and isinstance(coordinator.kv_cache_spec, FullAttentionSpec)
             and not coordinator.eagle_group_ids
         )
-        self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self._block_tokens
-        self.block_tokens = self._block_tokens
+        self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self.block_tokens
         self.watermark_blocks = int(manager.watermark_blocks)
 
     @property
@@ -68,46 +67,44 @@ class KvCache:
         return float(self._pool.get_usage())
 
     @property
-    def free_tokens(self) -> int:
-        """Tokens for which there are free blocks, cached ones that may be evicted included."""
-        return int(self._pool.get_num_free_blocks()) * self._block_tokens
-
-    @property
     def free_blocks(self) -> int:
+        """Free blocks, evictable cached ones included."""
         return int(self._pool.get_num_free_blocks())
 
     @property
-    def bisects(self) -> bool:
-        """Whether `cached_tokens` is a binary search; else it is vLLM's own walk over the prompt's blocks."""
-        return self._chained
+    def free_tokens(self) -> int:
+        return self.free_blocks * self.block_tokens
 
     @property
-    def tells_held(self) -> bool:
-        """Whether `held_blocks` can tell: with a single group of full attention."""
+    def chained(self) -> bool:
+        """Whether a cached block implies nearly always that the blocks before it are cached: one full-attention group.
+
+        Then `cached_tokens` is a binary search, else vLLM's walk over the prompt; only then does `held_blocks` count.
+        """
         return self._chained
 
-    def held_blocks(self, request: Request, cached_tokens: int, kept: Callable[[KVCacheBlock], int]) -> int:
-        """Of the first `cached_tokens` of the request, blocks that others reference, but for the references that `kept`
-        counts of a block: it needs no free ones for them.
+    def held_blocks(self, request: Request, cached_tokens: int, pins: Callable[[KVCacheBlock], int]) -> int:
+        """Number of the request's first `cached_tokens` blocks that other requests reference.
 
-        Binary search: who references a block references those before it.
+        The request needs no free blocks for these. `pins` is the number of AugServe's own references on a block, which
+        do not count. Binary search: who references a block references those before it.
         """
-        low, high = 0, min(cached_tokens // self._block_tokens, len(request.block_hashes))
+        low, high = 0, min(cached_tokens // self.block_tokens, len(request.block_hashes))
         block_of = self._pool.cached_block_hash_to_block.get_one_block
         while low < high:
             middle = (low + high) // 2
             block = block_of(make_block_hash_with_group_id(request.block_hashes[middle], 0))
-            if block is not None and block.ref_cnt > kept(block):
+            if block is not None and block.ref_cnt > pins(block):
                 low = middle + 1
             else:
                 high = middle
         return low
 
     def cached_tokens(self, request: Request, last_known: int = 0) -> int:
-        """Prompt tokens that the prefix cache holds for the request now; cheapest where that is `last_known` still.
+        """Prompt tokens of the request in the prefix cache; fastest if the answer is still `last_known`.
 
-        Binary search over the request's block hashes: a lower bound of the last cached block's end where an inner
-        block was evicted before a later one (vLLM frees the last blocks of a request first, so this is rare).
+        A binary search over block hashes. It finds a lower bound if an inner block was evicted before a later one; that
+        is rare, as vLLM evicts the last blocks of a request first.
         """
         if not self._manager.prefix_cache_lookup_enabled(request):
             return 0
@@ -115,8 +112,8 @@ class KvCache:
             coordinator = self._manager.coordinator
             return int(coordinator.find_longest_cache_hit(request.block_hashes, request.num_tokens - 1)[1])
         hashes, block = request.block_hashes, self._pool.cached_block_hash_to_block.get_one_block
-        low, high = 0, min(len(hashes), (request.num_tokens - 1) // self._block_tokens)
-        middle = min(last_known // self._block_tokens, high)
+        low, high = 0, min(len(hashes), (request.num_tokens - 1) // self.block_tokens)
+        middle = min(last_known // self.block_tokens, high)
         if middle and block(make_block_hash_with_group_id(hashes[middle - 1], 0)) is None:
             high = middle - 1
         else:
@@ -129,4 +126,4 @@ class KvCache:
                 high = middle
             else:
                 low = middle + 1
-        return low * self._block_tokens
+        return low * self.block_tokens

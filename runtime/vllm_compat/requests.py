@@ -1,19 +1,19 @@
-"""Requests of vLLM, read: whether one decodes, and its tokens as prefixes."""
+"""Facts of vLLM's requests: whether one decodes, and its tokens as prefixes."""
 
 from ..sessions.prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
 from .names import Request
 
 
 def is_decode(request: Request, scheduled_tokens: int) -> bool:
-    """Whether a request that schedule() has just given so many tokens decodes, rather than computes its prompt."""
+    """Whether the request decodes in the step that `schedule()` has just given `scheduled_tokens`."""
     before = request.num_computed_tokens - scheduled_tokens
     return before >= request.num_prompt_tokens and scheduled_tokens <= 1 + len(request.spec_token_ids)
 
 
 def prompt_prefix(request: Request, block_tokens: int) -> Prefix | None:
-    """The prompt, by vLLM's block hashes, or by hashes of its own where prefix caching is off.
+    """The prompt with vLLM's block hashes, or with AugServe's own if prefix caching is off.
 
-    None where token ids do not say what the prompt is: embeddings, and images that vLLM has not hashed.
+    None if token ids do not identify the prompt: embeddings, or images that vLLM has not hashed.
     """
     if request.prompt_token_ids is None:
         return None
@@ -27,7 +27,7 @@ def prompt_prefix(request: Request, block_tokens: int) -> Prefix | None:
 
 
 def whole_prefix(request: Request, prompt: Prefix) -> Prefix:
-    """Prompt and output of a request that has ended, hashed as its prompt was."""
+    """Prompt and output of an ended request, hashed like its prompt."""
     hashes = prompt.hashes
     if hashes is not request.block_hashes:
         hashes = own_hashes(request.all_token_ids, prompt.salt, known=hashes)

@@ -1,10 +1,10 @@
-"""A step of vLLM's scheduler: its token budget, and what it may take of the KV cache."""
+"""The next step of vLLM's scheduler: its token budget, and the KV blocks that it may take."""
 
 import itertools
 from collections.abc import Iterable
 
-from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 from .contract import HOLDING_QUEUES
+from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 
 
 def engine_number(scheduler: AsyncScheduler) -> int:
@@ -12,13 +12,13 @@ def engine_number(scheduler: AsyncScheduler) -> int:
 
 
 def served_model(scheduler: AsyncScheduler) -> str | None:
-    """The model's name to clients; its first one where it has several."""
+    """The model's first name for clients."""
     names = scheduler.vllm_config.model_config.served_model_name
     return names if isinstance(names, str | None) else names[0]
 
 
 def steers_budget(scheduler: AsyncScheduler) -> bool:
-    """Whether a smaller budget is safe: without chunked prefill it would keep long prompts out for ever."""
+    """Whether a smaller budget is safe. Without chunked prefill, long prompts would never be admitted."""
     return bool(scheduler.scheduler_config.enable_chunked_prefill) and not scheduler.need_mamba_block_aligned_split
 
 
@@ -28,18 +28,20 @@ def token_budget(scheduler: AsyncScheduler) -> int:
 
 
 def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) -> None:
-    """Set it for the next step, between 1 and the configured budget."""
+    """Set the next step's budget, clipped to between 1 and `configured`."""
     scheduler.max_num_scheduled_tokens = max(1, min(tokens, configured))
 
 
 def free_seats(scheduler: AsyncScheduler) -> int:
-    """Requests that the next step may admit at most, whatever blocks and tokens there are."""
+    """Most requests that the next step can admit, blocks and tokens aside."""
     return max(scheduler.max_num_running_reqs - len(scheduler.running), 0)
 
 
 def step_demand(scheduler: AsyncScheduler) -> int:
-    """Blocks that the next step may take at most, but for who is admitted from the waiting queue: for every running
-    request as much as one step can add, and for those that wait beside the queue their `prompt_demand`."""
+    """Most blocks that the next step can take, without admissions from the waiting queue.
+
+    Each running request takes what one step can add; each request of the holding queue takes its `prompt_demand`.
+    """
     block_tokens, groups = _block_layout(scheduler)
     blocks = len(scheduler.running) * (1 + _ahead(scheduler) // block_tokens)
     blocks += 1 + scheduler.max_num_scheduled_tokens // block_tokens
@@ -48,13 +50,13 @@ def step_demand(scheduler: AsyncScheduler) -> int:
 
 
 def prompt_demand(scheduler: AsyncScheduler, requests: Iterable[Request]) -> list[int]:
-    """Blocks that each takes at most if the next step admits it; vLLM reserves for whole prompts."""
+    """Most blocks that each request takes if the next step admits it; vLLM reserves whole prompts."""
     (block_tokens, groups), ahead = _block_layout(scheduler), _ahead(scheduler)
     return [groups * (2 + (request.num_tokens + ahead) // block_tokens) for request in requests]
 
 
 def _block_layout(scheduler: AsyncScheduler) -> tuple[int, int]:
-    """Tokens of the smallest block, and in how many groups of layers each token takes one."""
+    """Tokens of the smallest block, and the number of layer groups, in each of which a token takes a block."""
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
     block_tokens = min((manager.block_size for manager in managers), default=scheduler.block_size)
     return block_tokens, max(len(managers), 1)
@@ -65,8 +67,10 @@ def _ahead(scheduler: AsyncScheduler) -> int:
 
 
 def may_lack_blocks(scheduler: AsyncScheduler) -> bool:
-    """Whether a step that has scheduled nothing may have found too few free blocks: nothing runs, and somebody waits,
-    for neither a grammar, a remote load nor its next input. Looks at all that wait: not for the hot path."""
+    """Whether a step that scheduled nothing may have lacked free blocks: nothing runs, and a request is ready to run.
+
+    Reads all waiting requests: not for the hot path.
+    """
     if scheduler.running:
         return False
     waiting = itertools.chain(scheduler.waiting, holding_queue(scheduler))
@@ -74,22 +78,22 @@ def may_lack_blocks(scheduler: AsyncScheduler) -> bool:
 
 
 def holding_queue(scheduler: AsyncScheduler) -> RequestQueue:
-    """The waiting requests that may hold blocks; before 0.31 all that vLLM has skipped."""
+    """The waiting requests that may hold blocks; before vLLM 0.31, all skipped requests."""
     queue: RequestQueue = getattr(scheduler, next(name for name in HOLDING_QUEUES if hasattr(scheduler, name)))
     return queue
 
 
 MAX_HOLDING = 16
-"""Waiting requests with blocks of their own (streaming sessions, remote loads) that a step's demand counts."""
+"""Most requests of the holding queue (streaming sessions, remote loads) that a step's demand counts."""
 
 
 def reserves_whole_prompts(scheduler: AsyncScheduler) -> bool:
-    """Whether a waiting request is admitted only where its whole prompt finds room."""
+    """Whether vLLM admits a request only if its whole prompt fits."""
     return bool(scheduler.scheduler_reserve_full_isl)
 
 
 def running_demand(scheduler: AsyncScheduler) -> int:
-    """Free blocks that the running requests take in the next step, if their token budget allows."""
+    """Free blocks that the running requests take in the next step, if the token budget allows."""
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
     ahead = scheduler.num_lookahead_tokens
     blocks = 0
@@ -104,7 +108,7 @@ def running_demand(scheduler: AsyncScheduler) -> int:
 
 
 class RunningDemand:
-    """`running_demand`, counted at most once a step: all of a step's decisions find the same running requests."""
+    """`running_demand`, counted at most once a step."""
 
     def __init__(self, scheduler: AsyncScheduler) -> None:
         self._scheduler = scheduler
@@ -116,5 +120,5 @@ class RunningDemand:
         return self._blocks
 
     def forget(self) -> None:
-        """The step is decided: vLLM goes on, and what was counted holds no longer."""
+        """Count again at the next call: the step is decided, and vLLM changes the running requests."""
         self._blocks = None

@@ -1,13 +1,15 @@
-"""Records the turns and steps of a run for traces and timeline, at 80 bytes a step."""
+"""Records the turns and steps of a run for traces and timeline, at 88 bytes a step."""
 
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import get_type_hints
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request
 
 from ....data.tables.prompt_tail import tail_counts
+from ....data.tables.schema import StepRow
 from ....data.workload.model import Session, ToolCall
 from ..forward import Step
 from .observer import Observer
@@ -28,31 +30,13 @@ class SeenTurn:
     finish_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SeenStep:
-    """A step as scheduled; `step_s` is the engine's time for it, from the last output where that came later."""
-
-    start_s: float
-    prefill_tokens: int
-    decode_sequences: int
-    context_tokens: int
-    kv_usage: float
-    waiting: int
-    running: int
-    token_budget: int
-    step_s: float
-
-
-_STEP_VALUES = 9
-
-
 @dataclass(slots=True)
 class Recording(Observer):
     """`turns` are in order of arrival."""
 
     turns: list[SeenTurn] = field(default_factory=list)
     _open: dict[str, SeenTurn] = field(default_factory=dict)  # by request id
-    _steps: "array[float]" = field(default_factory=lambda: array("d"))
+    _step_values: "array[float]" = field(default_factory=lambda: array("d"))
 
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         turn = SeenTurn(
@@ -72,8 +56,9 @@ class Recording(Observer):
             if turn.scheduled_s is None:
                 turn.scheduled_s = now_s
         running, waiting = scheduler.get_request_counts()
-        self._steps.extend(
-            (
+        self.add_step(
+            StepRow(
+                len(self._step_values) // len(StepRow._fields),
                 now_s,
                 step.prefill_tokens,
                 step.decode_sequences,
@@ -82,25 +67,19 @@ class Recording(Observer):
                 waiting,
                 running,
                 scheduler.max_num_scheduled_tokens,
-                step.step_s,
+                schedule_s=0.0,  # virtual time stands still while the scheduler works
+                step_s=step.step_s,
             )
         )
+
+    def add_step(self, step: StepRow) -> None:
+        self._step_values.extend(step)
 
     def turn_finished(self, record: TurnRecord, reason: str) -> None:
         self._open.pop(f"{record.session_id}/{record.turn}").finish_reason = reason
 
-    def steps(self) -> Iterator[SeenStep]:
-        values = self._steps
-        for at in range(0, len(values), _STEP_VALUES):
-            start_s, prefill, decodes, context, usage, waiting, running, budget, step_s = values[at : at + _STEP_VALUES]
-            yield SeenStep(
-                start_s,
-                int(prefill),
-                int(decodes),
-                int(context),
-                usage,
-                int(waiting),
-                int(running),
-                int(budget),
-                step_s,
-            )
+    def steps(self) -> Iterator[StepRow]:
+        types, values = tuple(get_type_hints(StepRow).values()), self._step_values
+        for first in range(0, len(values), len(types)):
+            row = zip(types, values[first : first + len(types)], strict=True)
+            yield StepRow(*(kind(value) for kind, value in row))

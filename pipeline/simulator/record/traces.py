@@ -42,23 +42,8 @@ def records(recording: Recording, policy: str, profile: str, timing: str) -> Ite
         yield "turns", _turn_row(turn, policy, profile)
         if turn.tool_call is not None and turn.record.finish_s is not None:
             yield "tool_calls", _call_row(turn, turn.record.finish_s, timing)
-    for number, step in enumerate(recording.steps()):
-        yield (
-            "steps",
-            {
-                "step": number,
-                "start_s": step.start_s,
-                "prefill_tokens": step.prefill_tokens,
-                "decode_sequences": step.decode_sequences,
-                "context_tokens": step.context_tokens,
-                "kv_usage": step.kv_usage,
-                "waiting": step.waiting,
-                "running": step.running,
-                "token_budget": step.token_budget,
-                "schedule_s": 0.0,  # virtual time stands still while the scheduler works
-                "step_s": step.step_s,
-            },
-        )
+    for step in recording.steps():
+        yield "steps", step._asdict()
 
 
 def _turn_row(turn: SeenTurn, policy: str, profile: str) -> dict[str, object]:

@@ -247,7 +247,7 @@ def test_cached_tokens_equal_those_that_vllm_finds(make_engine: EngineMaker) -> 
 def test_few_slow_look_ups_are_made_in_a_step(make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """With several groups of layers or EAGLE, a look-up walks over all blocks."""
     engine = make_engine(max_num_seqs=1)
-    monkeypatch.setattr(KvCache, "bisects", False)  # type: ignore[attr-defined]
+    monkeypatch.setattr(KvCache, "chained", False)  # type: ignore[attr-defined]
     for number in range(100):
         engine.add(number, 100, 20)
     for _ in range(3):

@@ -24,7 +24,7 @@ class Cache:
     block_tokens = 16
     free_blocks = 100
     watermark_blocks = 3
-    tells_held = True
+    chained = True
 
     def __init__(self, held: int = 0) -> None:
         self.held = held

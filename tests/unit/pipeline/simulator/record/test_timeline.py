@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from augserve.data.tables.files import read_table
+from augserve.data.tables.schema import StepRow
 from augserve.data.workload.model import ToolCall
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.recording import Recording, SeenTurn
@@ -50,7 +51,7 @@ def recording() -> Recording:
         ]
     )
     for at in range(3):
-        found._steps.extend((float(at), 100, 2, 300, 0.25 * at, 1, 2, 2048, 0.5))
+        found.add_step(StepRow(at, float(at), 100, 2, 300, 0.25 * at, 1, 2, 2048, 0.0, 0.5))
     return found
 
 

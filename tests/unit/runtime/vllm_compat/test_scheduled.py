@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.runtime.recording.tracer import measure_tokens
-from augserve.runtime.vllm_compat import is_decode
+from augserve.runtime.vllm_compat import is_decode, measure_tokens
 
 
 @dataclass
@@ -48,13 +47,17 @@ class Output:
 
 
 def output(requests: list[Live]) -> Output:
-    cached = [one for one in requests if not one.new]
+    cached = [request for request in requests if not request.new]
     return Output(
-        [New(one.name, one.before) for one in requests if one.new],
-        Cached([one.name for one in cached], [one.before for one in cached], [one.outputs for one in cached]),
-        {one.name: one.tokens for one in requests},
-        sum(one.tokens for one in requests),
-        {one.name: one.spec_token_ids for one in requests if one.spec_token_ids},
+        [New(request.name, request.before) for request in requests if request.new],
+        Cached(
+            [request.name for request in cached],
+            [request.before for request in cached],
+            [request.outputs for request in cached],
+        ),
+        {request.name: request.tokens for request in requests},
+        sum(request.tokens for request in requests),
+        {request.name: request.spec_token_ids for request in requests if request.spec_token_ids},
     )
 
 
@@ -70,7 +73,7 @@ def live(draw: st.DrawFn) -> tuple[int, int, int, int, bool, int]:
 
 
 @given(st.lists(live(), min_size=1, max_size=20), st.booleans())
-def test_a_step_is_measured_as_by_asking_every_request(facts: list[tuple[int, ...]], speculates: bool) -> None:
+def test_the_counts_equal_those_of_each_request_added_up(facts: list[tuple[int, ...]], speculates: bool) -> None:
     requests = []
     for number, (prompt, before, tokens, outputs, new, speculated) in enumerate(facts):
         spec = [7] * speculated if speculates else []
@@ -78,19 +81,19 @@ def test_a_step_is_measured_as_by_asking_every_request(facts: list[tuple[int, ..
         requests.append(
             Live(f"r{number}", prompt, before, 1 + len(spec) if decodes else tokens, outputs, bool(new), spec)
         )
-    decodes = [is_decode(one, one.tokens) for one in requests]  # type: ignore[arg-type]
+    decodes = [is_decode(request, request.tokens) for request in requests]  # type: ignore[arg-type]
     expected = (
-        sum(one.tokens for one, decode in zip(requests, decodes, strict=True) if not decode),
+        sum(request.tokens for request, decode in zip(requests, decodes, strict=True) if not decode),
         sum(decodes),
-        sum(one.num_computed_tokens for one in requests),
+        sum(request.num_computed_tokens for request in requests),
     )
-    by_name = {one.name: one for one in requests}
+    by_name = {request.name: request for request in requests}
     assert measure_tokens(output(requests), by_name) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("tokens", "prefill", "decodes"), [(1, 1, 0), (2, 2, 0)])
-def test_a_prompts_last_token_is_no_decode(tokens: int, prefill: int, decodes: int) -> None:
-    whole = Live("new", 10, 10 - tokens, tokens, 0, new=True)
+def test_the_last_token_of_a_prompt_is_not_a_decode(tokens: int, prefill: int, decodes: int) -> None:
+    complete = Live("new", 10, 10 - tokens, tokens, 0, new=True)
     rest = Live("chunked", 10, 10 - tokens, tokens, 0, new=False)
-    for request in (whole, rest):
+    for request in (complete, rest):
         assert measure_tokens(output([request]), {}) == (prefill, decodes, 10)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""What a caller tells of a turn, and what the middleware reads off a request for it."""
+"""Hints: facts about a turn that vLLM does not pass to its scheduler."""

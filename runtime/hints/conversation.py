@@ -1,4 +1,4 @@
-"""What the messages of a chat request say about its tools and its session, as hints. Text becomes counts and hashes."""
+"""Hints from the messages of a chat request: counts and hashes of its tools and its session."""
 
 import hashlib
 import re
@@ -20,69 +20,61 @@ from .hints import (
 )
 
 MIN_RANDOM = 9
-"""Letters and digits that an id's last part must have to be taken as random."""
+"""Fewest letters and digits in the last part of a random id."""
 MIN_EDGES = 3
-"""How often it must change between letters and digits. A tenth of the random ids of 22 letters and digits do not: for
-these the prompt's prefix has to do."""
+"""Fewest changes between letters and digits in it. A tenth of random ids with 22 characters have fewer; such a
+conversation is linked by its prompt's prefix alone."""
 _DIGIT_EDGE = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
 
+Message = Mapping[str, Any]
 Hint = str | int | list[str | int]
 
 
 def hints_of(request: Mapping[str, Any]) -> dict[str, Hint]:
-    """Hints of a chat-completions body. Raises whatever a malformed one makes it raise."""
+    """Hints of a chat-completions body. A malformed body raises any exception."""
     hints: dict[str, Hint] = {TOOLS_OFFERED: len(request.get("tools") or ())}
     user = request.get("safety_identifier") or request.get("user")
     if isinstance(user, str) and user:
         hints[TENANT] = _digest(user)
     messages = request["messages"]
-    hints.update(_results(messages))
-    hints.update(_call_ids(messages))
-    return hints
+    return {**hints, **_results(messages), **_call_ids(messages)}
 
 
 def is_random(call_id: str) -> bool:
-    """Whether an id looks drawn at random, so that no second conversation has it.
+    """Whether an id looks random, so that it identifies one conversation.
 
-    Servers and clients also number their calls (`call_0`, `functions.search:3`) or name them after the tool or the
-    time: such ids are in every conversation. A random one's last part is long and switches between letters and digits.
+    Some servers number their calls (`call_0`, `functions.search:3`) or use the tool's name or the time: such ids occur
+    in many conversations. The last part of a random id is long and switches between letters and digits.
     """
     last = re.split(r"[^A-Za-z0-9]", call_id)[-1]
     return len(last) >= MIN_RANDOM and len(_DIGIT_EDGE.findall(last)) >= MIN_EDGES
 
 
-def _results(messages: Sequence[Mapping[str, Any]]) -> dict[str, Hint]:
-    """The calls whose results stand after the last message of the assistant, a list entry each."""
-    results: list[Mapping[str, Any]] = []
+def _results(messages: Sequence[Message]) -> dict[str, Hint]:
+    """The calls whose results follow the assistant's last message: lists with one entry per call."""
+    results: list[Message] = []
     for message in reversed(messages):
         if message.get("role") == "assistant":
             break
         if message.get("role") == "tool":
             results.append(message)
-    columns: dict[str, list[str | int]] = {
-        key: [] for key in (LAST_TOOL, ARGUMENT_BYTES, ARGUMENT_COUNT, ARGUMENT_HEAD, RESULT_BYTES)
-    }
+    keys = (LAST_TOOL, ARGUMENT_BYTES, ARGUMENT_COUNT, ARGUMENT_HEAD, RESULT_BYTES)
+    rows: list[tuple[str | int, ...]] = []
     answered: set[int] = set()
     for result in results[: -MAX_CALLS - 1 : -1]:
         function = _function(messages, result.get("tool_call_id"), answered)
         if function is None:
             continue
-        name, arguments = str(function["name"]), function.get("arguments")
+        arguments = function.get("arguments")
         facts = argument_facts(arguments if isinstance(arguments, str | Mapping) else "")
-        values: tuple[str | int, ...] = (
-            name,
-            -1 if facts.size_bytes is None else facts.size_bytes,
-            -1 if facts.count is None else facts.count,
-            facts.head or "",
-            _size_bytes(result.get("content")),
-        )
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-    return {key: column for key, column in columns.items() if column}
+        size = -1 if facts.size_bytes is None else facts.size_bytes
+        count = -1 if facts.count is None else facts.count
+        rows.append((str(function["name"]), size, count, facts.head or "", _size_bytes(result.get("content"))))
+    return {key: list(column) for key, column in zip(keys, zip(*rows, strict=True), strict=False)}
 
 
-def _function(messages: Sequence[Mapping[str, Any]], call_id: object, answered: set[int]) -> Mapping[str, Any] | None:
-    """The latest call with this id; where several of a message share it, the first that is not answered yet."""
+def _function(messages: Sequence[Message], call_id: object, answered: set[int]) -> Mapping[str, Any] | None:
+    """The latest call with this id; of several in one message, the first one not in `answered`, which it joins."""
     for message in reversed(messages):
         for call in message.get("tool_calls") or ():
             if call.get("id") == call_id and id(call) not in answered:
@@ -92,8 +84,8 @@ def _function(messages: Sequence[Mapping[str, Any]], call_id: object, answered: 
     return None
 
 
-def _call_ids(messages: Sequence[Mapping[str, Any]]) -> dict[str, Hint]:
-    """What stands for the last message with tool calls, and for the one before it; without a random id, nothing."""
+def _call_ids(messages: Sequence[Message]) -> dict[str, Hint]:
+    """Hashes of the first calls of the last two messages with tool calls, as far as their ids are random."""
     calls = (message["tool_calls"] for message in reversed(messages) if message.get("tool_calls"))
     hints: dict[str, Hint] = {}
     for key, group in zip((CALL_ID, CALL_ID_BEFORE), calls, strict=False):

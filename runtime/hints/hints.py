@@ -1,7 +1,7 @@
-"""What a caller (or AugServeMiddleware for it) tells of a turn, as keys of `sampling_params.extra_args`.
+"""Hints about a turn, from the caller or from AugServeMiddleware, as keys of `sampling_params.extra_args`.
 
-A turn may bring the results of several calls, made at once: then each key of a call holds a list, in the order of the
-calls. A list has no null: -1 and "" stand for "not known".
+A turn may bring the results of parallel calls. Then each key of a call has a list, in the order of the calls. Lists
+have no null: -1 and "" mean unknown.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ CALL_ID_BEFORE = "augserve_call_id_before"
 TENANT = "augserve_tenant"
 MAX_NAME = 256
 MAX_CALLS = 32
-"""More calls made at once are not read."""
+"""Parallel calls that are read, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallHint:
-    """A tool call whose result the turn brings. None: not told, or told in a form that is none."""
+    """A tool call whose result the turn brings. None: missing or malformed."""
 
     tool: str
     argument_bytes: int | None = None
@@ -35,13 +35,13 @@ class CallHint:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """None: not told, or told in a form that is none."""
+    """None: missing or malformed."""
 
     tools_offered: int | None = None
     calls: tuple[CallHint, ...] = ()
-    call_id: str | None = None  # stands for the conversation's latest tool call, see conversation.py
-    call_id_before: str | None = None  # the same of the message with tool calls before that one
-    tenant: str | None = None  # on whose behalf, as a hash
+    call_id: str | None = None  # hash of the conversation's latest tool calls, see conversation.py
+    call_id_before: str | None = None  # the same of the message with tool calls before those
+    tenant: str | None = None  # hash of the user
 
     @classmethod
     def read(cls, extra_args: Mapping[str, Any] | None) -> Self:
@@ -63,16 +63,15 @@ class Hints:
 
 def _calls(extra_args: Mapping[str, Any]) -> tuple[CallHint, ...]:
     tools = _list(extra_args.get(LAST_TOOL))[:MAX_CALLS]
-    columns = [
+    sizes, counts, heads, results = (
         _column(extra_args.get(key), len(tools))
         for key in (ARGUMENT_BYTES, ARGUMENT_COUNT, ARGUMENT_HEAD, RESULT_BYTES)
-    ]
-    calls = []
-    for told, size, count, head, result in zip(tools, *columns, strict=True):
-        tool = _name(told)
-        if tool is not None:
-            calls.append(CallHint(tool, _count(size), _count(count), _name(head), _count(result)))
-    return tuple(calls)
+    )
+    return tuple(
+        CallHint(tool, _count(size), _count(count), _name(head), _count(result))
+        for name, size, count, head, result in zip(tools, sizes, counts, heads, results, strict=True)
+        if (tool := _name(name)) is not None
+    )
 
 
 def _list(value: object) -> list[object]:
@@ -81,14 +80,14 @@ def _list(value: object) -> list[object]:
     return [] if value is None else [value]
 
 
-def _column(value: object, length: int) -> list[object]:
-    """A value a call; none where there are fewer values than calls, as it is not told which they belong to."""
-    values = _list(value)[:length]
-    return values if len(values) == length else [None] * length
+def _column(value: object, calls: int) -> list[object]:
+    """One value per call; None for each if there are fewer values than calls, as their calls are unknown."""
+    values = _list(value)[:calls]
+    return values if len(values) == calls else [None] * calls
 
 
 def _count(value: object) -> int | None:
-    """A count as JSON may bring it; it has to fit the traces' int32."""
+    """A count from JSON that fits the int32 columns of traces."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 31:
         return None
     return int(value)

@@ -1,7 +1,7 @@
-"""ASGI middleware of the API server: tells the scheduler what a chat request says about its tools.
+"""ASGI middleware of vLLM's API server: passes facts of a chat request's messages to the scheduler.
 
-vLLM's scheduler never sees messages. What it may learn travels in the body's `vllm_xargs`, which vLLM hands to the
-engine as `sampling_params.extra_args`. Text does not travel: conversation.py makes counts and hashes of it.
+vLLM's scheduler never sees messages. The middleware adds hints to the body's `vllm_xargs`, which vLLM hands to the
+engine as `sampling_params.extra_args`. Hints are counts and hashes, never text.
 """
 
 import json
@@ -21,36 +21,33 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PATH = "/v1/chat/completions"
 MAX_BODY_BYTES = 32 << 20
-"""A larger body passes untouched: it is not worth parsing twice."""
+"""Larger bodies pass unchanged: parsing them twice costs too much."""
 
 
 class AugServeMiddleware:
-    """Fills `vllm_xargs` of chat completions; every other request, and any body that it cannot read, passes
-    byte-identical. Hints that the caller gave are kept."""
+    """Fills `vllm_xargs` of chat completions and keeps the caller's own hints.
+
+    Every other request, and any body that it cannot read, passes byte for byte.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(PATH):
-            await self._app(scope, receive, send)
-            return
-        messages, body = await _read(receive)
-        if body is None:
-            await self._app(scope, _replay(messages, receive), send)
-            return
-        extended = with_hints(body)
-        if extended is None:
-            await self._app(scope, _replay(messages, receive), send)
-            return
-        headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
-        headers.append((b"content-length", str(len(extended)).encode()))
-        whole: Message = {"type": "http.request", "body": extended, "more_body": False}
-        await self._app({**scope, "headers": headers}, _replay([whole], receive), send)
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATH):
+            messages, body = await _read(receive)
+            extended = None if body is None else with_hints(body)
+            if extended is not None:
+                headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+                headers.append((b"content-length", str(len(extended)).encode()))
+                scope = {**scope, "headers": headers}
+                messages = [{"type": "http.request", "body": extended, "more_body": False}]
+            receive = _resend(messages, receive)
+        await self._app(scope, receive, send)
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """The messages of the body as received, and the body; None where it is too large or breaks off."""
+    """The body's messages as received, and the body: None if it is too large or breaks off."""
     messages: list[Message] = []
     size = 0
     while True:
@@ -65,28 +62,27 @@ async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
             return messages, b"".join(message.get("body", b"") for message in messages)
 
 
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    """A `receive` that gives `messages` first."""
-    left = iter(messages)
+def _resend(messages: list[Message], receive: Receive) -> Receive:
+    """A `receive` that returns `messages` first."""
+    remaining = iter(messages)
 
-    async def replayed() -> Message:
-        for message in left:
+    async def resend() -> Message:
+        for message in remaining:
             return message
         return await receive()
 
-    return replayed
+    return resend
 
 
 def with_hints(body: bytes) -> bytes | None:
-    """The body with hints added, None where there is nothing to add or it is no chat-completions body."""
+    """The body with hints added; None if there are none to add or it is no chat-completions body."""
     try:
         request = json.loads(body)
-        hints = hints_of(request)
         given = request.get("vllm_xargs") or {}
-        merged = {**hints, **given}
+        merged = {**hints_of(request), **given}
         if merged == given:
             return None
         return json.dumps({**request, "vllm_xargs": merged}).encode()
-    except Exception as error:  # noqa: BLE001 — whatever a caller sends, it is the server that answers
-        logger.debug("augserve: body passed untouched: %r", error)
+    except Exception as error:  # noqa: BLE001 — a malformed body is the server's to answer
+        logger.debug("augserve: body passed unchanged: %r", error)
         return None

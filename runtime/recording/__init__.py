@@ -1,1 +1,1 @@
-"""Turns, tool calls and steps, recorded as traces."""
+"""Records turns, tool calls and steps as trace files."""

@@ -1,4 +1,4 @@
-"""Keeps a recorder's folder below a size: the oldest finished files go first, and only files that a recorder wrote."""
+"""Keeps a recorder's folder below a size: removes the oldest finished files, and only files of recorders."""
 
 import contextlib
 import os
@@ -12,37 +12,39 @@ from ...data.tables.schema import TABLES
 _FILE = re.compile(rf"(?:{'|'.join(TABLES)})-\d+-[0-9a-f]{{8}}-\d{{6,}}\.parquet")
 _TEMPORARY = re.compile(rf"\.{_FILE.pattern}\..+")
 STALE_S = 3600.0
-"""A temporary file of that age is what a killed process left: writing takes less than a second."""
+"""Age at which a temporary file must be from a killed process: a write takes less than a second."""
 
 
 def run_name() -> str:
-    """Part of the names of one recorder's files: no two write to the same one, not even on two hosts."""
+    """Part of the names of one recorder's files, unique across hosts."""
     return f"{int(time.time())}-{os.urandom(4).hex()}"
 
 
 def remove_oldest(folder: Path, max_bytes: int, keep: Collection[Path]) -> int:
-    """Remove recorders' files, last written first, until all of them hold `max_bytes` at most; those of `keep` stay.
-    What a killed process left half written goes too. Gives the number of removed files; raises nothing for a folder
-    that is gone, OSError for one that cannot be read."""
+    """Remove recorders' files, oldest first and never those of `keep`, until they take at most `max_bytes` together.
+
+    Stale temporary files are removed too. Returns the number of removed files. A missing folder is no error; raises
+    OSError for an unreadable one.
+    """
     kept = {path.name for path in keep}
-    found: list[tuple[int, str, int]] = []
+    files: list[tuple[int, str, int]] = []  # time of the last write, name, bytes
     removed = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             temporary = _TEMPORARY.fullmatch(entry.name)
             if not (temporary or _FILE.fullmatch(entry.name)):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # another recorder's, replaced or removed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # another recorder replaced or removed it meanwhile
                 facts = entry.stat(follow_symlinks=False)
                 if not entry.is_file(follow_symlinks=False):
                     continue
                 if not temporary:
-                    found.append((facts.st_mtime_ns, entry.name, facts.st_size))
+                    files.append((facts.st_mtime_ns, entry.name, facts.st_size))
                 elif time.time() - facts.st_mtime > STALE_S:
                     Path(entry.path).unlink(missing_ok=True)
                     removed += 1
-    total = sum(size for _, _, size in found)
-    for _, name, size in sorted(found):
+    total = sum(size for _, _, size in files)
+    for _, name, size in sorted(files):
         if total <= max_bytes:
             break
         if name not in kept:

@@ -1,4 +1,4 @@
-"""A recorder's files: one table's rows as a row of Parquet files, of which the newest is written anew as it grows."""
+"""One table's rows as a series of Parquet files; the newest file is rewritten as it grows."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from ...data.tables.schema import TABLES
 
 
 class TableFiles:
-    """Files `<table>-<run>-<n>.parquet` in one folder. What is not on the disk yet is held in memory.
+    """Files `<table>-<run>-<n>.parquet` in one folder, and in memory the rows that are not on disk yet.
 
-    The newest file is replaced by a longer one at each `write`, until it holds `max_bytes` (in memory; Parquet is some
-    three times smaller) or is `max_age_s` old: so the work of one write is bounded, however long the recorder runs.
+    Each `write` replaces the newest file by a longer one. The next file begins when the newest one has `max_bytes` (in
+    memory; Parquet is about three times smaller) or is `max_age_s` old. This bounds the work of one write.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class TableFiles:
         self._clock = clock
         self._number = 0
         self._begun_s = clock()
-        self._written = self._schema.empty_table()  # what the newest file holds
+        self._written = self._schema.empty_table()  # the rows of the newest file
         self._added: list[pa.Table] = []
         self._bytes = 0
 
     @property
     def path(self) -> Path:
-        """The newest file, whether it is there yet or not."""
+        """The newest file, which may not exist yet."""
         return self.folder / f"{self._table}-{self._run}-{self._number:06d}.parquet"
 
     @property
     def unwritten(self) -> int:
-        """Rows that are not on the disk."""
+        """Number of rows that are not on disk."""
         return sum(map(len, self._added))
 
     @property
     def full(self) -> bool:
-        """Whether nothing more may be added before a write succeeds."""
+        """Whether a write must succeed before rows may be added."""
         return self._bytes >= self._max_bytes
 
     def add(self, rows: pa.Table) -> None:
@@ -64,8 +64,10 @@ class TableFiles:
         self._bytes += rows.nbytes
 
     def write(self) -> bool:
-        """Put all rows on the disk; True where that finished a file. Raises OSError, and keeps the rows, where the
-        folder takes none. The folder is made where it is missing, its parents are not."""
+        """Write all rows to disk; True if that finished a file.
+
+        Makes a missing folder, but not its parents. Raises OSError, and keeps the rows, if the folder is not writable.
+        """
         if self._added:
             newest = pa.concat_tables([self._written, *self._added]).combine_chunks()
             self.folder.mkdir(exist_ok=True)
@@ -79,17 +81,17 @@ class TableFiles:
         return True
 
     def forget(self) -> int:
-        """Give up the rows that are not on the disk; their number."""
-        lost = self.unwritten
+        """Discard the rows that are not on disk, and return their number."""
+        discarded = self.unwritten
         self._added, self._bytes = [], self._written.nbytes
-        return lost
+        return discarded
 
 
 def convert(table: TableName, rows: Sequence[dict[str, object]]) -> tuple[pa.Table, int]:
-    """The rows that fit the table's schema, and how many do not."""
+    """The rows that fit the table's schema, and the number of those that do not."""
     try:
         return rows_to_table(table, rows), 0
-    except (TraceError, ValueError):  # the second: a text that is no Unicode
+    except (TraceError, ValueError):  # ValueError: a text that is not valid Unicode
         fitting = []
         for row in rows:
             try:

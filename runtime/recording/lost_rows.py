@@ -1,4 +1,4 @@
-"""Rows that a recorder could not keep: each is counted, a warning tells of them once in a while."""
+"""Counts the rows that a recorder loses, and warns of them from time to time."""
 
 import logging
 import threading
@@ -8,13 +8,13 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 WARN_S = 60.0
-"""At most one warning of a kind in that time."""
+"""Least time between two warnings of a kind."""
 GATHER_S = 1.0
-"""So long the first warning waits for more of the same."""
+"""Delay of the first warning, so that it counts all rows of a burst."""
 
 
 class Losses:
-    """Called from the engine's thread and the recorder's. `count` takes the number of rows at once."""
+    """Single rows that were dropped. Thread-safe; `count` receives the number of rows at once."""
 
     def __init__(self, count: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._count = count
@@ -36,7 +36,7 @@ class Losses:
             self.report()
 
     def report(self, at_once: bool = False) -> None:
-        """Warn of what was lost since the last warning, if it is time to."""
+        """Warn of the rows lost since the last warning, if a warning is due."""
         with self._lock:
             now_s = self._clock()
             rows = self._unreported if at_once or now_s >= self._due_s else 0
@@ -47,21 +47,21 @@ class Losses:
 
 
 class Outage:
-    """A folder that takes no files for a while: one warning when that begins, a word when it is over."""
+    """A time in which the folder is not writable: one warning when it begins, one message when it ends."""
 
     def __init__(self, count: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._count = count
         self._clock = clock
         self._warned_s = float("-inf")
         self._lost = 0
-        self.cause: BaseException | None = None  # None: all is well
+        self.cause: BaseException | None = None  # None: no outage
 
     def failed(self, what: object, cause: BaseException) -> None:
         if self.cause is None and self._clock() - self._warned_s >= WARN_S:
             self._warned_s = self._clock()
             logger.warning(
-                "augserve: cannot write traces to %s (%s); the engine goes on, newer rows are kept as far as memory is "
-                "set aside for them, then dropped and counted; repair the folder: it is tried again every few seconds",
+                "augserve: cannot write traces to %s (%s); rows are buffered, then dropped and counted; "
+                "repair the folder, AugServe retries every few seconds",
                 what,
                 cause,
             )
@@ -73,9 +73,9 @@ class Outage:
             self._lost += rows
 
     def over(self, what: object) -> None:
-        """Writing works, or is given up."""
+        """Writing works again, or the recorder closes."""
         if self.cause is not None and self._lost:
-            logger.warning("augserve: %d trace rows were dropped while %s took none", self._lost, what)
+            logger.warning("augserve: %d trace rows were dropped while %s was not writable", self._lost, what)
         elif self.cause is not None:
-            logger.info("augserve: traces are written to %s again, nothing was lost", what)
+            logger.info("augserve: %s is writable again; no trace rows were lost", what)
         self.cause, self._lost = None, 0

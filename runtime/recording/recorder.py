@@ -1,4 +1,4 @@
-"""Writes traces: rows go into a bounded queue, a thread of its own makes Parquet files of them."""
+"""Writes traces: a bounded queue of rows, and a thread that writes them to Parquet files."""
 
 import atexit
 import logging
@@ -20,34 +20,35 @@ logger = logging.getLogger(__name__)
 Row = dict[str, object]
 
 ROW_BYTES = 2048
-"""What a queued row takes in memory, text aside: about a turn's."""
+"""Memory of a queued row without its text, about that of a turn."""
 CHUNK_BYTES = 256 << 10
-"""So much is converted at once: some 0.3 ms with the interpreter's lock held, for which the engine may wait."""
+"""Rows converted at once: about 0.3 ms in which the interpreter's lock may block the engine."""
 BREATH_S = 0.0002
+"""Pause between two conversions, in which the engine's thread can run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a recorder takes: disk, memory, time."""
+    """Bounds on a recorder's disk, memory and delay."""
 
-    total_bytes: int = 10_000_000_000  # of all files in the folder, the oldest go first
-    file_bytes: int = 4 << 20  # of a file's rows in memory, before the next file begins
+    total_bytes: int = 10_000_000_000  # all files in the folder; the oldest are removed
+    file_bytes: int = 4 << 20  # rows of one file, in memory
     file_age_s: float = 3600.0
     queued_bytes: int = 64 << 20
-    wait_s: float = 2.0  # of a row for the disk
+    wait_s: float = 2.0  # longest wait of a row before a write
     tick_s: float = 0.5
 
 
 class Recorder:
-    """Rows of the three tables of a trace, as files `<table>-<run>-<n>.parquet` in one folder.
+    """Rows of a trace's three tables, as files `<table>-<run>-<n>.parquet` in one folder.
 
-    vLLM kills its engine process at once when the server stops (unless it runs with --shutdown-timeout), so nothing may
-    wait for the end: a table's newest file is written anew with what has come in since, wait_s after the oldest new row
-    or on the first quiet tick. A killed process loses what came in its last wait_s + tick_s, and no finished file.
+    vLLM kills its engine process when the server stops (unless it runs with --shutdown-timeout), so rows are written
+    soon: `wait_s` after the oldest new row, or on the first tick without new rows. A killed process loses the rows of
+    its last `wait_s + tick_s`, and no file that was written before.
 
-    `add` never blocks and never raises. Where the folder takes no files (disk full, read-only, gone), up to a file of
-    each table is kept and tried again; what comes beyond that is dropped, as is a row that finds the queue full or does
-    not fit its schema. Each dropped row is counted through `dropped`.
+    `add` neither blocks nor raises. While the folder is not writable, one file of each table is buffered and retried.
+    Rows beyond that are dropped, as are rows that exceed the queue or do not fit their schema; `dropped` receives their
+    number.
     """
 
     def __init__(self, folder: Path, dropped: Callable[[int], None], limits: Limits | None = None) -> None:
@@ -61,7 +62,7 @@ class Recorder:
             for table in get_args(TableName)
         }
         self._queue: deque[tuple[TableName, Row, int]] = deque()
-        self._put_bytes = 0  # changed by the adding thread alone, the next by the recorder's: they need no lock
+        self._put_bytes = 0  # written by the engine's thread alone, the next by the recorder's: no lock needed
         self._taken_bytes = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="augserve-recorder", daemon=True)
@@ -69,8 +70,10 @@ class Recorder:
         atexit.register(self.close)
 
     def add(self, table: TableName, row: Row, text_bytes: int = 0) -> None:
-        """Take a row, with the columns of data.schema.TABLES; a missing one is null. To be called from one thread.
-        `text_bytes`: memory of the text in the row."""
+        """Queue a row with the columns of data.tables.schema.TABLES; a missing column is null. Call it from one thread.
+
+        `text_bytes`: memory of the text in the row.
+        """
         size = ROW_BYTES + text_bytes
         if self._stop.is_set():
             self._losses.add(1, "the recorder is closed")
@@ -81,7 +84,7 @@ class Recorder:
             self._queue.append((table, row, size))
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what is left and end the thread. May be called again."""
+        """Write all queued rows and end the thread. A second call does nothing."""
         atexit.unregister(self.close)
         self._stop.set()
         self._thread.join(timeout_s)
@@ -107,7 +110,7 @@ class Recorder:
         self._losses.report(at_once=True)
 
     def _flush(self) -> None:
-        """Put what is queued on the disk. Raises nothing."""
+        """Write the queued rows to disk. Raises nothing."""
         failed: set[TableName] = set()
         for table, rows in self._chunks():
             files = self._files[table]
@@ -119,31 +122,31 @@ class Recorder:
             try:
                 fitting, unfit = convert(table, rows)
                 files.add(fitting)
-            except Exception as error:  # noqa: BLE001 — traces never stop the engine, nor these the ones to come
+            except Exception as error:  # noqa: BLE001 — a bad row stops neither the engine nor later rows
                 self._losses.add(len(rows), repr(error))
             else:
                 self._losses.add(unfit, f"they do not fit the schema of {table}")
-            time.sleep(BREATH_S)  # lets the engine's thread run
+            time.sleep(BREATH_S)
         failed |= {table for table, files in self._files.items() if table not in failed and not self._write(files)}
         if not failed:
             self._outage.over(self._folder)
 
     def _chunks(self) -> Iterator[tuple[TableName, list[Row]]]:
-        """The queued rows, in order, a table's in small heaps."""
-        heaps: dict[TableName, list[Row]] = {table: [] for table in self._files}
-        sizes = dict.fromkeys(heaps, 0)
+        """The queued rows in order, in chunks of one table."""
+        chunks: dict[TableName, list[Row]] = {table: [] for table in self._files}
+        sizes = dict.fromkeys(chunks, 0)
         for _ in range(len(self._queue)):
             table, row, size = self._queue.popleft()
             self._taken_bytes += size
-            heaps[table].append(row)
+            chunks[table].append(row)
             sizes[table] += size
             if sizes[table] >= CHUNK_BYTES:
-                yield table, heaps[table]
-                heaps[table], sizes[table] = [], 0
-        yield from ((table, rows) for table, rows in heaps.items() if rows)
+                yield table, chunks[table]
+                chunks[table], sizes[table] = [], 0
+        yield from ((table, rows) for table, rows in chunks.items() if rows)
 
     def _write(self, files: TableFiles) -> bool:
-        """Whether the folder takes files."""
+        """Write the table's rows; False if the folder is not writable."""
         try:
             finished = files.write()
         except OSError as error:
@@ -159,9 +162,9 @@ class Recorder:
     def _remove_oldest(self) -> None:
         try:
             open_files = [files.path for files in self._files.values()]
-            reserve = len(open_files) * self._limits.file_bytes  # by which they may grow before the next call
+            reserve = len(open_files) * self._limits.file_bytes  # growth before the next call
             remove_oldest(self._folder, self._limits.total_bytes - reserve, keep=open_files)
         except OSError as error:
             logger.warning(
-                "augserve: cannot keep %s below its limit (%s); remove old files yourself", self._folder, error
+                "augserve: cannot keep %s below its size limit (%s); remove old files yourself", self._folder, error
             )

@@ -17,7 +17,7 @@ _TAIL = slice(TAIL_AT, TAIL_AT + TAIL_BUCKETS)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all rows of one scheduler share."""
+    """Columns that all rows of one scheduler share."""
 
     source: str
     version: str  # of the scheduler
@@ -25,13 +25,13 @@ class Origin:
 
 
 def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text: bool = False) -> dict[str, object]:
-    """The turn as a row of data.schema.TURNS; the token ids of prompt and output only if `text` is asked for.
+    """An ended turn as a row of data.tables.schema.TURNS; with `text`, the token ids of prompt and output too.
 
-    The row shares the vector and the prompt with the turn, which has ended: neither changes any more.
+    The row shares its arrays with the turn, which no longer changes.
     """
     request = live.request
     params = request.sampling_params
-    prompt = request.prompt_token_ids  # None where the prompt came as embeddings
+    prompt = request.prompt_token_ids  # None for embeddings
     return {
         "source": origin.source,
         "session_id": live.session_id,
@@ -52,7 +52,7 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
         "structured": request.use_structured_output,
         "finish_reason": reason,
         "tools_offered": live.hints.tools_offered,
-        "tool_called": None,  # not known here; the row of tool_calls that the next turn brings tells it
+        "tool_called": None,  # known at the next turn: see pause_rows
         "tail_counts": None if prompt is None or live.features is None else live.features[_TAIL].astype(np.int16),
         "features_version": None if live.features is None else VERSION,
         "features": live.features,
@@ -63,10 +63,10 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
 
 
 def pause_rows(live: LiveTurn, pause: Pause, origin: Origin) -> list[dict[str, object]]:
-    """The tool calls that the turn brings the results of, as rows of data.schema.TOOL_CALLS; none without a name.
+    """The named tool calls whose results the turn brings, as rows of data.tables.schema.TOOL_CALLS.
 
-    Calls made at once share the pause: it is as long as the slowest of them. What the prompt has grown by is divided
-    among them as their results' bytes are, where these are told.
+    Parallel calls share the pause, which is as long as the slowest of them. The growth of the prompt is divided among
+    them in proportion to their results' bytes, if these are known.
     """
     calls = live.hints.calls
     grown = max(live.request.num_prompt_tokens - pause.context_tokens, 0)

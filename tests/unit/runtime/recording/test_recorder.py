@@ -88,7 +88,7 @@ def test_rows_reach_the_disk_without_close_and_the_newest_file_grows(tmp_path: P
     recorder.close()
 
 
-def test_a_file_of_enough_bytes_is_followed_by_another(tmp_path: Path, dropped: Dropped) -> None:
+def test_a_full_file_is_followed_by_another(tmp_path: Path, dropped: Dropped) -> None:
     recorder = Recorder(tmp_path, dropped, Limits(wait_s=0.0, tick_s=0.01, file_bytes=2000))
     for number in range(300):
         recorder.add("tool_calls", row(number))
@@ -101,7 +101,7 @@ def test_a_file_of_enough_bytes_is_followed_by_another(tmp_path: Path, dropped: 
     assert all(size >= 2000 for size in sizes[:-1])
 
 
-def test_a_file_of_some_age_is_followed_by_another(tmp_path: Path, dropped: Dropped) -> None:
+def test_an_old_file_is_followed_by_another(tmp_path: Path, dropped: Dropped) -> None:
     recorder = Recorder(tmp_path, dropped, Limits(wait_s=0.05, tick_s=0.02, file_age_s=0.0))
     for number in range(3):
         recorder.add("tool_calls", row(number))
@@ -110,7 +110,7 @@ def test_a_file_of_some_age_is_followed_by_another(tmp_path: Path, dropped: Drop
     assert [pq.read_table(path).num_rows for path in files(tmp_path)] == [1, 1, 1]
 
 
-def test_two_recorders_share_a_folder_and_no_name(tmp_path: Path, dropped: Dropped) -> None:
+def test_two_recorders_share_a_folder_but_no_file(tmp_path: Path, dropped: Dropped) -> None:
     first, second = Recorder(tmp_path, dropped), Recorder(tmp_path, dropped)
     first.add("tool_calls", row(1))
     second.add("tool_calls", row(2))
@@ -128,13 +128,11 @@ def test_a_vanished_folder_is_made_again(tmp_path: Path, dropped: Dropped) -> No
     shutil.rmtree(folder)
     recorder.add("tool_calls", row(2))
     recorder.close()
-    assert read(folder) == ["1", "2"]  # the open file is still held
+    assert read(folder) == ["1", "2"]  # the rows of the open file are still in memory
     assert dropped.count == 0
 
 
-def test_a_vanished_parent_is_not_made_again_but_waited_for(
-    tmp_path: Path, dropped: Dropped, warnings: pytest.LogCaptureFixture
-) -> None:
+def test_a_vanished_parent_is_waited_for(tmp_path: Path, dropped: Dropped, warnings: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "mount" / "traces"
     folder.mkdir(parents=True)
     recorder = Recorder(folder, dropped, FAST)
@@ -150,7 +148,7 @@ def test_a_vanished_parent_is_not_made_again_but_waited_for(
     assert len(warnings.records) == 1
 
 
-def test_a_full_disk_is_one_warning_a_count_and_no_end(
+def test_a_full_disk_drops_counts_and_warns_once_until_there_is_room(
     tmp_path: Path, dropped: Dropped, warnings: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = True
@@ -177,7 +175,7 @@ def test_a_full_disk_is_one_warning_a_count_and_no_end(
             sent += 1
             time.sleep(0.002)
 
-    send_until(lambda: dropped.count > 20 and attempts > 5)  # beyond what memory is set aside for
+    send_until(lambda: dropped.count > 20 and attempts > 5)  # more than the buffer
     assert not list(tmp_path.iterdir())
     assert [record.levelname for record in warnings.records] == ["WARNING"]
     assert "No space left on device" in warnings.text
@@ -189,14 +187,14 @@ def test_a_full_disk_is_one_warning_a_count_and_no_end(
     recorder.close()
     recorded = read(tmp_path)
     assert recorded[-1] == str(last)
-    assert recorded[0] == "0"  # the first ones were kept
+    assert recorded[0] == "0"  # the first ones were buffered
     assert len(recorded) + dropped.count == sent
     assert len(set(recorded)) == len(recorded)
-    assert warnings.records[1].getMessage().startswith(f"augserve: {dropped.count} trace rows were dropped while")
+    assert f" {dropped.count} " in warnings.records[1].getMessage()
     assert len(warnings.records) == 2
 
 
-def test_what_the_folder_never_takes_is_dropped_and_counted(
+def test_rows_that_are_never_written_are_counted(
     tmp_path: Path, dropped: Dropped, warnings: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "traces"
@@ -205,8 +203,7 @@ def test_what_the_folder_never_takes_is_dropped_and_counted(
     recorder.add("tool_calls", row(1))
     recorder.close()
     assert dropped.count == 1
-    assert "cannot write traces" in warnings.text
-    assert "1 trace rows were dropped" in warnings.text
+    assert str(folder) in warnings.text
 
 
 def test_only_the_rows_that_do_not_fit_are_dropped(
@@ -224,7 +221,7 @@ def test_only_the_rows_that_do_not_fit_are_dropped(
     assert len(warnings.records) == 1
 
 
-def test_rows_beyond_the_bound_are_dropped_counted_and_told_of_once(
+def test_rows_beyond_the_queue_are_dropped_and_counted_with_one_warning(
     tmp_path: Path, dropped: Dropped, warnings: pytest.LogCaptureFixture
 ) -> None:
     recorder = Recorder(tmp_path, dropped, Limits(queued_bytes=10_000, tick_s=60.0))
@@ -233,9 +230,8 @@ def test_rows_beyond_the_bound_are_dropped_counted_and_told_of_once(
     recorder.close()
     assert len(read(tmp_path)) == 4
     assert dropped.count == 96
-    assert [record.getMessage() for record in warnings.records] == [
-        "augserve: 96 trace rows were dropped (the recorder's queue is full: the disk is too slow); the engine goes on"
-    ]
+    (warning,) = warnings.records
+    assert " 96 " in warning.getMessage()
     recorder.add("tool_calls", row(2))
     assert dropped.count == 97
 
@@ -251,7 +247,7 @@ def test_text_counts_towards_the_bound(tmp_path: Path, dropped: Dropped) -> None
 
 
 def test_the_folder_stays_below_its_limit(tmp_path: Path, dropped: Dropped) -> None:
-    (tmp_path / "turns.parquet").write_bytes(b"x" * 100_000)  # somebody else's
+    (tmp_path / "turns.parquet").write_bytes(b"x" * 100_000)  # not a recorder's
     limits = Limits(total_bytes=60_000, file_bytes=4000, wait_s=0.0, tick_s=0.01)
     recorder = Recorder(tmp_path, dropped, limits)
     number = 0

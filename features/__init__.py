@@ -1,1 +1,1 @@
-"""The one place where a turn or a tool call becomes a feature vector."""
+"""Feature vectors of turns and tool calls, the same for training and serving."""

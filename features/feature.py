@@ -1,11 +1,11 @@
-"""What a feature is: a name, a unit and a meaning."""
+"""Features: named, with a unit and a meaning; and hashed one-hot features."""
 
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 VERSION = 3
-"""Changes with any change of a feature's name, order or meaning; a bundle made with another version is refused."""
+"""Raise it with any change of a feature's name, order or meaning. Bundles of another version are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,5 @@ def bucket(text: str, buckets: int) -> int:
 
 
 def bucket_features(prefix: str, buckets: int, meaning: str, unit: str = "0 or 1") -> tuple[Feature, ...]:
-    """One feature a bucket, named `prefix_0` …"""
+    """One feature per bucket, named `prefix_0`, `prefix_1` and so on."""
     return tuple(Feature(f"{prefix}_{index}", unit, f"{meaning}, hash bucket {index}") for index in range(buckets))

@@ -1,4 +1,4 @@
-"""Running statistics in constant memory: of one series, and of a bounded number of named ones."""
+"""Running statistics in constant memory, of one series or of a bounded number of named series."""
 
 import math
 from collections.abc import Hashable
@@ -9,16 +9,16 @@ NAN = math.nan
 RECENT = 0.1
 HIGH = 0.9
 HIGH_STEP = 0.2
-FEW = 10  # values whose 0.9 quantile is their greatest
+FEW = 10  # of so few values, the greatest is the 0.9 quantile
 MAX_NAMES = 4096
-"""Names come from callers; beyond so many, the one not seen for longest is forgotten."""
+"""Bound on names, which callers choose. The least recently used name is forgotten first."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
 class Running:
-    """Count, last value, the one before, sum and greatest of a series; NaN while there is none."""
+    """Count, last two values, sum and greatest of a series; NaN before the first value."""
 
     count: int = 0
     last: float = NAN
@@ -39,17 +39,17 @@ class Running:
 
 @dataclass(slots=True)
 class RecentLog:
-    """Recent mean of a positive series' logarithm, its mean absolute deviation from that mean, and its upper end: the
-    running 0.9 quantile; NaN while empty.
+    """Running mean, mean absolute deviation and 0.9 quantile of the logarithms of a positive series; NaN while empty.
 
-    The quantile is the greatest value while there are few, then a stochastic approximation (Robbins and Monro, 1951)
-    whose steps are in proportion to the spread: up by 0.9 of one where a value exceeds it, else down by 0.1."""
+    The quantile is the greatest of the first FEW values, then a stochastic approximation (Robbins and Monro, 1951). Its
+    step is proportional to the spread: 0.9 steps up if a value exceeds it, else 0.1 steps down.
+    """
 
     count: int = 0
     mean: float = NAN
     spread: float = NAN  # NaN until there are two values
     high: float = NAN
-    recent: float = RECENT  # weight of a new value, once 1 / recent values have been seen; before, all weigh alike
+    recent: float = RECENT  # weight of a new value; the first 1 / recent values weigh equally
 
     def add(self, value: float, floor: float = 1e-6) -> None:
         log = math.log(max(value, floor))
@@ -68,11 +68,11 @@ class RecentLog:
 
 
 UNSEEN = RecentLog()
-"""Stands for a series without values; never added to."""
+"""An empty series; nothing is ever added to it."""
 
 
 class RecentTable(Generic[Key]):
-    """Recent logarithms by name, at most `MAX_NAMES` of them."""
+    """A RecentLog per name, for at most `max_names` names."""
 
     def __init__(self, max_names: int = MAX_NAMES) -> None:
         self._max_names = max_names
@@ -82,7 +82,7 @@ class RecentTable(Generic[Key]):
         return len(self._series)
 
     def of(self, key: Key) -> RecentLog:
-        """Empty for a name not seen, or forgotten. Not to be added to."""
+        """The series of a name, UNSEEN for an unknown or forgotten one. Do not add to it."""
         return self._series.get(key, UNSEEN)
 
     def add(self, key: Key, value: float) -> None:
@@ -91,5 +91,5 @@ class RecentTable(Generic[Key]):
             series = RecentLog()
             if len(self._series) >= self._max_names:
                 del self._series[next(iter(self._series))]
-        self._series[key] = series  # at the end: a dict keeps the order of insertion
+        self._series[key] = series  # at the end: dicts keep the order of insertion
         series.add(value)

@@ -1,4 +1,4 @@
-"""What is remembered of a session between its turns. Training replays it, serving keeps it live."""
+"""The history of a session between its turns. Serving updates it live; training rebuilds it in time order."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from .running import NAN, RecentLog, Running
 
 TOOL_BUCKETS = 16
 MAX_CALLS = 256
-"""Different calls (tool and head) of a session that are told apart; names come from callers."""
+"""Bound on the distinct calls (tool and head) of a session, whose names callers choose."""
 
 CallKey = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnedCall:
-    """A tool call whose result the session's next turn brings. None: not told."""
+    """A tool call whose result the session's next turn brings. None: unknown."""
 
     tool: str | None
-    duration_s: float | None = None  # None: it was not timed by itself, only the pause is known
+    duration_s: float | None = None  # None: only the pause is known
     argument_bytes: int | None = None
     argument_head: str | None = None
 
 
 @dataclass(slots=True)
 class SessionHistory:
-    """A session's past at one moment: it holds nothing that is known only later."""
+    """A session's past at one moment, without anything that becomes known later."""
 
     tenant: str | None = None
     first_prompt_log2: float = NAN  # to half an octave
@@ -40,10 +40,10 @@ class SessionHistory:
     last_head: str | None = None
     last_argument_bytes: int | None = None
     tool_before_last: str | None = None
-    same_tool_turns: int = 0  # how many times running the last tool was the last
-    last_calls: int = 0  # made at once by the last turn, as far as told
-    calls: int = 0  # of the whole session
-    argument_bytes: int = 0  # of all these, as far as told
+    same_tool_turns: int = 0  # how many pauses in a row had the last tool
+    last_calls: int = 0  # known calls of the last turn
+    calls: int = 0  # known calls of the session
+    argument_bytes: int = 0  # of the session's calls, as far as known
     call_s: dict[CallKey, Running] = field(default_factory=dict)  # by tool, and by tool and head
     tool_turns: list[float] = field(default_factory=lambda: [NAN] * TOOL_BUCKETS)  # the turn of each tool's last call
     tool_counts: list[int] = field(default_factory=lambda: [0] * TOOL_BUCKETS)
@@ -59,8 +59,10 @@ class SessionHistory:
         self.recent_output.add(float(output_tokens))
 
     def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
-        """Note the end of a pause, and the calls made in it: several where the turn made them at once, none where
-        nothing is told. A single call without a time of its own lasted as long as the pause."""
+        """Note the end of a pause and its calls: several parallel ones, or none if they are unknown.
+
+        A single call without its own duration took the whole pause.
+        """
         self.pause_s.add(pause_s)
         last = calls[-1] if calls else ReturnedCall(None)
         self.same_tool_turns = self.same_tool_turns + 1 if last.tool == self.last_tool else 1
@@ -73,9 +75,9 @@ class SessionHistory:
             self.argument_bytes += call.argument_bytes or 0
             if call.tool is None:
                 continue
-            at = bucket(call.tool, TOOL_BUCKETS)
-            self.tool_counts[at] += 1
-            self.tool_turns[at] = self.output_tokens.count
+            index = bucket(call.tool, TOOL_BUCKETS)
+            self.tool_counts[index] += 1
+            self.tool_turns[index] = self.output_tokens.count
             if len(self.tools) < MAX_CALLS:
                 self.tools.add(call.tool)
             duration_s = own_duration_s(call, calls, pause_s)
@@ -94,7 +96,7 @@ class SessionHistory:
 
 
 def own_duration_s(call: ReturnedCall, calls: Sequence[ReturnedCall], pause_s: float) -> float | None:
-    """How long a call took: its own time, or the pause where it was the only call; None: not known."""
+    """The call's own duration, or the pause if it was the only call; else None: unknown."""
     if call.duration_s is not None:
         return call.duration_s
     return pause_s if len(calls) == 1 else None

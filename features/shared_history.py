@@ -1,4 +1,4 @@
-"""What is remembered over all sessions: how long tools took lately, and how long outputs were."""
+"""The history of all sessions together: recent durations of tools, outputs and pauses."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from .running import RecentLog, RecentTable
 from .session_history import ReturnedCall, SessionHistory, own_duration_s
 
 PRIOR = 3.0
-"""Values that a level of the hierarchy needs to weigh as much as the level above it."""
+"""Number of values with which a level of the hierarchy weighs as much as the level above it."""
 
 
 class SharedHistory:
-    """Bounded, on one clock with the sessions: it holds nothing that is known only later."""
+    """Bounded in memory, on one clock with the sessions, without anything that becomes known later."""
 
     def __init__(self) -> None:
         self.call_s: RecentTable[tuple[str, str]] = RecentTable()  # by tool and head
@@ -24,10 +24,10 @@ class SharedHistory:
         self.all_output = RecentLog()
         self.pause_s: RecentTable[str | None] = RecentTable()  # of turns that read a result of the tool
         self.all_pause_s = RecentLog()
-        self.all_turns = RecentLog(recent=0.02)  # how far in their sessions turns are: a long view
+        self.all_turns = RecentLog(recent=0.02)  # turn numbers, averaged over a long time
 
     def turn_finished(self, session: SessionHistory, output_tokens: int) -> None:
-        """Note the output of a turn of `session`, whose history stands as at the turn's arrival, or after its end."""
+        """Note the output of a turn. `session` is its history at the turn's arrival or after its end."""
         value = float(output_tokens)
         self.all_output.add(value)
         self.all_turns.add(max(float(session.output_tokens.count), 1.0))
@@ -40,12 +40,12 @@ class SharedHistory:
             self.tenant_output.add(session.tenant, value)
 
     def paused(self, session: SessionHistory, pause_s: float) -> None:
-        """Note a pause of `session`, whose history stands as before its end: which tool's result led to it."""
+        """Note a pause. `session` is its history before the pause ends, so its last tool led to the pause."""
         self.all_pause_s.add(pause_s)
         self.pause_s.add(session.last_tool, pause_s)
 
     def calls_returned(self, calls: Sequence[ReturnedCall], pause_s: float) -> None:
-        """Note the calls of a pause."""
+        """Note the calls of a pause of `pause_s` seconds."""
         for call in calls:
             duration_s = own_duration_s(call, calls, pause_s)
             if call.tool is None or duration_s is None:
@@ -60,19 +60,22 @@ class SharedHistory:
 
 
 def tool_family(tool: str) -> str | None:
-    """The server or package that a tool's name tells: `mcp__server__tool`, `server__tool`, `server.tool`,
-    `server/tool` or `server:tool`; None where it tells none."""
+    """The server or package in a tool's name, None if there is none.
+
+    Known forms: `mcp__server__tool`, `server__tool`, `server.tool`, `server/tool`, `server:tool`.
+    """
     name = tool.removeprefix("mcp__")
     for separator in ("__", ".", "/", ":"):
-        family, found, _ = name.partition(separator)
-        if found and family:
+        family, separated, _ = name.partition(separator)
+        if separated and family:
             return family
     return None
 
 
 def fall_back(*levels: RecentLog) -> tuple[float, float, float]:
-    """Mean, spread and upper end of log values by the most special level that knows, each drawn to the one above it
-    the more, the fewer values it has seen (shrinkage with a prior of PRIOR values). `levels` from general to special.
+    """Mean, spread and 0.9 quantile of log values, estimated from `levels`, which go from general to special.
+
+    Each level is shrunk towards the one above it with a weight of PRIOR values. NaN if all levels are empty.
     """
     mean = spread = high = float("nan")
     for level in levels:

@@ -1,4 +1,4 @@
-"""A tool call at the end of its turn, as a feature vector."""
+"""Feature vector of a tool call, at the end of its turn or expected at the turn's arrival."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,9 @@ HEAD_BUCKETS = 16
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFacts:
-    """What is known of a tool call, beside its session's history. None: not told.
+    """Facts of a tool call apart from its session's history. None: unknown.
 
-    At the end of its turn the call is known. At the turn's arrival it is only expected: the session's last tool stands
-    for its tool (`expected_call`).
+    The call is known at the end of its turn. At the turn's arrival it is only expected (`expected_call`).
     """
 
     tool: str | None
@@ -26,24 +25,26 @@ class ToolCallFacts:
     argument_count: int | None = None
     argument_bytes: int | None = None
     argument_head: str | None = None
-    calls: int | None = None  # that the turn makes at once, this one counted
+    calls: int | None = None  # parallel calls of the turn, this one included
     expected: bool = False
 
 
 def expected_call(session: SessionHistory, turn: int) -> ToolCallFacts:
-    """What is known at a turn's arrival of the call that may follow it."""
+    """The call that may follow a turn, as known at its arrival: the session's last call is the stand-in."""
     return ToolCallFacts(session.last_tool, turn, argument_head=session.last_head, expected=True)
 
 
 _SCALARS = (
-    Feature("expected", "0 or 1", "the call is only expected: the session's last one stands for it"),
+    Feature("expected", "0 or 1", "the call is only expected; its facts are those of the session's last call"),
     Feature("turn", "turns", "number of the calling turn, from 0"),
     Feature("argument_count", "arguments", "arguments of the call"),
     Feature("argument_bytes", "bytes", "size of the arguments"),
-    Feature("calls", "calls", "calls that the turn makes at once"),
+    Feature("calls", "calls", "parallel calls of the turn"),
     Feature("context_tokens", "tokens", "prompt and output of the session's last finished turn"),
     Feature("last_new_tokens", "tokens", "new prompt tokens of the session's last finished turn"),
-    Feature("last_output_tokens", "tokens", "output of the session's last finished turn: the calling one, if known"),
+    Feature(
+        "last_output_tokens", "tokens", "output of the session's last finished turn (of the calling one, if known)"
+    ),
     Feature("tool_calls", "calls", "tool calls of the session before this one"),
     Feature("last_pause_s", "s", "the session's last pause between two turns"),
     Feature("mean_pause_s", "s", "mean pause of the session"),
@@ -51,18 +52,18 @@ _SCALARS = (
     Feature("same_tool_last_s", "s", "duration of the session's last call of this tool"),
     Feature("same_tool_mean_s", "s", "mean duration of the session's calls of this tool"),
     Feature("same_call_last_s", "s", "duration of the session's last call of this tool and argument head"),
-    Feature("same_call_max_s", "s", "longest of these"),
-    Feature("same_call_count", "calls", "how many of these there were"),
+    Feature("same_call_max_s", "s", "longest duration of such calls"),
+    Feature("same_call_count", "calls", "number of such calls"),
     Feature("call_log_s", "log s", "recent duration of this tool and argument head, over all sessions"),
-    Feature("call_spread", "log s", "mean deviation of these from their mean"),
-    Feature("call_count", "calls", "how many of these there were"),
+    Feature("call_spread", "log s", "mean absolute deviation of that logarithm"),
+    Feature("call_count", "calls", "number of such calls"),
     Feature("tool_log_s", "log s", "recent duration of this tool, over all sessions"),
-    Feature("tool_spread", "log s", "mean deviation of these from their mean"),
-    Feature("tool_count", "calls", "how many of these there were"),
+    Feature("tool_spread", "log s", "mean absolute deviation of that logarithm"),
+    Feature("tool_count", "calls", "number of such calls"),
     Feature("family_log_s", "log s", "recent duration of the tool's family (its server or package)"),
     Feature("all_log_s", "log s", "recent duration of all tools"),
-    Feature("hierarchy_log_s", "log s", "all tools → family → tool → tool and head: the most special that is known"),
-    Feature("hierarchy_spread", "log s", "mean deviation, from the same hierarchy"),
+    Feature("hierarchy_log_s", "log s", "most special known level of all tools → family → tool → tool and head"),
+    Feature("hierarchy_spread", "log s", "mean absolute deviation, from the same hierarchy"),
     Feature("hierarchy_high", "log s", "running 0.9 quantile, from the same hierarchy"),
     Feature("tool_high", "log s", "running 0.9 quantile of this tool's duration, over all sessions"),
     Feature("after_tool_pause", "log s", "recent pause after turns that read a result of the session's last tool"),
@@ -73,14 +74,14 @@ TOOL_CALL_FEATURES = (
     *bucket_features("tool", TOOL_BUCKETS, "the tool"),
     *bucket_features("head", HEAD_BUCKETS, "the command word or first word of the arguments"),
 )
-_TOOL_AT = len(_SCALARS)
-_HEAD_AT = _TOOL_AT + TOOL_BUCKETS
-_BUCKETS = [0.0] * (len(TOOL_CALL_FEATURES) - _TOOL_AT)
-_NEVER = Running()  # a series without values; never added to
+_TOOL_START = len(_SCALARS)
+_HEAD_START = _TOOL_START + TOOL_BUCKETS
+_BUCKETS = [0.0] * (len(TOOL_CALL_FEATURES) - _TOOL_START)
+_NEVER = Running()  # an empty series; nothing is ever added
 
 
 def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: SharedHistory) -> NDArray[np.float32]:
-    """Vector of shape (len(TOOL_CALL_FEATURES),), in their order; what is not known is NaN."""
+    """Vector of shape (len(TOOL_CALL_FEATURES),), in their order; NaN for unknown values."""
     tool, head = facts.tool, facts.argument_head
     same_tool = same_call = _NEVER
     by_tool = by_call = by_family = UNSEEN
@@ -128,7 +129,7 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
     ]
     row += _BUCKETS
     if tool is not None:
-        row[_TOOL_AT + bucket(tool, TOOL_BUCKETS)] = 1.0
+        row[_TOOL_START + bucket(tool, TOOL_BUCKETS)] = 1.0
     if head is not None:
-        row[_HEAD_AT + bucket(head, HEAD_BUCKETS)] = 1.0
+        row[_HEAD_START + bucket(head, HEAD_BUCKETS)] = 1.0
     return np.array(row, np.float32)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 WARN_S = 60.0
-"""Least time between two warnings of a kind."""
+"""Least time between two warnings."""
 GATHER_S = 1.0
 """Delay of the first warning, so that it counts all rows of a burst."""
 
 
-class Losses:
-    """Single rows that were dropped. Thread-safe; `count` receives the number of rows at once."""
+class LostRows:
+    """Thread-safe. `count` receives the number of rows at once."""
 
     def __init__(self, count: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._count = count
@@ -44,38 +44,3 @@ class Losses:
                 return
             self._unreported, self._reported_s = 0, now_s
         logger.warning("augserve: %d trace rows were dropped (%s); the engine goes on", rows, self._cause)
-
-
-class Outage:
-    """A time in which the folder is not writable: one warning when it begins, one message when it ends."""
-
-    def __init__(self, count: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._count = count
-        self._clock = clock
-        self._warned_s = float("-inf")
-        self._lost = 0
-        self.cause: BaseException | None = None  # None: no outage
-
-    def failed(self, what: object, cause: BaseException) -> None:
-        if self.cause is None and self._clock() - self._warned_s >= WARN_S:
-            self._warned_s = self._clock()
-            logger.warning(
-                "augserve: cannot write traces to %s (%s); rows are buffered, then dropped and counted; "
-                "repair the folder, AugServe retries every few seconds",
-                what,
-                cause,
-            )
-        self.cause = cause
-
-    def lost(self, rows: int) -> None:
-        if rows:
-            self._count(rows)
-            self._lost += rows
-
-    def over(self, what: object) -> None:
-        """Writing works again, or the recorder closes."""
-        if self.cause is not None and self._lost:
-            logger.warning("augserve: %d trace rows were dropped while %s was not writable", self._lost, what)
-        elif self.cause is not None:
-            logger.info("augserve: %s is writable again; no trace rows were lost", what)
-        self.cause, self._lost = None, 0

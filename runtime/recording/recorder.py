@@ -13,7 +13,7 @@ from typing import get_args
 from ...data.tables.files import TableName
 from .disk_quota import remove_oldest, run_name
 from .files import TableFiles, convert
-from .lost_rows import Losses, Outage
+from .lost_rows import WARN_S, LostRows
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ ROW_BYTES = 2048
 """Memory of a queued row without its text, about that of a turn."""
 CHUNK_BYTES = 256 << 10
 """Rows converted at once: about 0.3 ms in which the interpreter's lock may block the engine."""
+NOT_WRITABLE = "their folder is not writable"
 BREATH_S = 0.0002
 """Pause between two conversions, in which the engine's thread can run."""
 
@@ -54,8 +55,9 @@ class Recorder:
     def __init__(self, folder: Path, dropped: Callable[[int], None], limits: Limits | None = None) -> None:
         self._folder = folder
         self._limits = limits or Limits()
-        self._losses = Losses(dropped)
-        self._outage = Outage(dropped)
+        self._lost = LostRows(dropped)
+        self._outage: OSError | None = None  # why the folder is not writable
+        self._outage_warned_s = float("-inf")
         run = run_name()
         self._files: dict[TableName, TableFiles] = {
             table: TableFiles(folder, table, run, self._limits.file_bytes, self._limits.file_age_s)
@@ -76,9 +78,9 @@ class Recorder:
         """
         size = ROW_BYTES + text_bytes
         if self._stop.is_set():
-            self._losses.add(1, "the recorder is closed")
+            self._lost.add(1, "the recorder is closed")
         elif self._put_bytes - self._taken_bytes + size > self._limits.queued_bytes:
-            self._losses.add(1, "the recorder's queue is full: the disk is too slow")
+            self._lost.add(1, "the recorder's queue is full: the disk is too slow")
         else:
             self._put_bytes += size
             self._queue.append((table, row, size))
@@ -95,19 +97,18 @@ class Recorder:
         seen = 0
         while not self._stop.wait(self._limits.tick_s):
             count = len(self._queue)
-            if count or self._outage.cause is not None:
+            if count or self._outage is not None:
                 now_s = time.monotonic()
                 oldest_s = now_s if oldest_s is None else oldest_s
-                quiet = count == seen and self._outage.cause is None
+                quiet = count == seen and self._outage is None
                 if quiet or now_s - oldest_s >= self._limits.wait_s:
                     self._flush()
                     oldest_s, count = None, 0
             seen = count
-            self._losses.report()
+            self._lost.report()
         self._flush()
-        self._outage.lost(sum(files.forget() for files in self._files.values()))
-        self._outage.over(self._folder)
-        self._losses.report(at_once=True)
+        self._lost.add(sum(files.forget() for files in self._files.values()), NOT_WRITABLE)
+        self._lost.report(at_once=True)
 
     def _flush(self) -> None:
         """Write the queued rows to disk. Raises nothing."""
@@ -117,19 +118,21 @@ class Recorder:
             if files.full and table not in failed and not self._write(files):
                 failed.add(table)
             if files.full:
-                self._outage.lost(len(rows))
+                self._lost.add(len(rows), NOT_WRITABLE)
                 continue
             try:
                 fitting, unfit = convert(table, rows)
                 files.add(fitting)
             except Exception as error:  # noqa: BLE001 — a bad row stops neither the engine nor later rows
-                self._losses.add(len(rows), repr(error))
+                self._lost.add(len(rows), repr(error))
             else:
-                self._losses.add(unfit, f"they do not fit the schema of {table}")
+                self._lost.add(unfit, f"they do not fit the schema of {table}")
             time.sleep(BREATH_S)
         failed |= {table for table, files in self._files.items() if table not in failed and not self._write(files)}
-        if not failed:
-            self._outage.over(self._folder)
+        if not failed and self._outage is not None:
+            self._outage = None
+            self._lost.report(at_once=True)
+            logger.info("augserve: %s is writable again", self._folder)
 
     def _chunks(self) -> Iterator[tuple[TableName, list[Row]]]:
         """The queued rows in order, in chunks of one table."""
@@ -150,14 +153,25 @@ class Recorder:
         try:
             finished = files.write()
         except OSError as error:
-            self._outage.failed(self._folder, error)
+            self._warn_of_outage(error)
             return False
         except Exception as error:  # noqa: BLE001 — see _flush
-            self._losses.add(files.forget(), repr(error))
+            self._lost.add(files.forget(), repr(error))
             return True
         if finished:
             self._remove_oldest()
         return True
+
+    def _warn_of_outage(self, error: OSError) -> None:
+        if self._outage is None and time.monotonic() - self._outage_warned_s >= WARN_S:
+            self._outage_warned_s = time.monotonic()
+            logger.warning(
+                "augserve: cannot write traces to %s (%s); rows are buffered, then dropped and counted; repair the "
+                "folder, AugServe retries every few seconds",
+                self._folder,
+                error,
+            )
+        self._outage = error
 
     def _remove_oldest(self) -> None:
         try:

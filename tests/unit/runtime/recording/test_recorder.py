@@ -177,8 +177,7 @@ def test_a_full_disk_drops_counts_and_warns_once_until_there_is_room(
 
     send_until(lambda: dropped.count > 20 and attempts > 5)  # more than the buffer
     assert not list(tmp_path.iterdir())
-    assert [record.levelname for record in warnings.records] == ["WARNING"]
-    assert "No space left on device" in warnings.text
+    assert warnings.text.count("No space left on device") == 1
     full = False
     until(lambda: files(tmp_path))
     last = sent
@@ -190,8 +189,8 @@ def test_a_full_disk_drops_counts_and_warns_once_until_there_is_room(
     assert recorded[0] == "0"  # the first ones were buffered
     assert len(recorded) + dropped.count == sent
     assert len(set(recorded)) == len(recorded)
-    assert f" {dropped.count} " in warnings.records[1].getMessage()
-    assert len(warnings.records) == 2
+    assert sum(int(record.args[0]) for record in warnings.records[1:]) == dropped.count  # type: ignore[index, arg-type]
+    assert len(warnings.records) <= 3
 
 
 def test_rows_that_are_never_written_are_counted(

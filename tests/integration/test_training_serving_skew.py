@@ -1,4 +1,4 @@
-"""Training and serving must see a turn alike: the live scheduler's features against a replay of the same sessions."""
+"""Training and serving must compute the same features for the same sessions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Onlooker(Forecaster):
 
 
 def over_all_sessions(name: str) -> bool:
-    """A feature that depends on what other sessions did before: the two orders of events differ there."""
+    """Whether a feature depends on other sessions, whose events come in another order here."""
     return name in OVER_ALL
 
 
@@ -64,7 +64,7 @@ OVER_ALL = {"recent_output_log", "recent_turn_log", "after_pair_output_log"} | {
 
 @dataclass
 class Diary:
-    """Notes what the scheduler is told, in its order: each turn's arrival and finish, numbered together."""
+    """Numbers the scheduler's arrivals and finishes in their order."""
 
     clock: VirtualClock
     arrivals: dict[str, tuple[int, float]] = field(default_factory=dict)  # by request, with the time
@@ -89,7 +89,7 @@ class Diary:
         return scheduler
 
     def past(self, turn: PastTurn) -> PastTurn:
-        """The turn as it went in the simulation, the numbers in the place of times."""
+        """The turn as simulated, with event numbers as times."""
         key, following = f"{turn.session_id}/{turn.facts.turn}", f"{turn.session_id}/{turn.facts.turn + 1}"
         arrival, (finish, finish_s) = self.arrivals[key][0], self.finishes[key]
         pause = None
@@ -112,10 +112,10 @@ def ran() -> tuple[Sequence[Session], Onlooker, Diary]:
     return sessions, onlooker, diary
 
 
-def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features(
+def test_training_and_serving_compute_the_same_features(
     ran: tuple[Sequence[Session], Onlooker, Diary],
 ) -> None:
-    """The replay is told what happened in the order in which the scheduler was: every feature is the same."""
+    """Both see the events in the same order, so every feature is the same."""
     sessions, onlooker, diary = ran
     turns = [diary.past(turn.past) for session in sessions for turn in mix_turns(session)]
     vectors = list(vectorize(turns))
@@ -126,10 +126,10 @@ def test_the_live_scheduler_and_the_replay_give_a_turn_the_same_features(
         np.testing.assert_allclose(live_pause, turn.expected_call_features, rtol=1e-6)
 
 
-def test_turns_prepared_at_a_nominal_pace_have_the_live_schedulers_features(
+def test_features_at_a_nominal_pace_equal_live_ones_within_a_session(
     ran: tuple[Sequence[Session], Onlooker, Diary],
 ) -> None:
-    """Prepare does not run the engine: all that does not depend on other sessions is the same nevertheless."""
+    """Prepare does not run the engine; features that depend on no other session are the same nevertheless."""
     sessions, onlooker, _ = ran
     alike = np.array([not over_all_sessions(feature.name) for feature in TURN_FEATURES])
     alike_call = np.array([not over_all_sessions(feature.name) for feature in TOOL_CALL_FEATURES])

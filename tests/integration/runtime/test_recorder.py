@@ -48,6 +48,6 @@ def test_tokens_are_recorded_on_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["traces_max_gb", "traces_text"])
-def test_a_wrong_key_does_not_start(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ValueError, match=f"augserve.{key} is 'many'"):
+def test_a_wrong_value_is_refused_at_start(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=f"augserve.{key}"):
         serve_a_turn(tmp_path, **{key: "many"})

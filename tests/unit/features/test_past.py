@@ -48,7 +48,7 @@ def by_turn(vectors: Iterable[TurnVectors]) -> dict[tuple[str, int], TurnVectors
 
 
 def change_future(turn: PastTurn, now_s: float, draw: random.Random) -> PastTurn:
-    """The same turn with everything that is not known at `now_s` drawn anew."""
+    """The same turn with all facts after `now_s` drawn again."""
     if turn.finish_s is None or turn.finish_s > now_s:
         later = now_s + draw.uniform(0.01, 9)
         pause = None if draw.random() < 0.3 else PastPause(later + 1, 99.0, (PastCall("other", 99.0, timed=True),))
@@ -60,7 +60,7 @@ def change_future(turn: PastTurn, now_s: float, draw: random.Random) -> PastTurn
 
 
 @given(seed=st.integers(0, 10_000), pick=st.integers(0, 10_000))
-def test_no_feature_knows_what_comes_later(seed: int, pick: int) -> None:
+def test_no_feature_depends_on_later_events(seed: int, pick: int) -> None:
     turns = sessions(seed)
     chosen = turns[pick % len(turns)]
     now_s, key = chosen.arrival_s, (chosen.session_id, chosen.facts.turn)
@@ -74,7 +74,7 @@ def test_no_feature_knows_what_comes_later(seed: int, pick: int) -> None:
 
 
 @given(seed=st.integers(0, 10_000), pick=st.integers(0, 10_000))
-def test_a_call_knows_no_duration_at_its_start_that_was_measured_later(seed: int, pick: int) -> None:
+def test_no_feature_of_a_call_depends_on_later_durations(seed: int, pick: int) -> None:
     turns = sessions(seed, count=8)
     calling = [turn for turn in turns if turn.pause is not None]
     if not calling:
@@ -97,8 +97,8 @@ def test_a_call_knows_no_duration_at_its_start_that_was_measured_later(seed: int
     np.testing.assert_array_equal(before, after)
 
 
-def test_replay_says_what_a_live_table_would() -> None:
-    """One session, worked by hand with the calls that serving makes."""
+def test_vectors_equal_those_computed_live() -> None:
+    """One session, computed with the calls that serving makes."""
     first, second = facts(100, 0, [1] * 32), facts(150, 1)
     call = PastCall("sql", 1.5, 1, 20, "select")
     pause = PastPause(3.0, 1.5, (call,))
@@ -122,21 +122,21 @@ def test_replay_says_what_a_live_table_would() -> None:
     assert two.call_features == ()
 
 
-def test_each_of_the_calls_made_at_once_has_its_row() -> None:
+def test_each_parallel_call_has_its_own_vector() -> None:
     calls = (PastCall("sql", 1.0, timed=True), PastCall("python", 2.0, timed=True))
     (one,) = vectorize([PastTurn("a", facts(100, 0), 0.0, 1.0, 30, PastPause(3.0, 2.0, calls))])
     assert len(one.call_features) == 2
     assert not np.array_equal(*one.call_features, equal_nan=True)
 
 
-def test_an_unfinished_turn_leaves_no_trace_in_its_session() -> None:
+def test_an_unfinished_turn_does_not_enter_the_history() -> None:
     turns = [PastTurn("a", facts(100, 0), 0.0, None, 0), PastTurn("a", facts(100, 1), 9.0, 10.0, 5)]
     _, second = vectorize(turns)
     names = [part.name for part in TURN_FEATURES]
     assert np.isnan(second.turn_features[names.index("last_output_tokens")])
 
 
-def test_a_tool_is_known_over_sessions_once_it_returned() -> None:
+def test_a_tool_is_known_to_other_sessions_once_it_has_returned() -> None:
     slow = PastTurn("a", facts(10, 0), 0.0, 1.0, 5, PastPause(3.0, 2.0, (PastCall("sql", 2.0),)))
     before = PastTurn("b", facts(10, 0), 0.5, 2.9, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))
     after = PastTurn("c", facts(10, 0), 0.5, 3.1, 5, PastPause(9.0, 1.0, (PastCall("sql", 1.0),)))

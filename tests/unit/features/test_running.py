@@ -8,7 +8,7 @@ from augserve.features.running import RecentLog, RecentTable, Running
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
-def test_a_running_series_knows_mean_greatest_and_the_last_two(values: list[float]) -> None:
+def test_a_running_series_has_mean_greatest_and_last_two_values(values: list[float]) -> None:
     running = Running()
     for value in values:
         running.add(value)
@@ -18,7 +18,7 @@ def test_a_running_series_knows_mean_greatest_and_the_last_two(values: list[floa
     assert math.isclose(running.mean, sum(values) / len(values), rel_tol=1e-9, abs_tol=1e-6)
 
 
-def test_a_recent_log_weighs_all_alike_while_they_are_few() -> None:
+def test_the_first_values_of_a_recent_log_weigh_equally() -> None:
     series = RecentLog()
     for value in (1.0, math.e, math.e**2):
         series.add(value)
@@ -36,7 +36,7 @@ def test_a_recent_log_stays_between_least_and_greatest(values: list[float]) -> N
     assert math.isfinite(series.high)
 
 
-def test_the_upper_end_is_the_greatest_of_few_and_about_nine_tenths_of_many_lie_below() -> None:
+def test_the_high_quantile_is_the_greatest_of_few_and_about_the_0_9_quantile_of_many() -> None:
     few, many, draw = RecentLog(), RecentLog(), random.Random(3)
     for value in (2.0, 9.0, 4.0):
         few.add(value)
@@ -50,14 +50,14 @@ def test_the_upper_end_is_the_greatest_of_few_and_about_nine_tenths_of_many_lie_
     assert 0.87 < below / 4999 < 0.93
 
 
-def test_a_change_shows_after_many_values() -> None:
+def test_the_recent_mean_follows_a_change_after_many_values() -> None:
     series = RecentLog()
     for value in [1.0] * 1000 + [100.0] * 30:
         series.add(value)
     assert series.mean > 0.9 * math.log(100)
 
 
-def test_a_table_forgets_the_name_not_seen_for_longest() -> None:
+def test_a_full_table_forgets_the_least_recently_used_name() -> None:
     table: RecentTable[str] = RecentTable(max_names=2)
     for name in ("a", "b", "a", "c"):
         table.add(name, 1.0)

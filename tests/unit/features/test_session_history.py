@@ -3,7 +3,7 @@ import math
 from augserve.features.session_history import MAX_CALLS, ReturnedCall, SessionHistory
 
 
-def test_an_empty_history_knows_nothing() -> None:
+def test_an_empty_history_has_no_values() -> None:
     session = SessionHistory()
     assert session.context_tokens == 0
     assert session.last_tool is None
@@ -12,14 +12,14 @@ def test_an_empty_history_knows_nothing() -> None:
     assert math.isnan(session.first_prompt_log2)
 
 
-def test_a_single_call_without_a_time_of_its_own_lasted_as_long_as_the_pause() -> None:
+def test_a_single_untimed_call_takes_the_whole_pause() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash", None, 40, "git")], 2.5)
     assert session.call_s["bash", None].last == session.call_s["bash", "git"].last == 2.5
     assert (session.last_tool, session.last_head, session.last_calls) == ("bash", "git", 1)
 
 
-def test_of_calls_made_at_once_only_those_timed_by_themselves_have_a_duration() -> None:
+def test_of_parallel_calls_only_timed_ones_have_a_duration() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash", 1.0), ReturnedCall("read")], 2.5)
     assert session.call_s["bash", None].last == 1.0
@@ -28,7 +28,7 @@ def test_of_calls_made_at_once_only_those_timed_by_themselves_have_a_duration() 
     assert session.pause_s.last == 2.5
 
 
-def test_a_pause_of_which_nothing_is_told_has_no_tool() -> None:
+def test_a_pause_without_known_calls_has_no_tool() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash")], 1.0)
     session.calls_returned([], 30.0)
@@ -37,7 +37,7 @@ def test_a_pause_of_which_nothing_is_told_has_no_tool() -> None:
     assert session.pause_s.total == 31.0
 
 
-def test_what_a_session_remembers_is_bounded() -> None:
+def test_the_memory_of_a_session_is_bounded() -> None:
     session = SessionHistory()
     for number in range(2 * MAX_CALLS):
         session.calls_returned([ReturnedCall(f"tool-{number}", None, 1, "head")], 1.0)

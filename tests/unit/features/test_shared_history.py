@@ -27,11 +27,11 @@ def log_of(*values: float) -> RecentLog:
         ("", None),
     ],
 )
-def test_a_name_tells_the_family(tool: str, family: str | None) -> None:
+def test_the_family_is_read_from_the_name_of_the_tool(tool: str, family: str | None) -> None:
     assert tool_family(tool) == family
 
 
-def test_a_call_teaches_every_level() -> None:
+def test_a_call_updates_every_level_of_the_hierarchy() -> None:
     shared = SharedHistory()
     shared.calls_returned([ReturnedCall("mcp__fs__read", None, 9, "cat")], 2.0)
     shared.calls_returned([ReturnedCall("mcp__fs__write", 4.0)], 9.0)
@@ -41,14 +41,14 @@ def test_a_call_teaches_every_level() -> None:
     assert shared.all_s.count == 2
 
 
-def test_calls_made_at_once_without_times_teach_nothing() -> None:
+def test_untimed_parallel_calls_update_no_duration() -> None:
     shared = SharedHistory()
     shared.calls_returned([ReturnedCall("a"), ReturnedCall("b")], 2.0)
     shared.calls_returned([], 2.0)
     assert shared.all_s.count == 0
 
 
-def test_an_output_teaches_its_tenant_and_what_it_followed() -> None:
+def test_an_output_updates_its_tenant_and_the_tools_before_it() -> None:
     shared, session = SharedHistory(), SessionHistory(tenant="acme")
     session.calls_returned([ReturnedCall("bash", None, 9, "git")], 1.0)
     shared.turn_finished(session, 100)
@@ -62,7 +62,7 @@ def test_an_output_teaches_its_tenant_and_what_it_followed() -> None:
     assert shared.tenant_output.of("other") is UNSEEN
 
 
-def test_falling_back_gives_the_general_where_nothing_special_is_known() -> None:
+def test_the_general_level_is_used_while_special_ones_are_empty() -> None:
     mean, spread, high = fall_back(log_of(1.0, math.e), UNSEEN, UNSEEN)
     assert math.isclose(mean, 0.5)
     assert math.isclose(high, 1.0)
@@ -70,12 +70,12 @@ def test_falling_back_gives_the_general_where_nothing_special_is_known() -> None
     assert all(math.isnan(value) for value in fall_back(UNSEEN, UNSEEN))
 
 
-def test_the_more_a_special_level_has_seen_the_less_the_general_counts() -> None:
+def test_the_general_level_weighs_less_the_more_values_the_special_one_has() -> None:
     general, few, many = log_of(*[1.0] * 50), log_of(math.e**4), log_of(*[math.e**4] * 60)
     assert 0 < fall_back(general, few)[0] < 2 < 3.5 < fall_back(general, many)[0] < 4
 
 
-def test_a_pause_teaches_the_tool_whose_result_led_to_it() -> None:
+def test_a_pause_is_attributed_to_the_tool_before_it() -> None:
     shared, session = SharedHistory(), SessionHistory()
     shared.paused(session, 2.0)
     session.calls_returned([ReturnedCall("bash")], 2.0)
@@ -85,7 +85,7 @@ def test_a_pause_teaches_the_tool_whose_result_led_to_it() -> None:
     assert shared.all_pause_s.count == 2
 
 
-def test_late_turns_tell_of_long_sessions() -> None:
+def test_long_sessions_raise_the_mean_turn_number() -> None:
     long, short = SharedHistory(), SharedHistory()
     session = SessionHistory()
     for _ in range(30):

@@ -41,7 +41,7 @@ def test_names_are_unique_and_described() -> None:
         assert all(part.unit and part.meaning for part in features)
 
 
-def test_a_turn_holds_its_facts_and_its_history() -> None:
+def test_the_vector_of_a_turn_has_its_facts_and_history() -> None:
     session = SessionHistory()
     session.turn_finished(80, 20)
     session.calls_returned([ReturnedCall("sql", None, 30, "select")], 0.5)
@@ -81,7 +81,7 @@ def test_a_turn_holds_its_facts_and_its_history() -> None:
     assert np.isnan(row["tool_log_s"])
 
 
-def test_what_is_not_known_is_nan() -> None:
+def test_unknown_values_are_nan() -> None:
     row = turn_row(TurnFacts(120, 0), SessionHistory())
     known = {name for name, value in row.items() if not np.isnan(value)}
     zeros = {"turn", "cached_tokens", "tools_used", "tool_calls", "last_calls", "same_tool_turns", "argument_bytes"}
@@ -94,7 +94,7 @@ def test_what_is_not_known_is_nan() -> None:
     assert all(np.isnan(call[name]) for name in ("argument_bytes", "calls", "tool_log_s", "hierarchy_log_s"))
 
 
-def test_a_tenants_outputs_stand_before_those_of_all() -> None:
+def test_the_outputs_of_the_tenant_precede_those_of_all() -> None:
     session, shared = SessionHistory(tenant="acme"), SharedHistory()
     shared.turn_finished(SessionHistory(tenant="other"), 1000)
     assert np.isclose(turn_row(TurnFacts(9, 0), session, shared)["recent_output_log"], np.log(1000))
@@ -103,7 +103,7 @@ def test_a_tenants_outputs_stand_before_those_of_all() -> None:
 
 
 @given(st.lists(st.integers(0, 200_000), max_size=120))
-def test_only_the_tail_counts(ids: list[int]) -> None:
+def test_only_the_tail_of_the_prompt_is_counted(ids: list[int]) -> None:
     counts = tail_counts(ids)
     assert counts == tail_counts(ids[-TAIL_TOKENS:])
     assert len(counts) == TAIL_BUCKETS
@@ -112,11 +112,11 @@ def test_only_the_tail_counts(ids: list[int]) -> None:
     assert row[TAIL_AT:].tolist() == counts
 
 
-def test_the_order_of_tokens_counts() -> None:
+def test_the_order_of_tokens_matters() -> None:
     assert tail_counts([1, 2, 3, 4]) != tail_counts([4, 3, 2, 1])
 
 
-def test_a_tool_call_knows_tool_and_arguments() -> None:
+def test_the_vector_of_a_tool_call_has_tool_and_arguments() -> None:
     session, shared = SessionHistory(), SharedHistory()
     shared.calls_returned([ReturnedCall("bash", 4.0, 9, "git")], 4.0)
     session.calls_returned([ReturnedCall("bash", 2.0, 9, "git")], 2.0)
@@ -142,7 +142,7 @@ def test_an_unknown_tool_falls_back_to_its_family_and_to_all() -> None:
     assert np.isclose(stranger["hierarchy_log_s"], np.log(4))
 
 
-def test_the_expected_call_is_the_sessions_last_without_its_arguments() -> None:
+def test_the_expected_call_is_the_last_one_of_the_session_without_arguments() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash", None, 40, "git")], 2.0)
     row = call_row(expected_call(session, 5), session)

@@ -25,7 +25,7 @@ def result(call_id: str, content: object = "ok") -> dict[str, Any]:
 USER = {"role": "user", "content": "secret"}
 
 
-def test_every_result_after_the_last_answer_is_told_in_the_order_given() -> None:
+def test_results_after_the_last_answer_become_hints_in_their_order() -> None:
     messages = [
         USER,
         assistant(call("c0", "old")),
@@ -46,7 +46,7 @@ def test_calls_that_share_an_id_are_each_answered_once() -> None:
     assert Hints.read(hints_of({"messages": messages})).tools == ("read", "bash")
 
 
-def test_a_result_of_no_known_call_is_left_out() -> None:
+def test_a_result_of_an_unknown_call_is_left_out() -> None:
     messages = [USER, assistant(call("c1", "read")), result("c9"), result("c1")]
     assert Hints.read(hints_of({"messages": messages})).tools == ("read",)
 
@@ -61,7 +61,7 @@ def test_a_result_of_no_known_call_is_left_out() -> None:
         "aB3dE6gH9",
     ],
 )
-def test_a_random_id_is_told_apart(call_id: str) -> None:
+def test_a_random_id_is_recognised(call_id: str) -> None:
     assert is_random(call_id)
 
 
@@ -77,11 +77,11 @@ def test_a_random_id_is_told_apart(call_id: str) -> None:
         "1",
     ],
 )
-def test_a_number_or_a_name_is_no_random_id(call_id: str) -> None:
+def test_a_number_or_a_name_is_not_a_random_id(call_id: str) -> None:
     assert not is_random(call_id)
 
 
-def test_the_latest_calls_and_those_before_are_named_by_hashes() -> None:
+def test_the_last_two_messages_with_calls_are_identified_by_hashes() -> None:
     first, second = call(RANDOM, "read"), call(RANDOM[:-1] + "3", "bash")
     early = hints_of({"messages": [USER, assistant(first), result(RANDOM)]})
     late = hints_of({"messages": [USER, assistant(first), result(RANDOM), assistant(second), USER]})
@@ -90,12 +90,12 @@ def test_the_latest_calls_and_those_before_are_named_by_hashes() -> None:
     assert RANDOM not in json.dumps(late)
 
 
-def test_an_id_alone_is_not_the_name_of_a_call() -> None:
+def test_calls_with_one_id_and_other_arguments_have_other_hashes() -> None:
     names = {hints_of({"messages": [assistant(call(RANDOM, "read", path=path))]})["augserve_call_id"] for path in "ab"}
     assert len(names) == 2
 
 
-def test_a_tenant_is_told_by_hash() -> None:
+def test_a_tenant_becomes_a_hash() -> None:
     tenant = hints_of({"messages": [USER], "user": "mail@example.org"})["augserve_tenant"]
     assert isinstance(tenant, str)
     assert "mail" not in tenant
@@ -106,7 +106,7 @@ def test_a_tenant_is_told_by_hash() -> None:
     assert "augserve_tenant" not in hints_of({"messages": [USER], "user": ""})
 
 
-def test_vllm_takes_the_hints_as_they_are() -> None:
+def test_vllm_accepts_the_hints_unchanged() -> None:
     messages = [USER, assistant(call(RANDOM, "read"), call("c2", "bash")), result(RANDOM), result("c2")]
     hints = hints_of({"messages": messages, "user": "u", "tools": []})
     parsed = ChatCompletionRequest.model_validate({"model": "m", "messages": messages, "vllm_xargs": hints})

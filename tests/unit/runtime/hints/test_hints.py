@@ -3,7 +3,7 @@ import pytest
 from augserve.runtime.hints.hints import MAX_CALLS, CallHint, Hints
 
 
-def test_what_is_told_is_read() -> None:
+def test_well_formed_hints_are_read() -> None:
     told = {
         "augserve_tools_offered": 2,
         "augserve_last_tool": "sql",
@@ -17,7 +17,7 @@ def test_what_is_told_is_read() -> None:
     assert Hints.read(told) == expected
 
 
-def test_calls_made_at_once_are_read_each() -> None:
+def test_parallel_calls_are_read_one_by_one() -> None:
     told = {
         "augserve_last_tool": ["sql", "read"],
         "augserve_argument_bytes": [9, -1],
@@ -30,22 +30,22 @@ def test_calls_made_at_once_are_read_each() -> None:
     assert Hints.read(told).tools == ("sql", "read")
 
 
-def test_no_more_calls_are_read_than_are_allowed() -> None:
+def test_the_number_of_calls_is_bounded() -> None:
     assert len(Hints.read({"augserve_last_tool": ["sql"] * 1000}).calls) == MAX_CALLS
 
 
 @pytest.mark.parametrize("value", [None, "", "x" * 1000, 3, [], [3], [["sql"]], {"sql": 1}])
-def test_a_tool_name_that_is_none_is_ignored(value: object) -> None:
+def test_a_malformed_tool_name_is_ignored(value: object) -> None:
     assert Hints.read({"augserve_last_tool": value}) == Hints()
 
 
 @pytest.mark.parametrize("value", [None, -1, 1 << 31, float("nan"), float("inf"), True, "2", {}])
-def test_a_count_that_is_none_is_ignored(value: object) -> None:
+def test_a_malformed_count_is_ignored(value: object) -> None:
     told = {"augserve_tools_offered": value, "augserve_last_tool": ["sql"], "augserve_argument_count": [value]}
     assert Hints.read(told) == Hints(calls=(CallHint("sql"),))
 
 
 @pytest.mark.parametrize("key", ["augserve_tenant", "augserve_call_id", "augserve_call_id_before"])
 @pytest.mark.parametrize("value", [None, 3, "", "x" * 1000, ["t"]])
-def test_a_name_that_is_none_is_ignored(key: str, value: object) -> None:
+def test_a_malformed_name_is_ignored(key: str, value: object) -> None:
     assert Hints.read({key: value}) == Hints()

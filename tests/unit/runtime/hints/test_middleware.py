@@ -14,7 +14,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Server:
-    """Records what reaches it, and what it still receives after the body."""
+    """Stores the scope, the body and the message after the body."""
 
     def __init__(self) -> None:
         self.scope: Any = None
@@ -68,7 +68,7 @@ BODY = {
 }
 
 
-def test_a_tools_result_tells_of_the_call_that_it_answers() -> None:
+def test_a_tool_result_adds_hints_about_its_call() -> None:
     encoded = json.dumps(BODY).encode()
     server = post([encoded[:10], encoded[10:]])
     received = json.loads(server.body)
@@ -86,7 +86,7 @@ def test_a_tools_result_tells_of_the_call_that_it_answers() -> None:
     assert server.after == {"type": "http.disconnect"}
 
 
-def test_what_the_caller_tells_is_kept() -> None:
+def test_hints_of_the_caller_are_kept() -> None:
     extended = with_hints(json.dumps({**BODY, "vllm_xargs": {"augserve_tools_offered": 7, "mine": 1}}).encode())
     assert extended is not None
     xargs = json.loads(extended)["vllm_xargs"]
@@ -94,7 +94,7 @@ def test_what_the_caller_tells_is_kept() -> None:
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
-def test_a_body_that_is_no_chat_passes_byte_identical(chunks: list[bytes]) -> None:
+def test_a_body_that_is_not_json_passes_byte_for_byte(chunks: list[bytes]) -> None:
     server = post(chunks)
     assert server.body == b"".join(chunks)
     assert server.after == {"type": "http.disconnect"}
@@ -113,12 +113,12 @@ def test_a_body_that_is_no_chat_passes_byte_identical(chunks: list[bytes]) -> No
         '{"messages": ',
     ],
 )
-def test_a_malformed_chat_passes_byte_identical(body: str) -> None:
+def test_a_malformed_chat_passes_byte_for_byte(body: str) -> None:
     assert post([body.encode()]).body == body.encode()
 
 
 @pytest.mark.parametrize(("path", "method"), [("/v1/completions", "POST"), ("/health", "POST"), (CHAT, "GET")])
-def test_other_requests_pass_untouched(path: str, method: str) -> None:
+def test_other_requests_pass_unchanged(path: str, method: str) -> None:
     body = json.dumps(BODY).encode()
     server = post([body], path, method)
     assert server.body == body

@@ -14,7 +14,7 @@ def put(folder: Path, name: str, age_s: float, size: int = 100) -> Path:
     return path
 
 
-def test_the_oldest_go_first_over_all_tables(tmp_path: Path) -> None:
+def test_the_oldest_file_of_all_tables_is_removed_first(tmp_path: Path) -> None:
     run = run_name()
     oldest = put(tmp_path, f"turns-{run}-000000.parquet", 50)
     older = put(tmp_path, f"steps-{run}-000000.parquet", 40)
@@ -24,7 +24,7 @@ def test_the_oldest_go_first_over_all_tables(tmp_path: Path) -> None:
     assert remove_oldest(tmp_path, 250, keep=()) == 0
 
 
-def test_a_file_that_is_being_written_stays_however_old(tmp_path: Path) -> None:
+def test_an_open_file_is_never_removed(tmp_path: Path) -> None:
     run = run_name()
     still_open = put(tmp_path, f"tool_calls-{run}-000000.parquet", 50)
     finished = put(tmp_path, f"steps-{run}-000000.parquet", 40)
@@ -44,13 +44,13 @@ def test_a_file_that_is_being_written_stays_however_old(tmp_path: Path) -> None:
         ".turns-1700000000.parquet.abc",
     ],
 )
-def test_a_file_that_no_recorder_wrote_stays(tmp_path: Path, name: str) -> None:
+def test_a_file_of_no_recorder_is_never_removed(tmp_path: Path, name: str) -> None:
     path = put(tmp_path, name, 1e6)
     assert remove_oldest(tmp_path, 0, keep=()) == 0
     assert path.exists()
 
 
-def test_a_link_or_a_folder_of_such_a_name_stays(tmp_path: Path) -> None:
+def test_a_link_or_folder_with_the_name_of_a_recorder_file_is_never_removed(tmp_path: Path) -> None:
     target = put(tmp_path, "precious.parquet", 1e6)
     (tmp_path / f"turns-{run_name()}-000000.parquet").symlink_to(target)
     (tmp_path / f"steps-{run_name()}-000000.parquet").mkdir()
@@ -58,7 +58,7 @@ def test_a_link_or_a_folder_of_such_a_name_stays(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_a_killed_process_left_half_written_goes_when_it_is_old(tmp_path: Path) -> None:
+def test_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     run = run_name()
     stale = put(tmp_path, f".turns-{run}-000000.parquet.abc_123", 50)
     fresh = tmp_path / f".turns-{run}-000001.parquet.abc_124"
@@ -68,5 +68,5 @@ def test_what_a_killed_process_left_half_written_goes_when_it_is_old(tmp_path: P
     assert fresh.exists()
 
 
-def test_a_missing_folder_is_none_to_clean(tmp_path: Path) -> None:
+def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     assert remove_oldest(tmp_path / "gone", 0, keep=()) == 0

@@ -1,4 +1,4 @@
-"""The recorder in a process of its own: killed, out of disk, without rights."""
+"""The recorder in its own process: killed, on a full disk, without permission."""
 
 import os
 import shutil
@@ -98,7 +98,7 @@ def rows_on_disk(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.013, 0.037, 0.071])
-def test_a_killed_process_leaves_readable_files_and_loses_its_last_moment_only(tmp_path: Path, moment_s: float) -> None:
+def test_a_killed_process_leaves_readable_files_and_loses_only_its_last_rows(tmp_path: Path, moment_s: float) -> None:
     with running(ENDLESS, tmp_path) as process:
         until(lambda: len(files(tmp_path)) >= 4, process)
         time.sleep(moment_s)
@@ -111,7 +111,7 @@ def test_a_killed_process_leaves_readable_files_and_loses_its_last_moment_only(t
     assert killed_s - table["arrival_s"].to_pylist()[-1] < 5.0  # 0.13 s on an idle machine
 
 
-def test_a_disk_that_is_full_is_waited_for(tmp_path: Path) -> None:
+def test_recording_resumes_after_a_full_disk(tmp_path: Path) -> None:
     with running(STEERED, tmp_path) as process:
         assert process.stdin is not None
         until(lambda: len(files(tmp_path)) >= 2, process)
@@ -136,7 +136,7 @@ def test_a_disk_that_is_full_is_waited_for(tmp_path: Path) -> None:
 
 @pytest.fixture
 def foreign_folder() -> Iterator[Path]:
-    """A folder that a user without root's rights may write to, below parents that it may enter."""
+    """A folder that an unprivileged user can write to."""
     parent = Path(tempfile.mkdtemp(prefix="augserve-test-"))
     parent.chmod(0o755)
     folder = parent / "traces"
@@ -148,7 +148,7 @@ def foreign_folder() -> Iterator[Path]:
     shutil.rmtree(parent)
 
 
-def test_a_folder_that_is_read_only_for_a_while_is_waited_for(foreign_folder: Path) -> None:
+def test_recording_resumes_after_a_read_only_folder(foreign_folder: Path) -> None:
     user = NOBODY if os.geteuid() == 0 else 0
     with running(STEERED, foreign_folder, user) as process:
         until(lambda: files(foreign_folder), process)

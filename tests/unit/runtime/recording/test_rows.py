@@ -35,7 +35,7 @@ def second_turn(**hints: object) -> tuple[LiveTurn, Pause]:
     return live, pause
 
 
-def test_the_second_turn_knows_the_first() -> None:
+def test_the_second_turn_has_features_of_the_first() -> None:
     sessions = SessionTable()
     first, none = arrive(request(0, 100, 1.0), sessions, 1.0)
     sessions.turn_finished("s", 2.0, 100, 20)
@@ -56,7 +56,7 @@ def test_the_second_turn_knows_the_first() -> None:
     }
 
 
-def test_a_turns_row_holds_all_that_is_known_and_no_text() -> None:
+def test_the_row_of_a_turn_has_all_facts_and_no_text() -> None:
     live, _ = second_turn(augserve_tenant="t", augserve_tools_offered=3)
     live.request.append_output_token_ids([7, 8])
     row = turn_row(live, ORIGIN, 6.0, "stop")
@@ -73,7 +73,7 @@ def test_a_turns_row_holds_all_that_is_known_and_no_text() -> None:
     assert read["output_token_ids"] is None
 
 
-def test_the_text_is_in_the_row_where_it_is_asked_for() -> None:
+def test_the_row_has_the_text_on_request() -> None:
     live, _ = second_turn()
     live.request.append_output_token_ids([7, 8])
     (read,) = rows_to_table("turns", [turn_row(live, ORIGIN, 6.0, "stop", text=True)]).to_pylist()
@@ -81,7 +81,7 @@ def test_the_text_is_in_the_row_where_it_is_asked_for() -> None:
     assert read["output_token_ids"] == [7, 8]
 
 
-def test_a_pause_has_a_row_for_the_call_that_it_was() -> None:
+def test_a_pause_with_one_call_is_one_row() -> None:
     live, pause = second_turn(augserve_last_tool="sql", augserve_argument_bytes=9)
     (row,) = pause_rows(live, pause, ORIGIN)
     assert list(row) == TOOL_CALLS.names
@@ -89,7 +89,7 @@ def test_a_pause_has_a_row_for_the_call_that_it_was() -> None:
     assert (row["start_s"], row["duration_s"], row["result_tokens"]) == (2.0, 3.0, 30)
 
 
-def test_calls_made_at_once_have_a_row_each_and_share_the_pause() -> None:
+def test_parallel_calls_have_a_row_each_and_share_the_pause() -> None:
     live, pause = second_turn(augserve_last_tool=["sql", "web"], augserve_result_bytes=[100, 200])
     rows = pause_rows(live, pause, ORIGIN)
     assert [(row["call"], row["tool"], row["duration_s"], row["result_tokens"]) for row in rows] == [
@@ -99,11 +99,11 @@ def test_calls_made_at_once_have_a_row_each_and_share_the_pause() -> None:
     assert rows_to_table("tool_calls", rows).num_rows == 2
 
 
-def test_a_pause_without_a_tools_name_has_no_row() -> None:
+def test_a_pause_without_a_tool_name_has_no_row() -> None:
     assert pause_rows(*second_turn(), ORIGIN) == []
 
 
-def test_a_pooling_request_is_taken_without_features() -> None:
+def test_a_pooling_request_has_no_features() -> None:
     pooling = Request("p", [1, 2], None, PoolingParams(), arrival_time=1.0)
     live, _ = arrive(pooling, SessionTable(), 1.0)
     assert live.features is None

@@ -25,7 +25,7 @@ class Engine:
     @classmethod
     def of(cls, scheduler: AsyncScheduler, clock: Callable[[], float], version: str, mode: str) -> Self:
         metrics = Metrics(vllm_compat.engine_number(scheduler), version, mode)
-        kv_cache, running_demand = KvCache(scheduler.kv_cache_manager), RunningDemand(scheduler)
+        kv_cache, running_demand = KvCache(scheduler), RunningDemand(scheduler)
         return cls(
             scheduler, kv_cache, running_demand, Guard(clock, metrics.fallback), metrics, clock, mode == "active"
         )

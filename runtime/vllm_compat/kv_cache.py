@@ -47,10 +47,10 @@ class BlockReferences:
 class KvCache:
     """Read-only view: it changes neither reference counts nor the eviction order nor vLLM's statistics."""
 
-    def __init__(self, manager: KVCacheManager) -> None:
-        self._manager = manager
-        self._pool = manager.block_pool
-        coordinator = manager.coordinator
+    def __init__(self, scheduler: AsyncScheduler) -> None:
+        self._manager: KVCacheManager = scheduler.kv_cache_manager
+        self._pool: BlockPool = self._manager.block_pool
+        coordinator = self._manager.coordinator
         managers = coordinator.single_type_managers
         self.block_tokens = int(managers[0].block_size) if managers else 1
         self._chained = (
@@ -59,7 +59,7 @@ class KvCache:
             and not coordinator.eagle_group_ids
         )
         self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self.block_tokens
-        self.watermark_blocks = int(manager.watermark_blocks)
+        self.watermark_blocks = int(self._manager.watermark_blocks)
 
     @property
     def usage(self) -> float:

@@ -50,7 +50,7 @@ class Mars(InferCept):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._kv_cache = KvCache(self.kv_cache_manager)
+        self._kv_cache = KvCache(self)
 
     def describe(self, request: Request) -> Sequence[float]:
         forecast = self._forecasts[request.request_id]

@@ -25,7 +25,7 @@ class UncachedFirst(RankedScheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._kv_cache = KvCache(self.kv_cache_manager)
+        self._kv_cache = KvCache(self)
         self._next = 0
 
     def describe(self, request: Request) -> Sequence[float]:

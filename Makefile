@@ -26,8 +26,9 @@ env: .venv/.complete  ## create .venv from requirements.lock; checks Python, the
 	$(PYTHON) pipeline/project/environment.py
 	touch $@
 
-repro: env  ## run the DVC pipeline; only stages whose inputs changed are run
+repro: env  ## run the DVC pipeline and print the results; only stages whose inputs changed are run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@cat reports/headline.md
 
 retrain: env  ## add a server's recordings to the training data, then `make repro`: TRACES=/path/to/traces [NAME=mine]
 	$(BIN)/python -m augserve.pipeline.cli.retrain "$(TRACES)" $(NAME)

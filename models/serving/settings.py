@@ -36,18 +36,18 @@ def settings_part(cls: type[Part]) -> type[Part]:
 
 @settings_part
 class Slo:
-    ttft_s: Annotated[Number, Field(ge=1e-3, le=3600)] = 1.0
-    tpot_s: Annotated[Number, Field(ge=1e-4, le=60)] = 0.1
+    ttft_s: Annotated[Number, Field(ge=1e-3, le=3600)] = 1.0  # limit on the time to first token
+    tpot_s: Annotated[Number, Field(ge=1e-4, le=60)] = 0.1  # limit on the mean time per further output token
 
 
 @settings_part
 class StepTime:
     """Linear model of a step's time on the target engine: the part of its profile that the scheduler needs."""
 
-    base_s: StepSeconds = 0.006
-    per_prefill_token_s: StepSeconds = 2.0e-5
-    per_decode_s: StepSeconds = 2.0e-5
-    per_context_token_s: StepSeconds = 1.0e-8
+    base_s: StepSeconds = 0.006  # of every step
+    per_prefill_token_s: StepSeconds = 2.0e-5  # per computed prompt token
+    per_decode_s: StepSeconds = 2.0e-5  # per decoding request
+    per_context_token_s: StepSeconds = 1.0e-8  # per context token of the decoding requests
 
 
 @settings_part
@@ -61,7 +61,7 @@ class ValueWeights:
     uncached: Weight = 1.0  # time to compute the uncached prompt tokens
     output: Weight = 1.0  # engine time to decode the remaining output
     future: Weight = 1.0  # turns that soon follow share the cost of the prompt: stage_one and uncached
-    soon_s: Annotated[Number, Field(ge=1e-3, le=1e6)] = 5.0
+    soon_s: Annotated[Number, Field(ge=1e-3, le=1e6)] = 5.0  # a turn after a pause of soon_s counts 1/e in `future`
     remaining: Weight = 0.0  # decode and prefill time of the session's later turns
     waiting: Weight = 0.0  # time waited, subtracted
     slack: Weight = 0.0  # time left to the TTFT deadline
@@ -73,7 +73,7 @@ class ValueWeights:
 class BudgetGains:
     """Token-budget controller: proportional-integral on the relative distance of the step time to its target."""
 
-    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512
+    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512  # least budget; lower on a slow engine
     proportional: Gain = 0.5  # budget share per relative error of 1
     integral: Gain = 0.05  # the same, per step
     target: Annotated[Number, Field(ge=0.01, le=10)] = 0.8  # share of slo.tpot_s that a step may take

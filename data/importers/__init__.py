@@ -1,1 +1,1 @@
-"""Traces of other formats, turned into rows of the three tables: one module a format, all streaming."""
+"""Importers of traces in other formats: one module or package a format, all streaming."""

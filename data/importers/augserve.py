@@ -1,6 +1,6 @@
-"""AugServe's own recordings: the Parquet files that the recorder writes, verified and streamed by batches.
+"""AugServe's own recordings: the recorder's Parquet files, verified and streamed in batches.
 
-Which table a file belongs to, its name tells (`turns-….parquet`). A row keeps its source unless the import names one.
+A file's name begins with its table's (`turns-….parquet`). A row keeps its source unless the import names one.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ def import_records(members: Iterable[Member], context: Context) -> Iterator[Reco
 
 
 def _seekable(member: Member) -> BinaryIO:
-    """Parquet is read from its end: what cannot seek is copied to the disk first."""
+    """Parquet is read from its end, so a stream that cannot seek is copied to the disk first."""
     if member.stream.seekable():
         return member.stream
     copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  lives as long as its reader

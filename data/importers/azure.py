@@ -1,8 +1,8 @@
 """Azure's LLM inference traces (CSV): arrivals with context and generated tokens.
 
-Columns TIMESTAMP (UTC, up to seven decimals), ContextTokens, GeneratedTokens; further ones are left out. A row tells
-of no session, so each is a session of one turn, named by its number in the import. When an answer began and ended is
-not told: those columns are null.
+Columns TIMESTAMP (UTC, up to seven decimals), ContextTokens, GeneratedTokens; further ones are ignored. The trace has
+no sessions, so each row is a session of one turn, named by its number in the import. The first token and the finish
+are unknown.
 """
 
 import csv
@@ -42,7 +42,7 @@ def import_records(members: Iterable[Member], context: Context) -> Iterator[Reco
 
 
 def timestamp_s(text: str) -> float:
-    """Unix time, to the microsecond that a float64 holds. UTC where no offset is given. Raises ValueError."""
+    """Unix time of a timestamp; UTC where it has no offset. Raises ValueError."""
     match = _TIMESTAMP.fullmatch(text.strip())
     if match is None:
         raise ValueError("no timestamp")
@@ -52,11 +52,11 @@ def timestamp_s(text: str) -> float:
 
 
 def _cells(member: Member, problems: Problems) -> Iterator[tuple[str, str, str]]:
-    """The three columns of each row. Raises ImportingError where the first line does not name them."""
+    """The three columns of each row. Raises ImportingError if the first line lacks one of them."""
     lines = csv.reader(text for _, text in text_lines(member, problems))
     header = [name.strip() for name in next(lines, [])]
     if missing := [name for name in _COLUMNS if name not in header]:
-        raise ImportingError(f"{member.name}: no column {missing[0]!r} in its first line; it is no trace of Azure's")
+        raise ImportingError(f"{member.name}: no column {missing[0]!r} in its first line; it is not a trace of Azure's")
     if extra := len(header) - len(_COLUMNS):
         problems.note("columns other than timestamp and tokens", extra)
     places = [header.index(name) for name in _COLUMNS]

@@ -14,14 +14,14 @@ from .reading.problems import ImportingError
 class Format:
     name: str
     module: str  # in this folder; its `import_records` is the importer
-    suffixes: tuple[str, ...]  # of its files inside folders and archives, without that of a compression
+    suffixes: tuple[str, ...]  # of its files inside folders and archives, without compression
     meaning: str
-    numbered: bool = False  # its importer numbers the sessions itself, of one turn each: no duplicates are possible
-    restarts: bool = False  # a session may come back under its id and be numbered anew (data/tables/restarts.py)
+    numbered: bool = False  # the importer numbers the sessions itself, of one turn each, so there are no duplicates
+    restarts: bool = False  # a session's turn numbers may begin again (data/tables/restarts.py)
 
     @property
     def importer(self) -> Importer:
-        """Only here is the format's module imported."""
+        """Imports the format's module."""
         return cast(Importer, importlib.import_module(f".{self.module}", __package__).import_records)
 
 

@@ -1,17 +1,16 @@
 """The six-augmentation workload of InferCept and MARS: one JSON object of session id -> [segment, …].
 
-A segment is a turn; its `api_time` (s) is the tool call after it. Half of the sessions carry text instead of counts:
-it is tokenized. What the file does not tell:
+A segment is a turn; its `api_time` (s) is the tool call after it. Half of the sessions have text in place of counts,
+which is tokenized. The importer adds:
 
-- The tool: known by the session's place where the file has the published shape (397 sessions, text in those of
-  chatbot, tts and image), "unknown" otherwise. In the tts and image sessions every second call is the chat's own
-  pause: the same user typing as in chatbot. Such pauses are a formula of the message's length, not measured:
-  their `timing` is "modelled".
-- Times: sessions are laid one after the other from 0, each token of output at a nominal pace, so that a tool's calls
-  come in the file's order and no session waits for another. Only the tool times are real.
-- Chatbot, tts and image run the same conversations: sessions of text that begin alike share a split group.
+- The tool. In a file of the published shape (397 sessions, text in those of chatbot, tts and image) the session's place
+  identifies it; otherwise it is "unknown". In tts and image every second call is the user typing, as in chatbot. These
+  pauses are a formula of the message's length: their `timing` is "modelled".
+- Times. Sessions follow each other from 0, with output tokens at a nominal pace, so that the calls of a tool are in the
+  file's order and no session waits for another. Only the tool times are measured.
+- Split groups. Chatbot, tts and image run the same conversations: sessions of text with the same beginning share one.
 
-A session with a malformed segment is skipped whole: the turns behind a hole would have the wrong history.
+A session with a malformed segment is skipped as a whole, since the turns after the gap would have a wrong history.
 """
 
 import hashlib
@@ -20,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..tables.prompt_tail import tail_counts
+from ..workload.steady_state import NOMINAL_TOKEN_S
 from .contract import Context, Record
 from .reading.members import Member
 
-NOMINAL_TOKEN_S = 0.02  # as pipeline/prepare has it for generated sessions
 _KINDS = (("math", 98), ("chatbot", 163), ("qa", 213), ("tts", 278), ("ve", 332), ("image", 397))  # kind, end
 _WITH_TEXT = ("chatbot", "tts", "image")
 _SESSIONS = _KINDS[-1][1]
@@ -66,9 +65,9 @@ def _end_s(row: Mapping[str, Any]) -> float:
 
 
 def _with_kinds(sessions: Iterator[_Session | None]) -> Iterator[tuple[_Session, str]]:
-    """Each sound session with its kind. None: a malformed one, which has a place in the file too.
+    """Each session with its kind. A malformed session is None in `sessions`, and counts as a place in the file.
 
-    As many sessions as the published file has are held back until it is clear whether this is that file.
+    The first 397 sessions wait until it is clear whether this is the published file.
     """
     held: list[_Session | None] = []
     for session in sessions:
@@ -94,7 +93,7 @@ def _kind_at(place: int) -> str:
 
 
 def _sessions(member: Member, context: Context) -> Iterator[_Session | None]:
-    import ijson  # type: ignore[import-untyped]  # of the train extra: not beside a bare runtime
+    import ijson  # type: ignore[import-untyped]  # in the train extra only
 
     problems = context.problems
     problems.position = member.name
@@ -143,7 +142,7 @@ def _tokens(part: Mapping[str, Any], text: str, count: str, context: Context) ->
 
 
 def _result_tokens(part: Mapping[str, Any], context: Context) -> int | None:
-    """Length of what the tool returned. The published file has negative ones, where a context was full: not known."""
+    """Length of the tool's result. The published file has negative ones, where a context was full: unknown."""
     length = part.get("api_token_length")
     if isinstance(length, int) and length < 0:
         context.problems.note("results of negative length (api_token_length): taken as not known")

@@ -1,12 +1,11 @@
 """Mooncake's request traces (JSON Lines): arrivals in milliseconds, lengths, and hashes of the prompt's blocks.
 
-Each request is a session of one turn, named by its number in the import. The block hashes do not prove more: a
-continuation shares its predecessor's whole blocks of prompt, but so does an answer asked for again or a question
-changed, and neither the last, partial block nor the output has a hash. (Of the 3,967 requests of the conversation
-trace that share all whole blocks of an earlier prompt, 426 are too short to continue it, and 449 prompts have several
-such successors.) What they do prove is that two prompts begin alike: requests whose first two blocks are equal share
-a split group. (The first block alone, a system prompt, is the same in every request of that trace.)
-Times count from the trace's beginning. When an answer began and ended is not told: those columns are null.
+Each request is a session of one turn, named by its number in the import. The block hashes do not identify sessions: a
+continuation shares the whole blocks of an earlier prompt, but so does a repeated or changed question. The last, partial
+block and the output have no hash. (Of the 3,967 requests of the conversation trace that share all whole blocks of an
+earlier prompt, 426 are too short to continue it, and 449 prompts have several such successors.) Requests whose first
+two blocks are equal share a split group. (The first block alone, a system prompt, is the same in every request.)
+Times count from the trace's beginning. The first token and the finish are unknown.
 """
 
 from collections.abc import Iterable, Iterator

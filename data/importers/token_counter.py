@@ -1,4 +1,4 @@
-"""How many tokens a text has: exactly, with a model's tokenizer.json, or as an estimate."""
+"""Counts the tokens of a text, exactly with a model's tokenizer.json, or as an estimate."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ class TokenCounterError(ValueError):
 
 
 class EstimatedTokens:
-    """A token for every BYTES_PER_TOKEN bytes, rounded up: no more than a rule of thumb, and no ids."""
+    """One token for every BYTES_PER_TOKEN bytes, rounded up; no ids."""
 
     exact = False
 
@@ -47,10 +47,10 @@ class ExactTokens:
 
     def ids(self, text: str) -> list[int]:
         self.counted_texts += 1
-        found: list[int] = self._tokenizer.encode(_encodable(text), add_special_tokens=False).ids
-        return found
+        ids: list[int] = self._tokenizer.encode(_encodable(text), add_special_tokens=False).ids
+        return ids
 
 
 def _encodable(text: str) -> str:
-    """Lone surrogates, which JSON may hold and UTF-8 may not, become question marks."""
+    """The text with question marks for lone surrogates, which JSON allows and UTF-8 does not."""
     return text.encode("utf-8", "replace").decode("utf-8")

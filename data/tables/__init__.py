@@ -1,1 +1,1 @@
-"""What a trace is: its schema, its files, its splits, and what is recorded of prompts and arguments."""
+"""The tables of a trace: schema, files, sessions, splits, and facts about prompts and arguments."""

@@ -20,7 +20,7 @@ class TraceError(ValueError):
 
 
 def rows_to_table(name: TableName, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-    """Rows as a table of schema `name`. A nullable column may be left out of a row: it is then null.
+    """Rows as a table of schema `name`. A missing nullable column is null.
 
     Raises TraceError for an unknown column, a missing value that the schema requires, or an ill-typed value.
     """
@@ -30,7 +30,7 @@ def rows_to_table(name: TableName, rows: Sequence[Mapping[str, object]]) -> pa.T
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     except (pa.ArrowException, TypeError) as error:
-        raise TraceError(f"{name}: a row does not fit the schema: {_one_line(error)}; correct what wrote it") from error
+        raise TraceError(f"{name}: a row does not fit the schema: {_one_line(error)}; correct its writer") from error
     _check_nulls(name, table, name)
     return table
 
@@ -46,30 +46,23 @@ def write_table(path: Path, name: TableName, table: pa.Table) -> None:
 def read_table(path: Path, name: TableName) -> pa.Table:
     """Read a Parquet file, or every `{name}*.parquet` of a folder in the files' order, as a table of schema `name`.
 
-    Raises TraceError for a file that is missing or no Parquet, another schema version, a missing, unknown or
-    ill-typed column, and a null where the schema allows none.
+    Raises TraceError for a missing or unreadable file, another schema version, a missing, unknown or ill-typed column,
+    and a null that the schema forbids.
     """
-    if not path.is_dir():
-        return _read_file(path, name)
-    files = sorted(path.glob(f"{name}*.parquet"))
+    files = sorted(path.glob(f"{name}*.parquet")) if path.is_dir() else [path]
     if not files:
         raise TraceError(f"{path}: no {name}*.parquet in this folder; gather traces first or correct the path")
     return pa.concat_tables([_read_file(file, name) for file in files])
 
 
 def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[str, object]]:
-    """Rows of one Parquet file, of which a batch at a time is in memory; `stream` must seek.
+    """Rows of one Parquet file, with one batch at a time in memory; `stream` must be seekable.
 
-    Raises TraceError as `read_table` does, with `where` for the file's name.
+    Raises TraceError as `read_table`, with `where` as the file's name.
     """
     try:
-        file = pq.ParquetFile(stream)
-        _check_version(where, file.schema_arrow)
-        _check_columns(where, file.schema_arrow, name)
-        for batch in file.iter_batches(_BATCH_ROWS):
-            table = pa.Table.from_batches([batch]).select(TABLES[name].names).cast(TABLES[name])
-            _check_nulls(where, table, name)
-            yield from table.to_pylist()
+        for batch in pq.ParquetFile(stream).iter_batches(_BATCH_ROWS):
+            yield from _checked(pa.Table.from_batches([batch]), where, name).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 
@@ -81,22 +74,21 @@ def _read_file(path: Path, name: TableName) -> pa.Table:
         raise TraceError(f"{path}: no such file; gather traces first or correct the path") from error
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{path}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
-    _check_version(str(path), table.schema)
-    _check_columns(str(path), table.schema, name)
+    return _checked(table, str(path), name)
+
+
+def _checked(table: pa.Table, where: str, name: TableName) -> pa.Table:
+    """The table in the order and types of schema `name`."""
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode("utf-8", "replace")
+    if version != str(SCHEMA_VERSION):
+        raise TraceError(f"{where}: trace schema version {version}, this release reads {SCHEMA_VERSION}; gather again")
+    _check_columns(where, table.schema, name)
     try:
         table = table.select(TABLES[name].names).cast(TABLES[name])
     except (pa.ArrowException, ValueError) as error:
-        raise TraceError(
-            f"{path}: {_one_line(error)}; it is no {name} table of this release, gather it again"
-        ) from error
-    _check_nulls(str(path), table, name)
+        raise TraceError(f"{where}: not a {name} table of this release: {_one_line(error)}; gather it again") from error
+    _check_nulls(where, table, name)
     return table
-
-
-def _check_version(where: str, schema: pa.Schema) -> None:
-    found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode("utf-8", "replace")
-    if found != str(SCHEMA_VERSION):
-        raise TraceError(f"{where}: trace schema version {found}, this release reads {SCHEMA_VERSION}; gather it again")
 
 
 def _check_columns(where: str, schema: pa.Schema, name: TableName) -> None:
@@ -109,7 +101,7 @@ def _check_columns(where: str, schema: pa.Schema, name: TableName) -> None:
 def _check_nulls(where: str, table: pa.Table, name: TableName) -> None:
     for part in TABLES[name]:
         if not part.nullable and table.column(part.name).null_count:
-            raise TraceError(f"{where}: column {part.name!r} of table {name} has empty values; correct what wrote it")
+            raise TraceError(f"{where}: column {part.name!r} of table {name} has empty values; correct its writer")
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What is recorded of the end of a prompt: counts of hashed n-grams, never its tokens."""
+"""The recorded end of a prompt: counts of hashed n-grams, never its tokens."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _SHIFT = np.uint32(32 - (TAIL_BUCKETS - 1).bit_length())
 def tail_counts(token_ids: Sequence[int]) -> list[int]:
     """Counts of the hashed uni- and bigrams of a prompt's last TAIL_TOKENS tokens, of length TAIL_BUCKETS.
 
-    The hash is multiplicative (Knuth's constant), modulo 2^32, of which the upper five bits name the bucket.
+    The hash is multiplicative (Knuth's constant) modulo 2^32; its upper five bits are the bucket.
     """
     ids = np.array(token_ids[-TAIL_TOKENS:], np.uint32)
     if not len(ids):

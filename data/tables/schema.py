@@ -1,7 +1,7 @@
 """The three tables of a trace, as pyarrow schemas with a version.
 
 Times are seconds (float64) on one clock per source: Unix time from a live server, virtual time from the simulator.
-A null means "not known", never zero.
+A null means "unknown", never zero.
 """
 
 import math
@@ -19,18 +19,18 @@ _METADATA = {b"augserve.schema_version": str(SCHEMA_VERSION).encode()}
 
 TURNS = pa.schema(
     [
-        pa.field("source", pa.string(), nullable=False),  # the set that the row belongs to
+        pa.field("source", pa.string(), nullable=False),  # the set of traces
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # from 0
-        pa.field("tenant", pa.string()),  # on whose behalf, as a hash
-        pa.field("model", pa.string()),  # as the trace names it
-        pa.field("split_group", pa.string()),  # sessions that hold the same records, for splits; null: the session
+        pa.field("tenant", pa.string()),  # as a hash
+        pa.field("model", pa.string()),  # the name in the trace
+        pa.field("split_group", pa.string()),  # shared by sessions with the same records; null: the session itself
         pa.field("request_id", pa.string()),
         pa.field("arrival_s", pa.float64(), nullable=False),
         pa.field("first_token_s", pa.float64()),
         pa.field("finish_s", pa.float64()),
         pa.field("prompt_tokens", pa.int32(), nullable=False),
-        pa.field("cached_tokens", pa.int32()),  # prompt tokens that the prefix cache held at admission
+        pa.field("cached_tokens", pa.int32()),  # prompt tokens in the prefix cache at admission
         pa.field("output_tokens", pa.int32(), nullable=False),
         pa.field("max_tokens", pa.int32()),
         pa.field("temperature", pa.float32()),
@@ -38,12 +38,12 @@ TURNS = pa.schema(
         pa.field("structured", pa.bool_()),
         pa.field("finish_reason", pa.string()),  # stop, length, abort, error
         pa.field("tools_offered", pa.int32()),
-        pa.field("tool_called", pa.string()),  # the first, where several were called at once
-        pa.field("tail_counts", pa.list_(pa.int16())),  # hashed n-grams of the prompt's tail, see features/turn.py
+        pa.field("tool_called", pa.string()),  # the first of parallel calls
+        pa.field("tail_counts", pa.list_(pa.int16())),  # hashed n-grams of the prompt's tail (prompt_tail.py)
         pa.field("features_version", pa.int32()),
         pa.field("features", pa.list_(pa.float32())),  # the vector as computed at arrival
         pa.field("scheduler_version", pa.string()),
-        pa.field("prompt_token_ids", pa.list_(pa.int32())),  # this and the next: the text; null unless asked for
+        pa.field("prompt_token_ids", pa.list_(pa.int32())),  # this and the next column: recorded on request only
         pa.field("output_token_ids", pa.list_(pa.int32())),
     ],
     metadata=_METADATA,
@@ -54,14 +54,14 @@ TOOL_CALLS = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("session_id", pa.string(), nullable=False),
         pa.field("turn", pa.int32(), nullable=False),  # the turn that made the call
-        pa.field("call", pa.int32(), nullable=False),  # from 0, in the order in which the turn made them
+        pa.field("call", pa.int32(), nullable=False),  # from 0, in the turn's order
         pa.field("tool", pa.string(), nullable=False),
         pa.field("argument_count", pa.int32()),
         pa.field("argument_bytes", pa.int32()),
-        pa.field("argument_head", pa.string()),  # first word, as a hash unless text is stored on request
+        pa.field("argument_head", pa.string()),  # the command word, as a hash unless text is recorded on request
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("timing", pa.string(), nullable=False),  # call: by itself; pause: to the next arrival; modelled
+        pa.field("timing", pa.string(), nullable=False),  # call: measured; pause: time to the next arrival; modelled
         pa.field("result_tokens", pa.int32()),
     ],
     metadata=_METADATA,

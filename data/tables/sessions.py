@@ -107,7 +107,7 @@ def _rows(folders: Sequence[Path], name: TableName, columns: Sequence[str]) -> l
         for column in set(columns) & set(_TIMES):
             if not np.isfinite(table.column(column).drop_null().to_numpy()).all():
                 raise TraceError(
-                    f"{folder}: column {column!r} of table {name} holds NaN or infinity; correct what wrote it"
+                    f"{folder}: column {column!r} of table {name} holds NaN or infinity; correct its writer"
                 )
         rows += [(folder, row) for row in table.to_pylist()]
     return rows

@@ -1,6 +1,6 @@
-"""What is kept of a tool call's arguments: how many, how large, and their command word as a hash. Never their text.
+"""Facts about a tool call's arguments: their number, their size and a hash of their command word, never their text.
 
-One definition for the middleware (serving), the importers and the agent suite (training): the features agree.
+The middleware (serving), the importers and `gather` (training) share this definition, so their features agree.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-_READ_CHARACTERS = 4096  # of a command: its word stands near its beginning
+_READ_CHARACTERS = 4096  # of a command; its word is near its beginning
 _DEPTH = 4  # of shells within shells
 _COMMAND_KEYS = ("command", "cmd")  # preferred to the first string: models write a description before or after it
 _TOKEN = re.compile(
@@ -27,7 +27,7 @@ _VERSIONED = re.compile(r"(python|pip|pypy)[\d.]+")
 _NOT_THE_WORK = frozenset(("cd", "pushd", "source", ".", "export", "set", "unset", "alias", "true", ":", "then", "do"))
 _SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ash"))
 _RUNNERS = frozenset(("uv", "poetry", "pipenv", "pdm", "hatch"))  # `uv run pytest`
-# What runs another command: its options that take a value, and how many operands come before the command.
+# Commands that run another command: their options with a value, and their operands before the command.
 _WRAPPERS: Mapping[str, tuple[frozenset[str], int]] = {
     "sudo": (frozenset(("-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T", "-U")), 0),
     "timeout": (frozenset(("-k", "-s")), 1),
@@ -43,19 +43,19 @@ _WRAPPERS: Mapping[str, tuple[frozenset[str], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArgumentFacts:
-    """None: not known, because the arguments are no JSON object or hold no text."""
+    """None: unknown, because the arguments are not a JSON object or have no text."""
 
     count: int | None = None
-    size_bytes: int | None = None  # of the arguments as compact JSON in UTF-8; as they are where they are no JSON
+    size_bytes: int | None = None  # as compact JSON in UTF-8; unchanged where they are not JSON
     head: str | None = None  # CRC-32 of the command word, 8 hexadecimal digits
 
 
 def argument_facts(arguments: str | Mapping[str, Any]) -> ArgumentFacts:
-    """Facts of a call's arguments, given as an object or as JSON. Never raises for what a model may write."""
+    """Facts about arguments, given as an object or as JSON. Never raises for text that a model wrote."""
     if isinstance(arguments, str):
         try:
             values = json.loads(arguments)
-        except (ValueError, RecursionError):  # the model may write anything; the call itself was made
+        except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
             return ArgumentFacts(size_bytes=_size_bytes(arguments))
@@ -67,15 +67,15 @@ def argument_facts(arguments: str | Mapping[str, Any]) -> ArgumentFacts:
 
 
 def text_hash(text: str) -> str:
-    """How a word travels and is stored: CRC-32, 8 hexadecimal digits."""
+    """CRC-32 of a word, as 8 hexadecimal digits."""
     return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def command_word(command: str) -> str | None:
-    """The word that says what a shell command does; of other text its first word, of a path its last part.
+    """The program that a shell command runs; the first word of other text. None where there is no word.
 
-    Looks through `cd x &&`, `source …`, `VAR=…`, `sudo`, `timeout 10`, `time`, `bash -lc "…"`, `python -m …`; the host
-    stands for a URL. `cd` and its like count only where nothing follows. None where there is no word.
+    Skips `cd x &&`, `source …`, `VAR=…`, `sudo`, `timeout 10`, `time`, `bash -lc "…"`, `python -m …`. Shortens a path
+    to its last part and a URL to its host. `cd` and the like count only if nothing follows.
     """
     return _command_word(command[:_READ_CHARACTERS], _DEPTH)
 
@@ -85,7 +85,7 @@ def _size_bytes(text: str) -> int:
 
 
 def _word_of(values: Mapping[str, Any]) -> str | None:
-    """The command word of the command, or of the first argument that is text."""
+    """The command word of the argument `command` or `cmd`, or else of the first text."""
     named = [values[key] for key in _COMMAND_KEYS if key in values]
     for value in (*named, *values.values()):
         if isinstance(value, str) and (word := command_word(value)):
@@ -106,7 +106,7 @@ def _command_word(command: str, depth: int) -> str | None:
 
 
 def _simple_commands(command: str) -> Iterator[list[str]]:
-    """The simple commands of a shell line in their order, as unquoted words; redirections and comments left out."""
+    """The simple commands of a shell line as unquoted words, without redirections and comments."""
     words: list[str] = []
     redirected = False
     for token in _TOKEN.finditer(command):
@@ -126,7 +126,7 @@ def _simple_commands(command: str) -> Iterator[list[str]]:
 
 
 def _work(words: Sequence[str], depth: int) -> str | None:
-    """The word of a simple command without what it is wrapped in; None where it only prepares another."""
+    """The word of a simple command without its wrappers; None where it only prepares another command."""
     at = 0
     while at < len(words):
         name = _base(words[at])
@@ -148,7 +148,7 @@ def _work(words: Sequence[str], depth: int) -> str | None:
 
 
 def _options(words: Sequence[str], valued: frozenset[str]) -> int:
-    """How many of the words, from the first, are options and their values."""
+    """The number of leading words that are options and their values."""
     at = 0
     while at < len(words) and words[at].startswith("-") and len(words[at]) > 1:
         at += 2 if words[at] in valued else 1
@@ -156,7 +156,7 @@ def _options(words: Sequence[str], valued: frozenset[str]) -> int:
 
 
 def _script(words: Sequence[str]) -> str | None:
-    """What follows `-c`, `-lc` and the like."""
+    """The word after `-c`, `-lc` and the like."""
     for at, word in enumerate(words[:-1]):
         if re.fullmatch(r"-[a-z]*c", word):
             return words[at + 1]

@@ -12,7 +12,7 @@ from ..project.trace_sources import DataParams, present_sources
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    meaning = "print what sets of traces hold"
+    meaning = "print the contents of sets of traces"
     show = actions.add_parser("show", help=meaning, description=meaning)
     show.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="default: the sets of data.sources")
     show.add_argument("--markdown", action="store_true", help="print Markdown")

@@ -130,9 +130,9 @@ def add_unknown_tools(examples: Examples, source: str, turns: Sequence[TrainingT
     sessions = {turn.past.session_id for turn in turns if renamed(turn)}
     if not any(turn.past.session_id in sessions and turn.past.pause is not None for turn in turns):
         return
-    found: Examples = {target.name: [] for target in TARGETS}
-    add_source(found, source, with_unknown_tools(turns))
-    rows = [row for row in found[TOOL_DURATION.name] if row.session_id in sessions]
+    renamed_examples: Examples = {target.name: [] for target in TARGETS}
+    add_source(renamed_examples, source, with_unknown_tools(turns))
+    rows = [row for row in renamed_examples[TOOL_DURATION.name] if row.session_id in sessions]
     examples.setdefault(UNKNOWN_TOOLS, []).extend(rows)
 
 

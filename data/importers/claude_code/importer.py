@@ -1,9 +1,9 @@
 """Session files of Claude Code (JSON Lines): each conversation, a sub-agent's too, is a session.
 
-A session keeps its `sessionId`; one that a later file repeats (another attempt) gets `:2`, `:3` …; sub-agents are
-`ID/agent-1` …. Sessions are split by their id, sub-agents with them; files `TASK/attempt_N/…` by the task's repository
-(`owner__name-123` is a task of `owner__name`), so that attempts stay together. Prompt tokens are the usage's; output
-tokens too, except where they say less than half of what the text holds (a stream's first usage): then the text counts.
+A session keeps its `sessionId`; a repeated id in a later file (another attempt) gets `:2`, `:3` …; sub-agents are
+`ID/agent-1` …. The split group is the session's id, or for files `TASK/attempt_N/…` the task's repository
+(`owner__name-123` is a task of `owner__name`). Token counts are those of the usage. Output counts below half of the
+text's tokens (the first usage of a stream) are replaced by the text's.
 """
 
 import re
@@ -17,7 +17,7 @@ from ..reading.members import Member
 from .records import Entry, RecordError, read_entry
 from .turns import Conversation
 
-OPEN_SESSIONS = 64  # of one file: a file of many sessions is read with bounded memory where they overlap by no more
+OPEN_SESSIONS = 64  # of one file, so that memory is bounded
 _ATTEMPT = re.compile(r"(attempt|run|trial|seed)[_-]?\d+", re.IGNORECASE)
 _TASK = re.compile(r"(\S+__\S+)-\d+")
 
@@ -50,7 +50,7 @@ def _import_file(member: Member, context: Context, names: SessionNames) -> Itera
 
 
 def task_group(name: str) -> str | None:
-    """The repository of the task that a file's path names; None where the path names no attempt at a task."""
+    """The repository of the task in a file's path; None where the path is not that of an attempt at a task."""
     folders = PurePath(name).parts[:-1]
     if len(folders) < 2 or not _ATTEMPT.fullmatch(folders[-1]):
         return None
@@ -59,7 +59,7 @@ def task_group(name: str) -> str | None:
 
 
 class _Session:
-    """A file's session: the conversation itself and those of its sub-agents."""
+    """A session of a file: its conversation and those of its sub-agents."""
 
     def __init__(self, session_id: str, group: str, context: Context) -> None:
         self._session_id = session_id
@@ -84,7 +84,7 @@ class _Session:
             yield from agent.close()
 
     def _agent(self, entry: Entry) -> Conversation:
-        """The sub-agent that is named, or that the record's parent belongs to, or a new one."""
+        """The named sub-agent, or that of the record's parent, or a new one."""
         name = entry.agent or self._agent_of.get(entry.parent or "") or f"agent-{len(self._agents) + 1}"
         if entry.uuid is not None:
             self._agent_of[entry.uuid] = name

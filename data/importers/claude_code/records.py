@@ -1,4 +1,4 @@
-"""One line of a Claude Code session file, as facts: who says what, when, and with which tools."""
+"""One line of a Claude Code session file as an entry of a conversation."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..reading.problems import Problems
 
-CLIENT_MODEL = "<synthetic>"  # messages that the client made up: no LLM call
+CLIENT_MODEL = "<synthetic>"  # of messages that the client wrote without an LLM call
 _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "end_turn": "stop",
@@ -24,7 +24,7 @@ _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
 
 
 class RecordError(ValueError):
-    """A line is no record of a session; the message is the cause, as `Problems.skip` wants it."""
+    """A line is not a record of a session; the message is the cause for `Problems.skip`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +42,36 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What an assistant's record says of the LLM call that it is a piece of. None: not told."""
+    """The LLM call of an assistant's record, which may be one of several pieces. None: not recorded."""
 
     message_id: str
     model: str | None
     finish_reason: str | None
     prompt_tokens: int | None
     cached_tokens: int | None
-    output_tokens: int | None  # of many streams only what was there when the record was written
+    output_tokens: int | None  # in many streams only the tokens up to this record
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     session: str | None
-    sidechain: bool  # said by or to a sub-agent
+    sidechain: bool  # of a sub-agent's conversation
     agent: str | None  # the sub-agent's id, in newer files
     uuid: str | None
     parent: str | None
     at_s: float  # Unix time
-    message: Message | None  # None: what the user, a tool or the client says
+    message: Message | None  # None: from the user, a tool or the client
     text: str
     tail: str  # the last piece of text, a tool's result included
     uses: tuple[ToolUse, ...]
     results: tuple[ToolResult, ...]
-    compacted: bool  # stands for the conversation so far
+    compacted: bool  # replaces the conversation so far
 
 
 def read_entry(value: Any, problems: Problems) -> Entry | None:
-    """The line as an entry; None where it is no part of the conversation, which is noted.
+    """The line as an entry; None where it is not part of the conversation, which is noted.
 
-    Raises RecordError for what a session file cannot hold.
+    Raises RecordError for a malformed line.
     """
     if not isinstance(value, dict) or not isinstance(kind := value.get("type"), str):
         raise RecordError("no record: not an object with a type")
@@ -106,7 +106,7 @@ def read_entry(value: Any, problems: Problems) -> Entry | None:
 
 
 def arguments_text(use: ToolUse) -> str:
-    """A tool call as the model has to write it, about."""
+    """A tool call approximately as the model writes it."""
     return f"{use.tool} {json.dumps(use.arguments, ensure_ascii=False)}"
 
 

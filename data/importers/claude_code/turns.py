@@ -2,7 +2,7 @@
 
 A turn is one LLM call: all records of one message id. It arrives with the last record before it (a tool's result, the
 user's text) and ends with its own last record. A tool call lasts from its `tool_use` to its `tool_result`, each of
-parallel calls by itself; what a human took to approve it is in there.
+parallel calls by itself; it includes the time a human took to approve it.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class _Call:
 
 
 class Conversation:
-    """What one agent (or sub-agent) says and hears, in the file's order."""
+    """The entries of one agent (or sub-agent), in the file's order."""
 
     def __init__(self, session_id: str, split_group: str, context: Context) -> None:
         self._session_id = session_id
@@ -53,14 +53,14 @@ class Conversation:
         self._call_ids: set[str] = set()
         self._calls: dict[str, _Call] = {}  # without a result yet
         self._turns = 0
-        self._asked_s: float | None = None  # when the last record came that the next turn answers
+        self._asked_s: float | None = None  # time of the last record that the next turn answers
         self._tail = ""
-        self._context_tokens = 0  # of the text so far: what stands in for a missing usage
+        self._context_tokens = 0  # of the text so far, in place of a missing usage
 
     def add(self, entry: Entry) -> Iterator[Record]:
         """The rows that `entry` completes."""
         if entry.message is None:
-            yield from self._hear(entry)
+            yield from self._add_input(entry)
             return
         if self._open is None or entry.message.message_id != self._open.message.message_id:
             if entry.message.message_id in self._messages:
@@ -68,16 +68,16 @@ class Conversation:
                 return
             yield from self._end_turn()
             self._open = self._begin_turn(entry, entry.message)
-        self._say(entry, entry.message, self._open)
+        self._add_output(entry, entry.message, self._open)
 
     def close(self) -> Iterator[Record]:
-        """The rows that are left at the conversation's end."""
+        """The remaining rows, at the conversation's end."""
         yield from self._end_turn()
         if self._calls:
             self._problems.note("tool calls without a result", len(self._calls))
             self._calls.clear()
 
-    def _hear(self, entry: Entry) -> Iterator[Record]:
+    def _add_input(self, entry: Entry) -> Iterator[Record]:
         if entry.compacted:
             yield from self._end_turn()
             self._context_tokens = 0
@@ -114,7 +114,7 @@ class Conversation:
         self._asked_s, self._tail = None, ""
         return turn
 
-    def _say(self, entry: Entry, message: Message, turn: _Turn) -> None:
+    def _add_output(self, entry: Entry, message: Message, turn: _Turn) -> None:
         turn.finish_s = max(turn.finish_s, entry.at_s)
         turn.message = Message(
             message_id=message.message_id,
@@ -140,8 +140,8 @@ class Conversation:
         if turn is None:
             return
         counted = self._tokens.count("\n".join(turn.texts)) if turn.texts else 0
-        told = turn.message.output_tokens or 0
-        output_tokens = told if told >= counted * _PLAUSIBLE else counted
+        recorded = turn.message.output_tokens or 0
+        output_tokens = recorded if recorded >= counted * _PLAUSIBLE else counted
         self._context_tokens += counted
         if self._asked_s is None:
             self._asked_s = turn.finish_s  # a message that follows with nothing between answers this one

@@ -1,9 +1,9 @@
 """Sessions of kv-cache-tester: one JSON object a file, sub-agents within it as sessions of their own.
 
-Times are seconds from the session's start, arrivals in whole seconds. A file tells no tool's name: the pause from a
-turn that ended in `tool_use` to the turn that brings the result (tool and human approval together) is a call of tool
-`unknown`; where the file has sub-agents in that pause, they are calls of tool `subagent` instead, timed by themselves.
-Prompt tokens count as cached as far as the blocks are those of the request before in the same session.
+Times are seconds from the session's start, arrivals in whole seconds. A file has no names of tools: the pause from a
+turn that ended in `tool_use` to the turn with the result (tool and human approval together) is a call of tool
+`unknown`. Sub-agents in that pause are calls of tool `subagent` instead, with times of their own.
+Prompt tokens are cached as far as the blocks equal those of the session's previous request.
 """
 
 import json
@@ -60,7 +60,7 @@ class _Session:
     def read(self, values: Sequence[Any], start_s: float) -> Iterator[Record]:
         """Rows of the session whose clock starts at `start_s`, and of its sub-agents."""
         last: Request | None = None
-        before: Request | None = None  # the one before `last`
+        before: Request | None = None  # the request before `last`
         agents: list[Subagent] = []  # since `last`
         turn = 0
         for number, value in enumerate(values):
@@ -145,7 +145,7 @@ class _Session:
 
 
 def _shared(earlier: tuple[int, ...], later: tuple[int, ...]) -> int:
-    """How many blocks both begin with."""
+    """The number of leading blocks that are equal."""
     if later[: len(earlier)] == earlier:  # as it nearly always is
         return len(earlier)
     count = 0
@@ -157,7 +157,7 @@ def _shared(earlier: tuple[int, ...], later: tuple[int, ...]) -> int:
 
 
 def _added(request: Request, following: Request) -> int | None:
-    """Prompt tokens beyond the earlier request's prompt and output; None where its prompt was not kept whole."""
+    """Prompt tokens beyond the earlier request's prompt and output; None where its prompt changed."""
     if _shared(request.blocks, following.blocks) < len(request.blocks):
         return None
     return max(following.prompt_tokens - request.prompt_tokens - request.output_tokens, 0)

@@ -1,4 +1,4 @@
-"""One entry of a kv-cache-tester session, as facts: a request, or a sub-agent with requests of its own."""
+"""One entry of a kv-cache-tester session: a request, or a sub-agent with requests of its own."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
 
 
 class RecordError(ValueError):
-    """An entry is no part of a session; the message is the cause, as `Problems.skip` wants it."""
+    """An entry is malformed; the message is the cause for `Problems.skip`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Subagent:
-    """`end_s` is its entry's time, the times of its requests count from its start (so it is in the public traces)."""
+    """`end_s` is the entry's time; the times of its requests count from its start (as in the public traces)."""
 
     agent_id: str | None
     end_s: float
@@ -45,7 +45,7 @@ class Subagent:
 
 
 def read_piece(value: Any, start_s: float) -> Request | Subagent:
-    """An entry of `requests` whose times count from `start_s`. Raises RecordError for what a session cannot hold."""
+    """An entry of `requests` with times from `start_s`. Raises RecordError for a malformed entry."""
     if not isinstance(value, dict):
         raise RecordError("request is no object")
     at_s = _seconds(value, "t")

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def attributes(values: object) -> dict[str, Any]:
-    """OTLP's list of keys and typed values as a mapping; what has another form is no attribute."""
+    """OTLP's list of keys and typed values as a mapping; values of another form are ignored."""
     if not isinstance(values, list):
         return {}
     return {

@@ -1,9 +1,9 @@
 """OpenTelemetry spans of generative AI: OTLP/JSON documents, and JSON Lines of them (the Collector's file exporter).
 
-A session is a conversation (`gen_ai.conversation.id`; spans that do not tell it share that of their trace), otherwise
-a trace. LLM calls are its turns in the order of their start; a tool's span is a call of the turn that started last
-before it. Agents that work at the same time in one conversation share its session: give them conversations of their
-own to tell them apart. Memory does not grow with the input, see `otel_store`.
+A session is a conversation (`gen_ai.conversation.id`, or that of another span of the trace), otherwise a trace. LLM
+calls are its turns by start; a tool's span is a call of the last turn that started before it. Agents that work at the
+same time in one conversation share a session, unless they have conversations of their own. Memory does not grow with
+the input (store.py).
 """
 
 import io
@@ -18,7 +18,7 @@ from ..reading.problems import Problems
 from .spans import SpanError, read_span
 from .store import SpanStore
 
-_OPENING_BYTES = 200  # of the first line of a document over many lines; a longer one is a line of JSON Lines
+_OPENING_BYTES = 200  # in the first line of a document over many lines; a longer line is one of JSON Lines
 _SPANS = "resourceSpans.item.scopeSpans.item.spans.item"
 
 
@@ -26,12 +26,12 @@ def import_records(members: Iterable[Member], context: Context) -> Iterator[Reco
     with SpanStore() as store:
         for member in members:
             for value in _spans(member, context.problems):
-                _keep(value, store, context)
+                _store(value, store, context)
         context.problems.position = ""
         yield from _rows(store, context.problems)
 
 
-def _keep(value: Any, store: SpanStore, context: Context) -> None:
+def _store(value: Any, store: SpanStore, context: Context) -> None:
     problems = context.problems
     try:
         span = read_span(value, context.tokens)
@@ -83,7 +83,7 @@ def _rows(store: SpanStore, problems: Problems) -> Iterator[Record]:
 
 
 def _spans(member: Member, problems: Problems) -> Iterator[Any]:
-    """The spans of a file of either form, as JSON values."""
+    """The spans of a file, as JSON values: JSON Lines, or one document."""
     first = member.stream.readline(LINE_LIMIT_BYTES + 1)
     stream = cast(BinaryIO, io.BufferedReader(_Rejoined(first, member.stream)))
     opens = len(first) < _OPENING_BYTES and first.strip()[-1:] in (b"{", b"[", b",")
@@ -95,8 +95,8 @@ def _spans(member: Member, problems: Problems) -> Iterator[Any]:
 
 
 def _document(member: Member, problems: Problems) -> Iterator[Any]:
-    """The spans of one document over many lines, or in one too long to hold."""
-    import ijson  # type: ignore[import-untyped]  # of the train extra: not beside a bare runtime
+    """The spans of one document, over many lines or in a line that is too long for memory."""
+    import ijson  # type: ignore[import-untyped]  # in the train extra only
 
     number = 0
     try:
@@ -126,7 +126,7 @@ def _items(value: Any, key: str) -> list[Any]:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream with what was read of it put back in front."""
+    """A stream behind its first bytes, which were read already."""
 
     def __init__(self, head: bytes, stream: BinaryIO) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""One OpenTelemetry span in OTLP/JSON, as facts of an LLM call or of a tool call.
+"""One OpenTelemetry span in OTLP/JSON, as a row of an LLM call or of a tool call.
 
 Attribute names: the semantic conventions for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/), the
-older names of its usage attributes, and what vLLM, OpenLIT and OpenLLMetry say beside it.
+older names of its usage attributes, and the attributes of vLLM, OpenLIT and OpenLLMetry.
 """
 
 import json
@@ -43,12 +43,12 @@ _NONE = ArgumentFacts()
 
 
 class SpanError(ValueError):
-    """A span is unusable; the message is the cause, as `Problems.skip` wants it."""
+    """A span is unusable; the message is the cause for `Problems.skip`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Times are Unix nanoseconds, as in the span: int64, exact. `row` holds the columns that it tells by itself."""
+    """Times are Unix nanoseconds, as in the span. `row` has the columns that the span alone determines."""
 
     kind: Kind
     trace: str
@@ -58,11 +58,11 @@ class Span:
     start_ns: int
     end_ns: int
     row: Mapping[str, object]
-    left_out: str | None = None  # why a span of another kind is none of the two
+    left_out: str | None = None  # the cause, for a span of kind `other`
 
 
 def read_span(value: Any, tokens: TokenCounter) -> Span:
-    """Raises SpanError for what no span of OTLP/JSON can hold, and for an LLM call without its token counts."""
+    """Raises SpanError for a malformed span, and for an LLM call without token counts."""
     if not isinstance(value, dict):
         raise SpanError("span is no object")
     trace, span, parent = (value.get(key) for key in ("traceId", "spanId", "parentSpanId"))
@@ -90,7 +90,7 @@ def read_span(value: Any, tokens: TokenCounter) -> Span:
 def _facts(
     value: Mapping[str, Any], facts: Mapping[str, Any], operation: str | None, duration_s: float, tokens: TokenCounter
 ) -> tuple[Kind, dict[str, object], str | None]:
-    """The span's kind, what it tells, and why it is neither a turn nor a tool call."""
+    """The span's kind, its row, and for kind `other` the cause."""
     if operation in _TOOL_OPERATIONS:
         return "call", _call_row(value, facts, duration_s, tokens), None
     counts = count(facts, _INPUT_TOKENS), count(facts, _OUTPUT_TOKENS)

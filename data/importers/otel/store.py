@@ -1,7 +1,7 @@
-"""Spans on disk until all are read: they arrive in any order, and a conversation may run over many traces.
+"""Stores spans on disk until all are read, since they arrive in any order and a conversation may span many traces.
 
-The rule that bounds memory: nothing but SQLite's page cache is held. The database is a temporary file (SQLite's
-directory for such, `SQLITE_TMPDIR`) that vanishes with its connection; it needs a few hundred bytes a span.
+Memory is bounded by SQLite's page cache. The database is a temporary file in SQLite's directory (`SQLITE_TMPDIR`), of a
+few hundred bytes a span; closing the connection removes it.
 """
 
 import json
@@ -19,8 +19,8 @@ CREATE TABLE spans (trace, span, parent, conversation, kind, start_ns, end_ns, r
 """
 _INSERT = "INSERT OR IGNORE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NAMES = "CREATE TABLE names AS SELECT trace, MIN(conversation) AS name FROM spans GROUP BY trace"
-# The session is the conversation; a span that does not name it belongs to its trace's, and without one to the trace.
-# An LLM call within an LLM call (a client's span around its server's) is the same call, told twice.
+# A session is a conversation: the span's, or that of its trace, or else the trace itself.
+# An LLM call within an LLM call (a client's span around its server's) is the same call, recorded twice.
 _ORDERED = """
 SELECT COALESCE(spans.conversation, names.name, spans.trace) AS session, spans.kind, spans.start_ns, spans.end_ns,
        spans.row, spans.place, outer.kind IS 'turn' AND spans.kind = 'turn'
@@ -50,7 +50,7 @@ class SpanStore:
         self._database.close()
 
     def add(self, span: Span, place: str) -> bool:
-        """False for a span that is there already. `place` names it in a problem."""
+        """False for a span that is stored already. `place` names it in a problem."""
         texts = (span.trace, span.span, span.parent, span.conversation)
         row = json.dumps(dict(span.row))
         values = (*map(_storable, texts), span.kind, span.start_ns, span.end_ns, row, _storable(place))
@@ -58,8 +58,7 @@ class SpanStore:
         return cursor.rowcount == 1
 
     def ordered(self) -> Iterator[tuple[str, Kind, int, int, dict[str, Any], str, bool]]:
-        """(session, kind, start, end, row, place, whether it is told by the LLM call around it), by session and
-        start; of what starts together the turn comes first."""
+        """(session, kind, start, end, row, place, within an LLM call), by session and start; turns first."""
         self._database.execute(_NAMES)
         self._database.execute("CREATE UNIQUE INDEX names_trace ON names (trace)")
         with closing(self._database.execute(_ORDERED)) as cursor:
@@ -68,5 +67,5 @@ class SpanStore:
 
 
 def _storable(text: str | None) -> str | None:
-    """Lone surrogates, which JSON and file names may hold and SQLite may not, written out."""
+    """The text with lone surrogates escaped, which JSON and file names allow and SQLite does not."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""Reading the files of an import: archives, lines, and what could not be used."""
+"""Reads the files of an import: archives, lines, and the problems in them."""

@@ -1,1 +1,1 @@
-"""Writing the rows of an import: checked, counted, and streamed into the three tables."""
+"""Writes the rows of an import: checked, and streamed into the three tables."""

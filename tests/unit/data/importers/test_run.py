@@ -173,7 +173,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return lines[0]
 
 
-def test_the_command_prints_what_came_in_and_what_did_not(
+def test_the_command_prints_imported_and_skipped_records(
     tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["import", "mooncake", str(trace), "--out", str(tmp_path / "out"), "--source", "mine"])
@@ -187,37 +187,33 @@ def test_the_command_prints_what_came_in_and_what_did_not(
 def test_an_estimate_of_tokens_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.json").write_text('{"s": [{"prompt": "a text", "completion": "b"}]}')
     main(["import", "infercept", str(tmp_path / "t.json"), "--out", str(tmp_path / "out")])
-    assert "tokens of text: ESTIMATED, 4 bytes a token" in capsys.readouterr().out
+    assert "ESTIMATED" in capsys.readouterr().out
 
 
 def test_strict_leaves_no_folder_behind(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = fails(capsys, "mooncake", trace, "--out", tmp_path / "out", "--strict")
-    assert message.startswith(f"error: {trace}:2: not valid JSON; correct the file")
+    assert message.startswith(f"error: {trace}:2")
     assert list(tmp_path.iterdir()) == [trace]
 
 
 def test_a_truncated_file_leaves_no_folder_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "t.jsonl.xz"
     path.write_bytes(lzma.compress(REQUEST.encode() * 100)[:-10])
-    assert f"{path}: truncated or damaged" in fails(capsys, "mooncake", path, "--out", tmp_path / "out")
+    assert str(path) in fails(capsys, "mooncake", path, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_wrong_with_the_arguments_is_one_line(
-    tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_named_in_one_line(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert "'moon': unknown format; known are augserve, claude-code" in fails(capsys, "moon", trace, "--out", out)
-    assert "no such file or folder" in fails(capsys, "mooncake", tmp_path / "no", "--out", out)
+    assert "moon" in fails(capsys, "moon", trace, "--out", out)
+    assert str(tmp_path / "no") in fails(capsys, "mooncake", tmp_path / "no", "--out", out)
     (tmp_path / "empty").mkdir()
-    assert "holds no .jsonl file to import" in fails(capsys, "mooncake", tmp_path / "empty", "--out", out)
-    assert "not empty; name a new folder" in fails(capsys, "mooncake", trace, "--out", tmp_path)
-    assert "not a folder; name a new one" in fails(capsys, "mooncake", trace, "--out", trace)
+    assert ".jsonl" in fails(capsys, "mooncake", tmp_path / "empty", "--out", out)
+    assert str(tmp_path) in fails(capsys, "mooncake", trace, "--out", tmp_path)
+    assert str(trace) in fails(capsys, "mooncake", trace, "--out", trace)
     blocked = trace / "below" / "a" / "file"
-    assert "cannot be written" in fails(capsys, "mooncake", trace, "--out", blocked)
-    assert "no such file; name a model's tokenizer.json" in fails(
-        capsys, "mooncake", trace, "--out", out, "--tokenizer", tmp_path / "no.json"
-    )
+    assert str(blocked) in fails(capsys, "mooncake", trace, "--out", blocked)
+    assert "no.json" in fails(capsys, "mooncake", trace, "--out", out, "--tokenizer", tmp_path / "no.json")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -231,7 +227,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(
 def test_a_file_without_any_record_is_an_error_that_names_the_first_problem(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("nonsense\n")
-    with pytest.raises(ImportingError, match=r"holds nothing to import as mooncake.*the first problem: .*t\.jsonl:1"):
+    with pytest.raises(ImportingError, match=r"mooncake.*t\.jsonl:1"):
         import_traces("mooncake", [path], tmp_path / "out")
 
 

@@ -15,29 +15,29 @@ def test_a_session_that_is_numbered_once_keeps_its_name():
     assert named(turns((2.0, 0), (1.0, 1))) == ["s", "s"]  # a client's clock: no number is there twice
 
 
-def test_each_time_that_the_numbers_begin_again_is_a_life_of_its_own():
+def test_each_restart_of_the_numbers_begins_a_session():
     rows = turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1), (11.0, 2), (20.0, 0))
     assert named(rows) == ["s#1", "s#1", "s#2", "s#2", "s#2", "s"]
     assert named(rows[::-1]) == ["s", "s#2", "s#2", "s#2", "s#1", "s#1"]
 
 
-def test_a_life_of_which_the_first_turns_were_not_kept_ends_where_the_next_begins():
+def test_a_session_without_its_first_recorded_turns_ends_where_the_numbers_begin_again():
     assert named(turns((1.0, 1), (2.0, 2), (9.0, 0), (10.0, 1))) == ["s#1", "s#1", "s", "s"]
     assert named(turns((1.0, 0), (2.0, 1), (9.0, 1), (10.0, 2))) == ["s#1", "s#1", "s", "s"]
 
 
-def test_a_turn_that_is_there_twice_begins_no_life():
+def test_a_duplicate_turn_is_no_restart():
     assert named(turns((1.0, 0), (2.0, 1), (1.0, 0), (2.0, 1))) == ["s"] * 4
 
 
-def test_lives_are_told_by_source_and_session():
+def test_restarts_are_separate_for_each_source_and_session():
     rows = turns((1.0, 0), (9.0, 0))
     others = [*turns((1.0, 0), session="other"), *turns((5.0, 0), source="mine")]
     assert named(rows, *others) == ["s#1", "s"]
     assert named(others, *rows) == ["other", "s"]
 
 
-def test_a_call_belongs_to_the_life_that_it_started_in():
+def test_a_call_belongs_to_the_session_in_which_it_started():
     restarts = Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
     call = {"source": "live", "session_id": "s", "turn": 0}
     assert [restarts.session_id(call, at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]

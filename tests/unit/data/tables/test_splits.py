@@ -17,7 +17,7 @@ def test_every_group_is_in_one_part_and_no_part_is_empty(groups, validation, tes
 
 
 @given(GROUPS, SHARES, SHARES)
-def test_what_a_predictor_was_made_with_neither_tunes_nor_reports(groups, validation, test):
+def test_training_and_validation_groups_neither_tune_nor_report(groups, validation, test):
     parts, uses = assign_parts(groups, validation, test), assign_uses(groups, validation, test)
     assert set(uses) == groups
     assert all((parts[group] == "test") == (uses[group] != "train") for group in groups)

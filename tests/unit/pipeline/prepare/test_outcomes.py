@@ -1,4 +1,4 @@
-"""What was still to come of a session, from turns made by hand."""
+"""The remaining work of sessions, from turns made by hand."""
 
 from augserve.features.past import PastCall, PastPause, PastTurn
 from augserve.features.turn import TurnFacts
@@ -16,7 +16,7 @@ def turn(session: str, number: int, prompt: int, output: int, at_s: float, pause
     return TrainingTurn("set", past, None, session, cut_off=False, ends_in_tool=paused)
 
 
-def test_what_follows_a_turn_is_its_later_outputs_and_new_prompt_tokens() -> None:
+def test_remaining_tokens_are_later_outputs_and_new_prompt_tokens() -> None:
     session = [turn("a", 0, 100, 10, 0, paused=True), turn("a", 1, 130, 5, 3, paused=True), turn("a", 2, 140, 7, 6)]
     found = remaining_work([*session, turn("b", 0, 1, 1, LATER)])
     assert found["a", 0] == Remaining(3, (20 + 5) + (5 + 7), censored=False, last=False)
@@ -29,23 +29,23 @@ def test_a_prompt_that_shrinks_brings_no_new_tokens() -> None:
     assert found["a", 0].tokens == 5
 
 
-def test_a_session_whose_last_call_brought_no_turn_is_open() -> None:
+def test_a_session_that_ends_in_a_tool_call_is_censored() -> None:
     found = remaining_work([turn("a", 0, 10, 5, 0, paused=True), turn("b", 0, 1, 1, LATER)])
     assert found["a", 0].censored
 
 
-def test_a_session_that_ends_with_its_trace_is_open() -> None:
+def test_a_session_that_ends_with_its_recording_is_censored() -> None:
     turns = [turn("a", 0, 10, 5, 0, paused=True), turn("a", 1, 20, 5, 3), turn("b", 0, 10, 5, LATER)]
     found = remaining_work(turns)
     assert found["b", 0].censored
     assert not found["a", 0].censored
 
 
-def test_a_set_without_a_real_clock_is_cut_off_nowhere() -> None:
+def test_a_set_without_a_unix_clock_is_complete() -> None:
     turns = [turn("a", 0, 10, 5, -START, paused=True), turn("a", 1, 20, 5, 3 - START, paused=True)]
     assert not remaining_work(turns)["a", 1].censored
 
 
-def test_only_a_second_turn_tells_of_sessions() -> None:
+def test_a_set_with_a_second_turn_records_sessions() -> None:
     assert not multi_turn([turn("a", 0, 10, 5, 0), turn("b", 0, 10, 5, 0)])
     assert multi_turn([turn("a", 0, 10, 5, 0), turn("a", 1, 10, 5, 9)])

@@ -29,11 +29,11 @@ def test_invalid_json_and_other_encodings_are_named_by_file_and_line_and_the_res
     problems = Problems()
     content = b'{"a": 1}\n{"a": \n\n"caf\xe9"\n' + b"[" * 100_000 + b"\n2\n"
     assert read(content, problems) == [(1, {"a": 1}), (6, 2)]
-    assert problems.named == ["f.jsonl:2: not valid JSON", "f.jsonl:4: not UTF-8", "f.jsonl:5: not valid JSON"]
+    assert [named.split(": ")[0] for named in problems.named] == ["f.jsonl:2", "f.jsonl:4", "f.jsonl:5"]
 
 
-def test_strict_fails_at_the_first() -> None:
-    with pytest.raises(ImportingError, match=r"f\.jsonl:2: not valid JSON; correct the file, or import without"):
+def test_strict_reading_fails_at_the_first_problem() -> None:
+    with pytest.raises(ImportingError, match=r"f\.jsonl:2"):
         read(b"1\n{\n{\n", Problems(strict=True))
 
 
@@ -51,5 +51,5 @@ def test_a_line_over_the_limit_is_named_and_the_next_is_read(monkeypatch: pytest
     assert problems.named == [f"f.jsonl:{line}: line longer than 1 MiB" for line in (2, 4)]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_line() -> None:
     assert read(b"\xef\xbb\xbf1\n", Problems()) == [(1, 1)]

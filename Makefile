@@ -60,7 +60,7 @@ check: env  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/lint-imports
 
 docs: env  ## build the documentation site into build/site; broken links and warnings fail
-	$(BIN)/python docs/tables.py
+	$(BIN)/python -m docs.tables
 	$(BIN)/zensical build --clean --strict
 
 bench: env  ## measure the speed of our own code into reports/bench/ (after `make repro`, on an idle machine)

@@ -18,18 +18,17 @@ import yaml
 from pydantic import TypeAdapter
 
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.project.params import Section
+from augserve.pipeline.project.params import PARAMS_FILE, Section
 from augserve.pipeline.simulator.catalogue import SIMULATED
 from augserve.runtime.deployment import Deployment
 
 OUTPUT = Path("build/docs")
+STAGES = ("model", "gather", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
 SECTION_MODULES = (
-    *(f"augserve.pipeline.{stage}.run" for stage in ("model", "gather", "prepare", "train", "export", "profile")),
-    *("augserve.pipeline.tune.params", "augserve.pipeline.evaluate.params", "augserve.pipeline.package.run"),
-    *("augserve.pipeline.project.trace_sources", "experiments.fidelity.params", "experiments.fidelity.live"),
+    *(f"augserve.pipeline.{stage}.run" for stage in STAGES),
+    *("augserve.pipeline.project.trace_sources", "experiments.compare"),
+    *("experiments.fidelity.params", "experiments.fidelity.live"),
 )
-SHARED_SECTIONS = {"tune_long": "tune", "compare": "evaluate"}
-"""Sections that another section's model validates."""
 Schema = Mapping[str, Any]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 HEADER = "| key | {} | type | description |\n|---|---|---|---|\n"
@@ -39,6 +38,7 @@ def main() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     write("deployment", HEADER.format("default") + "".join(field_rows(Deployment)))
     write("scheduler", HEADER.format("default") + "".join(field_rows(SchedulerSettings)))
+    write("params", "\n".join(params_tables(PARAMS_FILE.read_text(encoding="utf-8"))))
     rows = (
         row(f"`{policy.name}`", policy.description, policy.source or "–")
         for policy in SIMULATED.values()
@@ -116,7 +116,7 @@ def params_tables(text: str) -> Iterator[str]:
         importlib.import_module(module)
     models = {model.SECTION: model for model in sections(Section)}
     for section, values in yaml.safe_load(text).items():
-        model = models[SHARED_SECTIONS.get(section, section)]
+        model = models["tune" if section == "tune_long" else section]
         schema, comments = TypeAdapter(model).json_schema(), yaml_comments(text, section)
         yield f"### {section}\n"
         rows = (

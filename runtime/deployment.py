@@ -32,12 +32,12 @@ Folder = Annotated[Path, Strict(False), BeforeValidator(_named)]
 class Deployment(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    mode: Literal["active", "shadow", "observe"] = "active"
+    mode: Literal["active", "shadow", "observe"] = "active"  # apply decisions, count them only, or record only
     bundle: Folder | None = None  # needed unless the mode is observe
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
-        MAX_GB  # the oldest files are deleted first
+        MAX_GB  # limit on the recorded files; the oldest are deleted first
     )
     traces_text: bool = False  # whether to record the token ids of prompts and outputs
     allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with

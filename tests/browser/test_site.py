@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site() -> Path:
-    subprocess.run([sys.executable, "docs/tables.py"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "docs.tables"], cwd=ROOT, check=True)
     zensical = Path(sys.executable).with_name("zensical")
     subprocess.run([zensical, "build", "--clean", "--strict"], cwd=ROOT, check=True)
     return SITE

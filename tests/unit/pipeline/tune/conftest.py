@@ -1,4 +1,3 @@
-import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -31,4 +30,4 @@ def in_folder(folder, monkeypatch):
 @pytest.fixture
 def params(searching, tmp_path):
     """Parameters with a storage of their own."""
-    return dataclasses.replace(searching.PARAMS, storage=f"sqlite:///{tmp_path}/optuna.db")
+    return searching.PARAMS.changed(storage=f"sqlite:///{tmp_path}/optuna.db")

@@ -1,7 +1,6 @@
 """The storage of a study: opened by several processes at once, unreachable, shared by workers."""
 
 import contextlib
-import dataclasses
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +54,6 @@ def test_a_waiting_trial_is_taken_by_one_worker(params):
 )
 def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(params, storage, message):
     with pytest.raises(StageError, match=message) as caught:
-        tune_storage.open_study("known", dataclasses.replace(params, storage=storage), 7)
+        tune_storage.open_study("known", params.changed(storage=storage), 7)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -31,7 +31,7 @@ repro: env  ## run the DVC pipeline and print the results; only stages whose inp
 	@cat reports/headline.md
 
 retrain: env  ## add a server's recordings to the training data, then `make repro`: TRACES=/path/to/traces [NAME=mine]
-	$(BIN)/python -m augserve.pipeline.cli.retrain "$(TRACES)" $(NAME)
+	$(BIN)/augserve retrain "$(TRACES)" $(NAME)
 	$(MAKE) repro
 
 test: env  ## run all tests

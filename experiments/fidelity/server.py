@@ -17,8 +17,8 @@ from augserve.models.serving.bundle import Bundle, Provenance, load_bundle, writ
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.server.endpoint import Endpoint
 from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments, vllm_server
-from augserve.pipeline.server.replay.endpoint import Endpoint
 from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.server.replay.run import DRAIN_S, ReplaySettings, replay
 from augserve.pipeline.server.replay.turn_request import Identity

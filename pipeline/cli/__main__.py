@@ -1,4 +1,4 @@
-"""`augserve COMMAND …`: what a user runs by hand, beside the pipeline's stages."""
+"""`augserve COMMAND …`: the commands for users, besides the stages of the pipeline."""
 
 import argparse
 import importlib
@@ -11,16 +11,17 @@ COMMANDS = {
     "import": ("import_traces", "turn traces of another format into the three tables"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
+    "retrain": ("retrain", "add a server's recordings to the sets that the pipeline learns from"),
     "data": ("data", "show what a set of traces holds"),
     "versions": ("versions", "list the scheduler versions of a registry"),
     "pull": ("pull", "fetch a version's bundle from a registry, verified"),
     "rollback": ("rollback", "make an earlier version the champion again"),
 }
-"""Command → its module in this folder, with `configure(parser)` and `run(arguments)`, and what it does."""
+"""Each command's module in this folder, which has `configure(parser)` and `run(arguments)`, and its help text."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; only its own module is imported. A user's error is one line on stderr and exit code 1."""
+    """Run one command and import only its module. A user's error is one line on stderr and exit code 1."""
     run_stage(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 

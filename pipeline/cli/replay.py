@@ -11,7 +11,7 @@ from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import Slo
 from ..project.params import SplitShares, load_params
-from ..server.replay.endpoint import Endpoint
+from ..server.endpoint import Endpoint
 from ..server.replay.run import ReplaySettings, replay
 from ..server.replay.turn_request import Identity
 

@@ -1,7 +1,7 @@
-"""`make retrain TRACES=FOLDER`: a server's recordings taken in beside the sets that are learned from.
+"""`augserve retrain TRACES [NAME]`: add a server's recordings to the sets that the pipeline learns from.
 
-The folder is copied to data/traces and named in `data.sources`; `make repro`, which follows, does the rest. Recordings
-taken in before stay, so that the same command again adds what came since.
+The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. Recordings that
+were added before stay, so the same command again adds only the new ones.
 """
 
 import argparse
@@ -21,60 +21,59 @@ from ..cards.tables import card_tables
 from ..project import paths
 from ..project.params import PARAMS_FILE, load_params
 from ..project.public_sets import load_public_sets
-from ..project.stage import StageError, run_stage
+from ..project.stage import StageError
 from ..project.trace_sources import DataParams
 
-_TABLES: tuple[TableName, ...] = ("turns", "tool_calls")  # nothing is learned from the steps
+_TABLES: tuple[TableName, ...] = ("turns", "tool_calls")  # training uses no steps
 _SOURCES = re.compile(r"(^data:\n(?:(?:[ #].*)?\n)*?  sources: \[)([^\]]*)(\])", re.MULTILINE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="make retrain", description="Take a server's recordings in.")
-    parser.add_argument("folder", help="TRACES: the folder that the server records into")
-    parser.add_argument("name", nargs="?", help="NAME of the set (default: the folder's)")
-    arguments = parser.parse_args()
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="TRACES", help="folder that the server records into")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="name of the set (default: the folder's)")
+
+
+def run(arguments: argparse.Namespace) -> None:
     if not arguments.folder:
-        raise StageError("make retrain: TRACES is not given; name the folder: make retrain TRACES=/path/to/traces")
+        raise StageError("retrain: TRACES is empty; name the folder: make retrain TRACES=/path/to/traces")
     folder = Path(arguments.folder)
     name = set_name(arguments.name or folder.resolve().name)
     sources = load_params(DataParams).sources
-    known = PARAMS_FILE.read_text(encoding="utf-8")
-    named = known if name in sources else with_source(known, name)
-    print(card_tables(take_in(folder, name)))
-    if named != known:
-        write_text(PARAMS_FILE, named)
+    text = PARAMS_FILE.read_text(encoding="utf-8")
+    with_name = text if name in sources else with_source(text, name)
+    print(card_tables(add_recordings(folder, name)))
+    if with_name != text:
+        write_text(PARAMS_FILE, with_name)
     print(f"{PARAMS_FILE}: data.sources: [{', '.join(load_params(DataParams).sources)}]")
 
 
 def set_name(name: str) -> str:
-    """Raises StageError for one that no set of one's own can have."""
+    """Raises StageError for a name that a set of the user's own cannot have."""
     taken = {paths.GATHERED_TRACES.name, *MIXES, *load_public_sets()}
     try:
         DataParams(sources=(name,), mirror="")
     except ValueError as error:
-        raise StageError(f"make retrain: {name!r} is no name for a set (letters, digits, dots); give NAME=…") from error
+        raise StageError(f"retrain: {name!r} is no name for a set (letters, digits, dots); give a NAME") from error
     if name in taken:
-        raise StageError(f"make retrain: {name!r} is the name of a set that the pipeline makes; give NAME=…")
+        raise StageError(f"retrain: {name!r} is the name of a set that the pipeline makes; give another NAME")
     return name
 
 
-def take_in(folder: Path, name: str) -> Card:
-    """Add the folder's recordings to data/traces/`name`, which changes whole or not at all; what lies there then.
+def add_recordings(folder: Path, name: str) -> Card:
+    """Add the folder's recordings to data/traces/`name`, all or none, and return the card of the result.
 
-    Raises StageError where nothing is recorded or too little to split, TraceError for an unusable file.
+    Raises StageError for a folder without recordings or with too few sessions, TraceError for an unusable file.
     """
     if not any(_recorded(folder)):
-        raise StageError(
-            f"{folder}: no turns*.parquet in it: no server has recorded there; give the folder that it was started "
-            "with as `traces`"
-        )
+        raise StageError(f"{folder}: no turns*.parquet there; give the folder of the server's setting `traces`")
     target = paths.TRACES / name
     if target.resolve() == folder.resolve():
         return _checked(name, folder, folder)
     cards: list[Card] = []
 
     def fill(temporary: Path) -> None:
-        for file in (*_recorded(target), *_recorded(folder)):  # of the same name the later: a recorder's newest grows
+        # The later file of a name wins: a recorder's newest file grows.
+        for file in (*_recorded(target), *_recorded(folder)):
             shutil.copyfile(file, temporary / file.name)
         cards.append(_checked(name, temporary, folder))
 
@@ -83,16 +82,14 @@ def take_in(folder: Path, name: str) -> Card:
 
 
 def with_source(params: str, name: str) -> str:
-    """The text of params.yaml with one more name in data.sources, and all else as it stands."""
-    changed = _SOURCES.sub(lambda found: f"{found[1]}{_joined(found[2], name)}{found[3]}", params, count=1)
+    """The text of params.yaml with one more name in data.sources, unchanged otherwise."""
+    changed = _SOURCES.sub(lambda match: f"{match[1]}{_joined(match[2], name)}{match[3]}", params, count=1)
     try:
         before, after = (yaml.safe_load(document)["data"]["sources"] for document in (params, changed))
     except (yaml.YAMLError, KeyError, TypeError):
         before = after = None
     if after is None or after != [*before, name]:
-        raise StageError(
-            f"{PARAMS_FILE}: data.sources is no list in brackets; add {name!r} to it by hand, then the same again"
-        )
+        raise StageError(f"{PARAMS_FILE}: data.sources is no list in brackets; add {name!r} by hand and run this again")
     return changed
 
 
@@ -107,19 +104,15 @@ def _recorded(folder: Path) -> Iterator[Path]:
             yield from sorted(folder.glob(f"{table}*.parquet"))
 
 
-def _checked(name: str, folder: Path, told: Path) -> Card:
-    """The card of what lies in `folder`; errors speak of `told`."""
+def _checked(name: str, folder: Path, shown: Path) -> Card:
+    """The card of the tables in `folder`; error messages name the folder `shown` instead."""
     try:
         card = measure_card(name, folder)
     except TraceError as error:
-        raise TraceError(str(error).replace(str(folder), str(told))) from error
+        raise TraceError(str(error).replace(str(folder), str(shown))) from error
     if card.sessions < MIN_GROUPS:
         raise StageError(
-            f"{told}: {card.sessions} sessions: at least {MIN_GROUPS} are needed, one each to train, to stop early and "
-            "to test; record more"
+            f"{shown}: {card.sessions} sessions: at least {MIN_GROUPS} are needed, one for each of training, "
+            "validation and test; record more"
         )
     return card
-
-
-if __name__ == "__main__":
-    run_stage(main)

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from ...data.tables.files import read_table, rows_to_table
 from ..project.stage import StageError
-from .session import CallSeen, SessionSeen, TurnSeen, argument_facts
+from .session import CallSeen, GatheredTurn, SessionSeen, argument_facts
 
 Key = tuple[str, int]  # session id, turn
 
@@ -38,7 +38,7 @@ def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
     return rows_to_table("turns", rows)
 
 
-def _check_same_turns(rows: Sequence[Mapping[str, object]], by_key: Mapping[Key, TurnSeen]) -> None:
+def _check_same_turns(rows: Sequence[Mapping[str, object]], by_key: Mapping[Key, GatheredTurn]) -> None:
     recorded = {(row["session_id"], row["turn"]) for row in rows}
     if len(recorded) != len(rows) or recorded != set(by_key):
         raise JoinError(

@@ -23,11 +23,12 @@ from ..project import paths
 from ..project.params import BaseParams, Section, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
+from ..server.endpoint import Endpoint
 from ..server.open_loop import run_open_loop
 from ..server.process import MODEL_NAME, Server, hook_arguments, vllm_server
 from .join import call_table, join_turns
 from .plan import SessionPlan
-from .session import SessionRunner, SessionSeen
+from .session import SessionRunner, SessionSeen, TurnError
 from .suite import session_plans
 from .summary import RunSummary
 from .tools.box import tool_box
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = Path("reports/gather/metrics.json")
 LOG_FILE = Path("logs/gather.log")
 SOURCE = "gathered"
-TURN_TIMEOUT_S = 600.0
 RECORDER_TIMEOUT_S = 30.0  # the recorder writes what it holds within 10 s
 
 
@@ -52,8 +52,7 @@ class GatherParams(Section):
 
 
 def main() -> None:
-    for client in ("httpx", "httpx2"):  # a line a request would bury the progress bar
-        logging.getLogger(client).setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request would hide the progress bar
     params, base = load_params(GatherParams), load_params(BaseParams)
     if not (paths.MODEL / "config.json").is_file():
         raise StageError(f"{paths.MODEL}: no model there; run `dvc repro model`")
@@ -93,24 +92,16 @@ def _record(
 async def _run_sessions(
     server: Server, plans: Sequence[SessionPlan], tools: Mapping[str, Tool], params: GatherParams
 ) -> list[SessionSeen]:
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
-
-    client = AsyncOpenAI(
-        base_url=server.base_url,
-        api_key="-",
-        timeout=TURN_TIMEOUT_S,
-        max_retries=0,
-        http_client=DefaultAsyncHttpxClient(trust_env=False),  # loopback: no proxy of the environment
-    )
     turns = sum(len(plan.draft.turns) for plan in plans)
-    async with client:
+    endpoint = Endpoint(server.base_url, None)
+    async with endpoint.client() as client:
         with tqdm(total=turns, desc=f"{len(plans)} sessions", unit=" turns", mininterval=1) as bar:
-            runner = SessionRunner(client, MODEL_NAME, tools, params.max_tokens, _end_token_id(), bar.update)
+            runner = SessionRunner(client, endpoint, MODEL_NAME, tools, params.max_tokens, _end_token_id(), bar.update)
             try:
                 return await run_open_loop(runner, plans)
-            except OpenAIError as error:
+            except TurnError as error:
                 server.check_alive()
-                raise StageError(f"a turn failed: {' '.join(str(error).split())}; see {server.log}") from error
+                raise TurnError(f"{error}; see {server.log}") from error
 
 
 def _end_token_id() -> int:

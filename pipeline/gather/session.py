@@ -11,34 +11,34 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from ...data.tables import tool_arguments
+from ..project.stage import StageError
+from ..server.completion import SESSION_HEADER, Completion, stream_completion
+from ..server.endpoint import Endpoint
 from .plan import SessionPlan, ToolUse, TurnPlan
 from .tools.tool import Tool
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 # Added to the logit of the token that ends an output. A model this small otherwise often repeats itself until the
 # limit; a repetition penalty helps less, and halves the throughput of a CPU engine.
 END_BIAS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class TurnSeen:
-    """A turn as the client saw it; times are Unix seconds."""
+class TurnError(StageError):
+    """The server refused a turn or broke it off."""
+
+
+@dataclass(slots=True, kw_only=True)
+class GatheredTurn(Completion):
+    """A turn as its client saw it; times are Unix seconds."""
 
     session_id: str
     kind: str
     turn: int
     style: str
-    start_s: float
-    first_token_s: float | None  # None: the output was empty
-    finish_s: float
-    prompt_tokens: int
-    output_tokens: int
-    finish_reason: str
     tool_called: str | None
 
 
@@ -57,7 +57,7 @@ class CallSeen:
 
 @dataclass(frozen=True, slots=True)
 class SessionSeen:
-    turns: tuple[TurnSeen, ...]
+    turns: tuple[GatheredTurn, ...]
     calls: tuple[CallSeen, ...]
 
 
@@ -66,7 +66,8 @@ class SessionRunner:
 
     def __init__(
         self,
-        client: "AsyncOpenAI",
+        client: httpx.AsyncClient,
+        endpoint: Endpoint,
         model: str,
         tools: Mapping[str, Tool],
         max_tokens: int,
@@ -74,6 +75,7 @@ class SessionRunner:
         turn_done: Callable[[], object],
     ) -> None:
         self._client = client
+        self._url = f"{endpoint.url}/chat/completions"
         self._model = model
         self._tools = tools
         self._max_tokens = max_tokens
@@ -81,12 +83,12 @@ class SessionRunner:
         self._turn_done = turn_done
 
     async def run(self, plan: SessionPlan) -> SessionSeen:
-        """Run a session to its end. Raises openai.OpenAIError when the server refuses or breaks off a turn."""
+        """Run a session to its end. Raises TurnError if a turn fails."""
         messages: list[dict[str, Any]] = [
             {"role": "system", "content": plan.draft.system},
             {"role": "user", "content": plan.draft.turns[0].instruction},
         ]
-        turns: list[TurnSeen] = []
+        turns: list[GatheredTurn] = []
         calls: list[CallSeen] = []
         for index, turn in enumerate(plan.draft.turns):
             text, seen = await self._turn(plan, index, turn, messages)
@@ -99,46 +101,33 @@ class SessionRunner:
         return SessionSeen(tuple(turns), tuple(calls))
 
     async def _turn(
-        self, plan: SessionPlan, index: int, turn: TurnPlan, messages: list[dict[str, Any]]
-    ) -> tuple[str, TurnSeen]:
-        start_s = time.time()
-        first_token_s: float | None = None
-        usage: Any = None
-        text, reason = "", ""
-        create: Any = self._client.chat.completions.create  # the messages are plain dictionaries, not its typed ones
-        stream = await create(
-            model=self._model,
-            messages=messages,
-            tools=[self._tools[name].specification.to_openai() for name in plan.draft.tools],
-            tool_choice="none",
-            max_tokens=self._max_tokens,
-            temperature=plan.temperature,
-            seed=(plan.seed + index) % 2**31,
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_headers={"X-Session-ID": plan.session_id},
-            logit_bias={str(self._end_token_id): END_BIAS},
-        )
-        async for chunk in stream:
-            usage = chunk.usage or usage
-            for choice in chunk.choices:
-                if choice.delta.content:
-                    first_token_s = first_token_s or time.time()
-                    text += choice.delta.content
-                reason = choice.finish_reason or reason
-        return text, TurnSeen(
+        self, plan: SessionPlan, index: int, planned: TurnPlan, messages: list[dict[str, Any]]
+    ) -> tuple[str, GatheredTurn]:
+        body = {
+            "model": self._model,
+            "messages": messages,
+            "tools": [self._tools[name].specification.to_openai() for name in plan.draft.tools],
+            "tool_choice": "none",
+            "max_tokens": self._max_tokens,
+            "temperature": plan.temperature,
+            "seed": (plan.seed + index) % 2**31,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "logit_bias": {str(self._end_token_id): END_BIAS},
+        }
+        headers = {"Content-Type": "application/json", SESSION_HEADER: plan.session_id}
+        turn = GatheredTurn(
             session_id=plan.session_id,
             kind=plan.kind,
             turn=index,
-            style=turn.style,
-            start_s=start_s,
-            first_token_s=first_token_s,
-            finish_s=time.time(),
-            prompt_tokens=usage.prompt_tokens,
-            output_tokens=usage.completion_tokens,
-            finish_reason=reason,
-            tool_called=turn.tool_use.tool if turn.tool_use else None,
+            style=planned.style,
+            tool_called=planned.tool_use.tool if planned.tool_use else None,
         )
+        content = json.dumps(body).encode()
+        output = await stream_completion(self._client, self._url, content, headers, turn, time.time)
+        if turn.failure is not None:
+            raise TurnError(f"turn {index} of {plan.session_id}: {turn.failure}: {turn.detail}")
+        return output.text, turn
 
     async def _call(self, plan: SessionPlan, turn: int, use: ToolUse) -> CallSeen:
         start_s, clock_s = time.time(), time.perf_counter()

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .session import SessionSeen, TurnSeen
+from .session import GatheredTurn, SessionSeen
 
 Item = TypeVar("Item")
 Quantiles = dict[str, float]
@@ -21,20 +21,20 @@ class RunSummary:
     wall_s: float
 
     @property
-    def turns(self) -> list[TurnSeen]:
+    def turns(self) -> list[GatheredTurn]:
         return [turn for session in self.seen for turn in session.turns]
 
     def figures(self) -> dict[str, float]:
         """The scalars: counts, rates, TTFT."""
         turns = self.turns
         output_tokens = sum(turn.output_tokens for turn in turns)
-        ttft_s = _quantiles([turn.first_token_s - turn.start_s for turn in turns if turn.first_token_s is not None])
+        ttft_s = _quantiles([turn.first_token_s - turn.sent_s for turn in turns if turn.first_token_s is not None])
         return {
             "sessions": len(self.seen),
             "turns": len(turns),
             "tool_calls": sum(len(session.calls) for session in self.seen),
             "wall_s": round(self.wall_s, 3),
-            "prompt_tokens": sum(turn.prompt_tokens for turn in turns),
+            "prompt_tokens": sum(turn.prompt_tokens or 0 for turn in turns),
             "output_tokens": output_tokens,
             "output_tokens_per_s": round(output_tokens / self.wall_s, 3),
             "ended_by_the_model": round(sum(turn.finish_reason == "stop" for turn in turns) / len(turns), 4),
@@ -53,7 +53,7 @@ class RunSummary:
         }
 
 
-def _output_tokens(turn: TurnSeen) -> float:
+def _output_tokens(turn: GatheredTurn) -> float:
     return turn.output_tokens
 
 

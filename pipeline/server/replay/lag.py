@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .seen import TurnSeen
+from .runner import ReplayedTurn
 
 LIMIT_S = 0.05
 """Beyond it at the 99th percentile, the client's own lag shows in the TTFT."""
@@ -34,7 +34,7 @@ class ClientLag:
         )
 
 
-def client_lag(turns: Sequence[TurnSeen], ticks_s: Sequence[float]) -> ClientLag:
+def client_lag(turns: Sequence[ReplayedTurn], ticks_s: Sequence[float]) -> ClientLag:
     late = np.array([max(turn.sent_s - turn.due_s, 0.0) for turn in turns] or [0.0])
     p50, p99 = np.percentile(late, (50, 99))
     return ClientLag(float(p50), float(p99), float(late.max()), float(np.percentile(list(ticks_s) or [0.0], 99)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .seen import TurnSeen
+from .runner import ReplayedTurn
 
 
 class Progress:
@@ -15,7 +15,7 @@ class Progress:
         self._bar: Any = tqdm(desc=name, total=total, unit=unit, mininterval=1)
         self._turns = self._failed = 0
 
-    def turn_done(self, seen: TurnSeen) -> None:
+    def turn_done(self, seen: ReplayedTurn) -> None:
         self._turns += 1
         self._failed += seen.failure is not None
         if not self._by_time:

@@ -10,7 +10,7 @@ from ....models.serving.settings import Slo
 from ...simulator.record.metrics import Window, pace_metrics, run_metrics
 from ...simulator.record.records import EngineTotals, SimulationResult, TurnRecord
 from .lag import ClientLag
-from .seen import TurnSeen
+from .runner import ReplayedTurn
 
 Json = dict[str, object]
 
@@ -21,7 +21,7 @@ class Replayed:
 
     settings: Mapping[str, object]
     started_at_s: float  # Unix time
-    turns: Sequence[TurnSeen]
+    turns: Sequence[ReplayedTurn]
     sessions: int  # that were to run
     unsent: int  # turns: due after the window, or behind a failed one
     window: Window
@@ -86,7 +86,7 @@ class Replayed:
         return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
 
 
-def _record(turn: TurnSeen) -> TurnRecord:
+def _record(turn: ReplayedTurn) -> TurnRecord:
     return TurnRecord(
         turn.session_id,
         turn.kind,
@@ -101,7 +101,7 @@ def _record(turn: TurnSeen) -> TurnRecord:
     )
 
 
-def _is_other(turn: TurnSeen) -> bool:
+def _is_other(turn: ReplayedTurn) -> bool:
     """Whether a finished turn's lengths, as the server counts them, are not those asked for."""
     if turn.finish_s is None or turn.prompt_tokens is None:
         return False

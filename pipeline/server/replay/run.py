@@ -16,13 +16,12 @@ from ....data.workload.schedule import Load, mix_load, trace_load
 from ....data.workload.trace_set import Split, fit_context, read_trace_set
 from ....models.serving.settings import Slo
 from ...simulator.record.metrics import Window
+from ..endpoint import Endpoint, ReplayError, counted, read_counters, served_model
 from ..open_loop import run_open_loop
-from .endpoint import Endpoint, ReplayError, counted, read_counters, served_model
 from .lag import client_lag, watch_loop
 from .progress import Progress
 from .report import Replayed
-from .runner import SessionReplayer
-from .seen import TurnSeen
+from .runner import ReplayedTurn, SessionReplayer
 from .turn_request import Identity
 
 DRAIN_S = 60.0
@@ -84,19 +83,19 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
             ticks_s = await _run(runner, load, start_s, last_s, progress)
         finished_s = loop.time()
         counters = counted(before, await read_counters(client, endpoint))
-    _refuse_total_failure(runner.seen, endpoint)
-    lag = client_lag(runner.seen, ticks_s)
+    _refuse_total_failure(runner.turns, endpoint)
+    lag = client_lag(runner.turns, ticks_s)
     if not lag.keeps_up:
         logger.warning(lag.warning())
-    for turn in runner.seen:
+    for turn in runner.turns:
         _since(turn, start_s)
     length_s = finished_s - start_s
     return Replayed(
         settings=_named(settings, model.name),
         started_at_s=started_at_s,
-        turns=runner.seen,
+        turns=runner.turns,
         sessions=len(load.sessions),
-        unsent=turns - len(runner.seen),
+        unsent=turns - len(runner.turns),
         window=Window(0.0, length_s if settings.duration_s is None else settings.duration_s),
         end_s=length_s,
         counters=counters,
@@ -128,7 +127,7 @@ async def _run(
     return ticks_s
 
 
-def _since(turn: TurnSeen, start_s: float) -> None:
+def _since(turn: ReplayedTurn, start_s: float) -> None:
     turn.due_s -= start_s
     turn.sent_s -= start_s
     if turn.first_token_s is not None:
@@ -137,7 +136,7 @@ def _since(turn: TurnSeen, start_s: float) -> None:
         turn.finish_s -= start_s
 
 
-def _refuse_total_failure(turns: list[TurnSeen], endpoint: Endpoint) -> None:
+def _refuse_total_failure(turns: list[ReplayedTurn], endpoint: Endpoint) -> None:
     if turns and all(turn.failure is not None for turn in turns):
         first = turns[0]
         raise ReplayError(

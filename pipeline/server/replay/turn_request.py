@@ -9,9 +9,9 @@ from urllib.parse import quote
 from ....data.workload.model import Session
 from ....data.workload.token_ids import END_ID
 from ....runtime.hints.hints import LAST_TOOL, TOOLS_OFFERED
-from .endpoint import ServedModel
+from ..completion import SESSION_HEADER
+from ..endpoint import ServedModel
 
-SESSION_HEADER = "X-Session-ID"
 _CERTAIN = 100.0  # the largest bias that the API takes
 
 

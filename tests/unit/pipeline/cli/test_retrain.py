@@ -1,4 +1,4 @@
-import sys
+import argparse
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(folder: Path, run: int, sessions: int) -> Path:
-    """As a recorder of a server does that sees no tools named."""
+    """Write the files of a recorder that saw no tool names."""
     rows = [
         {
             "source": "live",
@@ -54,15 +54,16 @@ def record(folder: Path, run: int, sessions: int) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["retrain", *arguments])
-    retrain.main()
+def run(*arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    retrain.configure(parser)
+    retrain.run(parser.parse_args(arguments))
 
 
-def test_recordings_are_taken_in_and_named_and_all_else_stays(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_recordings_are_added_and_the_rest_of_the_parameters_is_unchanged(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, str(record(tmp_path / "mine", 1, 4)))
+    run(str(record(tmp_path / "mine", 1, 4)))
     assert PARAMS_FILE.read_text() == PARAMS.replace("azure-conv]", "azure-conv, mine]")
     assert [path.name for path in (paths.TRACES / "mine").iterdir()] == ["turns-1-000000.parquet"]
     said = capsys.readouterr().out
@@ -70,76 +71,65 @@ def test_recordings_are_taken_in_and_named_and_all_else_stays(
     assert said.endswith("params.yaml: data.sources: [gathered, azure-conv, mine]\n")
 
 
-def test_the_same_command_adds_what_was_recorded_since_and_loses_nothing(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_adds_new_recordings_and_keeps_the_old_ones(root: Path, tmp_path: Path) -> None:
     folder = record(record(tmp_path / "mine", 1, 4), 2, 3)
-    run(monkeypatch, str(folder))
+    run(str(folder))
     before = PARAMS_FILE.read_bytes()
     (folder / "turns-1-000000.parquet").unlink()  # the server keeps its folder below a size
     record(record(folder, 2, 6), 3, 5)
-    run(monkeypatch, str(folder))
+    run(str(folder))
     assert PARAMS_FILE.read_bytes() == before
     assert read_table(paths.TRACES / "mine", "turns").num_rows == 4 + 6 + 5
 
 
-def test_a_folder_that_lies_there_already_is_only_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, str(record(paths.TRACES / "mine", 1, 3)))
+def test_a_folder_below_data_traces_is_only_named(root: Path) -> None:
+    run(str(record(paths.TRACES / "mine", 1, 3)))
     assert yaml.safe_load(PARAMS_FILE.read_text())["data"]["sources"][-1] == "mine"
     assert len(list((paths.TRACES / "mine").iterdir())) == 2
 
 
-def test_too_few_sessions_to_split_change_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_sessions_change_nothing(root: Path, tmp_path: Path) -> None:
     folder = record(tmp_path / "mine", 1, 2)
-    with pytest.raises(StageError, match=r"/mine: 2 sessions: at least 3 are needed, .*; record more$"):
-        run(monkeypatch, str(folder))
+    with pytest.raises(StageError, match="mine: 2 sessions"):
+        run(str(folder))
     assert PARAMS_FILE.read_text() == PARAMS
     assert list(root.rglob("*.parquet")) == []
 
 
-def test_a_damaged_file_is_named_where_it_lies_and_changes_nothing(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_file_is_named_and_changes_nothing(root: Path, tmp_path: Path) -> None:
     folder = record(tmp_path / "mine", 1, 4)
     (folder / "turns-2-000000.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(TraceError) as caught:
-        run(monkeypatch, str(folder))
-    assert str(caught.value).startswith(f"{folder}/turns-2-000000.parquet: not a readable Parquet file: ")
+        run(str(folder))
+    assert f"{folder}/turns-2-000000.parquet" in str(caught.value)
     assert PARAMS_FILE.read_text() == PARAMS
     assert list(root.rglob("*.parquet")) == []
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"),
-    [("", "TRACES is not given; name the folder"), ("nowhere", r"nowhere: no turns\*\.parquet in it: no server has")],
-)
-def test_a_folder_without_recordings_is_one_line(
-    root: Path, monkeypatch: pytest.MonkeyPatch, folder: str, message: str
-) -> None:
+@pytest.mark.parametrize(("folder", "message"), [("", "TRACES"), ("nowhere", "nowhere")])
+def test_a_folder_without_recordings_is_an_error_of_one_line(root: Path, folder: str, message: str) -> None:
     with pytest.raises(StageError, match=message) as caught:
-        run(monkeypatch, folder)
+        run(folder)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["gathered", MIX, "public", "my traces", "azure-conv"])
-def test_a_name_that_is_taken_or_none_asks_for_another(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_taken_or_invalid_name_is_an_error(root: Path, tmp_path: Path, name: str) -> None:
     for part in ("public", "upstream"):
         (root / "data" / part).symlink_to(PROJECT / "data" / part)
-    with pytest.raises(StageError, match=f"{name!r} is .*; give NAME=…"):
-        run(monkeypatch, str(record(tmp_path / name, 1, 4)))
-    run(monkeypatch, str(tmp_path / name), "mine")
+    with pytest.raises(StageError, match=repr(name)):
+        run(str(record(tmp_path / name, 1, 4)))
+    run(str(tmp_path / name), "mine")
     assert (paths.TRACES / "mine").is_dir()
 
 
 @pytest.mark.parametrize("sources", ["\n  - gathered", " gathered", " [gathered, [x]]"])
-def test_sources_of_another_form_are_left_to_the_user(sources: str) -> None:
-    with pytest.raises(StageError, match=r"data\.sources is no list in brackets; add 'mine' to it by hand"):
+def test_sources_without_brackets_are_an_error(sources: str) -> None:
+    with pytest.raises(StageError, match=r"data\.sources"):
         retrain.with_source(f"data:\n  sources:{sources}\n  mirror: x\n", "mine")
 
 
-def test_the_projects_own_parameters_take_one_more_set() -> None:
+def test_the_project_s_parameters_accept_one_more_set() -> None:
     text = (PROJECT / PARAMS_FILE).read_text()
     before, after = yaml.safe_load(text), yaml.safe_load(retrain.with_source(text, "mine"))
     assert after["data"]["sources"] == [*before["data"]["sources"], "mine"]

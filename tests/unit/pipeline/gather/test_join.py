@@ -4,15 +4,21 @@ import pytest
 
 from augserve.data.tables.files import rows_to_table, write_table
 from augserve.pipeline.gather.join import JoinError, join_turns
-from augserve.pipeline.gather.session import SessionSeen, TurnSeen
+from augserve.pipeline.gather.session import GatheredTurn, SessionSeen
 
 
 def seen(turns: int = 2, output_tokens: int = 5) -> list[SessionSeen]:
     return [
         SessionSeen(
             tuple(
-                TurnSeen(
-                    "s", "math", turn, "word", 0.0, 0.1, 0.2, 10, output_tokens, "stop", "python" if turn == 0 else None
+                GatheredTurn(
+                    session_id="s",
+                    kind="math",
+                    turn=turn,
+                    style="word",
+                    tool_called="python" if turn == 0 else None,
+                    prompt_tokens=10,
+                    output_tokens=output_tokens,
                 )
                 for turn in range(turns)
             ),

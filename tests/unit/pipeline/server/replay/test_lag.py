@@ -1,9 +1,18 @@
 from augserve.pipeline.server.replay.lag import client_lag
-from augserve.pipeline.server.replay.seen import TurnSeen
+from augserve.pipeline.server.replay.runner import ReplayedTurn
 
 
 def turn(late_s):
-    return TurnSeen("s", "made", 0, True, 10.0, 5, 5, 10.0 + late_s)
+    return ReplayedTurn(
+        session_id="s",
+        kind="made",
+        turn=0,
+        last=True,
+        due_s=10.0,
+        prompt_asked=5,
+        output_asked=5,
+        sent_s=10.0 + late_s,
+    )
 
 
 def test_a_client_that_sends_in_time_keeps_up():

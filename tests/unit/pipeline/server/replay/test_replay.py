@@ -10,7 +10,7 @@ from augserve.data.workload.mix import MIX
 from augserve.data.workload.token_ids import session_token_ids
 from augserve.models.serving.settings import Slo
 from augserve.pipeline.cli.__main__ import main
-from augserve.pipeline.server.replay.endpoint import Endpoint, ReplayError
+from augserve.pipeline.server.endpoint import Endpoint, ReplayError
 from augserve.pipeline.server.replay.run import ReplaySettings, build_load, replay
 from augserve.pipeline.server.replay.turn_request import Identity
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ...project.stage import StageError
+from ..project.stage import StageError
 
 API_KEY = "OPENAI_API_KEY"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

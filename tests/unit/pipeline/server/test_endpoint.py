@@ -1,6 +1,6 @@
 import pytest
 
-from augserve.pipeline.server.replay.endpoint import Endpoint, ReplayError, counted, parse_counters
+from augserve.pipeline.server.endpoint import Endpoint, ReplayError, counted, parse_counters
 
 METRICS = """# HELP vllm:num_preemptions_total Number of preemptions.
 vllm:num_preemptions_total{engine="0",model_name="m"} 3.0

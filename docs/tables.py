@@ -29,6 +29,8 @@ SECTION_MODULES = (
     *("augserve.pipeline.project.trace_sources", "experiments.compare"),
     *("experiments.fidelity.params", "experiments.fidelity.live"),
 )
+SAME_KEYS = {"tune_long": "tune", "compare": "evaluate"}
+"""Sections whose keys another section describes."""
 Schema = Mapping[str, Any]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 HEADER = "| key | {} | type | description |\n|---|---|---|---|\n"
@@ -117,7 +119,8 @@ def params_tables(text: str) -> Iterator[str]:
     models = {model.SECTION: model for model in sections(Section)}
     for section, values in yaml.safe_load(text).items():
         model = models["tune" if section == "tune_long" else section]
-        schema, comments = TypeAdapter(model).json_schema(), yaml_comments(text, section)
+        schema = TypeAdapter(model).json_schema()
+        comments = yaml_comments(text, SAME_KEYS.get(section, section)) | yaml_comments(text, section)
         yield f"### {section}\n"
         rows = (
             row(f"`{key}`", shown(value), kind(schema["properties"][key], schema), comments.get(key, ""))
@@ -144,7 +147,8 @@ def yaml_comments(text: str, section: str) -> dict[str, str]:
         elif inside and line.startswith("  #"):
             comment.append(line.lstrip("# "))
         elif inside and line.startswith("  ") and line[2] not in " -#" and ":" in line:
-            found[line.split(":", 1)[0].strip()] = " ".join(comment)
+            if comment:
+                found[line.split(":", 1)[0].strip()] = " ".join(comment)
             comment = []
     return found
 

@@ -88,18 +88,14 @@ class Outcome:
 
 def outcomes(results: EvaluationResults, job: Job) -> list[Outcome]:
     """Of every goal that was measured."""
-    swings = job[0] == MIX_SWING
-    measured = []
-    for goal in (*GOALS, *SWING_GOALS) if swings else GOALS:
-        if goal.name == CAPACITY:
-            outcome = None if swings else _of_capacity(goal, results.capacity90[job[0]][job[1]])
-        elif swings and goal.loads and MAIN_LOAD not in goal.loads:
-            outcome = None
-        else:
-            outcome = _at_loads(goal, results.by_load(job), () if swings else goal.loads)
-        if outcome is not None:
-            measured.append(outcome)
-    return measured
+    by_load = results.by_load(job)
+    rates = {policy: {CAPACITY: rate or 0.0} for policy, rate in results.capacity90[job[0]][job[1]].items()}
+    if job[0] == MIX_SWING:  # it has one load, and no capacity of its own
+        asked = [goal for goal in GOALS if goal.metric != CAPACITY and (not goal.loads or MAIN_LOAD in goal.loads)]
+        found = [_outcome(goal, by_load, ()) for goal in (*asked, *SWING_GOALS)]
+    else:
+        found = [_outcome(goal, {NONE: rates} if goal.metric == CAPACITY else by_load, goal.loads) for goal in GOALS]
+    return [outcome for outcome in found if outcome is not None]
 
 
 def goal_table(results: EvaluationResults, job: Job) -> pd.DataFrame:
@@ -107,7 +103,7 @@ def goal_table(results: EvaluationResults, job: Job) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "goal": outcome.goal.title,
-            "load": outcome.load,
+            "load": NONE if outcome.load == NONE else f"{outcome.load}×",
             "asked": outcome.goal.text(outcome.goal.least),
             "reached": NONE if outcome.reached is None else outcome.goal.text(outcome.reached),
             "met": "yes" if outcome.met else "no",
@@ -127,7 +123,7 @@ def goal_summary(results: EvaluationResults) -> dict[Job, dict[str, Any]]:
     }
 
 
-def _at_loads(goal: Goal, by_load: Mapping[str, Mapping[str, Metrics]], loads: tuple[float, ...]) -> Outcome | None:
+def _outcome(goal: Goal, by_load: Mapping[str, Mapping[str, Metrics]], loads: tuple[float, ...]) -> Outcome | None:
     """None where AugServe and the base did not both run at each of the loads."""
     both = [load for load, cells in by_load.items() if OURS in cells and goal.base in cells]
     asked = [load for load in both if not loads or float(load) in loads]
@@ -136,15 +132,6 @@ def _at_loads(goal: Goal, by_load: Mapping[str, Mapping[str, Metrics]], loads: t
     values = {load: goal.value(by_load[load][OURS], by_load[load][goal.base]) for load in asked}
     finite = {load: value for load, value in values.items() if value is not None}
     if not finite:
-        met = all(by_load[load][OURS][goal.metric] > 0 for load in asked)
-        return Outcome(goal, f"{asked[0]}×", None, met)
+        return Outcome(goal, asked[0], None, all(by_load[load][OURS][goal.metric] > 0 for load in asked))
     worst = min(finite, key=lambda load: finite[load])
-    return Outcome(goal, f"{worst}×", finite[worst], finite[worst] >= goal.least)
-
-
-def _of_capacity(goal: Goal, rates: Mapping[str, float | None]) -> Outcome | None:
-    stock, ours = rates.get(VLLM), rates.get(OURS)
-    if not stock or OURS not in rates:
-        return None
-    reached = (ours or 0.0) / stock
-    return Outcome(goal, NONE, reached, reached >= goal.least)
+    return Outcome(goal, worst, finite[worst], finite[worst] >= goal.least)

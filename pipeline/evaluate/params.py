@@ -1,4 +1,4 @@
-"""What a section of params.yaml says that compares policies: which of them run on which workload, at which loads."""
+"""Sections of params.yaml that compare policies: which policies run on which workload, at which loads."""
 
 from typing import Self
 
@@ -20,15 +20,12 @@ from ..simulator.cells.cell import Schedule, workload_names
 
 STATIC_BUDGET = catalogue.STATIC_BUDGET.name
 VLLM_TUNED = catalogue.VLLM_TUNED.name
-"""Stock vLLM's best static configuration, another one for each workload and profile; see static_search.py."""
-NARROWING_RUNS = 2
-"""That a policy's capacity takes beyond its cells, about: where a line between two of them says, and beside that."""
-VARIANTS = tuple(policy.name for policy in catalogue.ABLATIONS)
-"""AugServe without one of its parts, or with another in its place."""
+ABLATIONS = tuple(policy.name for policy in catalogue.ABLATIONS)
+ORACLES = tuple(policy.name for policy in catalogue.ORACLES)
 
 
 class ComparisonParams(Section):
-    """The section is named by the subclass."""
+    """A subclass names its section."""
 
     workloads: tuple[str, ...]
     profiles: tuple[str, ...] = Field(min_length=1)
@@ -63,44 +60,42 @@ class ComparisonParams(Section):
     @classmethod
     def _known_policies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if "vllm" not in known_names(names, catalogue.CATALOGUE):
-            raise ValueError("a list with vllm: other policies are compared with it")
+            raise ValueError("a list with vllm, the base of every comparison")
         return names
 
     @field_validator("ablations", "oracles", "target_policies", "swing_policies")
     @classmethod
     def _known_others(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        oracles = [policy.name for policy in catalogue.ORACLES]
-        known = {"ablations": VARIANTS, "oracles": oracles}.get(info.field_name or "", catalogue.CATALOGUE)
+        known = {"ablations": ABLATIONS, "oracles": ORACLES}.get(info.field_name or "", catalogue.CATALOGUE)
         return known_names(names, known) if names else names
 
     @model_validator(mode="after")
-    def _lists_what_runs(self) -> Self:
+    def _lists_are_complete(self) -> Self:
         if self.target_loads and not self.target_policies:
-            raise ValueError("target_policies is empty: it must list those that run at target_loads")
+            raise ValueError("target_policies is empty: list the policies that run at target_loads")
         if MIX_SWING in self.workloads and "vllm" not in self.swing_policies:
             raise ValueError(f"swing_policies must list vllm where {MIX_SWING} is a workload")
         if self.budgeted and not self.static_budgets:
-            raise ValueError(f"static_budgets is empty: it must list some where {STATIC_BUDGET} runs")
+            raise ValueError(f"static_budgets is empty: list some, because {STATIC_BUDGET} runs")
         return self
 
     def loads_of(self, workload: str) -> tuple[float, ...]:
-        """The loads that a workload runs at, each once; a swing has a mean load of its own."""
+        """The loads of a workload, each once. A swing has its mean load only."""
         if workload == MIX_SWING:
             return (self.swing_load,)
         return tuple(dict.fromkeys((*self.loads, *self.target_loads)))
 
     def main_load(self, workload: str) -> float:
-        """At which ablations run, and so the budgets that are tried for them."""
+        """The load of ablations, and of the search for the static budget."""
         return self.swing_load if workload == MIX_SWING else max(self.loads)
 
     @property
     def budgeted(self) -> list[str]:
-        """The workloads that AugServe runs on with a static budget, of which the best is searched."""
+        """The workloads on which AugServe runs with a static budget, which is searched."""
         return [name for name in self.workloads if STATIC_BUDGET in self.policies_at(name, self.main_load(name))]
 
     def policies_at(self, workload: str, load: float) -> tuple[str, ...]:
-        """Ablations and oracles run at the highest load alone, where most is to be lost and gained, and few policies at
-        `target_loads`."""
+        """Ablations and oracles run at the highest load only, `target_policies` alone at `target_loads`."""
         if workload == MIX_SWING:
             return self.swing_policies
         if load not in self.loads:
@@ -109,23 +104,12 @@ class ComparisonParams(Section):
         return tuple(dict.fromkeys((*self.policies, *more)))
 
     def schedule(self, workload: str) -> Schedule:
-        """Of a simulation; recorded sessions are few, long, and begin with a cold cache."""
+        """The schedule of a simulation. Recorded sessions are few and long, and start with a cold cache."""
         if workload not in MIXES:
             return Schedule(self.trace_warmup_s, self.trace_window_s, self.drain_s)
         return Schedule(self.warmup_s, self.swing_window_s if workload == MIX_SWING else self.window_s, self.drain_s)
 
 
-def planned_runs(params: ComparisonParams, static_runs: int) -> int:
-    """How many simulations a comparison asks for, about: what a search takes is known where it ends."""
-    searched = [policy for policy in params.capacity_policies if policy != "vllm"]
-    cells = sum(len(params.policies_at(name, load)) for name in params.workloads for load in params.loads_of(name))
-    capacities = (2 * params.capacity_rounds + NARROWING_RUNS * len(searched)) * params.seeds
-    static = static_runs if VLLM_TUNED in (*params.policies, *params.capacity_policies) else 0
-    budgets = len(params.static_budgets) * len(params.budgeted)
-    searches = len({steady(name) for name in params.workloads}) * (capacities + static)
-    return len(params.profiles) * (cells * params.seeds + searches + budgets)
-
-
 def steady(workload: str) -> str:
-    """The workload in multiples of whose capacity the loads of one are given."""
+    """The workload whose capacity is load 1x: for a swing the steady mix."""
     return MIX if workload in MIXES else workload

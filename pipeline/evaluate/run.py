@@ -32,10 +32,9 @@ from .comparison import compare, pooled_cells
 from .distributions import Evidences, distributions
 from .evaluation import Evaluation
 from .figures import write_figures
-from .params import ComparisonParams, planned_runs, steady
-from .static_search import RUNS, search_budgets, search_static
+from .params import ComparisonParams, steady
+from .static_search import search_budgets, search_static
 
-"""Simulated cells by a digest of their inputs; see simulator/cells/cache.py."""
 Value = TypeVar("Value")
 
 
@@ -91,7 +90,7 @@ def report(params: ComparisonParams, folder: Path) -> None:
 def simulated(evaluation: Evaluation, parent_id: str) -> tuple[EvaluationResults, Evidences]:
     """Run all cells and searches of a comparison."""
     params = evaluation.params
-    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params) as submit:
+    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
         evidences = compare(evaluation, stock, submit)
@@ -110,23 +109,23 @@ def by_workload(of_jobs: Mapping[Job, Value]) -> dict[str, dict[str, Value]]:
 
 
 @contextmanager
-def counted(submit: Submit, params: ComparisonParams) -> Iterator[Submit]:
-    """`submit`, with one progress bar over all simulations of a comparison."""
-    planned = planned_runs(params, RUNS * len(params.static_loads))
+def counted(submit: Submit, description: str) -> Iterator[Submit]:
+    """`submit` with one progress bar, whose total grows with each submission."""
     lock = Lock()  # callbacks run in several threads
-    with tqdm(total=planned, desc=params.SECTION, unit="run") as bar:
+    with tqdm(total=0, desc=description, unit="run") as bar:
 
         def done(_: "Future[Evidence]") -> None:
             with lock:
                 bar.update()
 
         def submit_counted(cell: Cell) -> "Future[Evidence]":
+            with lock:
+                bar.total += 1
             future = submit(cell)
             future.add_done_callback(done)
             return future
 
         yield submit_counted
-        bar.total = bar.n
 
 
 def main() -> None:

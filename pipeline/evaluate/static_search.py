@@ -12,8 +12,6 @@ from ..simulator.cells.cache import Submit
 from .evaluation import Evaluation
 from .params import VLLM_TUNED, steady
 
-RUNS = len(STATIC_BUDGETS) + len(STATIC_SEQUENCES)
-"""The most settings that are tried for `vllm-tuned`."""
 Scores = Callable[[Sequence[str]], Sequence[float]]
 """One score a policy name, the larger the better."""
 

@@ -1,4 +1,4 @@
-"""What section `tune` of params.yaml says; `tune_long` stands in for some of it in a search of hours."""
+"""Section `tune` of params.yaml; `tune_long` replaces some of its keys in a search of hours."""
 
 from typing import Any, Self
 
@@ -55,15 +55,15 @@ class TuneParams(Section):
         return self
 
     def loads_of(self, workload: str) -> tuple[float, ...]:
-        """A swing has a mean load of its own."""
+        """A swing has its mean load only."""
         return (self.swing_load,) if workload == MIX_SWING else self.loads
 
     def selecting(self) -> Self:
-        """The same for judging the best few: on the workloads for that."""
+        """The parameters of the selection, which has workloads of its own."""
         return self.changed(workloads=self.select_workloads)
 
     def schedule(self, workload: str, short: bool = False) -> Schedule:
-        """Of a simulation; recorded sessions are few, long, and begin with a cold cache."""
+        """The schedule of a simulation. Recorded sessions are few and long, and start with a cold cache."""
         if workload not in MIXES:
             warmup_s, window_s = self.trace_warmup_s, self.trace_window_s
         else:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from augserve.data.atomic import write_json
+from augserve.data.atomic import write_json, write_text
 from augserve.data.workload.mix import MIX
 from augserve.models.registry.versions import registered_versions
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
@@ -33,6 +33,8 @@ from augserve.pipeline.profile.kernels import gpu_profile
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.tracking import tracking_client
 from augserve.pipeline.report import run as report
+from augserve.pipeline.report.page import TUNING_FIGURES
+from augserve.pipeline.results.figures import svg_figure
 from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.train import run as train
 
@@ -69,7 +71,7 @@ TUNED = (
     SchedulerSettings(profile=ENGINE),
     SchedulerSettings(profile=ENGINE, weights=ValueWeights(stage_one=0.0, uncached=0.0, waiting=1.0), max_wait_s=20.0),
 )
-"""What two studies might have found: searching takes longer than all else here, and its own tests hold it."""
+"""Settings of two made-up studies, because a search takes too long here."""
 
 CHOSEN = Selection("defaults", ENGINE, MIX, (3.0, 1.0), 5.0, {"defaults": {"tune": 1.0, "select": 1.0}})
 
@@ -83,7 +85,7 @@ def write_params(root: Path) -> None:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[Path]:
-    """A root in which the stages have made two versions, as `dvc repro` does after another tuning."""
+    """A project whose stages have registered two versions, as `dvc repro` does after another tuning."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(mlflow_database, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -98,8 +100,17 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> 
             write_json(paths.TUNED_SETTINGS, settings.to_json())
             write_json(paths.TUNED / "capacity.json", {"profile": ENGINE, "sessions_per_s": 4.0})
             write_json(paths.SELECTION, dataclasses.asdict(CHOSEN))
+            write_tuning_reports()
             run(evaluate, report, package)
         yield root
+
+
+def write_tuning_reports() -> None:
+    """Stand-ins for the reports of `tune`, which the page shows."""
+    write_text(paths.TUNING_REPORTS / "table.md", "| settings |\n|---|\n| defaults |\n")
+    for name in TUNING_FIGURES:
+        with svg_figure(paths.TUNING_REPORTS / f"{name}.svg", 3, 2) as (_, axes):
+            axes[0, 0].plot([0, 1])
 
 
 def run(*stages: ModuleType) -> None:

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from augserve.data.workload.schedule import SWING
+from augserve.pipeline.evaluate.run import EvaluateParams
+from augserve.pipeline.project.params import ParamsError, load_params
+from experiments.compare import CompareParams
+
+from .comparing import PARAMS, SWINGING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loads": (1.0, -1.0)},
+        {"loads": ()},
+        {"policies": ("augserve",)},
+        {"policies": ("vllm", "fifo")},
+        {"capacity_policies": ("augserve",)},
+        {"workloads": ("none",)},
+        {"window_s": 0.0},
+        {"processes": 0},
+        {"ablations": ("augserve-no-engine",)},
+        {"oracles": ("vllm-oracle",)},
+        {"oracles": ("sjf",)},
+        {"static_loads": (0.0,)},
+        {"static_budgets": (1024, 0)},
+        {"seeds": 0},
+        {"capacity_within": 0.0},
+        {"target_loads": (0.0,)},
+        {"swing_load": 0.0},
+        {"swing_window_s": -1.0},
+    ],
+)
+def test_a_parameter_out_of_range_is_named(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        PARAMS.changed(**change)
+
+
+def test_an_error_names_the_section(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({"compare": PARAMS.model_dump() | {"loads": []}}))
+    with pytest.raises(ParamsError, match=r"compare\.loads"):
+        load_params(CompareParams, path)
+
+
+@pytest.mark.parametrize(("key", "name"), [("policies", "fifo"), ("workloads", "none")])
+def test_an_unknown_policy_or_workload_is_named_in_one_line(tmp_path, key, name):
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({"evaluate": PARAMS.model_dump() | {key: ["vllm", name]}}))
+    with pytest.raises(ParamsError, match=name) as error:
+        load_params(EvaluateParams, path)
+    assert key in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_ablations_and_oracles_run_at_the_highest_load_only():
+    params = PARAMS.changed(ablations=("augserve-no-context",), oracles=("sjf-oracle",))
+    assert params.policies_at("augmentation-mix", 1.0) == ("vllm", "augserve")
+    assert params.policies_at("augmentation-mix", 2.0) == ("vllm", "augserve", "sjf-oracle", "augserve-no-context")
+
+
+def test_a_searched_static_budget_needs_candidates():
+    with pytest.raises(ValueError, match="static_budgets"):
+        SWINGING.changed(static_budgets=())
+    PARAMS.changed(static_budgets=())  # the policy does not run
+
+
+def test_a_swing_needs_stock_vllm():
+    with pytest.raises(ValueError, match="swing_policies"):
+        SWINGING.changed(swing_policies=("augserve",))
+    PARAMS.changed(swing_policies=())  # no swing runs
+
+
+def test_a_mean_load_of_165_swings_from_03_to_3():
+    assert SWING.bounds(1.65) == pytest.approx((0.3, 3.0))

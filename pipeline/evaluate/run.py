@@ -112,7 +112,7 @@ def by_workload(of_jobs: Mapping[Job, Value]) -> dict[str, dict[str, Value]]:
 def counted(submit: Submit, description: str) -> Iterator[Submit]:
     """`submit` with one progress bar, whose total grows with each submission."""
     lock = Lock()  # callbacks run in several threads
-    with tqdm(total=0, desc=description, unit="run") as bar:
+    with tqdm(desc=description, unit="run") as bar:
 
         def done(_: "Future[Evidence]") -> None:
             with lock:
@@ -120,7 +120,7 @@ def counted(submit: Submit, description: str) -> Iterator[Submit]:
 
         def submit_counted(cell: Cell) -> "Future[Evidence]":
             with lock:
-                bar.total += 1
+                bar.total = (bar.total or 0) + 1
             future = submit(cell)
             future.add_done_callback(done)
             return future

@@ -1,6 +1,7 @@
-"""A project root in a temporary folder with small traces in it, on which prepare, train, export and package run."""
+"""A project's root with small traces, on which stages prepare, train, export and package run."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 
 
 def trace_rows(sessions: int) -> tuple[Rows, Rows]:
-    """Turns and tool calls of sessions that overlap; no features, as an importer would give them."""
+    """Turns and tool calls of overlapping sessions, as an importer returns them."""
     draw = random.Random(5)
     turns: Rows = []
     calls: Rows = []
@@ -74,7 +75,7 @@ def write_traces(folder: Path, turns: Rows, calls: Rows) -> None:
 
 
 def record_traces(folder: Path, turns: Rows, calls: Rows) -> None:
-    """As a deployment does: by the recorder, over two runs of the server."""
+    """Write the traces with the recorder of a deployment, in two runs of the server."""
     folder.parent.mkdir(parents=True)
     dropped: list[int] = []
     middle = len(turns) // 2
@@ -106,7 +107,7 @@ def save_traces() -> Callable[[Path, Rows, Rows], None]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root before any stage has run."""
+    """A root with traces and parameters; no stage has run."""
     write_params(tmp_path)
     write_traces(tmp_path / "data/traces/gathered", *trace_rows(20))
     monkeypatch.chdir(tmp_path)
@@ -120,7 +121,7 @@ def change_params(root: Path) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root in which all four stages have run, on what a deployment's recorder wrote; not to be changed."""
+    """A root in which all four stages have run on recorded traces. Tests must not change it."""
     root = tmp_path_factory.mktemp("finished")
     write_params(root)
     record_traces(root / "data/traces/gathered", *trace_rows(20))
@@ -134,3 +135,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_json(paths.EVALUATION_METRICS, {"augmentation-mix": cells, "summary": {"gain at 2x": 1.4}})
         package.main()
     return root
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished root that a test may change; without the MLflow store."""
+    copy = tmp_path / "project"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    monkeypatch.chdir(copy)
+    return copy

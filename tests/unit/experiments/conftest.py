@@ -1,0 +1,3 @@
+from ..pipeline.conftest import finished, project
+
+__all__ = ["finished", "project"]

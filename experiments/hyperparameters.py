@@ -1,10 +1,10 @@
-"""Search of the predictors' hyper-parameters with Optuna; what it finds is put into params.yaml by hand.
+"""Search of the predictors' hyper-parameters with Optuna: `python -m experiments.hyperparameters`.
 
-Run by `python -m experiments.hyperparameters` after `dvc repro prepare`. Not a stage: a search in each run would
-cost minutes and change nothing. Seeded, on one process: the same tables give the same answer. The score is cross-fitted
-pinball loss (log loss of the probability) over the train and validation parts, relative to a constant's and averaged
-over sets and models; the test part takes no part. The number of trees is a given (`train.max_rounds`): it sets the
-latency.
+It needs the tables of `dvc repro prepare`. The search takes minutes, so it is no stage: copy its best settings into params.yaml by hand. One seed and one process
+make it reproducible. The number of trees is fixed (`train.max_rounds`), because it determines the latency.
+
+Score: cross-fitted pinball loss, or log loss for a probability, relative to the loss of a constant. It is averaged over
+models and sets, on the train and validation parts. The test part is not used.
 """
 
 import dataclasses
@@ -13,18 +13,19 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from tqdm import tqdm
 
 from augserve.models.learning.censoring import impute
 from augserve.models.learning.cross_fit import cross_fit
+from augserve.models.learning.evaluation import pinball_loss
 from augserve.models.learning.forest import FitSettings, Quantiles, labels
-from augserve.models.learning.training_set import TrainingSet, read_training_set
+from augserve.models.learning.training_set import TrainingSet, read_training_sets
 from augserve.models.serving.target import TARGETS
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
@@ -35,47 +36,52 @@ logger = logging.getLogger(__name__)
 
 TRIALS = 24
 REPORT: Path = paths.TRAINING_REPORTS / "search.csv"
+SPACE: dict[str, BaseDistribution] = {
+    "learning_rate": FloatDistribution(0.05, 0.4, log=True),
+    "learning_rate_probability": FloatDistribution(0.1, 0.6, log=True),
+    "max_depth": IntDistribution(3, 6),
+    "max_depth_shared_trees": IntDistribution(3, 7),
+    "min_child_weight": FloatDistribution(3.0, 60.0, log=True),
+    "subsample": FloatDistribution(0.5, 1.0),
+    "colsample_bytree": FloatDistribution(0.3, 1.0),
+    "reg_lambda": FloatDistribution(0.1, 30.0, log=True),
+}
 Values = NDArray[np.float64]
 
 
 def main() -> None:
-    start = fit_settings()
-    sets = [read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
-    known = [impute(data.select(data.parts != "test"), start.seed) for data in sets]
+    settings = fit_settings()
+    sets = [
+        impute(data.select(data.parts != "test"), settings.seed) for data in read_training_sets(paths.TRAINING, TARGETS)
+    ]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=start.seed, n_startup_trials=8))
-    study.enqueue_trial({name: getattr(start, name) for name in _suggested(None)})
-    with tqdm(total=TRIALS, desc="search", unit="trial") as progress:
-
-        def objective(trial: optuna.Trial) -> float:
-            found = score(known, dataclasses.replace(start, **_suggested(trial)))
-            progress.update()
-            return found
-
-        study.optimize(objective, n_trials=TRIALS)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=8))
+    study.enqueue_trial({name: getattr(settings, name) for name in SPACE})
+    for _ in tqdm(range(TRIALS), desc="search", unit="trial"):
+        trial = study.ask(SPACE)
+        study.tell(trial, score(sets, dataclasses.replace(settings, **trial.params)))
     trials = [{"trial": trial.number, "score": trial.value} | trial.params for trial in study.trials]
     write_csv(REPORT, pd.DataFrame(trials).sort_values("score"))
     logger.info("best %.4f (now %.4f): %s", study.best_value, study.trials[0].value, study.best_params)
 
 
 def score(sets: Sequence[TrainingSet], settings: FitSettings) -> float:
-    """Cross-fitted loss as a share of a constant's, mean over models and sources; lower is better."""
+    """Mean relative loss over models and sets; lower is better."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [
-            pool.submit(_relative_losses, data, quantiles, settings)
-            for data in sets
-            for quantiles in data.target.forests
+            pool.submit(_forest_losses, data, quantiles, settings) for data in sets for quantiles in data.target.forests
         ]
         return float(np.mean([loss for job in jobs for loss in job.result()]))
 
 
-def _relative_losses(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> list[float]:
-    """One a quantile of the forest."""
+def _forest_losses(data: TrainingSet, quantiles: Quantiles, settings: FitSettings) -> list[float]:
+    """The relative loss of each quantile of one forest."""
     margins = cross_fit(data, quantiles, settings, settings.rounds_of(data.target)).astype(np.float64)
-    return [_relative_loss(data, level, margins[:, number]) for number, level in enumerate(quantiles)]
+    return [_relative_loss(data, quantile, margins[:, number]) for number, quantile in enumerate(quantiles)]
 
 
-def _relative_loss(data: TrainingSet, level: float, margins: Values) -> float:
+def _relative_loss(data: TrainingSet, quantile: float, margins: Values) -> float:
+    """Loss of `margins`, shape (n,), as a share of the loss of a constant; mean over the sets."""
     actual = labels(data).astype(np.float64)
     shares = []
     for source in np.unique(data.sources).tolist():
@@ -85,35 +91,13 @@ def _relative_loss(data: TrainingSet, level: float, margins: Values) -> float:
             constant = np.full(np.count_nonzero(mask), np.log(rate / (1 - rate)))
             shares.append(_log_loss(actual[mask], margins[mask]) / _log_loss(actual[mask], constant))
         else:
-            error, plain = actual[mask] - margins[mask], actual[mask] - np.quantile(actual[mask], level)
-            shares.append(_pinball(error, level) / max(_pinball(plain, level), 1e-9))
+            constant_loss = pinball_loss(actual[mask], np.quantile(actual[mask], quantile), quantile)
+            shares.append(pinball_loss(actual[mask], margins[mask], quantile) / max(constant_loss, 1e-9))
     return float(np.mean(shares))
-
-
-def _pinball(error: Values, level: float) -> float:
-    return float(np.mean(np.maximum(level * error, (level - 1) * error)))
 
 
 def _log_loss(actual: Values, margins: Values) -> float:
     return float(np.mean(np.logaddexp(0, margins) - actual * margins))
-
-
-def _suggested(trial: optuna.Trial | None) -> dict[str, Any]:
-    """The searched settings; without a trial only their names."""
-    if trial is None:
-        depths, shares = ("max_depth", "max_depth_shared_trees"), ("subsample", "colsample_bytree")
-        rates = ("learning_rate", "learning_rate_probability")
-        return dict.fromkeys((*rates, *depths, "min_child_weight", *shares, "reg_lambda"), 0.0)
-    return {
-        "learning_rate": trial.suggest_float("learning_rate", 0.05, 0.4, log=True),
-        "learning_rate_probability": trial.suggest_float("learning_rate_probability", 0.1, 0.6, log=True),
-        "max_depth": trial.suggest_int("max_depth", 3, 6),
-        "max_depth_shared_trees": trial.suggest_int("max_depth_shared_trees", 3, 7),
-        "min_child_weight": trial.suggest_float("min_child_weight", 3.0, 60.0, log=True),
-        "subsample": trial.suggest_float("subsample", 0.5, 1.0),
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 1.0),
-        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 30.0, log=True),
-    }
 
 
 if __name__ == "__main__":

@@ -24,19 +24,16 @@ NO_GROUP = "none"  # the group of a row before any tool call
 UNKNOWN_TOOLS = f"{TOOL_DURATION.name}_unknown"
 """Name of the table whose tool calls are renamed, so that no tool is known."""
 _ARRAYS = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")
-_SCHEMA = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("session_id", pa.string(), nullable=False),
-        pa.field("part", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("censored", pa.bool_(), nullable=False),
-        pa.field("features", pa.list_(pa.float32()), nullable=False),
-    ]
-)
-_NAMES_KEY = b"augserve.features"
-_VERSION_KEY = b"augserve.features_version"
+_COLUMNS: dict[str, pa.DataType] = {
+    "source": pa.string(),
+    "session_id": pa.string(),
+    "part": pa.string(),
+    "group": pa.string(),
+    "value": pa.float64(),
+    "censored": pa.bool_(),
+    "features": pa.list_(pa.float32()),
+}
+_SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
 
 
 class TrainingError(ValueError):
@@ -61,22 +58,21 @@ class TrainingSet:
     censored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        name, count = self.target.name, len(self.values)
-        if self.rows.shape != (count, len(self.target.features)):
-            expected = (count, len(self.target.features))
-            raise TrainingError(
-                f"{name}: features of shape {self.rows.shape}, expected {expected}; prepare the data again"
-            )
-        if not count:
-            raise TrainingError(f"{name}: no rows to learn from; gather more traces or raise prepare.mix_sessions")
-        if bad := int(np.count_nonzero(~(np.isfinite(self.values) & (self.values >= 0)))):
-            raise TrainingError(f"{name}: {bad} of {count} values are NaN, infinite or negative; correct the traces")
-        if self.target.kind == "probability" and (
-            bad := int(np.count_nonzero(self.values % 1) + (self.values > 1).sum())
-        ):
-            raise TrainingError(f"{name}: {bad} of {count} values are neither 0 nor 1; correct the traces")
-        if np.isinf(self.rows).any():
-            raise TrainingError(f"{name}: infinite features; correct the traces")
+        count, shape = len(self.values), (len(self.values), len(self.target.features))
+        binary = self.target.kind == "probability"
+        wrong_values = ~(np.isin(self.values, (0, 1)) if binary else np.isfinite(self.values) & (self.values >= 0))
+        problem = None
+        if self.rows.shape != shape:
+            problem = f"features of shape {self.rows.shape}, expected {shape}; prepare the data again"
+        elif not count:
+            problem = "no rows to learn from; gather more traces or raise prepare.mix_sessions"
+        elif wrong_values.any():
+            rule = "neither 0 nor 1" if binary else "NaN, infinite or negative"
+            problem = f"{np.count_nonzero(wrong_values)} of {count} values are {rule}; correct the traces"
+        elif np.isinf(self.rows).any():
+            problem = "infinite features; correct the traces"
+        if problem:
+            raise TrainingError(f"{self.target.name}: {problem}")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -119,15 +115,15 @@ def split_sessions(
     Sessions of one split group (`groups`, by source and session; by default the session itself) are in one part. Every
     source has at least one group in each part. Raises TrainingError for a source with fewer than three groups.
     """
-    of_source: dict[str, dict[str, str]] = {}
+    groups_by_source: dict[str, dict[str, str]] = {}
     for source, session in sessions:
-        of_source.setdefault(source, {})[session] = (groups or {}).get((source, session), session)
+        groups_by_source.setdefault(source, {})[session] = (groups or {}).get((source, session), session)
     parts: dict[tuple[str, str], Part] = {}
-    for source, group_of in sorted(of_source.items()):
-        if len(set(group_of.values())) < len(PARTS):
+    for source, group_of in sorted(groups_by_source.items()):
+        if (count := len(set(group_of.values()))) < len(PARTS):
             raise TrainingError(
-                f"source {source!r} has {len(set(group_of.values()))} sessions, fewer than 3 (train, validation, "
-                "test); record more, or remove it from data.sources in params.yaml"
+                f"source {source!r} has {count} sessions, fewer than 3 (train, validation, test); record more, or "
+                "remove it from data.sources in params.yaml"
             )
         part_of = assign_parts(group_of.values(), validation_share, test_share)
         parts.update({(source, session): part_of[group] for session, group in group_of.items()})
@@ -158,15 +154,17 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     widths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     if lists.null_count or lists.values.null_count or (widths != width).any():
         raise TrainingError(f"{path}: a row has not {width} features; run `dvc repro prepare`")
-    text = {
-        name: np.array(table.column(name).to_pylist(), dtype=np.str_)
-        for name in ("source", "session_id", "part", "group")
-    }
     rows = lists.values.to_numpy(zero_copy_only=False).reshape(-1, width)
-    values = table.column("value").to_numpy()
-    censored = table.column("censored").to_numpy()
-    names = (text["source"], text["session_id"], text["part"], text["group"])
-    return TrainingSet(target, rows, values, *names, censored)
+    values, censored = table.column("value").to_numpy(), table.column("censored").to_numpy()
+    source, session, part, group = (
+        np.array(table.column(name).to_pylist(), np.str_) for name in ("source", "session_id", "part", "group")
+    )
+    return TrainingSet(target, rows, values, source, session, part, group, censored)
+
+
+def read_training_sets(folder: Path, targets: Iterable[Target]) -> list[TrainingSet]:
+    """The tables of `targets`. Raises TrainingError as read_training_set."""
+    return [read_training_set(folder / f"{target.name}.parquet", target) for target in targets]
 
 
 def read_unknown_tools(folder: Path) -> TrainingSet | None:
@@ -186,7 +184,7 @@ def group_counts(data: TrainingSet) -> dict[str, dict[str, int]]:
 def _metadata(target: Target) -> dict[bytes, bytes]:
     names = json.dumps([part.name for part in target.features])
     return {
-        _NAMES_KEY: names.encode(),
-        _VERSION_KEY: str(feature.VERSION).encode(),
+        b"augserve.features": names.encode(),
+        b"augserve.features_version": str(feature.VERSION).encode(),
         b"augserve.target": target.name.encode(),
     }

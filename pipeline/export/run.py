@@ -1,4 +1,4 @@
-"""Stage `export`: the trained models as ONNX, each proven to say the same as XGBoost before any is kept."""
+"""Stage `export`: writes the trained models as ONNX after a check that ONNX Runtime and XGBoost agree."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...data.atomic import replace_folder, write_json
 from ...models.learning.onnx_export import check_parity, export_models, hard_rows
 from ...models.learning.target_models import TargetModels, load_models
-from ...models.learning.training_set import TrainingError, TrainingSet, read_training_set
+from ...models.learning.training_set import TrainingError, TrainingSet, read_training_sets
 from ...models.serving.drift import DRIFT_FILE, DriftReference, reference
 from ...models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
 from ...models.serving.target import TARGETS
@@ -37,34 +37,35 @@ def main() -> None:
     params = load_params(ExportParams)
     summary = read_summary(paths.TRAINING_SUMMARY)
     models = [load_models(paths.TRAINED, target) for target in TARGETS]
-    sets = {target.name: read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS}
+    sets = {data.target.name: data for data in read_training_sets(paths.TRAINING, TARGETS)}
     parity: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
         export_models(models, folder, summary["targets"])
-        parity.update(prove(models, folder, sets, params, seed))
-        coverage = {name: found["coverage_80"] for name, found in summary["targets"].items()}
+        parity.update(compare(models, folder, sets, params, seed))
+        coverage = {name: target["coverage_80"] for name, target in summary["targets"].items()}
         (folder / DRIFT_FILE).write_bytes(drift_reference(sets, coverage).render())
 
     replace_folder(paths.ONNX, fill)
     write_json(METRICS, parity)
 
 
-def prove(
+def compare(
     models: list[TargetModels], folder: Path, sets: dict[str, TrainingSet], params: ExportParams, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Largest relative difference and rows compared, by target. Raises ExportError beyond the tolerance."""
+    """Largest relative difference and number of rows, by target. Raises ExportError beyond `params.tolerance`."""
     exported = OnnxPredictor.load(folder)
     generator = np.random.default_rng(seed)
-    found = {}
-    for one in tqdm(models, desc="parity", unit="target"):
-        rows = sets[one.target.name].rows
+    parity = {}
+    for trained in tqdm(models, desc="parity", unit="target"):
+        name = trained.target.name
+        rows = sets[name].rows
         chosen = np.sort(generator.permutation(len(rows))[: params.rows])
         hard = hard_rows(rows[chosen], seed)
-        worst = check_parity(one, exported, hard, params.tolerance)
-        found[one.target.name] = {"relative_error": worst, "rows": len(hard), "real_rows": len(chosen)}
-        logger.info("%s: ONNX within %.1e of XGBoost on %d rows", one.target.name, worst, len(hard))
-    return found
+        worst = check_parity(trained, exported, hard, params.tolerance)
+        parity[name] = {"relative_error": worst, "rows": len(hard), "real_rows": len(chosen)}
+        logger.info("%s: ONNX within %.1e of XGBoost on %d rows", name, worst, len(hard))
+    return parity
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -80,10 +81,10 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def drift_reference(sets: Mapping[str, TrainingSet], coverage_80: Mapping[str, float | None]) -> DriftReference:
-    """Histograms of the rows learned from, as serving computes them on arrival, by graph (its first target's rows stand
-    for all); and the share of held-out values in the 80 % intervals, by target where it has intervals.
+    """Histograms of the training rows of each graph, and the coverage of the 80 % intervals of each target.
 
-    Of tool calls these are the rows of calls that are only expected: the others know the call, which serving does not.
+    The rows of a graph's first target stand for all its targets. Of tool calls only the expected ones count, because
+    serving computes features before the call is known.
     """
     rows = {}
     for graph in GRAPHS:

@@ -1,4 +1,4 @@
-"""Stage `package`: models and tuned settings as one verified bundle, registered in MLflow."""
+"""Stage `package`: writes models and tuned settings as one verified bundle and registers it in MLflow."""
 
 import json
 import logging
@@ -53,12 +53,12 @@ def main() -> None:
 
 
 def read_settings(path: Path) -> SchedulerSettings:
-    """Raises SettingsError for a missing or wrong file."""
+    """Raises StageError for a missing file or other content than JSON, and SettingsError for wrong settings."""
     value = _read_json(path)
     try:
         return SchedulerSettings.from_json(value)
     except TypeError as error:
-        raise SettingsError(f"{path}: not a scheduler's settings ({error}); run `dvc repro tune`") from error
+        raise SettingsError(f"{path}: not the settings of a scheduler ({error}); run `dvc repro tune`") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Stage `train`: predictors and what is said of them; `make study` and `make search` look further."""
+"""Stage `train`: the predictors, and reports on their quality."""

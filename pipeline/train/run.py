@@ -1,8 +1,8 @@
-"""Stage `train`: calibrated models of each target, and their quality on held-out sessions."""
+"""Stage `train`: trains and calibrates the models of each target, and measures them on held-out sessions."""
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from ...data.atomic import replace_folder, write_json
 from ...features import feature
 from ...models.learning.evaluation import Metrics, evaluate
 from ...models.learning.forest import FitSettings
-from ...models.learning.training_set import group_counts, read_training_set, read_unknown_tools
+from ...models.learning.training_set import group_counts, read_training_sets, read_unknown_tools
 from ...models.serving.target import TARGETS
 from ..project import paths
 from ..project.params import BaseParams, Section, load_params
@@ -23,7 +23,6 @@ from .reports import write_reports
 from .trained import Trained, held_out_metrics, train
 
 logger = logging.getLogger(__name__)
-
 
 Trees = Annotated[int, Field(ge=1, le=5000)]
 Depth = Annotated[int, Field(ge=1, le=12)]
@@ -48,7 +47,7 @@ class TrainParams(Section):
 
 def main() -> None:
     settings = fit_settings()
-    sets = [read_training_set(paths.TRAINING / f"{target.name}.parquet", target) for target in TARGETS]
+    sets = read_training_sets(paths.TRAINING, TARGETS)
     sources = sorted({str(source) for data in sets for source in data.sources})
     tags = {"kind": "predictors", "sources": ", ".join(sources), "features": str(feature.VERSION)}
     with experiment_run("predictors", "predictors", dataclasses.asdict(settings), tags, system_metrics=True) as run:
@@ -62,16 +61,17 @@ def main() -> None:
         run.log_folder(paths.TRAINING_REPORTS, "reports")
     for name, of_target in metrics.items():
         for target, values in of_target.items():
-            logger.info("%s %s: %s", name, target, " ".join(f"{key}={value}" for key, value in _rounded(values)))
+            shown = (f"{key}={value:.4g}" for key, value in values.items() if value is not None)
+            logger.info("%s %s: %s", name, target, " ".join(shown))
 
 
 def fit_settings() -> FitSettings:
-    """Section `train` of params.yaml, with the seed."""
+    """Settings from section `train` of params.yaml, with the seed of section `base`."""
     return FitSettings(**dict(load_params(TrainParams)), seed=load_params(BaseParams).seed)
 
 
 def flat(metrics: Mapping[str, Mapping[str, Metrics]]) -> Iterable[tuple[str, float]]:
-    """`set/target/metric` → value, without missing values."""
+    """Pairs of `set/target/metric` and its value; missing values are skipped."""
     for name, of_target in metrics.items():
         for target, values in of_target.items():
             for key, value in values.items():
@@ -79,40 +79,31 @@ def flat(metrics: Mapping[str, Mapping[str, Metrics]]) -> Iterable[tuple[str, fl
                     yield f"{name}/{target}/{key}", value
 
 
-def _write_models(trained: Iterable[Trained], settings: FitSettings, metrics: Mapping[str, Any]) -> None:
-    trained = list(trained)
+def _write_models(trained: Sequence[Trained], settings: FitSettings, metrics: Mapping[str, Any]) -> None:
     summary = {
         "features_version": feature.VERSION,
         "settings": dataclasses.asdict(settings),
         "metrics": metrics,
-        "targets": {one.data.target.name: _target_summary(one) for one in trained},
+        "targets": {part.data.target.name: _target_summary(part) for part in trained},
     }
 
     def fill(folder: Path) -> None:
-        for one in trained:
-            one.learned.models.save(folder)
+        for part in trained:
+            part.learned.models.save(folder)
         write_json(folder / paths.TRAINING_SUMMARY.name, summary)
 
     replace_folder(paths.TRAINED, fill)
 
 
-def _target_summary(one: Trained) -> dict[str, Any]:
-    target = one.data.target
-    trees = [booster.num_boosted_rounds() for booster in one.learned.models.boosters]
-    covered = [value for value in (_coverage(one, source) for source in one.sources) if value is not None]
+def _target_summary(part: Trained) -> dict[str, Any]:
+    target = part.data.target
+    trees = [booster.num_boosted_rounds() for booster in part.learned.models.boosters]
+    coverages = [evaluate(predicted, test, part.learned.training).get("coverage_80") for test, predicted in map(part.of_source, part.sources)]
+    known_coverages = [coverage for coverage in coverages if coverage is not None]
     return {
         "unit": target.unit,
-        "rows": group_counts(one.data),
-        "censored_rows": int(one.data.censored.sum()),
+        "rows": group_counts(part.data),
+        "censored_rows": int(part.data.censored.sum()),
         "trees": dict(zip(target.forest_names, trees, strict=True)),
-        "coverage_80": float(np.mean(covered)) if covered else None,
+        "coverage_80": float(np.mean(known_coverages)) if known_coverages else None,
     }
-
-
-def _coverage(one: Trained, source: str) -> float | None:
-    test, predicted = one.of_source(source)
-    return evaluate(predicted, test, one.learned.training).get("coverage_80")
-
-
-def _rounded(values: Metrics) -> list[tuple[str, str]]:
-    return [(key, "none" if value is None else f"{value:.4g}") for key, value in values.items()]

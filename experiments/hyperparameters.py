@@ -1,7 +1,8 @@
 """Search of the predictors' hyper-parameters with Optuna: `python -m experiments.hyperparameters`.
 
-It needs the tables of `dvc repro prepare`. The search takes minutes, so it is no stage: copy its best settings into params.yaml by hand. One seed and one process
-make it reproducible. The number of trees is fixed (`train.max_rounds`), because it determines the latency.
+It needs the tables of `dvc repro prepare`. The search takes minutes, so it is no stage: copy its best settings into
+params.yaml by hand. One seed and one process make it reproducible. The number of trees is fixed (`train.max_rounds`),
+because it determines the latency.
 
 Score: cross-fitted pinball loss, or log loss for a probability, relative to the loss of a constant. It is averaged over
 models and sets, on the train and validation parts. The test part is not used.

@@ -1,4 +1,4 @@
-"""Small trained models, their ONNX files and a bundle, made once."""
+"""Small trained models, their ONNX files and a bundle, each made once."""
 
 import shutil
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MakeSet = Callable[..., TrainingSet]
 
 
 def _training_set(target: Target, count: int = 400, seed: int = 0, noise: float = 0.3) -> TrainingSet:
-    """Values that depend on the first feature; a fifth of the features is missing; five rows a session."""
+    """Rows whose value depends on the first feature. A fifth of the features is missing; a session has five rows."""
     draw = np.random.default_rng(seed)
     rows = draw.lognormal(3, 1, (count, len(target.features))).astype(np.float32)
     values = np.sqrt(rows[:, 0]) * np.exp(draw.normal(0, noise, count))
@@ -61,7 +61,7 @@ def learned(fit_settings: FitSettings) -> list[Learned]:
 
 @pytest.fixture(scope="session")
 def trained(learned: list[Learned]) -> list[TargetModels]:
-    return [one.models for one in learned]
+    return [entry.models for entry in learned]
 
 
 @pytest.fixture(scope="session")
@@ -87,5 +87,5 @@ def good_bundle(onnx_folder: Path, provenance: Provenance, tmp_path_factory: pyt
 
 @pytest.fixture
 def bundle(good_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy that a test may damage."""
     return Path(shutil.copytree(good_bundle, tmp_path / "bundle"))

@@ -13,7 +13,7 @@ MakeSet = Callable[..., TrainingSet]
 
 
 @pytest.mark.parametrize("target", QUANTILE_TARGETS)
-def test_every_rival_answers_every_row_with_ordered_quantiles(make_set: MakeSet, target: Target) -> None:
+def test_baselines_predict_ordered_quantiles(make_set: MakeSet, target: Target) -> None:
     known, test = make_set(target), make_set(target, seed=1)
     for name, point in baselines(target).items():
         predicted = point_quantiles(point, known, test)
@@ -23,21 +23,21 @@ def test_every_rival_answers_every_row_with_ordered_quantiles(make_set: MakeSet,
         assert (np.diff(predicted, axis=1) >= 0).all(), name
 
 
-def test_a_rivals_intervals_cover_what_they_claim(make_set: MakeSet) -> None:
+def test_baseline_intervals_have_their_nominal_coverage(make_set: MakeSet) -> None:
     known, test = make_set(OUTPUT_LENGTH, count=2000), make_set(OUTPUT_LENGTH, count=2000, seed=1)
     predicted = point_quantiles(baselines(OUTPUT_LENGTH)["median"], known, test)
     coverage = quantile_metrics(predicted, np.maximum(test.values, 1))["coverage_80"]
     assert coverage == pytest.approx(0.8, abs=0.03)
 
 
-def test_the_line_sees_what_depends_on_a_feature(make_set: MakeSet) -> None:
+def test_ridge_regression_learns_a_linear_feature(make_set: MakeSet) -> None:
     known, test = make_set(OUTPUT_LENGTH, count=1500), make_set(OUTPUT_LENGTH, count=500, seed=1)
     line, median = (point_quantiles(baselines(OUTPUT_LENGTH)[name], known, test) for name in ("linear", "median"))
     actual = np.maximum(test.values, 1)
     assert (quantile_metrics(line, actual)["mae"] or 0) < 0.8 * (quantile_metrics(median, actual)["mae"] or 0)
 
 
-def test_the_median_is_the_sources_own_and_that_of_all_for_an_unknown_source(make_set: MakeSet) -> None:
+def test_median_of_an_unknown_source_uses_all_sources(make_set: MakeSet) -> None:
     sources = np.repeat(["a", "b"], 200)
     known = dataclasses.replace(make_set(OUTPUT_LENGTH), sources=sources, values=np.repeat([10.0, 1000.0], 200))
     test = dataclasses.replace(known, sources=np.repeat(["a", "new"], 200))
@@ -46,21 +46,21 @@ def test_the_median_is_the_sources_own_and_that_of_all_for_an_unknown_source(mak
     assert medians[-1] == pytest.approx(100, rel=1e-4)
 
 
-def test_turns_so_far_count_the_present_one(make_set: MakeSet) -> None:
+def test_turns_so_far_include_the_current_turn(make_set: MakeSet) -> None:
     data = make_set(SESSION_REMAINING)
     turn = [part.name for part in SESSION_REMAINING.features].index("turn")
     data.rows[:, turn] = 4
     assert point_quantiles(baselines(SESSION_REMAINING)["turns so far"], data, data)[0, 1] == pytest.approx(5)
 
 
-def test_a_tools_quantiles_are_those_of_its_values_in_its_source_alone(make_set: MakeSet) -> None:
+def test_tool_quantiles_use_one_source(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     sources, groups = np.repeat(["a", "b"], 200), np.tile(["sql", "python"], 200)
     values = np.where(groups == "sql", 10.0, 1000.0) * np.where(sources == "a", 1, 3)
     known = dataclasses.replace(data, sources=sources, groups=groups, values=values)
     test = dataclasses.replace(known, groups=np.where(np.arange(400) < 2, "new", groups))
-    found = tool_quantiles(known, test)
-    assert found[2].tolist() == [10, 10, 10]
-    assert found[-1].tolist() == [3000, 3000, 3000]
-    assert found[0].tolist() == [10, 505, 1000]  # a tool not seen: of all tools of the source
+    predicted = tool_quantiles(known, test)
+    assert predicted[2].tolist() == [10, 10, 10]
+    assert predicted[-1].tolist() == [3000, 3000, 3000]
+    assert predicted[0].tolist() == [10, 505, 1000]  # an unseen tool: all tools of the source
     assert tool_quantiles(known, dataclasses.replace(known, values=known.values * 0)).min() >= OUTPUT_LENGTH.floor

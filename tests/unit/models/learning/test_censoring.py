@@ -13,7 +13,7 @@ from augserve.models.serving.target import ENDS_IN_TOOL, OUTPUT_LENGTH
 MakeSet = Callable[..., TrainingSet]
 
 
-def test_kaplan_meier_of_a_worked_example() -> None:
+def test_kaplan_meier_matches_a_worked_example() -> None:
     values, censored = np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([False, False, True, False, True])
     times, survival = kaplan_meier(values, censored)
     assert times.tolist() == [1, 2, 3]
@@ -26,16 +26,16 @@ def test_kaplan_meier_of_a_worked_example() -> None:
     draw=st.floats(0, 0.999),
     data=st.data(),
 )
-def test_what_is_imputed_lies_beyond_its_bound(
+def test_imputed_values_exceed_their_bounds(
     values: list[float], bounds: list[float], draw: float, data: st.DataObject
 ) -> None:
     censored = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
-    found = beyond(np.array(values), censored, np.array(bounds), np.full(len(bounds), draw))
-    assert np.isfinite(found).all()
-    assert (found > np.array(bounds)).all()
+    imputed = beyond(np.array(values), censored, np.array(bounds), np.full(len(bounds), draw))
+    assert np.isfinite(imputed).all()
+    assert (imputed > np.array(bounds)).all()
 
 
-def test_an_output_cut_at_its_limit_counts_as_a_longer_one(make_set: MakeSet) -> None:
+def test_cut_output_is_imputed_as_longer(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     limit = float(np.quantile(data.values, 0.6))
     censored = (data.values > limit) & (np.arange(len(data)) % 2 == 0)
@@ -46,12 +46,12 @@ def test_an_output_cut_at_its_limit_counts_as_a_longer_one(make_set: MakeSet) ->
     assert np.quantile(known.values, 0.9) == pytest.approx(np.quantile(data.values, 0.9), rel=0.25)
 
 
-def test_where_nothing_longer_was_seen_it_is_twice_the_bound(make_set: MakeSet) -> None:
+def test_bound_above_all_values_is_doubled(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     cut = dataclasses.replace(data, values=np.minimum(data.values, 3.0), censored=data.values > 3)
     assert set(impute(cut, 1).values[cut.censored].tolist()) == {3.0 * BEYOND}
 
 
-def test_a_probability_has_nothing_beyond(make_set: MakeSet) -> None:
+def test_probability_is_not_imputed(make_set: MakeSet) -> None:
     data = dataclasses.replace(make_set(ENDS_IN_TOOL), censored=np.ones(400, np.bool_))
     assert impute(data, 1) is data

@@ -16,7 +16,7 @@ MakeSet = Callable[..., TrainingSet]
 
 
 def moved(trees: tuple[xgb.Booster, ...], data: TrainingSet) -> np.ndarray:
-    """What calibration moves each model's raw output by, shape (n, models)."""
+    """Offsets of the calibration, shape (n, models)."""
     return np.concatenate([predict_margins(tree, data.rows) for tree in trees], axis=1)
 
 
@@ -31,7 +31,7 @@ def test_learning_twice_gives_the_same_models(
         assert all(a.save_raw() == b.save_raw() for a, b in pairs)
 
 
-def test_a_session_is_in_one_fold_and_every_fold_has_some_of_every_source(make_set: MakeSet) -> None:
+def test_folds_keep_sessions_whole_and_contain_every_source(make_set: MakeSet) -> None:
     data = dataclasses.replace(make_set(OUTPUT_LENGTH), sources=np.repeat(["a", "b"], 200))
     folds = session_folds(data)
     for session in np.unique(data.sessions):
@@ -40,17 +40,17 @@ def test_a_session_is_in_one_fold_and_every_fold_has_some_of_every_source(make_s
         assert set(folds[data.sources == source].tolist()) == set(range(FOLDS))
 
 
-def test_no_row_is_predicted_by_a_model_that_saw_its_session(make_set: MakeSet, fit_settings: FitSettings) -> None:
-    """A value that only its own session tells cannot be foretold."""
+def test_cross_fit_never_trains_on_the_predicted_session(make_set: MakeSet, fit_settings: FitSettings) -> None:
+    """The value depends on the session alone, so other sessions cannot predict it."""
     data = make_set(OUTPUT_LENGTH)
     noise = np.random.default_rng(3).lognormal(0, 2, len(data) // 5).repeat(5)
     rows = np.arange(len(data) // 5, dtype=np.float32).repeat(5)[:, None] * np.ones((1, data.rows.shape[1]), np.float32)
-    told = dataclasses.replace(data, values=noise + 1, rows=rows)
-    margins = cross_fit(told, QUANTILES, fit_settings, 40)
-    assert abs(np.corrcoef(margins[:, 1], labels(told))[0, 1]) < 0.3
+    unpredictable = dataclasses.replace(data, values=noise + 1, rows=rows)
+    margins = cross_fit(unpredictable, QUANTILES, fit_settings, 40)
+    assert abs(np.corrcoef(margins[:, 1], labels(unpredictable))[0, 1]) < 0.3
 
 
-def test_rows_that_are_not_taken_are_predicted_and_teach_nothing(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_rows_outside_the_mask_are_predicted_but_not_fitted(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(OUTPUT_LENGTH)
     taken = np.random.default_rng(1).random(len(data)) < 0.7
     spoiled = dataclasses.replace(data, values=np.where(taken, data.values, 1e6))
@@ -59,8 +59,8 @@ def test_rows_that_are_not_taken_are_predicted_and_teach_nothing(make_set: MakeS
     assert np.ptp(one[~taken, 1]) > 0.1
 
 
-def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_settings: FitSettings) -> None:
-    """The first feature tells the sets apart; without groups one would be covered too often, the other too rarely."""
+def test_intervals_cover_a_noisy_set(make_set: MakeSet, fit_settings: FitSettings) -> None:
+    """The first feature separates the sets. One offset for both would over-cover one set and under-cover the other."""
     quiet = make_set(OUTPUT_LENGTH, count=2000, noise=0.1)
     loud = make_set(OUTPUT_LENGTH, count=2000, noise=1.5, seed=1)
     for data, mark in ((quiet, 0.0), (loud, 1.0)):
@@ -84,8 +84,8 @@ def test_intervals_cover_each_set_though_one_is_noisier(make_set: MakeSet, fit_s
         assert inside[judged.rows[:, 1] == mark].mean() == pytest.approx(0.8, abs=0.05)
 
 
-def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> None:
-    """One set in twenty rows, and its errors only somewhat wider: all sets weigh alike."""
+def test_intervals_cover_a_small_set(make_set: MakeSet) -> None:
+    """The small set has one row in twenty and slightly larger errors; both sets have the same weight."""
     large, small = make_set(OUTPUT_LENGTH, count=6000, noise=0.5), make_set(OUTPUT_LENGTH, count=300, noise=1.0, seed=1)
     for data, mark in ((large, 0.0), (small, 1.0)):
         data.rows[:, 1] = mark
@@ -104,7 +104,7 @@ def test_a_small_set_beside_a_large_one_is_covered_too(make_set: MakeSet) -> Non
     assert below[6000:].mean() == pytest.approx(0.9, abs=0.03)
 
 
-def test_a_median_is_not_moved(make_set: MakeSet) -> None:
+def test_median_has_no_offset(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH, count=2000)
     offsets = moved(calibrate(data, np.zeros((len(data), 3), np.float32), 0), data)
     assert not offsets[:, 1].any()
@@ -132,7 +132,7 @@ def test_a_single_session_is_refused(make_set: MakeSet, fit_settings: FitSetting
         learn([alone], fit_settings)
 
 
-def test_a_model_is_not_learned_from_the_test_part(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_test_part_does_not_change_the_model(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(OUTPUT_LENGTH)
     spoiled = dataclasses.replace(data, values=np.where(data.parts == "test", 1e6, data.values))
     models: list[TargetModels] = [learn([one], fit_settings)[0].models for one in (data, spoiled)]

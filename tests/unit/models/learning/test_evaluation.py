@@ -17,7 +17,7 @@ from augserve.models.serving.target import ENDS_IN_TOOL, OUTPUT_LENGTH, TOOL_DUR
 MakeSet = Callable[..., TrainingSet]
 
 
-def test_pinball_loss_weighs_misses_by_the_quantile() -> None:
+def test_pinball_loss_weights_errors_by_the_quantile() -> None:
     assert pinball_loss(np.array([10.0]), np.array([8.0]), 0.9) == pytest.approx(1.8)
     assert pinball_loss(np.array([8.0]), np.array([10.0]), 0.9) == pytest.approx(0.2)
 
@@ -44,7 +44,7 @@ def test_a_constant_target_has_no_rank_correlation(make_set: MakeSet) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_single_value_has_no_rank_correlation_and_no_warning_reaches_the_user(make_set: MakeSet) -> None:
+def test_single_value_has_no_rank_correlation_and_no_warning(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     test = data.select(np.arange(len(data)) == 0)
     assert evaluate(np.full((1, 3), 5, np.float32), test, data)["kendall_tau"] is None
@@ -57,7 +57,7 @@ def test_a_value_below_the_floor_counts_as_the_floor(make_set: MakeSet) -> None:
     assert metrics["coverage_80"] == pytest.approx(1)
 
 
-def test_the_baseline_is_the_groups_own_and_the_whole_for_an_unseen_one(make_set: MakeSet) -> None:
+def test_baseline_of_an_unseen_group_uses_all_groups(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH, count=15)
     values = np.arange(15.0)
     groups = np.array(["a"] * 5 + ["b"] * 10)
@@ -66,12 +66,12 @@ def test_the_baseline_is_the_groups_own_and_the_whole_for_an_unseen_one(make_set
     assert group_quantile(train, test, 0.5)[:3].tolist() == [2.0, 9.5, 7.0]
 
 
-def test_calibration_counts_the_values_at_or_below() -> None:
+def test_calibration_counts_values_at_or_below_the_quantile() -> None:
     predicted = np.array([[1, 2, 3], [1, 2, 3]], np.float32)
     assert calibration_curve(predicted, np.array([2.0, 4.0])) == {0.1: 0.0, 0.5: 0.5, 0.9: 0.5}
 
 
-def test_values_that_are_lower_bounds_are_not_judged(make_set: MakeSet) -> None:
+def test_censored_values_are_excluded(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     predicted = np.maximum(np.stack([data.values] * 3, axis=1), 1).astype(np.float32)
     cut = dataclasses.replace(data, values=np.where(np.arange(400) < 9, 1e9, data.values), censored=np.arange(400) < 9)
@@ -81,7 +81,7 @@ def test_values_that_are_lower_bounds_are_not_judged(make_set: MakeSet) -> None:
     assert evaluate(predicted, dataclasses.replace(data, censored=np.ones(400, np.bool_)), data) == {"rows": 0}
 
 
-def test_a_probability_is_judged_by_its_brier_score_and_order(make_set: MakeSet) -> None:
+def test_probability_has_brier_score_and_auc(make_set: MakeSet) -> None:
     data = make_set(ENDS_IN_TOOL)
     sure = evaluate(np.where(data.values == 1, 0.9, 0.1).astype(np.float32), data, data)
     assert sure["brier"] == pytest.approx(0.01)
@@ -91,8 +91,8 @@ def test_a_probability_is_judged_by_its_brier_score_and_order(make_set: MakeSet)
     assert (blind["auc"], blind["kendall_tau"]) == (0.5, None)
 
 
-def test_rows_of_one_session_are_one_piece_of_evidence_for_a_coverage() -> None:
-    """400 rows, of which four in five hold: spread over the sessions, or whole sessions of them."""
+def test_coverage_interval_resamples_sessions() -> None:
+    """400 rows with a coverage of 80 %: misses spread over the sessions, or in whole sessions."""
     sessions = np.arange(400) // 20
     spread, lumped = np.arange(400) % 5 > 0, sessions % 5 > 0
     for held, width in ((spread, 0.0), (lumped, 0.3)):
@@ -105,5 +105,5 @@ def test_rows_of_one_session_are_one_piece_of_evidence_for_a_coverage() -> None:
     assert as_if_rows_were_alone[1] - as_if_rows_were_alone[0] < 0.1
 
 
-def test_one_session_tells_no_interval() -> None:
+def test_single_session_has_no_interval() -> None:
     assert coverage_interval(np.array([True, False]), np.array(["a", "a"])) == (None, None)

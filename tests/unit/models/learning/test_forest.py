@@ -26,20 +26,20 @@ def test_the_same_data_and_seed_give_the_same_model(make_set: MakeSet, fit_setti
     assert one.save_raw() == two.save_raw()
 
 
-def test_more_trees_than_serve_the_validation_part_are_not_kept(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_early_stopping_limits_the_trees(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(OUTPUT_LENGTH, noise=3.0)
     rounds = best_rounds(data.part("train"), data.part("validation"), QUANTILES, fit_settings)
     assert 1 <= rounds < fit_settings.max_rounds
 
 
-def test_only_trees_that_hold_all_quantiles_are_deeper(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_only_shared_trees_are_deeper(make_set: MakeSet, fit_settings: FitSettings) -> None:
     settings = dataclasses.replace(fit_settings, max_depth=2, max_depth_shared_trees=4)
     for target, deepest in ((OUTPUT_LENGTH, 4), (SESSION_REMAINING, 2), (ENDS_IN_TOOL, 2)):
         forest = fit(make_set(target), target.forests[0], settings, 4)
         assert max(_depth(tree["left_children"], tree["right_children"], 0) for tree in _trees(forest)) == deepest
 
 
-def test_a_probability_has_rounds_steps_and_leaves_of_its_own(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_probability_has_its_own_settings(make_set: MakeSet, fit_settings: FitSettings) -> None:
     own = dataclasses.replace(fit_settings, max_rounds_probability=3, learning_rate_probability=0.4)
     assert [own.rounds_of(target) for target in (OUTPUT_LENGTH, SESSION_REMAINING, ENDS_IN_TOOL)] == [40, 40, 3]
     slow = dataclasses.replace(own, learning_rate_probability=0.1, subsample=1.0, colsample_bytree=1.0)
@@ -49,11 +49,11 @@ def test_a_probability_has_rounds_steps_and_leaves_of_its_own(make_set: MakeSet,
         np.testing.assert_allclose(np.array(second), np.array(first) * factor, rtol=1e-4)
 
 
-def test_leaves_of_a_probability_hold_as_few_rows_as_those_of_a_quantile(
+def test_leaves_of_probability_and_quantile_have_similar_row_counts(
     make_set: MakeSet, fit_settings: FitSettings
 ) -> None:
     data = make_set(ENDS_IN_TOOL)
-    settings = dataclasses.replace(fit_settings, min_child_weight=len(data) / 5)  # a row weighs a quarter at most
+    settings = dataclasses.replace(fit_settings, min_child_weight=len(data) / 5)  # the Hessian of a row is at most 1/4
     assert len(_first_leaves(fit(data, (0.5,), settings, 1))) > 1
 
 
@@ -68,7 +68,7 @@ def _depth(left: list[int], right: list[int], node: int) -> int:
 
 
 @pytest.mark.parametrize("target", [OUTPUT_LENGTH, SESSION_REMAINING, ENDS_IN_TOOL])
-def test_the_intercept_added_last_changes_no_prediction(
+def test_adding_the_intercept_last_changes_no_prediction(
     make_set: MakeSet, fit_settings: FitSettings, target: Target
 ) -> None:
     data = make_set(target)
@@ -87,7 +87,7 @@ def test_a_constant_target_gives_a_constant_model(make_set: MakeSet, fit_setting
         np.testing.assert_allclose(margins, np.log(0.25), rtol=1e-5)
 
 
-def test_a_probability_that_never_varies_stays_finite(make_set: MakeSet, fit_settings: FitSettings) -> None:
+def test_constant_probability_is_finite(make_set: MakeSet, fit_settings: FitSettings) -> None:
     data = make_set(ENDS_IN_TOOL)
     constant = dataclasses.replace(data, values=np.ones(len(data)))
     margins = predict_margins(fit(constant, (0.5,), fit_settings, 20), data.rows)

@@ -29,11 +29,11 @@ def predictor(onnx_folder: Path) -> OnnxPredictor:
 
 @pytest.fixture
 def folder(onnx_folder: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy that a test may damage."""
     return Path(shutil.copytree(onnx_folder, tmp_path / "onnx"))
 
 
-def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
+def test_onnx_matches_xgboost_on_missing_and_extreme_values(
     trained: list[TargetModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     for models in trained:
@@ -43,7 +43,7 @@ def test_onnx_says_what_xgboost_says_on_missing_and_extreme_rows(
         assert check_parity(models, predictor, rows, 1e-4) <= 1e-4
 
 
-def test_a_model_that_differs_is_named(
+def test_error_names_the_differing_model(
     trained: list[TargetModels], predictor: OnnxPredictor, make_set: MakeSet
 ) -> None:
     models = trained[TARGETS.index(SESSION_REMAINING)]
@@ -72,7 +72,7 @@ def test_predictions_are_finite_positive_and_ordered(predictor: OnnxPredictor, r
     assert ((answer.ends_in_tool > 0) & (answer.ends_in_tool < 1)).all()
 
 
-def test_a_batch_says_what_single_rows_say(predictor: OnnxPredictor, make_set: MakeSet) -> None:
+def test_batch_equals_single_rows(predictor: OnnxPredictor, make_set: MakeSet) -> None:
     rows = make_set(OUTPUT_LENGTH).rows[:64]
     single = np.concatenate([predictor.turns(row[None]).output_length for row in rows])
     np.testing.assert_allclose(predictor.turns(rows).output_length, single, rtol=1e-6)
@@ -83,7 +83,7 @@ def test_rows_of_another_width_are_refused(predictor: OnnxPredictor) -> None:
         predictor.tool_duration(np.zeros((2, WIDTH), np.float32))
 
 
-def test_a_missing_file_and_one_that_is_no_onnx_are_named(folder: Path) -> None:
+def test_error_names_a_missing_or_invalid_graph(folder: Path) -> None:
     (folder / "tool_calls.onnx").write_bytes(b"not ONNX at all")
     with pytest.raises(PredictorError, match=r"tool_calls\.onnx: not a usable ONNX model") as caught:
         OnnxPredictor.load(folder)
@@ -93,7 +93,7 @@ def test_a_missing_file_and_one_that_is_no_onnx_are_named(folder: Path) -> None:
         OnnxPredictor.load(folder)
 
 
-def test_a_model_in_anothers_place_is_refused(folder: Path) -> None:
+def test_graph_under_another_name_is_refused(folder: Path) -> None:
     shutil.copy(folder / "tool_calls.onnx", folder / "turns.onnx")
     with pytest.raises(PredictorError, match=r"turns\.onnx: augserve\.models"):
         OnnxPredictor.load(folder)
@@ -116,14 +116,14 @@ def test_a_model_of_another_release_is_refused(folder: Path, key: str, value: st
         OnnxPredictor.load(folder)
 
 
-def test_a_model_carries_its_training_summary_and_calibration(onnx_folder: Path) -> None:
-    found = {entry.key: entry.value for entry in onnx.load(onnx_folder / TURNS.file).metadata_props}
-    assert json.loads(found["augserve.training"])["output_length"] == {"rows": 400}
-    assert list(json.loads(found["augserve.calibration"])) == TURNS.model_names
-    assert json.loads(found["augserve.models"]) == TURNS.model_names
+def test_metadata_contains_training_summary_and_calibration(onnx_folder: Path) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(onnx_folder / TURNS.file).metadata_props}
+    assert json.loads(metadata["augserve.training"])["output_length"] == {"rows": 400}
+    assert list(json.loads(metadata["augserve.calibration"])) == TURNS.model_names
+    assert json.loads(metadata["augserve.models"]) == TURNS.model_names
 
 
-def test_an_empty_batch_has_empty_answers(predictor: OnnxPredictor) -> None:
+def test_empty_batch_has_empty_predictions(predictor: OnnxPredictor) -> None:
     answer = predictor.turns(np.empty((0, WIDTH), np.float32))
     assert answer.session_remaining.shape == (0, 3)
     assert answer.ends_in_tool.shape == (0,)

@@ -1,4 +1,4 @@
-"""Forests as ONNX tree ensembles: every row takes XGBoost's way through every tree."""
+"""Forests as ONNX tree ensembles: each row reaches the same leaf of each tree as in XGBoost."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 def run(attributes: dict[str, object], rows: np.ndarray) -> np.ndarray:
-    """The ensemble alone, on rows and their negatives."""
+    """Output of the ensemble alone, for rows and negative rows."""
     both = np.concatenate((rows, -rows), axis=1)
     node = helper.make_node("TreeEnsembleRegressor", ["rows"], ["margins"], "one", domain="ai.onnx.ml", **attributes)
     given_ = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, both.shape[1]])
@@ -34,7 +34,7 @@ def run(attributes: dict[str, object], rows: np.ndarray) -> np.ndarray:
 
 
 def at_thresholds(forest: xgb.Booster, rows: np.ndarray) -> np.ndarray:
-    """Rows whose every value is a threshold of the forest, the numbers next to one, NaN, or a zero of either sign."""
+    """Rows of thresholds of the forest, the numbers next to them, NaN, and zeros of both signs."""
     draw = np.random.default_rng(0)
     asked: dict[int, list[float]] = {}
     for tree in _trees(forest):
@@ -51,7 +51,7 @@ def at_thresholds(forest: xgb.Booster, rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("target", [OUTPUT_LENGTH, SESSION_REMAINING, ENDS_IN_TOOL])
-def test_a_row_at_the_thresholds_takes_xgboosts_way(
+def test_rows_at_thresholds_take_the_same_branch_as_xgboost(
     make_set: MakeSet, fit_settings: FitSettings, target: Target
 ) -> None:
     data = make_set(target)
@@ -73,7 +73,7 @@ def test_a_row_at_the_thresholds_takes_xgboosts_way(
 @example(float(TINY))
 @example(-float(TINY))
 @example(0.0)
-def test_not_above_what_is_just_below_is_below(threshold: float) -> None:
+def test_predecessor_threshold_is_equivalent(threshold: float) -> None:
     below = just_below(threshold)
     assert below < threshold
     assert below == 0 or abs(below) >= TINY

@@ -11,7 +11,9 @@ from augserve.models.serving.target import OUTPUT_LENGTH, QUANTILES, TOOL_DURATI
 MakeSet = Callable[..., TrainingSet]
 
 
-def test_predictions_learn_never_cross_and_keep_the_floor(trained: list[TargetModels], make_set: MakeSet) -> None:
+def test_predictions_correlate_never_cross_and_respect_the_floor(
+    trained: list[TargetModels], make_set: MakeSet
+) -> None:
     for models in trained:
         test = make_set(models.target).part("test")
         predicted = models.predict(test.rows)
@@ -25,20 +27,20 @@ def test_predictions_learn_never_cross_and_keep_the_floor(trained: list[TargetMo
         assert np.corrcoef(predicted[:, 1], test.values)[0, 1] > 0.4
 
 
-def test_importance_is_a_share_by_name(trained: list[TargetModels]) -> None:
+def test_importance_sums_to_one(trained: list[TargetModels]) -> None:
     shares = importance(trained[0])
     assert list(shares) == [part.name for part in OUTPUT_LENGTH.features]
     assert np.isclose(sum(shares.values()), 1)
     assert max(shares, key=lambda name: shares[name]) == OUTPUT_LENGTH.features[0].name
 
 
-def test_models_come_back_as_they_were_saved(trained: list[TargetModels], tmp_path: Path, make_set: MakeSet) -> None:
+def test_models_round_trip(trained: list[TargetModels], tmp_path: Path, make_set: MakeSet) -> None:
     trained[0].save(tmp_path)
     rows = make_set(OUTPUT_LENGTH).rows
     np.testing.assert_array_equal(load_models(tmp_path, OUTPUT_LENGTH).predict(rows), trained[0].predict(rows))
 
 
-def test_the_offsets_of_the_calibration_are_told_as_data(trained: list[TargetModels]) -> None:
+def test_offsets_are_nested_rules(trained: list[TargetModels]) -> None:
     offsets = trained[0].offsets()
     assert list(offsets) == list(OUTPUT_LENGTH.model_names)
     (rules,) = offsets["output_length_p10"]
@@ -46,7 +48,7 @@ def test_the_offsets_of_the_calibration_are_told_as_data(trained: list[TargetMod
     assert isinstance(rules, float) or all(rule.split()[0] in ("else", *names.split()) for rule in rules)
 
 
-def test_a_missing_damaged_or_foreign_model_is_refused(trained: list[TargetModels], tmp_path: Path) -> None:
+def test_missing_damaged_or_foreign_model_is_refused(trained: list[TargetModels], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"output_length\.ubj: no such file"):
         load_models(tmp_path, OUTPUT_LENGTH)
     trained[0].save(tmp_path)

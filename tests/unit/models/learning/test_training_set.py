@@ -22,7 +22,7 @@ from augserve.models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
 MakeSet = Callable[..., TrainingSet]
 
 
-def test_a_set_comes_back_as_it_was_written(tmp_path: Path, make_set: MakeSet) -> None:
+def test_training_set_round_trip(tmp_path: Path, make_set: MakeSet) -> None:
     data, path = make_set(OUTPUT_LENGTH), tmp_path / "set.parquet"
     write_training_set(path, data)
     read = read_training_set(path, OUTPUT_LENGTH)
@@ -36,7 +36,7 @@ def test_an_empty_table_is_refused(make_set: MakeSet) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
-def test_a_value_that_cannot_be_is_refused(make_set: MakeSet, value: float) -> None:
+def test_invalid_value_is_refused(make_set: MakeSet, value: float) -> None:
     data = make_set(OUTPUT_LENGTH)
     values = data.values.copy()
     values[3] = value
@@ -56,7 +56,7 @@ def test_features_of_another_target_or_release_are_refused(tmp_path: Path, make_
         read_training_set(path, OUTPUT_LENGTH)
 
 
-def test_a_file_that_is_missing_or_no_parquet_is_one_line(tmp_path: Path) -> None:
+def test_missing_or_invalid_file_raises_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="run `dvc repro prepare`"):
         read_training_set(tmp_path / "nowhere.parquet", OUTPUT_LENGTH)
     (tmp_path / "bad.parquet").write_bytes(b"no")
@@ -69,9 +69,7 @@ def test_a_file_that_is_missing_or_no_parquet_is_one_line(tmp_path: Path) -> Non
     validation=st.floats(0.01, 0.32),
     test=st.floats(0.01, 0.32),
 )
-def test_every_session_is_in_one_part_and_every_part_has_one(
-    sessions: set[str], validation: float, test: float
-) -> None:
+def test_every_session_is_in_one_part_and_no_part_is_empty(sessions: set[str], validation: float, test: float) -> None:
     keys = [("made", session) for session in sessions]
     parts = split_sessions(keys, validation, test)
     assert set(parts) == set(keys)
@@ -84,14 +82,14 @@ def test_a_source_of_a_single_session_is_refused() -> None:
         split_sessions([("small", "a"), *(("large", str(index)) for index in range(9))], 0.15, 0.2)
 
 
-def test_sources_are_split_one_by_one() -> None:
+def test_split_of_a_source_ignores_other_sources() -> None:
     keys = [("small", str(index)) for index in range(3)] + [("large", str(index)) for index in range(300)]
     parts = split_sessions(keys, 0.15, 0.2)
     assert {part for (source, _), part in parts.items() if source == "small"} == set(PARTS)
     assert sum(part == "test" for (source, _), part in parts.items() if source == "large") in range(45, 76)
 
 
-def test_a_small_source_weighs_more_a_row_and_less_in_all(make_set: MakeSet) -> None:
+def test_small_source_has_heavier_rows_and_less_total_weight(make_set: MakeSet) -> None:
     data = make_set(OUTPUT_LENGTH)
     sources = np.array(["small"] * 4 + ["large"] * 396)
     weights = dataclasses.replace(data, sources=sources).weights
@@ -108,9 +106,7 @@ def test_sessions_of_one_split_group_are_in_one_part() -> None:
     assert set(parts.values()) == set(PARTS)
 
 
-def test_a_row_with_a_feature_too_many_is_refused_though_another_has_one_too_few(
-    tmp_path: Path, make_set: MakeSet
-) -> None:
+def test_rows_of_unequal_width_are_refused(tmp_path: Path, make_set: MakeSet) -> None:
     path = tmp_path / "set.parquet"
     write_training_set(path, make_set(OUTPUT_LENGTH))
     table = pq.ParquetFile(path).read()

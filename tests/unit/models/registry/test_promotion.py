@@ -20,26 +20,26 @@ def evaluated(**cells):
     return {"mix": {"h100": loads}, "capacity90": {"mix": {"h100": {"augserve": 16.0}}}, "summary": {"a": 1}}
 
 
-def test_equal_and_better_are_no_worse():
+def test_equal_and_better_results_are_no_worse():
     assert no_worse(evaluated(x1=60.0, x2=70.0), evaluated(x1=60.0, x2=70.0)) == []
     assert no_worse(evaluated(x1=61.0, x2=90.0), evaluated(x1=60.0, x2=70.0)) == []
 
 
-def test_without_intervals_two_percent_are_chance():
+def test_without_intervals_two_percent_is_tolerated():
     assert no_worse(evaluated(x2=98.1), evaluated(x2=100.0)) == []
     (reason,) = no_worse(evaluated(x2=97.9), evaluated(x2=100.0))
     assert reason == ("mix on h100 at 2x: goodput 97.9 turns/s, champion 100.0 (-2.1%; chance ±2.0%)")
 
 
-def test_a_gain_at_one_load_does_not_pay_for_a_loss_at_another():
+def test_gain_at_one_load_does_not_offset_a_loss_at_another():
     reasons = no_worse(evaluated(x1=50.0, x2=200.0), evaluated(x1=60.0, x2=70.0))
     assert [reason.split(":")[0] for reason in reasons] == ["mix on h100 at 1x"]
 
 
-def test_a_loss_on_one_workload_alone_is_a_loss():
+def test_loss_on_one_workload_is_worse():
     def on_both(swing):
-        found = evaluated(x2=70.0)
-        return found | {"mix-swing": evaluated(**{"x1.65": swing})["mix"]}
+        results = evaluated(x2=70.0)
+        return results | {"mix-swing": evaluated(**{"x1.65": swing})["mix"]}
 
     assert no_worse(on_both(60.0), on_both(60.0)) == []
     (reason,) = no_worse(on_both(50.0), on_both(60.0))
@@ -47,39 +47,39 @@ def test_a_loss_on_one_workload_alone_is_a_loss():
     assert no_worse(evaluated(x2=90.0), on_both(60.0)) == ["mix-swing on h100 at 1.65x: not evaluated"]
 
 
-def test_intervals_of_both_add_up_as_independent_errors():
+def test_half_widths_add_as_independent_errors():
     old = evaluated(x2=(97.0, 100.0, 103.0))
-    assert no_worse(evaluated(x2=(91.1, 95.1, 99.1)), old) == []  # 4.9 below, and 5 may be chance
+    assert no_worse(evaluated(x2=(91.1, 95.1, 99.1)), old) == []  # 4.9 lower; the margin is 5
     assert len(no_worse(evaluated(x2=(90.9, 94.9, 98.9)), old)) == 1
 
 
-def test_an_interval_narrower_than_two_percent_counts_as_it_is():
+def test_narrow_interval_replaces_the_tolerance():
     assert len(no_worse(evaluated(x2=(98.9, 99.0, 99.1)), evaluated(x2=(99.9, 100.0, 100.1)))) == 1
 
 
-def test_what_the_champion_was_evaluated_on_must_have_been_evaluated():
+def test_missing_cell_of_the_champion_is_worse():
     assert no_worse(evaluated(x1=60.0), evaluated(x1=60.0, x2=70.0)) == ["mix on h100 at 2x: not evaluated"]
     assert no_worse(evaluated(x1=60.0, x2=70.0), evaluated(x1=60.0)) == []
 
 
 @pytest.mark.parametrize("old", [{}, {"summary": {"gain": 1.4}}, {"mix": []}, {"mix": {"h100": {"2": {"vllm": {}}}}}])
-def test_a_champion_without_cells_cannot_be_beaten_by_rule(old):
+def test_champion_without_cells_gives_a_reason(old):
     assert len(no_worse(evaluated(x1=60.0), old)) == 1
 
 
 @given(st.dictionaries(st.sampled_from(["x0.5", "x1", "x2", "x3"]), st.floats(0, 1e4), min_size=1))
-def test_nothing_is_worse_than_itself(values):
+def test_no_result_is_worse_than_itself(values):
     assert no_worse(evaluated(**values), evaluated(**values)) == []
 
 
-def test_the_pipeline_s_own_report_is_understood():
+def test_estimates_reads_the_committed_report():
     metrics = json.loads((Path(__file__).parents[4] / "reports/evaluate/metrics.json").read_text())
-    found = dict(estimates(metrics))
-    assert len(found) >= 3
+    cells = dict(estimates(metrics))
+    assert len(cells) >= 3
     assert no_worse(metrics, metrics) == []
 
 
-def test_of_each_interval_the_side_towards_the_other_is_what_chance_explains():
+def test_margin_uses_the_facing_sides_of_the_intervals():
     old = evaluated(x2=(99.0, 100.0, 109.0))
-    assert no_worse(evaluated(x2=(94.0, 95.0, 100.0)), old) == []  # 5 below: up to 5 above it and 1 below the old one
-    assert len(no_worse(evaluated(x2=(86.0, 95.0, 96.0)), old)) == 1  # wide, but away from the old one
+    assert no_worse(evaluated(x2=(94.0, 95.0, 100.0)), old) == []  # 5 lower; the margin is hypot(5, 1)
+    assert len(no_worse(evaluated(x2=(86.0, 95.0, 96.0)), old)) == 1  # the wide side is the lower one

@@ -1,4 +1,4 @@
-"""From a real MLflow store in a file; from a real server: tests/browser/test_versions.py."""
+"""Pull from a real MLflow store in a file; tests/browser/test_versions.py pulls from a real server."""
 
 import http.server
 import json
@@ -38,7 +38,7 @@ def refuse(uri: str, folder: Path, message: str, wanted: str = "champion") -> No
     assert [entry for entry in folder.parent.iterdir() if entry.name.startswith(f".{folder.name}")] == []
 
 
-def test_a_pulled_bundle_is_complete_and_replaces_an_older_one(uri: str, good_bundle: Path, tmp_path: Path) -> None:
+def test_pull_replaces_an_older_bundle_with_a_complete_one(uri: str, good_bundle: Path, tmp_path: Path) -> None:
     for _ in range(2):
         version, bundle = pull(Registry(uri), "champion", tmp_path / "here" / "bundle")
         assert (version.number, bundle.version) == (1, load_bundle(good_bundle, None).version)
@@ -46,7 +46,7 @@ def test_a_pulled_bundle_is_complete_and_replaces_an_older_one(uri: str, good_bu
             assert (bundle.path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_folder_with_other_files_is_left_alone(uri: str, tmp_path: Path) -> None:
+def test_pull_refuses_a_folder_with_other_files(uri: str, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").touch()
     refuse(uri, tmp_path / "precious", "precious")
@@ -55,17 +55,17 @@ def test_a_folder_with_other_files_is_left_alone(uri: str, tmp_path: Path) -> No
     pull(Registry(uri), "1", tmp_path / "empty")
 
 
-def test_a_registry_without_a_champion_and_an_unknown_version(uri: str, tmp_path: Path) -> None:
+def test_missing_champion_and_unknown_version_are_refused(uri: str, tmp_path: Path) -> None:
     refuse(uri, tmp_path / "out", "17", wanted="17")
     Registry(uri).client.delete_registered_model_alias("augserve-scheduler", "champion")
     refuse(uri, tmp_path / "out", "champion")
 
 
-def test_an_empty_registry_says_what_to_run(mlflow_database: Path, tmp_path: Path) -> None:
+def test_empty_registry_is_refused_with_a_remedy(mlflow_database: Path, tmp_path: Path) -> None:
     refuse(f"sqlite:///{mlflow_database}", tmp_path / "out", "no version yet")
 
 
-def test_a_damaged_bundle_is_refused_and_its_file_named(uri: str, tmp_path: Path) -> None:
+def test_error_names_the_damaged_file(uri: str, tmp_path: Path) -> None:
     damaged = tmp_path / "artifacts" / "turns.onnx"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     refuse(uri, tmp_path / "out", r"^version 1 of augserve-scheduler: turns\.onnx is damaged")
@@ -73,20 +73,20 @@ def test_a_damaged_bundle_is_refused_and_its_file_named(uri: str, tmp_path: Path
     refuse(uri, tmp_path / "out", r"^version 1 of augserve-scheduler: turns\.onnx cannot be fetched")
 
 
-def test_a_bundle_of_a_newer_format_is_refused_whatever_files_it_has(uri: str, tmp_path: Path) -> None:
+def test_newer_format_is_refused_before_its_files_are_fetched(uri: str, tmp_path: Path) -> None:
     (tmp_path / "artifacts" / "manifest.json").write_text(json.dumps({"format": 99}))
     (tmp_path / "artifacts" / "turns.onnx").unlink()
     refuse(uri, tmp_path / "out", r"^version 1 of augserve-scheduler: manifest\.json: format 99")
 
 
-def test_a_refused_bundle_leaves_the_older_one_in_place(uri: str, tmp_path: Path) -> None:
+def test_refused_bundle_keeps_the_older_one(uri: str, tmp_path: Path) -> None:
     _, kept = pull(Registry(uri), "champion", tmp_path / "out")
     (tmp_path / "artifacts" / "scheduler.json").write_text("{}")
     refuse(uri, tmp_path / "out", r"scheduler\.json is damaged")
     assert load_bundle(tmp_path / "out", None).version == kept.version
 
 
-def test_an_unreachable_registry_is_one_clear_line(tmp_path: Path) -> None:
+def test_unreachable_registry_raises_a_one_line_error(tmp_path: Path) -> None:
     refuse(f"sqlite:///{tmp_path}/none.db", tmp_path / "out", "no such file")
     refuse("http://127.0.0.1:9/", tmp_path / "out", r"http://127\.0\.0\.1:9: cannot be read")
     (tmp_path / "text.db").write_text("no database, but a text that is long enough to be taken for one" * 50)
@@ -96,7 +96,7 @@ def test_an_unreachable_registry_is_one_clear_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    """A web server that answers each path by its head in `answers`, and keeps the requests in `asked`."""
+    """A web server with prepared `answers` by the start of the path. It records the requests in `asked`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -109,7 +109,7 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Silent."""
+            """Log nothing."""
 
     class Server(http.server.ThreadingHTTPServer):
         answers: ClassVar[dict[str, tuple[int, bytes]]] = {}
@@ -126,22 +126,22 @@ def url_of(server) -> str:
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b""), (401, b""), (200, b"<html>"), (200, b"[]")])
-def test_a_server_without_an_open_mlflow_is_one_clear_line(server, tmp_path, status, body) -> None:
+def test_server_error_raises_a_one_line_error(server, tmp_path, status, body) -> None:
     server.answers["/"] = (status, body)
     refuse(url_of(server), tmp_path / "out", f"{url_of(server)}.*cannot be read")
 
 
-def test_a_server_without_a_version_says_so(server, tmp_path) -> None:
+def test_server_without_versions_is_refused(server, tmp_path) -> None:
     server.answers["/"] = (200, b"{}")
     refuse(url_of(server), tmp_path / "out", "no version")
 
 
-def test_a_missing_client_of_mlflow_names_the_extra(tmp_path, monkeypatch) -> None:
+def test_missing_mlflow_client_error_names_the_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     refuse("http://127.0.0.1:9", tmp_path / "out", r"augserve\[registry\]")
 
 
-def test_credentials_in_an_address_are_never_shown() -> None:
+def test_credentials_are_removed_from_a_uri() -> None:
     assert without_credentials("postgresql://me:secret@db/x") == "postgresql://db/x"
 
 
@@ -152,7 +152,7 @@ TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "ML
     ("variables", "sent"),
     [({}, None), ({TOKEN: "abc"}, "Bearer abc"), ({USER: "me", PASSWORD: "secret"}, "Basic bWU6c2VjcmV0")],
 )
-def test_a_server_sends_a_file_of_a_version_for_mlflow_s_own_credentials(server, monkeypatch, variables, sent) -> None:
+def test_request_to_a_server_uses_mlflows_credentials(server, monkeypatch, variables, sent) -> None:
     for name in (TOKEN, USER, PASSWORD):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

@@ -1,4 +1,4 @@
-"""On a real MLflow store."""
+"""Versions in a real MLflow store."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def client(mlflow_database, tmp_path):
 
 @pytest.fixture
 def three(client, tmp_path):
-    """Three versions, each the champion in its turn."""
+    """Three versions that were champions one after the other."""
     run = client.create_run(client.create_experiment("evaluation", artifact_location=tmp_path.as_uri()))
     for name in "abc":
         version = register(client, f"20261124-{name}", run.info.run_id, tmp_path.as_uri(), {"vllm": ">=0.32"})
@@ -45,21 +45,21 @@ def champion_number(client):
     return present_champion(registered_versions(client)).number
 
 
-def test_versions_are_listed_with_their_facts_oldest_first(three):
-    found = registered_versions(three)
-    assert [version.number for version in found] == [1, 2, 3]
-    assert [version.bundle for version in found] == ["20261124-a", "20261124-b", "20261124-c"]
-    assert [version.aliases for version in found] == [(), (), (CHAMPION,)]
-    assert found[0].tags["vllm"] == ">=0.32"
-    assert abs(found[0].created.timestamp() - datetime.now(UTC).timestamp()) < 600
+def test_versions_are_listed_oldest_first(three):
+    versions = registered_versions(three)
+    assert [version.number for version in versions] == [1, 2, 3]
+    assert [version.bundle for version in versions] == ["20261124-a", "20261124-b", "20261124-c"]
+    assert [version.aliases for version in versions] == [(), (), (CHAMPION,)]
+    assert versions[0].tags["vllm"] == ">=0.32"
+    assert abs(versions[0].created.timestamp() - datetime.now(UTC).timestamp()) < 600
 
 
-def test_a_version_is_found_by_number_alias_and_bundle(three):
+def test_version_resolves_by_number_alias_and_bundle(three):
     versions = registered_versions(three)
     assert [resolve(versions, wanted).number for wanted in ("2", CHAMPION, "20261124-a")] == [2, 3, 1]
 
 
-def test_what_is_not_registered_is_one_clear_line(client, three):
+def test_unregistered_version_raises_a_one_line_error(client, three):
     with pytest.raises(RegistryError, match=r"no version yet; run `dvc repro package`"):
         resolve([], CHAMPION)
     with pytest.raises(RegistryError, match=r"no version '9'; the last are 1, 2, 3"):
@@ -70,7 +70,7 @@ def test_what_is_not_registered_is_one_clear_line(client, three):
 
 
 class OneAPage:
-    """The registry's client, but that a page holds one version."""
+    """The registry's client with one version per page."""
 
     def __init__(self, client):
         self._client = client
@@ -80,11 +80,11 @@ class OneAPage:
         return self._client.search_model_versions(of_this, max_results=1, page_token=page_token)
 
 
-def test_versions_are_read_to_the_last_page(three):
+def test_all_pages_of_versions_are_read(three):
     assert registered_versions(OneAPage(three)) == registered_versions(three)
 
 
-def test_rolling_back_goes_to_the_champion_before_and_again_before(three):
+def test_rollback_goes_back_one_champion_at_a_time(three):
     describe(three, resolve(registered_versions(three), "3"), "Champion: better.")
     target, left = roll_back(three, None, NOW)
     assert (target.number, left.number, champion_number(three)) == (2, 3, 2)
@@ -97,7 +97,7 @@ def test_rolling_back_goes_to_the_champion_before_and_again_before(three):
         roll_back(three, None, NOW)
 
 
-def test_rolling_back_to_a_named_version_and_forward_again(three):
+def test_rollback_to_a_named_version_goes_both_ways(three):
     roll_back(three, "1", NOW)
     roll_back(three, "20261124-c", NOW)
     assert champion_number(three) == 3
@@ -105,18 +105,18 @@ def test_rolling_back_to_a_named_version_and_forward_again(three):
     assert roll_back(three, None, NOW)[0].number == 1
 
 
-def test_a_deleted_version_is_passed_over(three):
+def test_rollback_skips_a_deleted_version(three):
     three.delete_model_version("augserve-scheduler", "2")
     assert roll_back(three, None, NOW)[0].number == 1
 
 
-def test_rolling_back_to_the_champion_changes_nothing(three):
+def test_rollback_to_the_champion_changes_nothing(three):
     with pytest.raises(RegistryError, match=re.escape("version 3 is the champion already")):
         roll_back(three, "3", NOW)
     assert champion_number(three) == 3
 
 
-def test_a_challenger_that_becomes_champion_is_no_challenger_any_more(three, tmp_path):
+def test_promoted_challenger_loses_its_alias(three, tmp_path):
     run_id = registered_versions(three)[0].run_id
     challenge(three, register(three, "20261124-d", run_id, tmp_path.as_uri(), {}))
     fourth = resolve(registered_versions(three), CHALLENGER)
@@ -125,7 +125,7 @@ def test_a_challenger_that_becomes_champion_is_no_challenger_any_more(three, tmp
     assert resolve(registered_versions(three), "4").aliases == (CHAMPION,)
 
 
-def test_a_registry_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_registry_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"mlflow\.db"):
         Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert list(tmp_path.iterdir()) == []

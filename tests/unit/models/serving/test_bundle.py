@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def forge(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the manifest and give it a checksum that fits."""
+    """Change the manifest and update its checksum."""
     value = json.loads((bundle / "manifest.json").read_text())
     del value["checksum"]
     change(value)
@@ -39,7 +39,7 @@ def refuse(bundle: Path, message: str, vllm: str | None = "0.32.0") -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_written_bundle_loads_with_the_same_contents(bundle: Path, onnx_folder: Path, provenance: Provenance) -> None:
+def test_bundle_round_trip(bundle: Path, onnx_folder: Path, provenance: Provenance) -> None:
     loaded = load_bundle(bundle, "0.32.0")
     assert loaded.settings == SchedulerSettings()
     assert loaded.version == loaded.manifest.version
@@ -50,7 +50,7 @@ def test_a_written_bundle_loads_with_the_same_contents(bundle: Path, onnx_folder
     np.testing.assert_array_equal(loaded.predictor.turns(rows).output_length, expected)
 
 
-def test_the_version_follows_the_content(onnx_folder: Path, provenance: Provenance, tmp_path: Path) -> None:
+def test_version_depends_on_the_content(onnx_folder: Path, provenance: Provenance, tmp_path: Path) -> None:
     same = [write_bundle(tmp_path / name, onnx_folder, SchedulerSettings(), provenance, NOW).version for name in "ab"]
     other = write_bundle(tmp_path / "c", onnx_folder, SchedulerSettings(max_wait_s=9.0), provenance, NOW).version
     assert same[0] == same[1] != other
@@ -58,7 +58,7 @@ def test_the_version_follows_the_content(onnx_folder: Path, provenance: Provenan
 
 @given(data=st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_anywhere_is_refused_and_its_file_named(bundle: Path, data: st.DataObject) -> None:
+def test_error_names_the_file_with_a_flipped_bit(bundle: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(entry.name for entry in bundle.iterdir())))
     original = (bundle / name).read_bytes()
     at, bit = data.draw(st.integers(0, len(original) - 1)), data.draw(st.integers(0, 7))
@@ -72,34 +72,34 @@ def test_a_flipped_bit_anywhere_is_refused_and_its_file_named(bundle: Path, data
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "turns.onnx", "drift.json"])
-def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+def test_error_names_a_missing_file(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     refuse(bundle, name)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "model.pkl", "more.onnx"])
-def test_a_file_too_many_is_named(bundle: Path, name: str) -> None:
+def test_error_names_an_extra_file(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"x")
     refuse(bundle, name)
 
 
-def test_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_link_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "scheduler.json").rename(tmp_path / "elsewhere.json")
     (bundle / "scheduler.json").symlink_to(tmp_path / "elsewhere.json")
     refuse(bundle, r"scheduler\.json")
 
 
-def test_a_missing_folder_says_so(tmp_path: Path) -> None:
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "nowhere", "nowhere")
 
 
 @pytest.mark.parametrize("name", ["../secret.onnx", "/etc/passwd.json", "a/b.onnx", "model.pkl", ".hidden.json"])
-def test_an_unsafe_name_is_refused(bundle: Path, name: str) -> None:
+def test_unsafe_file_name_is_refused(bundle: Path, name: str) -> None:
     forge(bundle, lambda value: value["files"].update({name: "0" * 64}))
     refuse(bundle, "manifest.json lists")
 
 
-def test_a_manifest_that_lists_other_files_is_refused(bundle: Path) -> None:
+def test_manifest_with_other_files_is_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value["files"].pop("scheduler.json"))
     refuse(bundle, r"scheduler\.json")
 
@@ -129,7 +129,7 @@ def test_a_file_without_a_manifest_is_refused(bundle: Path, content: bytes) -> N
     refuse(bundle, r"manifest\.json")
 
 
-def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> None:
+def test_manifest_with_extra_or_missing_key_is_refused(bundle: Path) -> None:
     forge(bundle, lambda value: value.update(color="red"))
     refuse(bundle, "color")
     forge(bundle, lambda value: (value.pop("color"), value.pop("vllm"))[0])
@@ -146,19 +146,19 @@ def test_a_manifest_with_a_key_too_many_or_too_few_is_refused(bundle: Path) -> N
         ("drift.json", b"{}"),
     ],
 )
-def test_unfit_content_is_refused_even_with_its_own_checksum(bundle: Path, name: str, content: bytes) -> None:
+def test_invalid_content_with_a_valid_checksum_is_refused(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
     forge(bundle, lambda value: value["files"].update({name: hashlib.sha256(content).hexdigest()}))
     refuse(bundle, name.replace(".", r"\."))
 
 
 @pytest.mark.parametrize("version", ["0.29.0", "0.32.0", "0.32.1+cpu", "0.32.2.dev3"])
-def test_a_vllm_in_range_is_accepted(bundle: Path, version: str) -> None:
+def test_vllm_in_range_is_accepted(bundle: Path, version: str) -> None:
     assert load_bundle(bundle, version).version
 
 
 @pytest.mark.parametrize("version", ["0.28.1", "0.33.0", "1.0", "0.33.0rc1", "dev", ""])
-def test_a_vllm_out_of_range_is_refused_with_the_remedy(bundle: Path, version: str) -> None:
+def test_vllm_out_of_range_is_refused(bundle: Path, version: str) -> None:
     refuse(bundle, r"package\.vllm_range", version)
 
 
@@ -171,7 +171,7 @@ def test_a_text_without_a_version_range_is_refused() -> None:
         vllm_range("about 0.30")
 
 
-def test_a_failed_write_leaves_the_old_bundle(
+def test_failed_write_keeps_the_old_bundle(
     bundle: Path, onnx_folder: Path, provenance: Provenance, tmp_path: Path
 ) -> None:
     before = load_bundle(bundle, None).version
@@ -183,12 +183,12 @@ def test_a_failed_write_leaves_the_old_bundle(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["broken", "bundle"]
 
 
-def test_a_manifest_survives_a_round_trip(bundle: Path) -> None:
+def test_manifest_round_trip(bundle: Path) -> None:
     content = (bundle / "manifest.json").read_bytes()
     assert Manifest.parse(content).render() == content
 
 
-def test_loading_needs_no_training_library(bundle: Path) -> None:
+def test_loading_imports_no_training_library(bundle: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from augserve.models.serving.bundle import load_bundle;"
         f"load_bundle(Path({str(bundle)!r}), None);"

@@ -15,7 +15,7 @@ def made(make_set: MakeSet) -> DriftReference:
     return reference({graph.file: make_set(graph.targets[0]).rows for graph in GRAPHS}, {"output_length": 0.8})
 
 
-def test_it_comes_back_as_it_was_written(made: DriftReference) -> None:
+def test_reference_round_trip(made: DriftReference) -> None:
     read = DriftReference.parse(made.render())
     assert read.coverage_80 == {"output_length": 0.8}
     assert read.render() == made.render()
@@ -24,7 +24,7 @@ def test_it_comes_back_as_it_was_written(made: DriftReference) -> None:
     }
 
 
-def test_shares_are_those_of_the_rows_missing_ones_apart(make_set: MakeSet, made: DriftReference) -> None:
+def test_shares_count_missing_values_separately(make_set: MakeSet, made: DriftReference) -> None:
     rows = make_set(GRAPHS[0].targets[0]).rows
     first = made.histograms["turns"][0]
     assert first.shares.sum() == pytest.approx(1)
@@ -33,13 +33,13 @@ def test_shares_are_those_of_the_rows_missing_ones_apart(make_set: MakeSet, made
     assert first.psi(counts) < 0.01
 
 
-def test_values_from_elsewhere_stand_out(make_set: MakeSet, made: DriftReference) -> None:
+def test_shifted_values_have_a_high_drift(make_set: MakeSet, made: DriftReference) -> None:
     first = made.histograms["turns"][0]
     moved = first.bins(make_set(GRAPHS[0].targets[0]).rows[:, 0] * 10)
     assert first.psi(np.bincount(moved, minlength=len(first.shares))) > 1
 
 
-def test_a_feature_that_never_varies_or_is_never_known_has_bins() -> None:
+def test_constant_and_missing_features_have_bins() -> None:
     constant = Histogram(np.array([3.0], np.float32), np.array([0.0, 1.0, 0.0]))
     assert constant.bins(np.array([3.0, 4.0, np.nan, -np.inf], np.float32)).tolist() == [1, 2, 0, 1]
     never = Histogram(np.array([], np.float32), np.array([1.0, 0.0]))
@@ -47,7 +47,7 @@ def test_a_feature_that_never_varies_or_is_never_known_has_bins() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b'{"features_version": 2}'])
-def test_what_is_no_reference_is_one_line(content: bytes) -> None:
+def test_invalid_content_raises_a_one_line_error(content: bytes) -> None:
     with pytest.raises(PredictorError, match=r"drift\.json") as caught:
         DriftReference.parse(content)
     assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ NUMBER = st.floats(0.01, 1.0)
 
 
 @given(ttft_s=NUMBER, uncached=NUMBER, max_wait_s=NUMBER, profile=st.text(max_size=5))
-def test_settings_survive_a_round_trip(ttft_s: float, uncached: float, max_wait_s: float, profile: str) -> None:
+def test_settings_round_trip(ttft_s: float, uncached: float, max_wait_s: float, profile: str) -> None:
     settings = dataclasses.replace(
         SchedulerSettings(),
         slo=Slo(ttft_s=ttft_s),

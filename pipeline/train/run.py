@@ -98,7 +98,10 @@ def _write_models(trained: Sequence[Trained], settings: FitSettings, metrics: Ma
 def _target_summary(part: Trained) -> dict[str, Any]:
     target = part.data.target
     trees = [booster.num_boosted_rounds() for booster in part.learned.models.boosters]
-    coverages = [evaluate(predicted, test, part.learned.training).get("coverage_80") for test, predicted in map(part.of_source, part.sources)]
+    coverages = [
+        evaluate(predicted, test, part.learned.training).get("coverage_80")
+        for test, predicted in map(part.of_source, part.sources)
+    ]
     known_coverages = [coverage for coverage in coverages if coverage is not None]
     return {
         "unit": target.unit,

@@ -24,8 +24,9 @@ from ..results.goals import goal_summary
 from ..results.metrics_file import EvaluationResults, Job, write_results
 from ..simulator.cells.cache import Submit, cached
 from ..simulator.cells.cell import Cell, load_profile
+from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.parallel import pool
-from ..simulator.record.evidence import Evidence, run_evidence
+from ..simulator.record.evidence import Evidence
 from .capacities import capacities, stock_capacities
 from .capacity_guess import capacity_guesses
 from .comparison import compare, pooled_cells

@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from ...data.atomic import write_json
 from ...models.serving.settings import StepTime
@@ -21,31 +23,39 @@ CHUNK_PAIRS = 256
 """Assumed query-key pairs of a prompt token: the mean of a chunk of 512 tokens without context."""
 
 
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+_EXACT = ConfigDict(extra="forbid")
+
+
 class ProfileError(ValueError):
     """A profile cannot be used; the message names the file, the cause and the remedy."""
 
 
+@with_config(_EXACT)
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """Limits that the engine starts with, in tokens; max_num_seqs in requests."""
 
-    kv_tokens: int
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    host_kv_tokens: int = 0  # host memory of vLLM's offloading connector; 0: off
-    block_tokens: int = BLOCK_TOKENS
+    kv_tokens: Count
+    max_model_len: Count
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    host_kv_tokens: Annotated[int, Field(strict=True, ge=0)] = 0  # host memory of vLLM's offloading connector; 0: off
+    block_tokens: Count = BLOCK_TOKENS
 
 
+@with_config(_EXACT)
 @dataclass(frozen=True, slots=True)
 class KvTransfer:
     """Transfer of KV blocks between the GPUs and host memory; both directions are independent."""
 
-    token_bytes: int  # KV bytes of a token, on all GPUs together
-    bytes_per_s: float  # over the links of all GPUs, in one direction
+    token_bytes: Count  # KV bytes of a token, on all GPUs together
+    bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # over the links of all GPUs, in one direction
     source: str
 
 
+@with_config(_EXACT)
 @dataclass(frozen=True, slots=True)
 class PrefillAttention:
     """Seconds of attention of the prompt chunks of a step: start_s + per_token_s · tokens + per_context_token_s · KV
@@ -54,12 +64,13 @@ class PrefillAttention:
     A chunk of n tokens after p computed ones has p + n KV tokens and n · (p + n/2) pairs.
     """
 
-    start_s: float
-    per_token_s: float
-    per_context_token_s: float
-    per_pair_s: float
+    start_s: Seconds
+    per_token_s: Seconds
+    per_context_token_s: Seconds
+    per_pair_s: Seconds
 
 
+@with_config(_EXACT)
 @dataclass(frozen=True, slots=True)
 class StepProfile:
     """Step time = table(new tokens) + per_decode_s · decode sequences + per_context_token_s · context tokens + prefill.
@@ -72,17 +83,17 @@ class StepProfile:
     name: str
     source: str  # origin of the figures
     limits: EngineLimits
-    tokens: tuple[int, ...]
-    table_s: tuple[float, ...]
-    per_decode_s: float
-    per_context_token_s: float
+    tokens: Annotated[tuple[Annotated[int, Field(strict=True)], ...], Field(min_length=2)]
+    table_s: tuple[Seconds, ...]
+    per_decode_s: Seconds
+    per_context_token_s: Seconds
     linear: StepTime  # the linear model that the scheduler uses
     residual: Mapping[str, float] = field(default_factory=dict)  # errors of the fit, as shares of the step time
     prefill: PrefillAttention | None = None
     transfer: KvTransfer | None = None  # None: unknown bandwidth, so no KV offloading
 
     def __post_init__(self) -> None:
-        if cause := _flaw(self):
+        if cause := _inconsistency(self):
             raise ProfileError(f"profile {self.name}: {cause}; rebuild it with `dvc repro profile`")
 
     def step_s(
@@ -133,65 +144,36 @@ class StepProfile:
         write_json(path, {"format": FORMAT, **dataclasses.asdict(self)})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "StepProfile":
         """Raises ProfileError for a missing, foreign or damaged file, and for an inconsistent profile."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+            made_for = value.pop("format")
+            profile = TypeAdapter(StepProfile).validate_python(value)
         except OSError as error:
             raise ProfileError(f"{path}: {error.strerror}; run `dvc repro profile`") from error
-        except ValueError as error:
-            raise ProfileError(f"{path}: not valid JSON; run `dvc repro profile`") from error
-        try:
-            return cls._from_json(value)
-        except ProfileError as error:
-            raise ProfileError(f"{path}: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            cause = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise ProfileError(f"{path}: {cause}; run `dvc repro profile`") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ProfileError(f"{path}: not a step-time profile ({error}); run `dvc repro profile`") from error
-
-    @classmethod
-    def _from_json(cls, value: dict[str, Any]) -> Self:
-        if value.pop("format") != FORMAT:
-            raise TypeError(f"format is not {FORMAT}")
-        value["limits"] = EngineLimits(**value["limits"])
-        value["linear"] = StepTime(**value["linear"])
-        value["tokens"] = tuple(value["tokens"])
-        value["table_s"] = tuple(value["table_s"])
-        if value.get("prefill") is not None:
-            value["prefill"] = PrefillAttention(**value["prefill"])
-        if value.get("transfer") is not None:
-            value["transfer"] = KvTransfer(**value["transfer"])
-        return cls(**value)
+        if made_for != FORMAT:
+            raise ProfileError(f"{path}: format {made_for} is not {FORMAT}; run `dvc repro profile`")
+        return profile
 
 
-def _flaw(profile: StepProfile) -> str | None:
-    """The first inconsistency of a profile, or None."""
+def _inconsistency(profile: StepProfile) -> str | None:
+    """The first contradiction between fields of a profile, or None."""
     limits, tokens, table = profile.limits, profile.tokens, profile.table_s
-    for name, value in dataclasses.asdict(limits).items():
-        least = 0 if name == "host_kv_tokens" else 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            return f"{name} is {value!r}: it must be a whole number of {least} or more"
-    if len(tokens) < 2 or len(tokens) != len(table):
-        return (
-            f"the table has {len(tokens)} token counts and {len(table)} times: it needs as many of both, at least two"
-        )
-    if not all(isinstance(count, int) for count in tokens):
-        return "the table's token counts must be whole numbers"
+    if len(tokens) != len(table):
+        return f"the table has {len(tokens)} token counts and {len(table)} times"
     if any(b <= a for a, b in itertools.pairwise(tokens)) or tokens[0] > 1:
         return "the table must start at 0 or 1 tokens and rise"
     if tokens[-1] < limits.max_num_batched_tokens:
         return f"the table ends at {tokens[-1]} tokens, before the budget of {limits.max_num_batched_tokens}"
-    others = [profile.per_decode_s, profile.per_context_token_s]
-    if profile.prefill is not None:
-        others += dataclasses.asdict(profile.prefill).values()
-    for time in (*table, *others):
-        if not isinstance(time, int | float) or not math.isfinite(time) or time < 0:
-            return f"a time is {time!r}: it must be a number, finite and not negative"
-    for low, high, first, second in zip(tokens, tokens[1:], table, table[1:], strict=False):
-        if second < first:
-            return f"the table falls from {first} s at {low} tokens to {second} s at {high}"
-    transfer = profile.transfer
-    if transfer is None and limits.host_kv_tokens:
+    if any(b < a for a, b in itertools.pairwise(table)) or table[-1] <= 0:
+        return "the table falls, or its times are all 0"
+    if profile.transfer is None and limits.host_kv_tokens:
         return "no bandwidth to host memory, so KV offloading cannot be timed"
-    if transfer is not None and not (transfer.token_bytes > 0 and 0 < transfer.bytes_per_s < math.inf):
-        return f"KV moves {transfer.token_bytes} bytes a token at {transfer.bytes_per_s}/s: both must be positive"
-    return "the table's times are all 0" if table[-1] <= 0 else None
+    return None

@@ -23,8 +23,8 @@ from ..project.tracking import experiment_run
 from ..results.tuning import DEFAULTS, START, Selection
 from ..simulator.catalogue import AUGSERVE
 from ..simulator.cells.cache import cell_key
-from ..simulator.cells.cell import load_profile
-from ..simulator.cells.parallel import Submit, workers
+from ..simulator.cells.cell import load_profile, run_cell
+from ..simulator.cells.parallel import Submit, pool
 from .params import TuneParams, load_tune_params
 from .report import write_reports
 from .score import Baseline, Scenario, scenarios_of
@@ -128,6 +128,6 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A worker process ends with the thread that started it, so one thread starts them all.
-    with ThreadPoolExecutor(1) as starter, workers(params.processes) as start:
+    with ThreadPoolExecutor(1) as starter, pool(params.processes, run_cell) as start:
         tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result())
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

@@ -31,7 +31,8 @@ def capacity(
     `attainments` returns the SLO attainments of two rates, which may run in parallel. Attainment is assumed to fall
     with the rate. Raises SimulationError unless 0 < low < high.
     """
-    _require_order(low, high)
+    if not 0 < low < high:
+        raise SimulationError(f"capacity: bounds {low} to {high} sessions/s are not positive and rising; correct them")
     best: float | None = None
     left, right = low, high
     for _ in range(rounds):
@@ -99,13 +100,6 @@ def _on_line(low: tuple[float, float], high: tuple[float, float], width: float) 
         return (left + right) / 2
     crossing = left + (right - left) * (over - ATTAINMENT) / (over - under)
     return min(max(crossing, left + width), right - width)
-
-
-def _require_order(low: float, high: float) -> None:
-    if not 0 < low < high:
-        raise SimulationError(
-            f"capacity: bounds {low} to {high} sessions/s must be positive and in order; correct them"
-        )
 
 
 def bracket(attainments: Callable[[Sequence[float]], Sequence[float]], guess_per_s: float) -> tuple[float, float]:

@@ -9,20 +9,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from ...project.lifetime import end_with_parent
-from .cell import Cell, run_cell
+from .cell import Cell
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 GC_THRESHOLDS = (50_000, 20, 100)
 """Thresholds of Python's garbage collector, by generation."""
 Submit = Callable[[Cell], "Future[dict[str, float]]"]
-
-
-@contextmanager
-def workers(processes: int) -> Iterator[Submit]:
-    """`pool` for the metrics of cells."""
-    with pool(processes, run_cell) as submit:
-        yield submit
 
 
 @contextmanager

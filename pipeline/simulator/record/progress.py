@@ -1,6 +1,5 @@
 """The progress bar of a simulation, over virtual time."""
 
-from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
@@ -29,9 +28,7 @@ class Progress(Observer):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self._bar.update(self._bar.total - self._bar.n)
         self._bar.close()

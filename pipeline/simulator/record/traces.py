@@ -11,11 +11,9 @@ from ....data.importers.writing.writer import TraceWriter
 from ..errors import SimulationError
 from .recording import Recording, SeenTurn
 
-UNKNOWN_TOOL = "unknown"  # a recorded pause of which no call is told
+UNKNOWN_TOOL = "unknown"  # the call of a recorded pause
 SOURCE = "simulated"
-_COPY = re.compile(
-    r"(\+\d+)?(~\d+)?$"
-)  # how data/workload/schedule.py and data/workload/recorded.py name parts and repeats
+_COPY = re.compile(r"(\+\d+)?(~\d+)?$")  # the suffixes of parts and repeats in data/workload
 
 
 def write_traces(recording: Recording, folder: Path, policy: str, profile: str, timing: str) -> None:

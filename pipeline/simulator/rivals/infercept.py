@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....runtime.residency.policy import CONTINUING_TURNS, expected_rest_s
 from .forecasting import ForecastingScheduler
 from .pinned import PinnedContext, PinningScheduler
-from .ranked import Floats
 from .waste import discard_waste, preserve_waste
 
 MAX_SESSIONS = 100_000
@@ -33,9 +31,6 @@ class InferCept(ForecastingScheduler, PinningScheduler):
 
     def describe(self, request: Request) -> Sequence[float]:
         return (self.session_arrival_s(request),)
-
-    def keys(self, columns: Floats) -> Floats:
-        return np.asarray(columns[0])
 
     def session_arrival_s(self, request: Request) -> float:
         """Arrival of the session's first turn."""

@@ -32,8 +32,8 @@ class RankedScheduler(AsyncScheduler):
         raise NotImplementedError
 
     def keys(self, columns: Floats) -> Floats:
-        """Keys of shape (n,) from columns of shape (WIDTH, n)."""
-        raise NotImplementedError
+        """Keys of shape (n,) from columns of shape (WIDTH, n); by default the first number of a request."""
+        return np.asarray(columns[0])
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if len(self._queue) > 1:

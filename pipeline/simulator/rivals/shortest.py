@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from vllm.v1.request import Request
 
 from .forecasting import ForecastingScheduler
-from .ranked import Floats, RankedScheduler
+from .ranked import RankedScheduler
 
 
 class ShortestPromptFirst(RankedScheduler):
@@ -14,9 +13,6 @@ class ShortestPromptFirst(RankedScheduler):
 
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens,)
-
-    def keys(self, columns: Floats) -> Floats:
-        return np.asarray(columns[0])
 
 
 class ShortestJobFirst(ForecastingScheduler):
@@ -29,6 +25,3 @@ class ShortestJobFirst(ForecastingScheduler):
 
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens + self._forecasts[request.request_id].output_tokens,)
-
-    def keys(self, columns: Floats) -> Floats:
-        return np.asarray(columns[0])

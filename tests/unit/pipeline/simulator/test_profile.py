@@ -72,13 +72,7 @@ def test_a_profile_survives_json(tmp_path):
         {"tokens": (1, 101)},
         {"tokens": (1, 201, 101)},
         {"tokens": (5, 101, 201)},
-        {"table_s": (0.01, float("nan"), 0.05)},
-        {"per_decode_s": -1.0},
-        {"table_s": (0.01, None, 0.05)},
         {"table_s": (0.0, 0.0, 0.0)},
-        {"prefill": PrefillAttention(0.0, 0.0, 0.0, float("inf"))},
-        {"limits": EngineLimits(0, 1, 1, 1)},
-        {"limits": EngineLimits(1, 1, 2.5, 1)},
     ],
 )
 def test_an_inconsistent_profile_is_refused(change):
@@ -104,7 +98,15 @@ def test_a_table_too_short_for_the_token_budget_is_refused():
         (lambda value: value.update(extra=1), "extra"),
         (lambda value: value["limits"].pop("kv_tokens"), "kv_tokens"),
         (lambda value: value["table_s"].pop(1), "3 token counts and 2 times"),
-        (lambda value: value["table_s"].__setitem__(1, None), "a time is None"),
+        (lambda value: value["table_s"].__setitem__(1, None), "table_s.1"),
+        (lambda value: value["table_s"].__setitem__(1, float("nan")), "table_s.1"),
+        (lambda value: value["tokens"].__setitem__(1, 2.5), "tokens.1"),
+        (lambda value: value.update(per_decode_s=-1.0), "per_decode_s"),
+        (lambda value: value["limits"].update(kv_tokens=0), "kv_tokens"),
+        (lambda value: value["limits"].update(max_num_seqs=2.5), "max_num_seqs"),
+        (lambda value: value["limits"].update(extra=1), "extra"),
+        (lambda value: value.update(prefill=[0.0, 0.0, 0.0, 1.0]), "prefill"),
+        (lambda value: value.update(transfer={"token_bytes": 1, "bytes_per_s": 0.0, "source": "x"}), "bytes_per_s"),
         (lambda value: value["linear"].update(base_s="fast"), "base_s"),
         (lambda value: value.update(prefill={"start_s": 0.1}), "per_token_s"),
     ],
@@ -120,11 +122,11 @@ def test_a_foreign_file_is_named(tmp_path, spoil, cause):
     assert "\n" not in str(error.value)
 
 
-def test_a_profile_without_prefill_attention_loads(tmp_path):
+def test_a_file_from_before_prefill_attention_and_block_tokens_loads(tmp_path):
     path = tmp_path / "p.json"
     PROFILE.save(path)
     value = json.loads(path.read_text())
-    del value["prefill"]
+    del value["prefill"], value["limits"]["block_tokens"], value["limits"]["host_kv_tokens"]
     path.write_text(json.dumps(value))
     assert StepProfile.load(path) == PROFILE
 
@@ -133,7 +135,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     with pytest.raises(ProfileError, match="dvc repro profile"):
         StepProfile.load(tmp_path / "p.json")
     (tmp_path / "p.json").write_text("{")
-    with pytest.raises(ProfileError, match="not valid JSON"):
+    with pytest.raises(ProfileError, match="dvc repro profile"):
         StepProfile.load(tmp_path / "p.json")
 
 
@@ -158,8 +160,3 @@ def test_host_memory_without_a_bandwidth_to_it_is_refused():
         PROFILE.with_host_memory(2.0)
     with pytest.raises(ProfileError, match="bandwidth"):
         dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, host_kv_tokens=16))
-
-
-def test_a_bandwidth_of_zero_is_refused():
-    with pytest.raises(ProfileError, match="must be positive"):
-        dataclasses.replace(PROFILE, transfer=dataclasses.replace(TRANSFER, bytes_per_s=0.0))

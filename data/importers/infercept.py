@@ -16,6 +16,7 @@ A session with a malformed segment is skipped as a whole, since the turns after 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from typing import Any
 
 from ..tables.prompt_tail import tail_counts
@@ -69,23 +70,16 @@ def _with_kinds(sessions: Iterator[_Session | None]) -> Iterator[tuple[_Session,
 
     The first 397 sessions wait until it is clear whether this is the published file.
     """
-    held: list[_Session | None] = []
-    for session in sessions:
-        held.append(session)
-        if len(held) > _SESSIONS:
-            break
+    held = list(islice(sessions, _SESSIONS + 1))
     kinds = [_UNKNOWN] * len(held)
     if len(held) == _SESSIONS and all(
         session is None or (session.group is not None) == (_kind_at(place) in _WITH_TEXT)
         for place, session in enumerate(held)
     ):
         kinds = [_kind_at(place) for place in range(_SESSIONS)]
-    for session, kind in zip(held, kinds, strict=True):
+    for session, kind in chain(zip(held, kinds, strict=True), zip(sessions, repeat(_UNKNOWN), strict=False)):
         if session is not None:
             yield session, kind
-    for session in sessions:
-        if session is not None:
-            yield session, _UNKNOWN
 
 
 def _kind_at(place: int) -> str:

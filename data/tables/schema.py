@@ -5,67 +5,74 @@ A null means "unknown", never zero.
 """
 
 import math
-from typing import Annotated, NamedTuple, get_type_hints
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
 
+String = Annotated[str, pa.string()]
+Bool = Annotated[bool, pa.bool_()]
 Int32 = Annotated[int, pa.int32()]
 Int64 = Annotated[int, pa.int64()]
 Float32 = Annotated[float, pa.float32()]
 Float64 = Annotated[float, pa.float64()]
+Int16List = Annotated[Sequence[int], pa.list_(pa.int16())]
+Int32List = Annotated[Sequence[int], pa.list_(pa.int32())]
+Float32List = Annotated[Sequence[float | None], pa.list_(pa.float32())]
 
 SCHEMA_VERSION = 2
-_METADATA = {b"augserve.schema_version": str(SCHEMA_VERSION).encode()}
 
-TURNS = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),  # the set of traces
-        pa.field("session_id", pa.string(), nullable=False),
-        pa.field("turn", pa.int32(), nullable=False),  # from 0
-        pa.field("tenant", pa.string()),  # as a hash
-        pa.field("model", pa.string()),  # the name in the trace
-        pa.field("split_group", pa.string()),  # shared by sessions with the same records; null: the session itself
-        pa.field("request_id", pa.string()),
-        pa.field("arrival_s", pa.float64(), nullable=False),
-        pa.field("first_token_s", pa.float64()),
-        pa.field("finish_s", pa.float64()),
-        pa.field("prompt_tokens", pa.int32(), nullable=False),
-        pa.field("cached_tokens", pa.int32()),  # prompt tokens in the prefix cache at admission
-        pa.field("output_tokens", pa.int32(), nullable=False),
-        pa.field("max_tokens", pa.int32()),
-        pa.field("temperature", pa.float32()),
-        pa.field("top_p", pa.float32()),
-        pa.field("structured", pa.bool_()),
-        pa.field("finish_reason", pa.string()),  # stop, length, abort, error
-        pa.field("tools_offered", pa.int32()),
-        pa.field("tool_called", pa.string()),  # the first of parallel calls
-        pa.field("tail_counts", pa.list_(pa.int16())),  # hashed n-grams of the prompt's tail (prompt_tail.py)
-        pa.field("features_version", pa.int32()),
-        pa.field("features", pa.list_(pa.float32())),  # the vector as computed at arrival
-        pa.field("scheduler_version", pa.string()),
-        pa.field("prompt_token_ids", pa.list_(pa.int32())),  # this and the next column: recorded on request only
-        pa.field("output_token_ids", pa.list_(pa.int32())),
-    ],
-    metadata=_METADATA,
-)
 
-TOOL_CALLS = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("session_id", pa.string(), nullable=False),
-        pa.field("turn", pa.int32(), nullable=False),  # the turn that made the call
-        pa.field("call", pa.int32(), nullable=False),  # from 0, in the turn's order
-        pa.field("tool", pa.string(), nullable=False),
-        pa.field("argument_count", pa.int32()),
-        pa.field("argument_bytes", pa.int32()),
-        pa.field("argument_head", pa.string()),  # the command word, as a hash unless text is recorded on request
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("timing", pa.string(), nullable=False),  # call: measured; pause: time to the next arrival; modelled
-        pa.field("result_tokens", pa.int32()),
-    ],
-    metadata=_METADATA,
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRow:
+    """One turn: the columns of the table `turns`."""
+
+    source: String  # the set of traces
+    session_id: String
+    turn: Int32  # from 0
+    tenant: String | None = None  # as a hash
+    model: String | None = None  # the name in the trace
+    split_group: String | None = None  # shared by sessions with the same records; null: the session itself
+    request_id: String | None = None
+    arrival_s: Float64
+    first_token_s: Float64 | None = None
+    finish_s: Float64 | None = None
+    prompt_tokens: Int32
+    cached_tokens: Int32 | None = None  # prompt tokens in the prefix cache at admission
+    output_tokens: Int32
+    max_tokens: Int32 | None = None
+    temperature: Float32 | None = None
+    top_p: Float32 | None = None
+    structured: Bool | None = None
+    finish_reason: String | None = None  # stop, length, abort, error
+    tools_offered: Int32 | None = None
+    tool_called: String | None = None  # the first of parallel calls
+    tail_counts: Int16List | None = None  # hashed n-grams of the prompt's tail (prompt_tail.py)
+    features_version: Int32 | None = None
+    features: Float32List | None = None  # the vector as computed at arrival
+    scheduler_version: String | None = None
+    prompt_token_ids: Int32List | None = None  # this and the next column: recorded on request only
+    output_token_ids: Int32List | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRow:
+    """One tool call: the columns of the table `tool_calls`."""
+
+    source: String
+    session_id: String
+    turn: Int32  # the turn that made the call
+    call: Int32  # from 0, in the turn's order
+    tool: String
+    argument_count: Int32 | None = None
+    argument_bytes: Int32 | None = None
+    argument_head: String | None = None  # the command word, as a hash unless text is recorded on request
+    start_s: Float64
+    duration_s: Float64
+    timing: String  # call: measured; pause: time to the next arrival; modelled
+    result_tokens: Int32 | None = None
 
 
 class StepRow(NamedTuple):
@@ -84,15 +91,17 @@ class StepRow(NamedTuple):
     step_s: Float32 = math.nan  # engine time: from the last output, or this schedule if later, to this output
 
 
-STEPS = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        *(
-            pa.field(name, column.__metadata__[0], nullable=False)
-            for name, column in get_type_hints(StepRow, include_extras=True).items()
-        ),
-    ],
-    metadata=_METADATA,
-)
+def _schema(row: type, *first: pa.Field) -> pa.Schema:
+    """The columns `first` and one for each field of `row`; a field that may be None is nullable."""
+    columns = list(first)
+    for name, column in get_type_hints(row, include_extras=True).items():
+        nullable = NoneType in get_args(column)
+        annotated = get_args(column)[0] if nullable else column
+        columns.append(pa.field(name, annotated.__metadata__[0], nullable=nullable))
+    return pa.schema(columns, metadata={b"augserve.schema_version": str(SCHEMA_VERSION).encode()})
 
+
+TURNS = _schema(TurnRow)
+TOOL_CALLS = _schema(ToolCallRow)
+STEPS = _schema(StepRow, pa.field("source", pa.string(), nullable=False))
 TABLES = {"turns": TURNS, "tool_calls": TOOL_CALLS, "steps": STEPS}

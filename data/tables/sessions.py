@@ -10,53 +10,31 @@ import numpy as np
 
 from .files import TableName, TraceError, read_table
 from .restarts import Restarts
+from .schema import ToolCallRow, TurnRow
 
 _VECTORS = ("tail_counts", "features")
+_NOT_READ = ("calls", "prompt_token_ids", "output_token_ids")
 _TIMES = ("arrival_s", "finish_s", "start_s", "duration_s")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedCall:
-    """A tool call; its fields are columns of the table `tool_calls` (schema.py)."""
-
-    tool: str
-    start_s: float
-    duration_s: float
-    timing: str
-    argument_count: int | None
-    argument_bytes: int | None
-    argument_head: str | None
+class RecordedCall(ToolCallRow):
+    __slots__ = ()
 
     @property
     def end_s(self) -> float:
         return self.start_s + self.duration_s
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedTurn:
-    """A turn and its tool calls; the other fields are columns of the table `turns` (schema.py)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTurn(TurnRow):
+    """A turn and its tool calls.
 
-    source: str
-    session_id: str  # one id a run of turn numbers (restarts.py)
-    turn: int
-    split_group: str  # the session's id as recorded, where the table names no group
-    tenant: str | None
-    model: str | None
-    arrival_s: float
-    finish_s: float | None
-    prompt_tokens: int
-    output_tokens: int
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    structured: bool | None
-    finish_reason: str | None
-    tools_offered: int | None
-    tool_called: str | None
-    features_version: int | None
+    The session's id names one run of turn numbers (restarts.py). The split group is never null: it is the session's id
+    as recorded, where the table names no group. Recorded token ids are not read.
+    """
+
+    split_group: str
     calls: tuple[RecordedCall, ...]  # by their number
-    tail_counts: Sequence[int] | None = None
-    features: Sequence[float | None] | None = None
 
 
 def read_sessions(folders: Iterable[Path], vectors: bool = True) -> list[tuple[RecordedTurn, ...]]:
@@ -66,7 +44,7 @@ def read_sessions(folders: Iterable[Path], vectors: bool = True) -> list[tuple[R
     Raises TraceError for an unusable file, a duplicate turn or tool call, and a time or duration that is not finite.
     """
     folders = list(folders)
-    columns = [field.name for field in fields(RecordedTurn) if field.name != "calls"]
+    columns = [field.name for field in fields(RecordedTurn) if field.name not in _NOT_READ]
     rows = _rows(folders, "turns", [name for name in columns if vectors or name not in _VECTORS])
     restarts = Restarts(row for _, row in rows)
     calls = _calls_by_turn(folders, restarts)
@@ -84,18 +62,17 @@ def read_sessions(folders: Iterable[Path], vectors: bool = True) -> list[tuple[R
 
 def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[str, str, int], dict[int, RecordedCall]]:
     """Calls by number, by (source, session, turn)."""
-    keys = ("source", "session_id", "turn", "call")
     columns = [field.name for field in fields(RecordedCall)]
     calls: dict[tuple[str, str, int], dict[int, RecordedCall]] = defaultdict(dict)
     with_calls = [folder for folder in folders if any(folder.glob("tool_calls*.parquet"))]
-    for folder, row in _rows(with_calls, "tool_calls", [*keys, *columns]):
+    for folder, row in _rows(with_calls, "tool_calls", columns):
         session_id, turn, call = restarts.session_id(row, row["start_s"]), row["turn"], row["call"]
         made = calls[row["source"], session_id, turn]
         if call in made:
             raise TraceError(
                 f"{folder}: call {call} of turn {turn} of session {session_id!r} is there twice; remove one"
             )
-        made[call] = RecordedCall(**{name: row[name] for name in columns})
+        made[call] = RecordedCall(**row)
     return calls
 
 

@@ -127,23 +127,19 @@ class Recorded:
 
 def parse_arrivals(text: str) -> Arrivals | Recorded:
     """The process named `poisson`, `gamma:CV`, `burst`, `swing` or `recorded`. Raises WorkloadError for other texts."""
-    processes: dict[str, type[Arrivals | Recorded]] = {
-        "poisson": Poisson,
-        "burst": Burst,
-        "swing": Swing,
-        "recorded": Recorded,
+    processes: dict[str, Arrivals | Recorded] = {
+        process.__name__.lower(): process() for process in (Poisson, Burst, Swing, Recorded)
     }
     if text in processes:
-        return processes[text]()
+        return processes[text]
     name, _, cv = text.partition(":")
     if name != "gamma" or not cv:
         raise WorkloadError(f"arrivals: {text!r} is unknown; known are {', '.join(processes)} and gamma:CV")
     try:
-        return Gamma(float(cv))
-    except WorkloadError:
-        raise
+        coefficient = float(cv)
     except ValueError as error:
         raise WorkloadError(f"arrivals: the CV in {text!r} is no number; write gamma:2, for example") from error
+    return Gamma(coefficient)
 
 
 def session_count(duration_s: float, rate_per_s: float) -> int:

@@ -1,4 +1,4 @@
-"""Stage `prepare`: makes one training table a target from recorded and generated sessions, split by session."""
+"""Stage `prepare`: writes a training table for each target, from recorded and generated sessions, split by session."""
 
 import itertools
 import logging
@@ -80,9 +80,9 @@ def main() -> None:
         turns += [turn for session in progress for turn in mix_turns(session)]
     examples: Examples = {target.name: [] for target in TARGETS}
     for source in sorted({turn.source for turn in turns}):
-        of_source = [turn for turn in turns if turn.source == source]
-        add_source(examples, source, of_source)
-        add_unknown_tools(examples, source, of_source)
+        source_turns = [turn for turn in turns if turn.source == source]
+        add_source(examples, source, source_turns)
+        add_unknown_tools(examples, source, source_turns)
     tables = split(examples, params, {(turn.source, turn.past.session_id): turn.split_group for turn in turns})
 
     def fill(folder: Path) -> None:
@@ -104,19 +104,18 @@ def main() -> None:
 
 
 def add_source(examples: Examples, source: str, turns: Sequence[TrainingTurn]) -> None:
-    """Add the rows of one source, computed model by model, as engines serve them.
+    """Add the rows of one source, computed for each model alone, since an engine serves one model.
 
-    A turn's vector is the recorded one where it has this release's features. A source without any second turn does not
-    record sessions, and gets no rows of remaining work. Rows of the remaining work of open sessions and of outputs cut
-    at their limit are censored.
+    A recorded feature vector of this release replaces the computed one. A source without a second turn in any session
+    gets no rows of remaining work. Remaining work of open sessions and outputs cut at their limit are censored.
     """
-    of_turn = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
+    turn_by_key = {(turn.past.session_id, turn.past.facts.turn): turn for turn in turns}
     remaining: Mapping[tuple[str, int], Remaining] = remaining_work(turns) if multi_turn(turns) else {}
     per_model = (vectorize(turn.past for turn in served) for served in by_model(turns))
     all_vectors = itertools.chain.from_iterable(per_model)
     for vectors in tqdm(all_vectors, total=len(turns), desc=f"prepare {source}", unit="turn"):
         key = vectors.past.session_id, vectors.past.facts.turn
-        turn = of_turn[key]
+        turn = turn_by_key[key]
         if turn.features is not None:
             vectors = replace(vectors, turn_features=turn.features)
         for target, group, value, censored, features in _rows(turn, vectors, remaining.get(key)):

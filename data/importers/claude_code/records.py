@@ -11,15 +11,8 @@ from ..reading.problems import Problems
 
 CLIENT_MODEL = "<synthetic>"  # of messages that the client wrote without an LLM call
 _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "end_turn": "stop",
-        "tool_use": "stop",
-        "stop_sequence": "stop",
-        "pause_turn": "stop",
-        "refusal": "stop",
-        "max_tokens": "length",
-        "model_context_window_exceeded": "length",
-    }
+    dict.fromkeys(("end_turn", "tool_use", "stop_sequence", "pause_turn", "refusal"), "stop")
+    | dict.fromkeys(("max_tokens", "model_context_window_exceeded"), "length")
 )
 
 

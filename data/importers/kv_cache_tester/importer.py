@@ -148,12 +148,8 @@ def _shared(earlier: tuple[int, ...], later: tuple[int, ...]) -> int:
     """The number of leading blocks that are equal."""
     if later[: len(earlier)] == earlier:  # as it nearly always is
         return len(earlier)
-    count = 0
-    for first, second in zip(earlier, later, strict=False):
-        if first != second:
-            break
-        count += 1
-    return count
+    blocks = enumerate(zip(earlier, later, strict=False))
+    return next((place for place, (first, second) in blocks if first != second), len(later))
 
 
 def _added(request: Request, following: Request) -> int | None:

@@ -69,5 +69,5 @@ def test_malformed_rows_are_named_and_the_rest_is_read() -> None:
 
 
 def test_another_file_is_refused_by_its_first_line() -> None:
-    with pytest.raises(ImportingError, match=r"t\.csv: no column 'ContextTokens' in its first line"):
+    with pytest.raises(ImportingError, match=r"t\.csv.*ContextTokens"):
         rows(b"TIMESTAMP,in,out\n", Problems())

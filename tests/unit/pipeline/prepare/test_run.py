@@ -196,7 +196,7 @@ def test_generated_turns_have_the_tail_that_the_simulator_sends() -> None:
 def test_a_trace_with_a_missing_column_is_named_and_nothing_written(root: Path) -> None:
     path = root / "data/traces/gathered/turns.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["arrival_s"]), path)
-    with pytest.raises(TraceError, match=r"turns\.parquet: column 'arrival_s' of table turns is missing"):
+    with pytest.raises(TraceError, match=r"turns\.parquet.*arrival_s"):
         prepare.main()
     assert not paths.TRAINING.exists()
     assert not prepare.METRICS.exists()
@@ -207,14 +207,14 @@ def test_empty_traces_alone_are_refused(
 ) -> None:
     save_traces(root / "data/traces/gathered", [], [])
     change_params(prepare={"mix_sessions": 0})
-    with pytest.raises(TrainingError, match="the traces hold no row"):
+    with pytest.raises(TrainingError, match="mix_sessions"):
         prepare.main()
     assert not paths.TRAINING.exists()
 
 
 def test_a_single_session_is_refused(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:
     save_traces(root / "data/traces/gathered", *make_rows(1))
-    with pytest.raises(TrainingError, match="source 'gathered' has 1 sessions"):
+    with pytest.raises(TrainingError, match="gathered"):
         prepare.main()
 
 
@@ -223,11 +223,11 @@ def test_a_parameter_out_of_range_is_named(
     root: Path, change_params: Callable[..., None], key: str, value: float
 ) -> None:
     change_params(prepare={key: value})
-    with pytest.raises(ParamsError, match=f"prepare.{key} is {value}"):
+    with pytest.raises(ParamsError, match=rf"prepare\.{key}"):
         prepare.main()
 
 
-def test_what_is_remembered_over_sessions_is_of_one_model_alone(
+def test_history_over_sessions_is_that_of_one_model(
     root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
 ) -> None:
     turns, calls = make_rows(20)
@@ -246,14 +246,14 @@ def test_what_is_remembered_over_sessions_is_of_one_model_alone(
     np.testing.assert_array_equal(of_model_one(odd), of_model_one(longer))
 
 
-def test_a_deployment_that_names_no_tools_teaches_its_pauses(
+def test_pauses_of_a_set_without_tool_calls_are_training_rows(
     root: Path, make_rows: MakeRows, change_params: Callable[..., None]
 ) -> None:
     _, calls = make_rows(20)
     (root / "data/traces/gathered/tool_calls.parquet").unlink()
     change_params(prepare={"mix_sessions": 0})
-    with pytest.raises(TrainingError, match="ends_in_tool: the traces hold no row to learn it from"):
-        prepare.main()  # of tool calls it tells nothing; beside a set that does, it is learned from
+    with pytest.raises(TrainingError, match="ends_in_tool"):
+        prepare.main()  # no set records tool calls; with a second set that does, this set's pauses are rows
     change_params(prepare={"mix_sessions": 40})
     prepare.main()
     durations = read_training_set(paths.TRAINING / "tool_duration.parquet", TOOL_DURATION)

@@ -20,7 +20,6 @@ from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..results.documents import evaluation_markdown
-from ..results.goals import goal_summary
 from ..results.metrics_file import EvaluationResults, Job, write_results
 from ..simulator.cells.cache import Submit, cached
 from ..simulator.cells.cell import Cell, load_profile
@@ -83,7 +82,7 @@ def report(params: ComparisonParams, folder: Path) -> None:
         results, evidences = simulated(evaluation, run.id)
         write_figures(folder, results, distributions(evidences, {job: results.main_load(job) for job in results.jobs}))
         write_text(folder / "table.md", text := evaluation_markdown(results))
-        write_results(folder / "metrics.json", results, goal_summary(results))
+        write_results(folder / "metrics.json", results)
         run.log_folder(folder, "report")
     print(text)
 

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from .goals import goal_table
 from .metrics_file import EvaluationResults
 from .tables import ablations, cells, headline, load_text, markdown, static_settings
 from .tuning import Selection, tuning_table
@@ -19,7 +18,6 @@ def evaluation_markdown(results: EvaluationResults) -> str:
             "All policies": cells(results, job),
             f"Ablations at load {load}": ablations(results, job),
             "Static settings, searched on other sessions": static_settings(results, job),
-            "Goals": goal_table(results, job),
         }
         parts += [f"## {' on '.join(job)}\n", *(_titled(title, table) for title, table in tables.items() if len(table))]
     return "\n".join(parts)

@@ -60,18 +60,14 @@ class EvaluationResults:
         return self.by_load(job)[self.main_load(job)]
 
 
-def write_results(path: Path, results: EvaluationResults, goals: Mapping[Job, Mapping[str, Any]]) -> None:
-    """Write the file; `goals` become a part of the summary of their workload and profile."""
-    summary = summarize(results)
-    for (workload, profile), reached in goals.items():
-        summary.setdefault(workload, {}).setdefault(profile, {})["targets"] = reached
+def write_results(path: Path, results: EvaluationResults) -> None:
     document = {
         "format": FORMAT,
         "capacity90": results.capacity90,
         "misses90": results.misses90,
         "static": results.static,
         "budgets": results.budgets,
-        "summary": summary,
+        "summary": summarize(results),
     }
     write_json(path, {**results.cells, **document})
 

@@ -52,7 +52,7 @@ def reports(tmp_path, results):
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / f"{name}.svg").write_text(SVG)
-    write_results(tmp_path / "evaluate" / "metrics.json", results, {})
+    write_results(tmp_path / "evaluate" / "metrics.json", results)
     (tmp_path / "evaluate" / "table.md").write_text(evaluation_markdown(results))
     (tmp_path / "tune" / "table.md").write_text("| settings |\n|---|\n| start 1 |\n")
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}

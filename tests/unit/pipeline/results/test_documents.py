@@ -8,11 +8,11 @@ def tables_in(text):
 
 
 def test_the_document_of_an_evaluation_has_every_table_of_every_workload(results):
-    assert tables_in(evaluation_markdown(results)) == 4  # cells, ablations, static settings, goals
+    assert tables_in(evaluation_markdown(results)) == 3  # cells, ablations, static settings
     results.cells["coding"] = {"p": {"2": {"vllm": cell(4)}}}
     results.capacity90["coding"] = {"p": {"vllm": 3.0}}
     text = evaluation_markdown(results)
-    assert tables_in(text) == 5
+    assert tables_in(text) == 4
     assert text.index("mix on p") < text.index("coding on p")
 
 

@@ -7,7 +7,7 @@ from augserve.pipeline.results.metrics_file import FORMAT, ResultsError, read_re
 
 
 def test_results_are_read_back_as_written(tmp_path, results):
-    write_results(tmp_path / "metrics.json", results, {})
+    write_results(tmp_path / "metrics.json", results)
     assert read_results(tmp_path / "metrics.json") == results
 
 
@@ -16,24 +16,16 @@ def test_the_budgets_tried_and_the_missed_rates_are_read_back(tmp_path, results)
     more = dataclasses.replace(
         results, budgets={"mix": {"p": {"1024": 8.5}}}, misses90={"mix": {"p": {"infercept": 5.5, "augserve": None}}}
     )
-    write_results(path, more, {})
+    write_results(path, more)
     assert read_results(path) == more
 
 
 def test_the_file_has_the_form_of_the_contract(tmp_path, results):
-    write_results(tmp_path / "metrics.json", results, {})
+    write_results(tmp_path / "metrics.json", results)
     value = json.loads((tmp_path / "metrics.json").read_text())
     assert value["mix"]["p"]["2"]["augserve"]["effective_throughput"] == 10
     assert value["capacity90"]["mix"]["p"]["vllm"] == 11
     assert value["format"] == FORMAT
-
-
-def test_goals_are_a_part_of_the_summary(tmp_path, results):
-    goals = {("mix", "p"): {"some": {"asked": 1.0, "reached": 2.0, "held": 1}}}
-    write_results(tmp_path / "metrics.json", results, goals)
-    summary = json.loads((tmp_path / "metrics.json").read_text())["summary"]["mix"]["p"]
-    assert summary["targets"] == goals["mix", "p"]
-    assert summary["load"] == 2.0
 
 
 def test_the_summary_compares_at_the_main_load(results):
@@ -52,7 +44,7 @@ def test_the_summary_compares_at_the_main_load(results):
 def test_a_rival_without_goodput_has_no_ratio(tmp_path, results):
     results.cells["mix"]["p"]["2"]["vllm"]["effective_throughput"] = 0.0
     assert summarize(results)["mix"]["p"]["over_vllm"] is None
-    write_results(tmp_path / "metrics.json", results, {})  # as JSON, which knows no infinity
+    write_results(tmp_path / "metrics.json", results)  # as JSON, which knows no infinity
 
 
 @pytest.mark.parametrize(

@@ -25,29 +25,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--url", default="http://localhost:8000", help="the server (default %(default)s); its key: OPENAI_API_KEY")
     add("--model", help="default: the first one served")
     add("--arrivals", metavar="PROCESS", help="poisson, gamma:CV, burst or recorded (default: recorded for traces)")
-    add("--rate", type=float, help=f"sessions a second (default {RATE_PER_S:g}; recorded: as recorded)")
+    add("--rate", type=float, help=f"sessions per second (default {RATE_PER_S:g}; recorded: as recorded)")
     add(
         "--duration", type=float, help=f"seconds measured (default {DURATION_S:g}; recorded: all sessions to their end)"
     )
-    add("--seed", type=int, default=1, help="of arrivals and of the sessions drawn (default %(default)s)")
-    add("--part", choices=("all", "train", "tune", "report"), default="all", help="of the traces' sessions, as trained")
+    add("--seed", type=int, default=1, help="seed of arrivals and drawn sessions (default %(default)s)")
+    add("--part", choices=("all", "train", "tune", "report"), default="all", help="of the traces (default all)")
     add("--slo-ttft-s", type=float, default=Slo().ttft_s, help="default %(default)s")
     add("--slo-tpot-s", type=float, default=Slo().tpot_s, help="default %(default)s")
     add("--session-ids", action="store_true", help="send X-Session-ID")
-    add("--hints", action="store_true", help="tell the tools, as the middleware does for chat requests")
+    add("--hints", action="store_true", help="send the tools, as the middleware does for chat requests")
     add("--out", type=Path, help="JSON file for metrics and turns")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request would bury the progress bar
-    found = asyncio.run(replay(read_settings(arguments)))
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request would hide the progress bar
+    results = asyncio.run(replay(read_settings(arguments)))
     if arguments.out is not None:
-        write_json(arguments.out, found.to_json())
-    print(found.table())
+        write_json(arguments.out, results.to_json())
+    print(results.table())
 
 
 def read_settings(arguments: argparse.Namespace) -> ReplaySettings:
-    """Raises WorkloadError, SettingsError, ParamsError or ReplayError for an argument that cannot be."""
+    """Raises WorkloadError, SettingsError, ParamsError or ReplayError for an invalid argument."""
     arrivals = parse_arrivals(arguments.arrivals or ("poisson" if arguments.workload == MIX else "recorded"))
     is_recorded = isinstance(arrivals, Recorded)
     rate = arguments.rate if arguments.rate is not None or is_recorded else RATE_PER_S
@@ -70,6 +70,6 @@ def read_settings(arguments: argparse.Namespace) -> ReplaySettings:
 
 
 def _split(use: str) -> Split:
-    """At the shares of params.yaml, with which the predictors were trained."""
+    """The split of params.yaml, which the predictors were trained with."""
     shares = load_params(SplitShares)
     return Split(use, shares.validation_share, shares.test_share)  # type: ignore[arg-type]  # argparse's choices

@@ -1,4 +1,4 @@
-"""The recorder's files and what the client saw, joined into the three tables of a trace."""
+"""Joins the recorder's files with the client's records into the tables of a trace."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ Key = tuple[str, int]  # session id, turn
 
 
 class JoinError(StageError):
-    """Recorder and client disagree; the message says on what."""
+    """Recorder and client disagree; the message names the difference."""
 
 
 def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
-    """The recorder's turns, in order of arrival, with the tool that the client's plan called.
+    """The recorder's turns, by arrival, with the tool of the client's plan.
 
-    Raises JoinError unless both hold the same turns with the same token counts, so that no trace is silently partial.
+    Raises JoinError unless both have the same turns with the same token counts, so that no trace is silently partial.
     """
     table = read_table(recorded, "turns").sort_by([("arrival_s", "ascending"), ("turn", "ascending")])
     rows = table.to_pylist()
@@ -28,11 +28,12 @@ def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
     _check_same_turns(rows, by_key)
     for row in rows:
         turn = by_key[row["session_id"], row["turn"]]
-        found, expected = (row["prompt_tokens"], row["output_tokens"]), (turn.prompt_tokens, turn.output_tokens)
-        if found != expected:
+        server_counts = (row["prompt_tokens"], row["output_tokens"])
+        client_counts = (turn.prompt_tokens, turn.output_tokens)
+        if server_counts != client_counts:
             raise JoinError(
-                f"turn {turn.turn} of {turn.session_id}: recorded with {found} prompt and output tokens, "
-                f"the client was told {expected}; recorder and server disagree, gather again and report it"
+                f"turn {turn.turn} of {turn.session_id}: the recorder has {server_counts} prompt and output tokens, "
+                f"the client {client_counts}; gather again and report it"
             )
         row["tool_called"] = turn.tool_called
     return rows_to_table("turns", rows)
@@ -42,13 +43,13 @@ def _check_same_turns(rows: Sequence[Mapping[str, object]], by_key: Mapping[Key,
     recorded = {(row["session_id"], row["turn"]) for row in rows}
     if len(recorded) != len(rows) or recorded != set(by_key):
         raise JoinError(
-            f"recorded are {len(rows)} turns ({len(recorded)} distinct), the client ran {len(by_key)}: "
-            f"{len(set(by_key) - recorded)} are missing and {len(recorded - set(by_key))} unknown; gather again"
+            f"the recorder has {len(rows)} turns ({len(recorded)} distinct), the client {len(by_key)}: "
+            f"{len(set(by_key) - recorded)} are missing, {len(recorded - set(by_key))} are unknown; gather again"
         )
 
 
 def call_table(seen: Sequence[SessionSeen], source: str, tokenizer_file: Path) -> pa.Table:
-    """The tool calls as the client timed them, in order of start; results counted in the model's own tokens."""
+    """The tool calls with the client's times, by start; results are counted in the model's tokens."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     calls = sorted((call for session in seen for call in session.calls), key=lambda call: call.start_s)
     return rows_to_table("tool_calls", [_call_row(call, source, tokenizer) for call in calls])

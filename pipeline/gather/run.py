@@ -1,7 +1,7 @@
-"""Stage `gather`: agent sessions against a real vLLM server under AugServe's recorder, joined into one trace.
+"""Stage `gather`: run agent sessions against a real vLLM server with AugServe's recorder, and join one trace.
 
-The server runs stock vLLM's order (mode `observe`) and records turns and steps. The client knows what the server
-cannot: which tool follows a turn, and how long that really took.
+The server keeps stock vLLM's order (mode `observe`) and records turns and steps. Only the client knows which tool
+follows a turn and how long the tool takes.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = Path("reports/gather/metrics.json")
 LOG_FILE = Path("logs/gather.log")
 SOURCE = "gathered"
-RECORDER_TIMEOUT_S = 30.0  # the recorder writes what it holds within 10 s
+RECORDER_TIMEOUT_S = 30.0  # the recorder writes its rows within 10 s
 
 
 class GatherParams(Section):
@@ -58,7 +58,7 @@ def main() -> None:
         raise StageError(f"{paths.MODEL}: no model there; run `dvc repro model`")
     plans = session_plans(params.duration_s, params.rate_per_s, params.temperatures, base.seed)
     if not plans:
-        raise StageError("params.yaml: gather.duration_s x gather.rate_per_s lets no session arrive; raise one of them")
+        raise StageError("params.yaml: gather.duration_s x gather.rate_per_s yields no session; raise one of them")
     tags = {"kind": "traces", "source": SOURCE, "model": MODEL_NAME}
     with (
         experiment_run("gather", SOURCE, params.model_dump() | {"seed": base.seed}, tags, system_metrics=True) as run,
@@ -76,7 +76,7 @@ def main() -> None:
 def _record(
     plans: Sequence[SessionPlan], params: GatherParams, seed: int, recorded: Path
 ) -> tuple[list[SessionSeen], float]:
-    """Run the sessions against a recording server; give what the client saw and the seconds that they took."""
+    """Run the sessions against a recording server. Returns the client's records and the seconds of the run."""
     observe = hook_arguments({"mode": "observe", "traces": str(recorded), "source": SOURCE})
     with (
         vllm_server(paths.MODEL, log=LOG_FILE, extra_args=observe) as server,
@@ -109,7 +109,7 @@ def _end_token_id() -> int:
 
 
 def _await_recorder(recorded: Path, turns: int, server: Server) -> None:
-    """Wait until the recorder has written as many turns; the join tells what is missing if it never does."""
+    """Wait until the recorder has written `turns` turns. After a timeout the join reports the missing ones."""
     deadline_s = time.monotonic() + RECORDER_TIMEOUT_S
     while time.monotonic() < deadline_s:
         server.check_alive()

@@ -1,10 +1,9 @@
 """One agent session against an OpenAI server.
 
-A model of 135M parameters does not call tools dependably. So the tools are offered as an agent offers them, the model
-ends each output by itself, and the *plan* decides which tool really runs next: the assistant's message in the
-conversation is the model's own text with the plan's tool call, and the tool's message the real result of really
-running it, with the next instruction below. What is measured (lengths, timing, tool durations) is real; only the choice
-of the tool is the plan's.
+A model of 135M parameters does not call tools reliably, so a plan chooses each tool call. The request offers the tools,
+the model ends each output itself, and the chosen tool really runs. The assistant's message is the model's text with the
+planned call; the tool's message is the real result with the next instruction below. So lengths, times and durations of
+tools are real.
 """
 
 import json
@@ -22,8 +21,8 @@ from ..server.endpoint import Endpoint
 from .plan import SessionPlan, ToolUse, TurnPlan
 from .tools.tool import Tool
 
-# Added to the logit of the token that ends an output. A model this small otherwise often repeats itself until the
-# limit; a repetition penalty helps less, and halves the throughput of a CPU engine.
+# Added to the logit of the token that ends an output. Without it, so small a model often repeats itself until the
+# limit. A repetition penalty helps less and halves the throughput of a CPU engine.
 END_BIAS = 4
 
 
@@ -62,7 +61,7 @@ class SessionSeen:
 
 
 class SessionRunner:
-    """Runs sessions with one client, one set of tools and one limit on the output; calls `turn_done` as turns end."""
+    """Runs sessions with one client, its tools and a limit on the output; calls `turn_done` after each turn."""
 
     def __init__(
         self,
@@ -137,7 +136,7 @@ class SessionRunner:
 
 
 def call_messages(text: str, call: CallSeen, instruction: str) -> list[dict[str, Any]]:
-    """The conversation's next two messages: the model's text with the call, and the result with what is next."""
+    """The next two messages: the model's text with the call, and the result with the next instruction."""
     call_id = f"call_{call.turn}"
     function = {"name": call.tool, "arguments": call.arguments}
     return [
@@ -151,6 +150,6 @@ def call_messages(text: str, call: CallSeen, instruction: str) -> list[dict[str,
 
 
 def argument_facts(call: CallSeen) -> dict[str, Any]:
-    """Count, bytes and hashed head of a call's arguments, exactly as the deployed middleware tells them."""
+    """Count, bytes and hashed head of a call's arguments, as the deployed middleware reports them."""
     facts = tool_arguments.argument_facts(call.arguments)
     return {"argument_count": facts.count, "argument_bytes": facts.size_bytes, "argument_head": facts.head}

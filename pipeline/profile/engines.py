@@ -1,4 +1,4 @@
-"""The engines that GPU profiles are made for: facts of GPUs and models, and the limits vLLM starts with on them."""
+"""The engines of the GPU profiles: facts of GPUs and models, and vLLM's default limits on them."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ class Gpu:
     """A GPU as vLLM 0.32's API server starts on it (`EngineArgs.get_batch_defaults`). Memory in bytes."""
 
     system: str  # aiconfigurator's name
-    memory: int  # what CUDA reports
-    reserve: int  # activations of Llama-3.1-8B at the largest batch, CUDA graphs, CUDA's own
+    memory: int  # as CUDA reports it
+    reserve: int  # activations of Llama-3.1-8B at the largest batch, CUDA graphs, CUDA itself
     max_num_batched_tokens: int
     max_num_seqs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A dense decoder in bfloat16 with untied embeddings, as its config.json says."""
+    """A dense decoder in bfloat16 with untied embeddings, with the values of its config.json."""
 
     path: str
     layers: int
@@ -46,7 +46,7 @@ class Model:
         return self.layers * self.kv_heads * self.head_size * 2 * BFLOAT16
 
     def activation_bytes(self, gpu: Gpu, tensor_parallel: int) -> int:
-        """Peak of a full batch, a GPU: two hidden states and three of the MLP a token, or the logits in float32."""
+        """Peak of a full batch on one GPU: two hidden states and three MLP states per token, and the float32 logits."""
         token = 2 * self.hidden + 3 * self.intermediate // tensor_parallel
         logits = 4 * gpu.max_num_seqs * self.vocabulary * 2  # the logits and one copy for sampling
         return BFLOAT16 * token * gpu.max_num_batched_tokens + logits
@@ -63,11 +63,10 @@ class Engine:
         return f"{self.model.path} on {self.tensor_parallel} x {self.gpu.system}"
 
     def limits(self, gpu_memory_utilization: float) -> EngineLimits:
-        """Limits by vLLM's rule: what its share of memory leaves after weights and reserve holds KV, GPU by GPU.
+        """Limits by vLLM's rule: each GPU's share of memory, less weights and reserve, is the KV cache.
 
-        The reserve is the GPU's, plus what the model's activations take more than Llama-3.1-8B's, plus 1 GiB for
-        collectives where there are several GPUs: an estimate to a GiB. A model length that the cache cannot hold is cut
-        to the cache, as vLLM does with `--max-model-len auto`; with the model's own length it would not start.
+        The reserve is an estimate to a GiB: the GPU's, plus the activations beyond those of Llama-3.1-8B, plus 1 GiB
+        for collectives between GPUs. A model length beyond the cache is cut to the cache, as by `--max-model-len auto`.
         """
         gpu, parallel = self.gpu, self.tensor_parallel
         reserve = gpu.reserve + self.model.activation_bytes(gpu, parallel) - LLAMA_8B.activation_bytes(gpu, 1)

@@ -1,6 +1,5 @@
-"""Fitting a step-time profile and stating how far it is from the measured steps, region by region."""
+"""Fits of step times, and the errors of a profile by region."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,22 +15,22 @@ CONTEXT_EDGES = (0, 1024, 4096, 16384, 65536, 1 << 62)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a step computes: chunks of prompts, alike, and decodes, alike. Tokens."""
+    """A step: equal chunks of prompts and equal decodes, in tokens."""
 
     prefill_tokens: int  # of one chunk
     chunks: int
-    prefix: int  # tokens computed before each chunk
+    prefix: int  # tokens before each chunk, computed earlier
     decodes: int
     decode_context: int  # of each
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens computed."""
+        """Prompt tokens of the step."""
         return self.prefill_tokens * self.chunks
 
     @property
     def chunk_context(self) -> int:
-        """KV tokens of the chunks, their own included."""
+        """KV tokens of the chunks, including their own."""
         return (self.prefix + self.prefill_tokens) * self.chunks
 
     @property
@@ -51,7 +50,7 @@ class Work:
         return max(self.prefix + self.prefill_tokens if self.prefill_tokens else 0, self.decode_context)
 
     def fits(self, limits: EngineLimits, more_tokens: int = 0) -> bool:
-        """Whether an engine computes it in one step, with room for so many more tokens of each sequence."""
+        """Whether an engine computes the step at once, with `more_tokens` further tokens per sequence."""
         tokens = self.tokens + self.decodes
         memory = self.chunk_context + self.decodes * self.decode_context + more_tokens * (self.chunks + self.decodes)
         return (
@@ -67,13 +66,13 @@ class Work:
 
 
 def relative_fit(design: Array, target: Array, scale: Array) -> list[float]:
-    """Coefficients, none negative, of least squares of errors relative to `scale`."""
+    """Non-negative coefficients of least squares with errors relative to `scale`."""
     coefficients, _ = nnls(design / scale[:, None], target / scale)
     return [float(value) for value in coefficients]
 
 
 def errors(fitted: Array, seconds: Array, prefix: str = "") -> dict[str, float]:
-    """Median and p90 of the relative errors, error of the total time, number of steps."""
+    """Median and p90 of the relative errors, the error of the total time and the number of steps."""
     relative = np.abs(fitted / seconds - 1)
     return {
         f"{prefix}median_relative_error": float(np.median(relative)),
@@ -84,16 +83,12 @@ def errors(fitted: Array, seconds: Array, prefix: str = "") -> dict[str, float]:
 
 
 def regions(works: Sequence[Work], fitted: Array, seconds: Array) -> dict[str, float]:
-    """Median relative error by what the step holds and by its longest context."""
+    """Median relative error by kind of step and by its longest context."""
     relative = np.abs(fitted / seconds - 1)
-    found: dict[str, list[float]] = {}
+    groups: dict[str, list[float]] = {}
     for work, error in zip(works, relative, strict=True):
         upper = next(edge for edge in CONTEXT_EDGES[1:] if work.context <= edge)
         length = f"to_{upper}" if upper < CONTEXT_EDGES[-1] else f"above_{CONTEXT_EDGES[-2]}"
-        found.setdefault(work.region, []).append(float(error))
-        found.setdefault(f"{work.region}_context_{length}", []).append(float(error))
-    return {f"{name}_median_relative_error": float(np.median(errors)) for name, errors in sorted(found.items())}
-
-
-def with_residual(profile: StepProfile, residual: dict[str, float]) -> StepProfile:
-    return dataclasses.replace(profile, residual=residual)
+        groups.setdefault(work.region, []).append(float(error))
+        groups.setdefault(f"{work.region}_context_{length}", []).append(float(error))
+    return {f"{name}_median_relative_error": float(np.median(errors)) for name, errors in sorted(groups.items())}

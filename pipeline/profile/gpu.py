@@ -1,4 +1,4 @@
-"""`make profile-gpu`: the shipped profile of the GPU at hand, measured anew on the real engine with dummy weights."""
+"""`make profile-gpu`: check the shipped profile of this machine's GPU on the real engine with dummy weights."""
 
 import argparse
 import importlib.util
@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
-from ...data.atomic import write_json, write_text
+from ...data.atomic import write_json
 from ..project import paths
 from ..project.params import load_params
 from ..project.stage import StageError, run_stage
 from ..simulator.profile import EngineLimits, StepProfile
 from .engines import ENGINES, Engine
 from .fit import Array, Work, errors, regions
-from .report import REPORTS
+from .report import REPORTS, write_csv
 from .run import ProfileParams
 from .stepper import VllmStepper
 
@@ -26,7 +27,7 @@ DECODES = (1, 8, 64, 256)
 CONTEXTS = (256, 2048, 8192, 32768)
 CHUNKS = (64, 512, 2048, 8192)
 PREFIXES = (0, 2048, 16384, 65536)
-WARM_UP = 2  # steps before those that count: kernels are chosen and graphs captured in them
+WARM_UP = 2  # uncounted first steps: they choose kernels and capture graphs
 REPEATS = 7
 SEED = 20261123
 
@@ -36,7 +37,7 @@ class Stepper(Protocol):
 
 
 def grid(limits: EngineLimits) -> list[Work]:
-    """Steps that only decode, only prefill, and both, of those sizes that the engine can hold at once."""
+    """Steps of decodes, of prefills and of both, in the sizes that fit the engine."""
     decodes = [Work(0, 0, 0, count, context) for count in DECODES for context in CONTEXTS]
     prefills = [Work(size, 1, prefix, 0, 0) for size in CHUNKS for prefix in PREFIXES]
     mixed = [Work(size, 1, 2048, count, 1024) for size in CHUNKS for count in DECODES]
@@ -44,35 +45,36 @@ def grid(limits: EngineLimits) -> list[Work]:
 
 
 def measured_s(stepper: Stepper, works: Sequence[Work], progress: Callable[[], object] = lambda: None) -> Array:
-    """Median seconds of each step, warm-up left out."""
-    found = []
+    """Median seconds of each step without its warm-up."""
+    medians = []
     for work in works:
-        found.append(statistics.median(stepper.steps_s(work, WARM_UP + REPEATS)[WARM_UP:]))
+        medians.append(statistics.median(stepper.steps_s(work, WARM_UP + REPEATS)[WARM_UP:]))
         progress()
-    return np.array(found)
+    return np.array(medians)
 
 
 def report(profile: StepProfile, works: Sequence[Work], seconds: Array) -> dict[str, float]:
-    """Errors of the profile on what was measured; writes them and every step beside the other reports."""
+    """Errors of the profile on the measured steps. Writes the errors and every step to the reports."""
     fitted = np.array([work.seconds(profile) for work in works])
-    found = {**errors(fitted, seconds), **regions(works, fitted, seconds)}
-    rows = "".join(
-        f"{work.region},{work.tokens},{work.chunk_context},{work.decodes},{work.decode_context},{real:.6g},{fit:.6g}\n"
-        for work, real, fit in zip(works, seconds, fitted, strict=True)
-    )
-    header = (
-        "region,prefill_tokens,prefill_context_tokens,decode_sequences,decode_context_tokens,measured_s,profile_s\n"
-    )
-    write_text(REPORTS / f"{profile.name}-measured.csv", header + rows)
-    write_json(REPORTS / f"{profile.name}-measured.json", found)
-    return found
+    profile_errors = {**errors(fitted, seconds), **regions(works, fitted, seconds)}
+    columns = {
+        "region": [work.region for work in works],
+        "prefill_tokens": [work.tokens for work in works],
+        "prefill_context_tokens": [work.chunk_context for work in works],
+        "decode_sequences": [work.decodes for work in works],
+        "decode_context_tokens": [work.decode_context for work in works],
+        "measured_s": seconds,
+        "profile_s": fitted,
+    }
+    write_csv(REPORTS / f"{profile.name}-measured.csv", pd.DataFrame(columns))
+    write_json(REPORTS / f"{profile.name}-measured.json", profile_errors)
+    return profile_errors
 
 
 def engine_at_hand(wanted: str | None) -> str:
-    """Name of the profile to check: the one asked for, or the first that the GPUs here can run.
+    """Name of the profile to check: `wanted`, or the first that this machine's GPUs can run.
 
-    Raises:
-        StageError: no CUDA GPU, no vLLM for it, or none of a kind that has a profile.
+    Raises StageError without a CUDA GPU, its vLLM, or a profile for it.
     """
     for package in ("torch", "vllm"):
         if importlib.util.find_spec(package) is None:
@@ -81,14 +83,14 @@ def engine_at_hand(wanted: str | None) -> str:
 
     if not torch.cuda.is_available():
         raise StageError(
-            "profile-gpu: no CUDA GPU is found here, or torch's build has no CUDA; run it on a machine with a GPU "
-            "as `make profile-gpu GPU_PYTHON=…`, the Python that has vLLM's CUDA build"
+            "profile-gpu: no CUDA GPU, or torch is built without CUDA; run it on a machine with a GPU by "
+            "`make profile-gpu GPU_PYTHON=…`, the Python with vLLM's CUDA build"
         )
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
     able = [name for name, engine in ENGINES.items() if _runs_on(engine, title, count)]
     if wanted in able or (wanted is None and able):
         return wanted or able[0]
-    raise StageError(f"profile-gpu: {count} x {title} cannot run {wanted or 'any profile'}; it can: {able or 'none'}")
+    raise StageError(f"profile-gpu: {count} x {title} cannot run {wanted or 'any profile'}, only {able or 'none'}")
 
 
 def _runs_on(engine: Engine, title: str, count: int) -> bool:
@@ -97,7 +99,7 @@ def _runs_on(engine: Engine, title: str, count: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make profile-gpu", description=__doc__)
-    parser.add_argument("--profile", choices=ENGINES, help="default: the first that this GPU can run")
+    parser.add_argument("--profile", choices=ENGINES, help="default: the first that this machine can run")
     name = engine_at_hand(parser.parse_args().profile)
     profile = StepProfile.load(paths.PROFILES / f"{name}.json")
     share = load_params(ProfileParams).gpu_memory_utilization

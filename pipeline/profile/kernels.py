@@ -13,14 +13,14 @@ from ...models.serving.settings import StepTime
 from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, KvTransfer, PrefillAttention, StepProfile
 from .engines import Engine
-from .fit import Array, Work, errors, regions, relative_fit, with_residual
+from .fit import Array, Work, errors, regions, relative_fit
 
 TOKEN_GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384)
 DECODE_GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 CONTEXT_GRID = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 CHUNK_GRID = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 PREFIX_GRID = (0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 122880)
-HELD_DECODES = (0, 3, 12, 48, 160, 320)  # none of the following was fitted on
+HELD_DECODES = (0, 3, 12, 48, 160, 320)  # the HELD grids are not fitted
 HELD_CONTEXTS = (256, 1536, 3072, 6000, 24000, 48000, 100000)
 HELD_CHUNKS = (48, 200, 700, 1500, 3000, 6000)
 LINEAR_CONTEXT = 4096
@@ -40,7 +40,7 @@ class Kernels:
         except ImportError as error:
             raise StageError("profile: aiconfigurator-core is not installed; run `make env`") from error
         level = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # it warns of each fallback of models that are not asked for
+        logging.disable(logging.WARNING)  # it logs a warning for each fallback of other models
         try:
             return cls(
                 EngineHandle.compile(engine.model.path, engine.gpu.system, "vllm", tp_size=engine.tensor_parallel)
@@ -49,13 +49,13 @@ class Kernels:
             logging.disable(level)
 
     def others_s(self, tokens: int) -> float:
-        """All but attention of a step of so many tokens."""
+        """Everything but attention in a step of `tokens` tokens."""
         return float(self.handle.mixed_step_breakdown(tokens, 0, tokens, 2)[1]) / 1000
 
     def prefill_attention_s(self, tokens: int, chunks: int, prefix: int) -> float:
-        """Attention of so many chunks of `tokens` tokens each, each after `prefix` computed ones."""
+        """Attention of `chunks` chunks of `tokens` tokens each, each behind `prefix` computed tokens."""
         length = tokens + prefix
-        # Asked for as many tokens as the prompts have in all, it spreads them over no further steps.
+        # With the prompts' total as its budget, the library puts all tokens into one step.
         return float(self.handle.mixed_step_breakdown(chunks * length, 0, length, 2, prefix)[2]) / 1000
 
     def decode_attention_s(self, sequences: int, context: int) -> float:
@@ -69,7 +69,7 @@ class Kernels:
 
 
 def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tuple[StepProfile, list[Work], Array]:
-    """The profile, and the steps that the fit has not seen with their measured seconds."""
+    """The profile, and the held-out steps with their measured seconds."""
     kernels, limits = Kernels.of(engine), engine.limits(gpu_memory_utilization)
     if limits.kv_tokens < 1:
         raise StageError(
@@ -93,11 +93,11 @@ def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tup
     works = [work for work in _held_out() if work.fits(limits)]
     seconds = np.array([kernels.step_s(work) for work in works])
     profile = dataclasses.replace(profile, linear=_linear(works, seconds))
-    return with_residual(profile, _residual(profile, works, seconds)), works, seconds
+    return dataclasses.replace(profile, residual=_residual(profile, works, seconds)), works, seconds
 
 
 def kv_transfer(engine: Engine) -> KvTransfer:
-    """Between the engine's GPUs and their host, at the peak of the PCIe link that each GPU has for itself."""
+    """Transfers between the engine's GPUs and their host, at the peak of each GPU's own PCIe link."""
     system = engine.gpu.system
     file = resources.files("aiconfigurator_core") / "systems" / f"{system}.yaml"
     link = float(yaml.safe_load(file.read_text(encoding="utf-8"))["node"]["pcie_bw"])
@@ -106,7 +106,7 @@ def kv_transfer(engine: Engine) -> KvTransfer:
 
 
 def _decode_terms(kernels: Kernels, limits: EngineLimits) -> list[float]:
-    """Constant, a sequence, a context token: of decode attention, errors relative to the whole step."""
+    """Decode attention: constant, per sequence, per context token. Errors are relative to the whole step."""
     works = [Work(0, 0, 0, count, context) for count in DECODE_GRID for context in CONTEXT_GRID]
     works = [work for work in works if work.fits(limits)]
     count, context = np.array([(work.decodes, work.decode_context) for work in works], float).T
@@ -116,7 +116,7 @@ def _decode_terms(kernels: Kernels, limits: EngineLimits) -> list[float]:
 
 
 def _prefill_terms(kernels: Kernels, limits: EngineLimits, start: float) -> PrefillAttention:
-    """Of prefill attention beyond `start`, which every step takes; errors relative to the whole step."""
+    """Prefill attention beyond `start`, the cost of every step. Errors are relative to the whole step."""
     works = [Work(tokens, chunks, prefix, 0, 0) for tokens in CHUNK_GRID for prefix in PREFIX_GRID for chunks in (1, 4)]
     works = [work for work in works if work.fits(limits)]
     count, context, pairs = np.array([(work.tokens, work.chunk_context, work.pairs) for work in works], float).T
@@ -140,7 +140,7 @@ def _held_out() -> list[Work]:
 
 
 def _linear(works: list[Work], seconds: Array) -> StepTime:
-    """The scheduler's view of the same steps, of contexts to LINEAR_CONTEXT tokens, as most turns have."""
+    """The scheduler's linear view of the steps with contexts up to LINEAR_CONTEXT tokens, as most turns have."""
     rows = [(1, work.tokens, work.decodes, work.chunk_context + work.decodes * work.decode_context) for work in works]
     near = np.array([work.context <= LINEAR_CONTEXT for work in works])
     return StepTime(*relative_fit(np.array(rows, float)[near], seconds[near], seconds[near]))
@@ -151,8 +151,11 @@ def _residual(profile: StepProfile, works: list[Work], seconds: Array) -> dict[s
     near = np.array([work.context <= LINEAR_CONTEXT for work in works])
     straight = np.array([_straight_s(profile.linear, work) for work in works])
     linear = errors(straight[near], seconds[near], "linear_")["linear_median_relative_error"]
-    found = {**errors(fitted, seconds), **regions(works, fitted, seconds)}
-    return {**found, "linear_median_relative_error": linear}
+    return {
+        **errors(fitted, seconds),
+        **regions(works, fitted, seconds),
+        "linear_median_relative_error": linear,
+    }
 
 
 def _straight_s(linear: StepTime, work: Work) -> float:

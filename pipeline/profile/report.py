@@ -1,12 +1,13 @@
-"""What a profile looks like: measured against fitted steps, and step time by context length, as CSV and as one SVG."""
+"""Reports of profiles: measured against fitted steps, and step time by context length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from ...data.atomic import atomic_file, write_text
+from ...data.atomic import write_text
+from ..results.figures import svg_figure
 from .fit import Array, Work
 
 REPORTS = Path("reports/profile")
@@ -14,59 +15,45 @@ POINTS = 500
 CURVES = ("decode", "prefill")
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with six significant digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
 def write_pairs(name: str, measured: Array, fitted: Array) -> None:
-    """Measured and fitted seconds of some steps."""
+    """Write the measured and the fitted seconds of about POINTS steps."""
     step = max(1, len(measured) // POINTS)
-    pairs = zip(measured[::step], fitted[::step], strict=True)
-    rows = "".join(f"{measured_s:.6g},{fitted_s:.6g}\n" for measured_s, fitted_s in pairs)
-    write_text(REPORTS / f"{name}.csv", "measured_s,fitted_s\n" + rows)
+    write_csv(REPORTS / f"{name}.csv", pd.DataFrame({"measured_s": measured[::step], "fitted_s": fitted[::step]}))
 
 
-def context_rows(name: str, works: Sequence[Work], measured: Array, fitted: Array) -> list[dict[str, Any]]:
-    """Steps that only decode or only prefill one chunk, by context."""
+def context_table(name: str, works: Sequence[Work], measured: Array, fitted: Array) -> pd.DataFrame:
+    """Steps of decodes only or of one prefill chunk only, by context."""
     rows = [
-        {
-            "profile": name,
-            "region": work.region,
-            "tokens": work.tokens + work.decodes,
-            "context_tokens": work.context,
-            "measured_s": measured_s,
-            "fitted_s": fitted_s,
-        }
+        (name, work.region, work.tokens + work.decodes, work.context, measured_s, fitted_s)
         for work, measured_s, fitted_s in zip(works, measured, fitted, strict=True)
         if work.region in CURVES and work.chunks <= 1
     ]
-    return sorted(rows, key=lambda row: (row["region"], row["tokens"], row["context_tokens"]))
+    columns = ["profile", "region", "tokens", "context_tokens", "measured_s", "fitted_s"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["region", "tokens", "context_tokens"], kind="stable")
 
 
-def write_context(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Step time by context length, `context.csv` and `context.svg`."""
-    columns = list(rows[0])
-    lines = (",".join(f"{row[key]:.6g}" if key.endswith("_s") else str(row[key]) for key in columns) for row in rows)
-    write_text(REPORTS / "context.csv", "\n".join((",".join(columns), *lines)) + "\n")
-    _draw(rows, REPORTS / "context.svg")
+def write_context(table: pd.DataFrame) -> None:
+    """Write step time by context length as `context.csv` and `context.svg`."""
+    write_csv(REPORTS / "context.csv", table)
+    _draw(table, REPORTS / "context.svg")
 
 
-def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A row of axes a region, a column a profile: dots are measured, lines fitted, a colour a number of tokens."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(row["profile"] for row in rows))
-    figure = Figure(figsize=(3.4 * len(names), 5.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.subplots(len(CURVES), len(names), squeeze=False)
-    for (line, column), axis in np.ndenumerate(axes):
-        shown = [row for row in rows if row["profile"] == names[column] and row["region"] == CURVES[line]]
-        for colour, tokens in enumerate(sorted({row["tokens"] for row in shown})):
-            curve = [row for row in shown if row["tokens"] == tokens]
-            contexts = [row["context_tokens"] for row in curve]
-            axis.plot(contexts, [row["fitted_s"] for row in curve], color=f"C{colour}", linewidth=1, label=str(tokens))
-            axis.plot(contexts, [row["measured_s"] for row in curve], "o", color=f"C{colour}", markersize=3)
-        axis.set(xscale="log", yscale="log", xlabel="context, tokens", ylabel="step, s")
-        axis.set_title(f"{names[column]}: {CURVES[line]}", fontsize=9)
-        axis.tick_params(labelsize=7)
-        axis.legend(fontsize=6, frameon=False, title="tokens a step", title_fontsize=6)
-    with mpl.rc_context({"svg.hashsalt": "augserve", "svg.fonttype": "none"}), atomic_file(path) as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    """A panel per region (row) and profile (column): measured dots, fitted lines, a colour per number of tokens."""
+    names = list(table["profile"].unique())
+    with svg_figure(path, 3.4 * len(names), 5.6, len(CURVES), len(names)) as (_, axes):
+        for (row, column), axis in np.ndenumerate(axes):
+            panel = table[(table["profile"] == names[column]) & (table["region"] == CURVES[row])]
+            for colour, (tokens, curve) in enumerate(panel.groupby("tokens")):
+                contexts = curve["context_tokens"]
+                axis.plot(contexts, curve["fitted_s"], color=f"C{colour}", linewidth=1, label=str(tokens))
+                axis.plot(contexts, curve["measured_s"], "o", color=f"C{colour}", markersize=3)
+            axis.set(xscale="log", yscale="log", xlabel="context, tokens", ylabel="step, s")
+            axis.set_title(f"{names[column]}: {CURVES[row]}")
+            axis.tick_params(labelsize=7)
+            axis.legend(title="tokens per step", title_fontsize=6)

@@ -1,9 +1,9 @@
-"""Stage `profile`: step-time profiles of engines, from measured kernels (GPUs) and from gathered steps (this CPU)."""
+"""Stage `profile`: step-time profiles of GPU engines from measured kernels, and of this CPU from gathered steps."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
@@ -14,7 +14,7 @@ from ..simulator.profile import StepProfile
 from .cpu import cpu_profile
 from .engines import ENGINES
 from .kernels import gpu_profile
-from .report import REPORTS, context_rows, write_context, write_pairs
+from .report import REPORTS, context_table, write_context, write_pairs
 
 
 class ProfileParams(Section):
@@ -24,18 +24,18 @@ class ProfileParams(Section):
 
 def main() -> None:
     params = load_params(ProfileParams)
-    metrics, rows = {}, list[Mapping[str, Any]]()
+    metrics, tables = {}, []
     for name in tqdm((*ENGINES, "cpu"), desc="profile", unit="engine"):
         if name == "cpu":
             profile, measured, fitted = cpu_profile(paths.GATHERED_TRACES / "steps.parquet")
         else:
             profile, works, measured = gpu_profile(name, ENGINES[name], params.gpu_memory_utilization)
             fitted = np.array([work.seconds(profile) for work in works])
-            rows += context_rows(name, works, measured, fitted)
+            tables.append(context_table(name, works, measured, fitted))
         metrics[name] = _metrics(profile)
         profile.save(paths.PROFILES / f"{name}.json")
         write_pairs(name, measured, fitted)
-    write_context(rows)
+    write_context(pd.concat(tables))
     write_json(REPORTS / "metrics.json", metrics)
 
 

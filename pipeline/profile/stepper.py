@@ -1,4 +1,4 @@
-"""Timing single steps of a real vLLM engine with dummy weights, through its public interface."""
+"""Times single steps of a real vLLM engine with dummy weights, through its public interface."""
 
 import itertools
 import json
@@ -15,11 +15,11 @@ from ..simulator.profile import BLOCK_TOKENS
 from .engines import Engine, Model
 from .fit import Work
 
-LONG_TOKENS = 1 << 20  # an output that does not end by itself
+LONG_TOKENS = 1 << 20  # an output that never ends
 
 
 def write_config(model: Model, folder: Path) -> None:
-    """config.json of the model's shape: all that dummy weights need, with no download."""
+    """Write a config.json of the model's shape. Dummy weights need nothing else."""
     kind = "qwen3" if model.head_norms else "llama"
     config = {
         "architectures": [f"{kind.title()}ForCausalLM"],
@@ -43,7 +43,7 @@ def write_config(model: Model, folder: Path) -> None:
 
 
 class VllmStepper:
-    """Sets up a step's work in a vLLM engine and times that one step, again and again."""
+    """Prepares the work of a step in a vLLM engine and times the step repeatedly."""
 
     def __init__(self, llm: Any, vocabulary: int, seed: int) -> None:
         self._engine = llm.llm_engine
@@ -53,7 +53,7 @@ class VllmStepper:
 
     @classmethod
     def start(cls, engine: Engine, folder: Path, gpu_memory_utilization: float, seed: int) -> "VllmStepper":
-        """Start vLLM in this process, synchronously scheduled, so that one call is one step."""
+        """Start vLLM in this process with synchronous scheduling, so that one call is one step."""
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
 
@@ -76,12 +76,11 @@ class VllmStepper:
         return cls(llm, engine.model.vocabulary, seed)
 
     def steps_s(self, work: Work, repeats: int) -> list[float]:
-        """Seconds of so many steps of that work, one after the other.
+        """Seconds of `repeats` successive steps of the same work.
 
-        Raises:
-            StageError: vLLM did not compute the work in one step, so the times would be of something else.
+        Raises StageError if vLLM split the work over several steps.
         """
-        # vLLM finds whole blocks of a prompt in its cache.
+        # vLLM's prefix cache holds whole blocks.
         prefixes = [self._tokens(work.prefix // BLOCK_TOKENS * BLOCK_TOKENS) for _ in range(work.chunks)]
         for prefix in prefixes:
             if prefix:
@@ -114,7 +113,7 @@ class VllmStepper:
         return name
 
     def _step(self) -> set[str]:
-        """One step; the requests that got a token."""
+        """Run one step and return the requests that got a token."""
         return {output.request_id for output in self._engine.step() if output.outputs and output.outputs[0].token_ids}
 
     def _finish(self, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A digest of the source files of some folders: what cached results and resumed studies depend on."""
+"""A digest of source folders, for the keys of cached results and resumed studies."""
 
 import hashlib
 from functools import cache

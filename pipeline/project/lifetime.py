@@ -1,4 +1,4 @@
-"""A child process that does not outlive its parent, whatever ends that."""
+"""Ends a child process when its parent dies, even by `kill -9`."""
 
 import ctypes
 import signal
@@ -7,5 +7,5 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """In the child: be told to end (SIGTERM) when the thread that started it dies, `kill -9` included."""
+    """Call in the child: the kernel sends SIGTERM when the thread that started the child dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What every stage's command does alike: one line and a failing exit code for a user's error."""
+"""Runs the command of a stage: a user's error is one line and a failing exit code."""
 
 import logging
 import sys
@@ -8,14 +8,14 @@ logger = logging.getLogger(__name__)
 
 
 class StageError(RuntimeError):
-    """A stage cannot go on for a reason that the user can mend; the message names thing, cause and remedy."""
+    """A stage fails for a reason that the user can remove; the message names thing, cause and remedy."""
 
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's main: an expected error ends it with one line on stderr and exit code 1.
 
-    Expected are StageError and any ValueError that AugServe's own modules raise (ParamsError, TraceError,
-    BundleError, …); all else is a bug and keeps its traceback.
+    Expected errors are StageError and AugServe's own ValueErrors (ParamsError, TraceError, BundleError, …). Any other
+    error is a bug and keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:

@@ -1,4 +1,4 @@
-"""The server under replay: where it is, what it serves, and what its counters say."""
+"""An OpenAI server: its address, its models and its counters."""
 
 import os
 from collections.abc import Mapping
@@ -16,26 +16,26 @@ _COUNTERS = {
     "vllm:prefix_cache_queries_total": "prefix_cache_queries",
     "vllm:prefix_cache_hits_total": "prefix_cache_hits",
 }
-# Below the 5 s after which uvicorn closes an idle connection: one that is just being closed would fail a turn.
+# Less than the 5 s after which uvicorn closes an idle connection: a turn on a closing connection would fail.
 _KEEPALIVE_S = 2.0
 _CONNECT_S = 10.0
-_READ_S = 600.0  # between two pieces of a stream, the queue's wait included
+_READ_S = 600.0  # between two parts of a stream, including the wait in the queue
 
 
 class ReplayError(StageError):
-    """A replay cannot run, or all of it failed; the message names the thing, the cause and the remedy."""
+    """A replay cannot run, or all its turns failed; the message names the thing, the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`url` ends in /v1."""
+    """A server and its key. `url` ends in /v1."""
 
     url: str
     api_key: str | None
 
     @classmethod
     def parse(cls, url: str) -> "Endpoint":
-        """From a server's address, with or without /v1; the key is the environment's OPENAI_API_KEY."""
+        """From an address with or without /v1, and the environment's OPENAI_API_KEY. Raises ReplayError."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ReplayError(f"--url: {url!r} is no address of a server; write http://HOST:PORT")
@@ -47,7 +47,7 @@ class Endpoint:
         return self.url.removesuffix("/v1")
 
     def client(self) -> httpx.AsyncClient:
-        """A client without a limit on connections: a limit would hold turns back, and close the loop by accident."""
+        """A client without a limit on connections: a limit would delay turns and close the loop."""
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S),
@@ -59,13 +59,12 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     name: str
-    is_vllm: bool  # takes vLLM's own fields, and so the exact length of an output
+    is_vllm: bool  # accepts vLLM's extra fields, such as the exact length of an output
     context_tokens: int | None
 
 
 async def served_model(client: httpx.AsyncClient, endpoint: Endpoint, name: str | None) -> ServedModel:
-    """The model asked for, else the first one served. Raises ReplayError where the server does not answer or has not
-    that model."""
+    """The model `name`, or the first one (None). Raises ReplayError without an answer or the model."""
     url = f"{endpoint.url}/models"
     try:
         response = await client.get(url)
@@ -73,12 +72,12 @@ async def served_model(client: httpx.AsyncClient, endpoint: Endpoint, name: str 
         models = {str(model["id"]): model for model in response.json()["data"]}
     except httpx.HTTPStatusError as error:
         raise ReplayError(
-            f"{url}: answers {error.response.status_code}; correct --url, or the key in {API_KEY}"
+            f"{url}: HTTP {error.response.status_code}; correct --url, or the key in {API_KEY}"
         ) from error
     except httpx.HTTPError as error:
         raise ReplayError(f"{url}: {failure_of(error)}; start the server or correct --url") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ReplayError(f"{url}: no list of models, so no OpenAI server; correct --url") from error
+        raise ReplayError(f"{url}: no list of models, so not an OpenAI server; correct --url") from error
     if not models or (name is not None and name not in models):
         raise ReplayError(
             f"--model: {name!r} is not served at {endpoint.url}; served are {', '.join(models) or 'none'}"
@@ -89,7 +88,7 @@ async def served_model(client: httpx.AsyncClient, endpoint: Endpoint, name: str 
 
 
 def failure_of(error: httpx.HTTPError) -> str:
-    """A short name for what went wrong on the way to the server."""
+    """A short name of a connection error."""
     if isinstance(error, httpx.ConnectError):
         return "connection refused" if _is_refused(error) else "no connection"
     if isinstance(error, httpx.TimeoutException):
@@ -98,14 +97,14 @@ def failure_of(error: httpx.HTTPError) -> str:
 
 
 def _is_refused(error: BaseException | None) -> bool:
-    """Whether a refusal is at the bottom of it; the client's own error does not say."""
+    """Whether the error's root cause is a refused connection."""
     while error is not None and not isinstance(error, ConnectionRefusedError):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 async def read_counters(client: httpx.AsyncClient, endpoint: Endpoint) -> dict[str, float] | None:
-    """vLLM's counters, summed over their labels; None where the server shows none."""
+    """vLLM's counters, summed over their labels; None without them."""
     try:
         response = await client.get(f"{endpoint.root}/metrics")
     except httpx.HTTPError:
@@ -116,17 +115,17 @@ async def read_counters(client: httpx.AsyncClient, endpoint: Endpoint) -> dict[s
 
 
 def parse_counters(text: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    counters: dict[str, float] = {}
     for line in text.splitlines():
         sample, _, value = line.rpartition(" ")
         name = _COUNTERS.get(sample.split("{", 1)[0])
         if name is not None:
-            found[name] = found.get(name, 0.0) + float(value)
-    return found
+            counters[name] = counters.get(name, 0.0) + float(value)
+    return counters
 
 
 def counted(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> dict[str, float]:
-    """What the counters rose by; nothing where the server shows none."""
+    """Increases of the counters; empty without counters."""
     if before is None or after is None:
         return {}
     return {name: value - before.get(name, 0.0) for name, value in after.items()}

@@ -1,4 +1,4 @@
-"""All sessions of a run, each begun at its time whether or not the server keeps up (open loop)."""
+"""Runs sessions in an open loop: each starts at its arrival, whether or not the server keeps up."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,25 +14,27 @@ class Timed(Protocol):
 
 Plan = TypeVar("Plan", bound=Timed)
 PlanIn = TypeVar("PlanIn", contravariant=True)
-Seen = TypeVar("Seen")
-SeenOut = TypeVar("SeenOut", covariant=True)
+Result = TypeVar("Result")
+ResultOut = TypeVar("ResultOut", covariant=True)
 
 
-class Runner(Protocol[PlanIn, SeenOut]):
-    async def run(self, plan: PlanIn, /) -> SeenOut:
+class Runner(Protocol[PlanIn, ResultOut]):
+    async def run(self, plan: PlanIn, /) -> ResultOut:
         """Run one session to its end."""
         ...
 
 
-async def run_open_loop(runner: Runner[Plan, Seen], plans: Sequence[Plan], start_s: float | None = None) -> list[Seen]:
-    """Run all plans and give what was seen, in their order. The first failure cancels the rest and is raised.
+async def run_open_loop(
+    runner: Runner[Plan, Result], plans: Sequence[Plan], start_s: float | None = None
+) -> list[Result]:
+    """Run all plans and return their results in the same order. The first error cancels the others and is raised.
 
-    The run starts at `start_s` of the event loop's clock, now where it is not given.
+    The run starts at `start_s` of the event loop's clock (default: now).
     """
     loop = asyncio.get_running_loop()
     begin_s = loop.time() if start_s is None else start_s
 
-    async def session(plan: Plan) -> Seen:
+    async def session(plan: Plan) -> Result:
         await asyncio.sleep(max(begin_s + plan.arrival_s - loop.time(), 0.0))
         return await runner.run(plan)
 

@@ -1,7 +1,7 @@
-"""A real vLLM server as a child process: started, waited for, and ended with all of its processes.
+"""A real vLLM server as a child process: start, wait until healthy, and end with all its processes.
 
-What start-up costs here is importing vLLM once a process, so the engine and its only worker share one
-(`uni` executor); compiling is left out: it takes longer than the server lives.
+Importing vLLM dominates the start, so the engine and its only worker share a process (`uni` executor). Compilation is
+off: it would take longer than the server lives.
 """
 
 import json
@@ -34,12 +34,12 @@ _CAUSE = re.compile(r"^([\w.]*(Error|Exception)|[\w.-]+: error): ?\S")
 
 
 class ServerError(StageError):
-    """The server did not start, or died; the message holds the cause that its log names."""
+    """The server did not start, or died. The message contains the cause from the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. `base_url` is what the OpenAI client takes, `url` the server's root."""
+    """A running server. `url` is its root, `base_url` the root of its OpenAI API."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -57,7 +57,7 @@ class Server:
 
 
 def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> list[str]:
-    """The command line: vLLM's OpenAI server on the loopback interface, with settings for a small CPU machine."""
+    """The command line of vLLM's OpenAI server on the loopback interface, for a small CPU machine."""
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(model), "--served-model-name", MODEL_NAME),
@@ -69,7 +69,7 @@ def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> li
 
 
 def hook_arguments(deployment: Mapping[str, str]) -> list[str]:
-    """The flags that put AugServe into vLLM, with `additional_config["augserve"]` as given."""
+    """The flags that plug AugServe into vLLM, with `deployment` as `additional_config["augserve"]`."""
     return [
         *("--scheduler-cls", "augserve.runtime.AugServeScheduler"),
         *("--middleware", "augserve.runtime.AugServeMiddleware"),
@@ -78,15 +78,15 @@ def hook_arguments(deployment: Mapping[str, str]) -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """This process's environment with vLLM's CPU settings; a variable that is already set stays as it is."""
+    """vLLM's CPU settings, overridden by this process's environment."""
     defaults = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB: 93,000 tokens of SmolLM2-135M
-        # Lets a CPU engine keep the `uni` executor; the API server runs its engine in a process of its own regardless.
+        # Needed for the `uni` executor. The API server still runs its engine in a separate process.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        # `auto` would reserve one of two cores for the API server, and so halve the engine's.
+        # `auto` reserves a core for the API server: half of a machine with two.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         "PYTHONWARNINGS": "ignore",
@@ -103,11 +103,9 @@ def vllm_server(
     environment: Mapping[str, str] = MappingProxyType({}),
     start_timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[Server]:
-    """Run a server on a free loopback port until the block ends; its output goes to `log`.
+    """Run a server on a free loopback port until the block ends, then kill its process group. Its output goes to `log`.
 
-    `environment` goes before `server_environment`.
-
-    Raises ServerError if it dies or is not healthy in time. At the end the whole process group is gone.
+    `environment` overrides `server_environment`. Raises ServerError if the server dies or is not healthy in time.
     """
     port = free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -136,16 +134,16 @@ def free_port() -> int:
 
 
 def log_cause(log: Path) -> str:
-    """The line of a server's log that says best why it ended."""
+    """The line of a server's log that most likely names the cause of its end."""
     lines = [_PREFIX.sub("", line).strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    # The API server only reports that its engine failed, the validator names the cause on the next line.
+    # The API server reports only that its engine failed; the validator names the cause on the next line.
     causes = [
         f"{line} {lines[index + 1]}" if "validation error" in line and index + 1 < len(lines) else line
         for index, line in enumerate(lines)
         if _CAUSE.match(line) and "Engine core initialization failed" not in line
     ]
-    spoken = [line for line in lines if line]
-    return (causes or spoken or ["its log is empty"])[-1][:500]
+    non_empty = [line for line in lines if line]
+    return (causes or non_empty or ["its log is empty"])[-1][:500]
 
 
 def _wait_until_healthy(server: Server, timeout_s: float) -> None:
@@ -169,7 +167,7 @@ def _healthy(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, then kill whatever of its group is left."""
+    """Terminate the server, then kill the rest of its process group."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""`make serve`: vLLM's OpenAI server with AugServe and the freshly trained bundle, in the foreground."""
+"""`make serve`: vLLM's OpenAI server with AugServe and the last packaged bundle, in the foreground."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from .process import MODEL_NAME, hook_arguments, server_command, server_environm
 
 
 def serve_command(model: Path, bundle: Path, port: int) -> list[str]:
-    """The server's command line. Raises StageError unless the model and the bundle are there."""
+    """The server's command line. Raises StageError without the model or the bundle."""
     for folder, name, file in ((model, "model", "config.json"), (bundle, "bundle", "manifest.json")):
         if not (folder / file).is_file():
             raise StageError(f"{folder}: no {name} there; run `make repro` first")
@@ -24,7 +24,7 @@ def main() -> None:
     port = parser.parse_args().port
     command = serve_command(paths.MODEL, paths.BUNDLE, port)
     print(f"serving {MODEL_NAME} on port {port}; equivalent command:\n{shlex.join(command)}", flush=True)
-    os.execvpe(command[0], command, server_environment())  # noqa: S606  # the server takes this process's place
+    os.execvpe(command[0], command, server_environment())  # noqa: S606  # the server replaces this process
 
 
 if __name__ == "__main__":

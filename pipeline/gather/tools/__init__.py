@@ -1,1 +1,1 @@
-"""The tools that sessions call: each really runs, or waits where it cannot run here."""
+"""The tools of sessions. Each really runs, or waits if it cannot run on this machine."""

@@ -17,9 +17,9 @@ from .wait import HUMAN, IMAGE, SPEECH, WaitingTool
 
 @contextmanager
 def tool_box(wait_scale: float, seed: int) -> Iterator[Mapping[str, Tool]]:
-    """Make the database, start the data service, and give the tools; all is gone at the end.
+    """Create the database, start the data service and yield the tools; remove all of it at the end.
 
-    `wait_scale` multiplies the published times of the tools that only wait.
+    `wait_scale` multiplies the published durations of the tools that only wait.
     """
     tasks = suite()
     published = {row.kind: row for row in load_augmentations()}

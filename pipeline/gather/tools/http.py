@@ -42,7 +42,7 @@ class HttpTool:
 
 @contextmanager
 def data_service() -> Iterator[int]:
-    """Run the service in a thread on a free loopback port, which is given; it ends with the block."""
+    """Run the service in a thread and yield its free loopback port. The service ends with the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, name="data-service", daemon=True)
     thread.start()
@@ -55,7 +55,7 @@ def data_service() -> Iterator[int]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers are functions of the path alone: /weather?city=, /digest?rounds=, /report?rows=; all else is a 404."""
+    """Answers depend on the path only: /weather?city=, /digest?rounds=, /report?rows=. Others are 404."""
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

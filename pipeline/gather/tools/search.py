@@ -30,13 +30,13 @@ def _search(pattern: str, folder: str) -> str:
         expression = re.compile(pattern)
     except re.error as error:
         return f"error: {error}"
-    found: list[str] = []
+    shown: list[str] = []
     count = 0
-    # `.` is the library's own modules: its packages are searched by name, installed ones never.
+    # `.` covers the library's top-level modules only, never site-packages. A folder's name covers its package.
     for path in sorted(root.glob("*.py") if root == library.resolve() else root.rglob("*.py")):
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if expression.search(line):
                 count += 1
                 if count <= MATCHES:
-                    found.append(f"{path.relative_to(library.resolve())}:{number}: {line.strip()[:80]}")
-    return clipped("\n".join([f"{count} matches", *found]))
+                    shown.append(f"{path.relative_to(library.resolve())}:{number}: {line.strip()[:80]}")
+    return clipped("\n".join([f"{count} matches", *shown]))

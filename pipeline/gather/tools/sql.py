@@ -1,4 +1,4 @@
-"""A SQL query on tables that the tool makes itself."""
+"""A SQL query on generated tables."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a tool is."""
+"""The interface of a tool."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ Arguments = Mapping[str, str | int]
 
 
 class Tool(Protocol):
-    """A tool as the model is offered it and as the session runs it."""
+    """A tool that a request offers to the model and a session runs."""
 
     @property
     def specification(self) -> "Specification": ...
 
     async def run(self, arguments: Arguments) -> str:
-        """Do the work and return its result as text; an error of the call itself is a result too."""
+        """Run and return the result as text. An error of the call is a result too."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Specification:
-    """Name, purpose and parameters (name → JSON type and meaning) of a tool; every parameter is required."""
+    """Name, purpose and parameters (name → JSON type and meaning). Every parameter is required."""
 
     name: str
     purpose: str
@@ -40,5 +40,5 @@ class Specification:
 
 
 def clipped(text: str, characters: int = 600) -> str:
-    """A result short enough for a small model's context."""
+    """The text, shortened for a small model's context."""
     return text if len(text) <= characters else f"{text[:characters]}\n… ({len(text) - characters} characters more)"

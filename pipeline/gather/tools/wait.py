@@ -1,4 +1,4 @@
-"""Tools that cannot run here: they wait as long as published figures say, times a scale."""
+"""Tools that cannot run on this machine: they wait for their published duration, times a scale."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from .tool import Arguments, Specification
 
 
 class WaitingTool:
-    """Waits for a time drawn from an augmentation's published mean and deviation, times `scale`; answers `result`."""
+    """Waits for a duration drawn from an augmentation's published mean and deviation, times `scale`."""
 
     def __init__(
         self, specification: Specification, augmentation: Augmentation, scale: float, seed: int, result: str
@@ -20,7 +20,7 @@ class WaitingTool:
         self._random = np.random.default_rng(seed)
         self._result = result
 
-    async def run(self, arguments: Arguments) -> str:  # noqa: ARG002  # what is asked does not change the wait
+    async def run(self, arguments: Arguments) -> str:  # noqa: ARG002  # no argument changes the wait
         await asyncio.sleep(self._augmentation.tool_time_s(self._random) * self._scale)
         return self._result
 

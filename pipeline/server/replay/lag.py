@@ -1,4 +1,4 @@
-"""How far the client itself was behind: what it adds to the measured times, and whether the loop was really open."""
+"""The client's own lag: how much it adds to the measured times."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from .runner import ReplayedTurn
 
 LIMIT_S = 0.05
-"""Beyond it at the 99th percentile, the client's own lag shows in the TTFT."""
+"""Above this p99, the client's lag shows in the TTFT."""
 TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLag:
-    """Seconds. `send`: from when a turn is due until it is sent; `loop`: how late the event loop wakes up."""
+    """Seconds. `send`: from a turn's arrival until it is sent; `loop`: lateness of the event loop."""
 
     send_p50_s: float
     send_p99_s: float
@@ -28,9 +28,8 @@ class ClientLag:
 
     def warning(self) -> str:
         return (
-            f"the client could not keep up: turns were sent {1e3 * self.send_p99_s:.0f} ms late and its event loop "
-            f"woke {1e3 * self.loop_p99_s:.0f} ms late (p99); run it on another machine than the server, or lower "
-            "the rate"
+            f"the client did not keep up: turns were sent {1e3 * self.send_p99_s:.0f} ms late and its event loop "
+            f"woke {1e3 * self.loop_p99_s:.0f} ms late (p99); run it on another machine, or lower the rate"
         )
 
 
@@ -41,7 +40,7 @@ def client_lag(turns: Sequence[ReplayedTurn], ticks_s: Sequence[float]) -> Clien
 
 
 async def watch_loop(tick: Callable[[float], object]) -> None:
-    """Tell how many seconds late each tick of the event loop comes, until cancelled."""
+    """Report the lateness of each tick of the event loop in seconds, until cancelled."""
     now = asyncio.get_running_loop().time
     while True:
         due_s = now() + TICK_S

@@ -1,4 +1,4 @@
-"""A replay's progress bar: by time where its duration is given, else by turns."""
+"""A replay's progress bar: by time if its duration is known, else by turns."""
 
 from types import TracebackType
 from typing import Any
@@ -15,9 +15,9 @@ class Progress:
         self._bar: Any = tqdm(desc=name, total=total, unit=unit, mininterval=1)
         self._turns = self._failed = 0
 
-    def turn_done(self, seen: ReplayedTurn) -> None:
+    def turn_done(self, turn: ReplayedTurn) -> None:
         self._turns += 1
-        self._failed += seen.failure is not None
+        self._failed += turn.failure is not None
         if not self._by_time:
             self._bar.update()
 

@@ -1,4 +1,4 @@
-"""What a replay found: the metrics of the simulator over what the client saw, as a table and as JSON."""
+"""The results of a replay: the simulator's metrics of the client's turns, as a table and as JSON."""
 
 import dataclasses
 from collections import Counter
@@ -17,42 +17,41 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A replay that has ended. The times of `turns` are seconds since its start."""
+    """A finished replay. The times of `turns` are seconds since its start."""
 
     settings: Mapping[str, object]
     started_at_s: float  # Unix time
     turns: Sequence[ReplayedTurn]
-    sessions: int  # that were to run
-    unsent: int  # turns: due after the window, or behind a failed one
+    sessions: int  # planned
+    unsent: int  # turns that arrive after the window, or follow a failed turn
     window: Window
     end_s: float
-    counters: Mapping[str, float]  # of the server, over the run
+    counters: Mapping[str, float]  # increases of the server's counters
     lag: ClientLag
     adjustments: Adjustments
     slo: Slo
 
     def records(self) -> tuple[TurnRecord, ...]:
-        """The turns as the simulator would tell them; a turn arrives when it is due."""
+        """The turns as records of the simulator. A turn arrives when it is due."""
         return tuple(_record(turn) for turn in self.turns)
 
     def metrics(self) -> dict[str, float]:
-        """Metrics of design.md over the turns that arrived in the window, from when each was due.
+        """Metrics of the turns that arrived in the window.
 
-        Preemptions and the prefix-cache hit rate are the server's own, over the whole run; left out where it tells
-        neither.
+        Preemptions and the prefix hit rate are the server's, over the whole run; they are absent without its counters.
         """
         records = self.records()
-        found = run_metrics(SimulationResult(records, EngineTotals(), self.end_s), self.window, self.slo)
-        found |= pace_metrics([record for record in records if self.window.holds(record.arrival_s)])
-        del found["preemptions"]
+        metrics = run_metrics(SimulationResult(records, EngineTotals(), self.end_s), self.window, self.slo)
+        metrics |= pace_metrics([record for record in records if self.window.holds(record.arrival_s)])
+        del metrics["preemptions"]
         if all(turn.cached_tokens is None for turn in self.turns):
-            del found["prefix_hit_rate"]
+            del metrics["prefix_hit_rate"]
         if queries := self.counters.get("prefix_cache_queries"):
-            found["prefix_hit_rate"] = self.counters.get("prefix_cache_hits", 0.0) / queries
+            metrics["prefix_hit_rate"] = self.counters.get("prefix_cache_hits", 0.0) / queries
         if "preemptions" in self.counters:
-            found["preemptions"] = self.counters["preemptions"]
+            metrics["preemptions"] = self.counters["preemptions"]
         output_tokens = sum(turn.output_tokens for turn in self.turns if turn.finish_s is not None)
-        return found | {
+        return metrics | {
             "sessions": float(len({turn.session_id for turn in self.turns})),
             "failed": float(sum(turn.failure is not None for turn in self.turns)),
             "unsent_turns": float(self.unsent),
@@ -61,7 +60,7 @@ class Replayed:
         }
 
     def failures(self) -> dict[str, Json]:
-        """Failed turns by reason, most frequent first, with what was said of the first one."""
+        """Failed turns by reason, most frequent first, with the message of the first one."""
         counts = Counter(turn.failure for turn in self.turns if turn.failure is not None)
         first = {turn.failure: turn.detail for turn in reversed(self.turns)}
         return {reason: {"turns": count, "first": first[reason]} for reason, count in counts.most_common()}
@@ -80,7 +79,7 @@ class Replayed:
         }
 
     def table(self) -> str:
-        """Two columns for a terminal, then what failed and what was changed."""
+        """Two columns for a terminal, then the failures and the adjustments of the workload."""
         rows = [f"{name:30} {value:>12,.4g}" for name, value in self.metrics().items()]
         failed = [f"failed: {facts['turns']} x {name}: {facts['first']}" for name, facts in self.failures().items()]
         return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
@@ -102,7 +101,7 @@ def _record(turn: ReplayedTurn) -> TurnRecord:
 
 
 def _is_other(turn: ReplayedTurn) -> bool:
-    """Whether a finished turn's lengths, as the server counts them, are not those asked for."""
+    """Whether the server's counts of a finished turn differ from the requested lengths."""
     if turn.finish_s is None or turn.prompt_tokens is None:
         return False
     return (turn.prompt_tokens, turn.output_tokens) != (turn.prompt_asked, turn.output_asked)

@@ -1,4 +1,4 @@
-"""A replay from its settings to what was found."""
+"""A replay, from its settings to its results."""
 
 import asyncio
 import dataclasses
@@ -25,7 +25,7 @@ from .runner import ReplayedTurn, SessionReplayer
 from .turn_request import Identity
 
 DRAIN_S = 60.0
-"""How long after the window its last turns may take to finish, unless said otherwise; what has not is a miss."""
+"""Default seconds for the window's last turns to finish. Later ones are misses."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ReplaySettings:
     model: str | None  # None: the first one served
     arrivals: Arrivals | Recorded
     rate_per_s: float | None  # None: as recorded
-    duration_s: float | None  # None: until the last session has ended
+    duration_s: float | None  # None: until the last session ends
     seed: int
     split: Split | None = None
     identity: Identity = field(default_factory=Identity)
@@ -46,7 +46,7 @@ class ReplaySettings:
 
 
 def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
-    """The sessions to run, as far as the model's context holds them. Raises an error of data/ for what cannot be."""
+    """The sessions, cut to the model's context. Raises ReplayError, WorkloadError or TraceError."""
     adjustments = Adjustments()
     if settings.workload == MIX:
         if isinstance(settings.arrivals, Recorded) or settings.rate_per_s is None or settings.duration_s is None:
@@ -61,9 +61,9 @@ def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
 
 
 async def replay(settings: ReplaySettings, given: Load | None = None) -> Replayed:
-    """Run the workload against the server; with `given` its sessions as they are, whatever the settings name.
+    """Run the workload, or the sessions of `given`, against the server.
 
-    Raises ReplayError where the server does not answer or no turn succeeds.
+    Raises ReplayError if the server does not answer or every turn fails.
     """
     _raise_file_limit()
     loop = asyncio.get_running_loop()
@@ -108,8 +108,7 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
 async def _run(
     runner: SessionReplayer, load: Load, start_s: float, last_s: float | None, progress: Progress
 ) -> list[float]:
-    """Run all sessions, to their ends or until `last_s`, when the window's last turns had their time; gives the loop's
-    lags."""
+    """Run all sessions to their ends, or until `last_s`. Returns the lags of the event loop."""
     ticks_s: list[float] = []
     now = asyncio.get_running_loop().time
 
@@ -141,12 +140,12 @@ def _refuse_total_failure(turns: list[ReplayedTurn], endpoint: Endpoint) -> None
         first = turns[0]
         raise ReplayError(
             f"{endpoint.url}: all {len(turns)} turns failed, the first with {first.failure}: {first.detail}; "
-            "mend the server or choose a workload that it takes"
+            "repair the server or choose another workload"
         )
 
 
 def _named(settings: ReplaySettings, model: str) -> dict[str, object]:
-    """The settings for the report; the key stays out of it."""
+    """The settings for the report, without the key."""
     return {
         "workload": settings.workload,
         "url": settings.endpoint.url,
@@ -164,7 +163,7 @@ def _named(settings: ReplaySettings, model: str) -> dict[str, object]:
 
 
 def _raise_file_limit() -> None:
-    """A connection a turn under way: the soft limit of open files would close the loop."""
+    """Raise the soft limit of open files: each running turn has a connection."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):

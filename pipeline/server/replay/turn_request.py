@@ -1,4 +1,4 @@
-"""A turn's request: token ids as its prompt, so that its length is exact and it really extends the last one."""
+"""The request of a turn. Its prompt is token ids, so its length is exact and it extends the previous turn."""
 
 import json
 from collections.abc import Sequence
@@ -12,21 +12,23 @@ from ....runtime.hints.hints import LAST_TOOL, TOOLS_OFFERED
 from ..completion import SESSION_HEADER
 from ..endpoint import ServedModel
 
-_CERTAIN = 100.0  # the largest bias that the API takes
+_CERTAIN = 100.0  # the largest bias of the API
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the client tells of a turn beside its prompt."""
+    """Facts that the client sends besides the prompt."""
 
     session_ids: bool = False  # the session's id, as a header
-    hints: bool = False  # the tools, as AugServe's middleware tells them of a chat request
-    client_limit: bool = False  # the session's own max_tokens, so that vLLM does not know the output's length before
+    hints: bool = False  # the tools, as AugServe's middleware sends them for a chat request
+    client_limit: bool = False  # the session's own max_tokens, so that vLLM does not know the output's length
 
 
 def turn_body(model: ServedModel, prompt_ids: Sequence[int], session: Session, turn: int, identity: Identity) -> bytes:
-    """The JSON of a completion request, streamed. vLLM is made to give just the output's length, and its token ids;
-    of another server the length is only the limit."""
+    """The JSON of a streamed completion request.
+
+    vLLM returns exactly the planned output length, and its token ids. For other servers the length is only a limit.
+    """
     facts = session.turns[turn]
     body: dict[str, Any] = {
         "model": model.name,
@@ -45,8 +47,7 @@ def turn_body(model: ServedModel, prompt_ids: Sequence[int], session: Session, t
 
 
 def _ended_by_a_token(session: Session, output_tokens: int) -> dict[str, Any]:
-    """The output ends with END_ID: impossible before its last token (vLLM masks stop tokens until `min_tokens`), and
-    then nearly certain."""
+    """The output ends with END_ID: vLLM masks stop tokens until `min_tokens`, then the bias makes it nearly certain."""
     return {
         "max_tokens": session.max_tokens,
         "min_tokens": output_tokens - 1,

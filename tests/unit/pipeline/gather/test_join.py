@@ -43,22 +43,22 @@ def record(folder: Path, turns: int = 2) -> Path:
     return folder
 
 
-def test_turns_come_in_order_with_the_tool_that_the_plan_called(tmp_path: Path) -> None:
+def test_turns_are_sorted_by_arrival_with_the_planned_tool(tmp_path: Path) -> None:
     table = join_turns(record(tmp_path), seen())
     assert table.column("turn").to_pylist() == [0, 1]
     assert table.column("tool_called").to_pylist() == ["python", None]
 
 
-def test_a_turn_that_was_not_recorded_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(JoinError, match="1 are missing and 0 unknown"):
+def test_an_unrecorded_turn_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="1 are missing"):
         join_turns(record(tmp_path), seen(turns=3))
 
 
-def test_a_turn_that_the_client_did_not_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(JoinError, match="0 are missing and 1 unknown"):
+def test_an_unknown_recorded_turn_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="1 are unknown"):
         join_turns(record(tmp_path), seen(turns=1))
 
 
-def test_token_counts_that_disagree_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(JoinError, match=r"turn 0 of s: recorded with \(10, 5\)"):
+def test_different_token_counts_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="turn 0 of s"):
         join_turns(record(tmp_path), seen(output_tokens=6))

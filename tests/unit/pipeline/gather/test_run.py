@@ -33,9 +33,7 @@ def runs() -> list[Any]:
     return list(client.search_runs([client.get_experiment_by_name("gather").experiment_id]))
 
 
-def test_a_gathering_that_fails_leaves_a_failed_run_that_can_be_found(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_stage_leaves_a_failed_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_at_the_time = []
 
     def fail(*_: object) -> None:

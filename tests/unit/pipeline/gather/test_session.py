@@ -15,7 +15,7 @@ def test_the_middleware_recognizes_the_call() -> None:
     assert hints_of({"messages": call_messages("", CALL, "")})["augserve_last_tool"] == ["python"]
 
 
-def test_arguments_are_told_by_size_and_hash_and_never_as_text() -> None:
+def test_arguments_are_recorded_by_size_and_hash_never_as_text() -> None:
     facts = argument_facts(CALL)
     assert facts["argument_count"] == 1
     assert facts["argument_bytes"] == len('{"code":"print(1)"}')

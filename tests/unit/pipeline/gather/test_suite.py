@@ -73,7 +73,7 @@ def test_session_ids_are_unique() -> None:
         (TurnPlan("a", "word", None), TurnPlan("b", "word", None)),
     ],
 )
-def test_a_session_that_cannot_be_run_is_refused(turns: tuple[TurnPlan, ...]) -> None:
+def test_an_invalid_session_is_refused(turns: tuple[TurnPlan, ...]) -> None:
     with pytest.raises(PlanError):
         Draft("system", ("python",), turns)
 

@@ -32,7 +32,7 @@ class ProfileStepper:
         return [30 * seconds, 9 * seconds, 5 * seconds, *[seconds] * (repeats - 3)]
 
 
-def test_the_grid_holds_every_region_and_nothing_that_the_engine_cannot_hold(profile):
+def test_the_grid_covers_every_region_and_fits_the_engine(profile):
     works = profile_gpu.grid(profile.limits)
     assert {work.region for work in works} == {"decode", "prefill", "mixed"}
     assert all(work.tokens + work.decodes <= profile.limits.max_num_batched_tokens for work in works)
@@ -40,7 +40,7 @@ def test_the_grid_holds_every_region_and_nothing_that_the_engine_cannot_hold(pro
     assert max(work.context for work in works) > 32_768
 
 
-def test_the_error_of_the_shipped_profile_is_measured_and_written(profile, tmp_path, monkeypatch):
+def test_the_errors_of_the_shipped_profile_are_written(profile, tmp_path, monkeypatch):
     monkeypatch.setattr(profile_gpu, "REPORTS", tmp_path)
     works = profile_gpu.grid(profile.limits)
     seconds = profile_gpu.measured_s(ProfileStepper(profile, 1.25), works)
@@ -60,7 +60,7 @@ def test_each_measured_step_is_counted(profile):
     assert len(counted) == 2
 
 
-def test_without_a_gpu_there_is_one_clear_line(tmp_path):
+def test_a_missing_gpu_is_an_error_of_one_line(tmp_path):
     command = [sys.executable, "-m", "augserve.pipeline.profile.gpu"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": ""}
@@ -80,7 +80,7 @@ def test_without_a_gpu_there_is_one_clear_line(tmp_path):
         ("NVIDIA L4", 1, None, None),
     ],
 )
-def test_the_profile_is_one_that_the_gpus_can_run(monkeypatch, title, count, wanted, found):
+def test_the_chosen_profile_fits_the_gpus(monkeypatch, title, count, wanted, found):
     cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda: title, device_count=lambda: count)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(profile_gpu.importlib.util, "find_spec", lambda name: name)
@@ -128,7 +128,7 @@ class Engine:
             self.left.pop(name, None)
 
 
-def test_the_stepper_times_steps_of_exactly_the_work_that_is_asked_for():
+def test_the_stepper_times_exactly_the_requested_work():
     engine = Engine(budget=1000)
     stepper = VllmStepper(SimpleNamespace(llm_engine=engine), 500, seed=1)
     times = stepper.steps_s(Work(200, 2, 64, 5, 30), 3)
@@ -138,7 +138,7 @@ def test_the_stepper_times_steps_of_exactly_the_work_that_is_asked_for():
     assert engine.left == {}
 
 
-def test_work_that_vllm_splits_is_refused_and_leaves_nothing_behind():
+def test_split_work_is_an_error_and_leaves_no_request():
     engine = Engine(budget=100)
     stepper = VllmStepper(SimpleNamespace(llm_engine=engine), 500, seed=1)
     with pytest.raises(StageError, match="split"):
@@ -147,7 +147,7 @@ def test_work_that_vllm_splits_is_refused_and_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("model", [LLAMA_8B, QWEN3_32B])
-def test_the_written_configuration_is_of_the_model_s_shape(tmp_path, model):
+def test_the_written_configuration_has_the_model_s_shape(tmp_path, model):
     from transformers import AutoConfig
 
     write_config(model, tmp_path)

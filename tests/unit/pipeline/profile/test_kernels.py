@@ -27,7 +27,7 @@ def test_each_profile_follows_its_kernels_in_every_region(name):
     assert all(seconds > 0)
 
 
-def test_steps_are_composed_as_the_library_composes_them_where_it_does():
+def test_steps_are_composed_as_in_the_library():
     kernels = Kernels.of(ENGINES["llama-3.1-8b-h100"])
     for tokens, decodes, length in ((0, 16, 2048), (512, 16, 512), (2048, 0, 512)):
         work = Work(min(tokens, length), max(1, tokens // length), 0, decodes, length if decodes else 0)
@@ -36,7 +36,7 @@ def test_steps_are_composed_as_the_library_composes_them_where_it_does():
         )
 
 
-def test_a_chunk_far_into_its_prompt_takes_as_long_as_the_kernels_say():
+def test_a_chunk_deep_in_its_prompt_takes_the_kernels_time():
     profile, _, _ = made("llama-3.1-8b-h100")
     kernels = Kernels.of(ENGINES["llama-3.1-8b-h100"])
     near, far = Work(512, 1, 0, 0, 0), Work(512, 1, 65_024, 0, 0)
@@ -58,12 +58,12 @@ def test_held_out_steps_fit_the_engine():
     assert {work.region for work in works} == {"decode", "mixed", "prefill"}
 
 
-def test_memory_that_holds_no_cache_is_an_error():
+def test_memory_without_room_for_a_cache_is_an_error():
     with pytest.raises(StageError, match=r"qwen3-32b-h100.*0\.5.*params\.yaml"):
         gpu_profile("qwen3-32b-h100", ENGINES["qwen3-32b-h100"], 0.5)
 
 
-def test_the_shipped_profile_of_the_default_engine_is_the_same_at_each_make():
+def test_the_shipped_profile_of_the_default_engine_is_reproduced():
     first, _, seconds = made("llama-3.1-8b-a100")
     second, _, again = gpu_profile("llama-3.1-8b-a100", ENGINES["llama-3.1-8b-a100"], 0.92)
     assert first == second

@@ -22,9 +22,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("models/other.py", "", False),
     ],
 )
-def test_the_digest_changes_with_the_code_of_its_folders_alone(
-    digest, tmp_path: Path, path: str, text: str, changes: bool
-) -> None:
+def test_the_digest_depends_on_its_folders_only(digest, tmp_path: Path, path: str, text: str, changes: bool) -> None:
     before = digest("runtime")
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_text(text)

@@ -53,7 +53,7 @@ def test_a_wrong_file_gives_one_line_that_names_the_key(load, text: str, names: 
     assert "\n" not in str(caught.value)
 
 
-def test_keys_of_another_section_stand_in_for_its_own(tmp_path: Path) -> None:
+def test_keys_of_an_overriding_section_replace_the_section_s_own(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(GOOD + "tune_long: {count: 9}\n")
     loaded = load_params(GatherSection, path, overrides="tune_long")
@@ -71,7 +71,7 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
         load_params(GatherSection, tmp_path / "params.yaml")
 
 
-def test_the_projects_own_params_name_only_known_sections() -> None:
+def test_the_project_s_params_have_all_known_sections() -> None:
     import yaml
 
     root = Path(__file__).parents[4]

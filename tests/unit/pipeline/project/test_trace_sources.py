@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_sets_come_in_their_order_and_absent_public_ones_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sets_keep_their_order_and_missing_public_ones_are_logged(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     params = DataParams(sources=("azure-conv", "mooncake-conv", "gathered"), mirror="../shared/data")
     with caplog.at_level(logging.INFO):
         found = present_sources(params, root)
@@ -40,12 +40,12 @@ def test_an_own_set_that_is_missing_or_empty_is_refused(root: Path, make: bool) 
         present_sources(DataParams(sources=("gathered", "mine"), mirror="../shared/data"), root)
 
 
-def test_public_sets_alone_none_of_which_is_here_are_refused(root: Path) -> None:
+def test_no_present_set_is_an_error(root: Path) -> None:
     with pytest.raises(SourceError, match=r"data\.sources"):
         present_sources(DataParams(sources=("mooncake-conv",), mirror="../shared/data"), root)
 
 
 @pytest.mark.parametrize("names", [(), ("a", "a"), ("../a",), ("public",), ("",)])
-def test_names_that_are_no_folders_are_refused(names: tuple[str, ...]) -> None:
+def test_invalid_names_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="sources"):
         DataParams(sources=names, mirror="../shared/data")

@@ -9,7 +9,7 @@ from augserve.pipeline.server.completion import Completion, stream_completion
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
-def test_an_output_may_contain_what_unicode_takes_for_a_line_s_end(separator: str, end: str) -> None:
+def test_an_output_may_contain_unicode_line_separators(separator: str, end: str) -> None:
     event = {"choices": [{"text": f"a{separator}b", "token_ids": [1, 2], "finish_reason": "stop"}]}
     text = json.dumps(event, ensure_ascii=False)
     stream = f"data: {text}{end}{end}data: [DONE]{end}{end}".encode()

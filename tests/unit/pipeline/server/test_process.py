@@ -19,7 +19,7 @@ def test_a_server_that_dies_gives_one_line_with_the_cause(tmp_path: Path, monkey
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_never_gets_healthy_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unhealthy_server_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     monkeypatch.setattr(server, "server_command", lambda *_: ["sleep", "60"])
     stop = server._stop
@@ -48,6 +48,6 @@ BAD_FLAG = "api_server.py: error: unrecognized arguments: --no"
         ("", "its log is empty"),
     ],
 )
-def test_the_cause_is_the_line_that_names_it(tmp_path: Path, text: str, cause: str) -> None:
+def test_the_log_s_line_with_the_cause_is_found(tmp_path: Path, text: str, cause: str) -> None:
     (tmp_path / "log").write_text(text)
     assert log_cause(tmp_path / "log") == cause

@@ -27,7 +27,7 @@ def test_an_error_of_the_program_is_its_result(tools: Mapping[str, Tool]) -> Non
     assert "ZeroDivisionError" in call(tools, "python", code="1 / 0")
 
 
-def test_sql_answers_from_the_table_it_made(tools: Mapping[str, Tool]) -> None:
+def test_sql_queries_the_generated_tables(tools: Mapping[str, Tool]) -> None:
     assert call(tools, "sql_query", query="SELECT count(*) AS n FROM orders") == "n\n60000"
 
 
@@ -53,12 +53,12 @@ def test_http_fetches_from_the_loopback_service(tools: Mapping[str, Tool]) -> No
 
 
 @pytest.mark.parametrize("path", ["/news", "/weather", "/report?rows=many"])
-def test_http_gives_the_service_s_refusal(tools: Mapping[str, Tool], path: str) -> None:
+def test_http_returns_the_service_s_error(tools: Mapping[str, Tool], path: str) -> None:
     assert call(tools, "http_get", path=path).startswith("404 ")
 
 
 @pytest.mark.parametrize(("name", "mean_s"), [("generate_image", 20.03), ("speak", 17.24), ("ask_user", 28.6)])
-def test_tools_that_cannot_run_here_wait_as_published_times_the_scale(
+def test_waiting_tools_wait_for_the_published_duration_times_the_scale(
     name: str, mean_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits_s: list[float] = []

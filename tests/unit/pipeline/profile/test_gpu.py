@@ -66,7 +66,7 @@ def test_a_missing_gpu_is_an_error_of_one_line(tmp_path):
         command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": ""}
     )
     assert done.returncode == 1
-    assert "error: profile-gpu: no CUDA GPU is found here" in done.stderr
+    assert done.stderr.startswith("error: profile-gpu")
     assert "Traceback" not in done.stderr
 
 

@@ -1,1 +1,1 @@
-"""What a trace is: schemas, atomic files, the published figures, workloads."""
+"""Traces and workloads: the tables of a trace, sessions to run, and importers of other formats."""

@@ -1,1 +1,1 @@
-"""The DVC stages, a package or a module of its name each, and the simulator that they share."""
+"""The stages of the DVC pipeline, one package each, and the libraries that they share."""

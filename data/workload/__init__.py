@@ -1,1 +1,1 @@
-"""What is run: sessions, their arrivals, and the built-in workloads."""
+"""Sessions to run, their arrivals, and the built-in workloads."""

@@ -1,1 +1,1 @@
-"""What a server needs of the models: prediction, settings, and the bundle that holds both."""
+"""The serving side of the models: prediction, settings, and the bundle."""

@@ -1,1 +1,1 @@
-"""`augserve COMMAND …`: what a user runs by hand, beside the stages."""
+"""The product command: `augserve COMMAND …`."""

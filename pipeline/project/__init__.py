@@ -1,1 +1,1 @@
-"""What all stages share of the project: parameters, sources of traces, tracking, and how a stage fails."""
+"""The project around the stages: parameters, paths, sources of traces, tracking, and errors of a stage."""

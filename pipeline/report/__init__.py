@@ -1,1 +1,1 @@
-"""Stage `report`, and all that tells what an evaluation found: intervals, tables, figures, targets, and the page."""
+"""Stage `report`: one page of all results, and the headline tables."""

@@ -1,1 +1,1 @@
-"""A workload run against a live OpenAI server, open-loop, and measured as the simulator measures."""
+"""Replays a workload against a live OpenAI server in an open loop, with the metrics of the simulator."""

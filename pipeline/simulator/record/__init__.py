@@ -1,1 +1,1 @@
-"""What a simulation leaves: records, metrics, traces and timelines."""
+"""Records of a simulation: turns, metrics, traces and timelines."""

@@ -20,9 +20,10 @@ Float32 = Annotated[float, pa.float32()]
 Float64 = Annotated[float, pa.float64()]
 Int16List = Annotated[Sequence[int], pa.list_(pa.int16())]
 Int32List = Annotated[Sequence[int], pa.list_(pa.int32())]
+Int64List = Annotated[Sequence[int], pa.list_(pa.int64())]
 Float32List = Annotated[Sequence[float | None], pa.list_(pa.float32())]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class TurnRow:
     source: String  # the set of traces
     session_id: String
     turn: Int32  # from 0
+    parent_session_id: String | None = None  # the session whose turn started this sub-agent
     tenant: String | None = None  # as a hash
     model: String | None = None  # the name in the trace
     split_group: String | None = None  # shared by sessions with the same records; null: the session itself
@@ -55,6 +57,11 @@ class TurnRow:
     scheduler_version: String | None = None
     prompt_token_ids: Int32List | None = None  # this and the next column: recorded on request only
     output_token_ids: Int32List | None = None
+    prefix_id: String | None = None  # names the first `prefix_tokens` of the prompt, which other sessions share
+    prefix_tokens: Int32 | None = None
+    block_hashes: Int64List | None = None  # of the prompt's blocks from its start, where the source has them
+    block_tokens: Int32 | None = None  # tokens of a block
+    block_scope: String | None = None  # equal hashes mean equal blocks within one scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class ToolCallRow:
     duration_s: Float64
     timing: String  # call: measured; pause: time to the next arrival; modelled
     result_tokens: Int32 | None = None
+    agent_session_id: String | None = None  # the session of the sub-agent that the call ran
 
 
 class StepRow(NamedTuple):

@@ -1,5 +1,6 @@
-"""Sessions to run, the same for the simulator and for a live server."""
+"""Sessions to run, the same for the simulator and for a live server. A session is a tree: its calls may run sub-agents."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_TOKENS = 1024  # the limit on output that a client of the mix sends
@@ -11,18 +12,38 @@ class WorkloadError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """One of the calls that a turn makes. Parallel calls begin together, at the turn's end."""
+
     tool: str  # empty: unknown
-    duration_s: float
+    duration_s: float  # until the result; of a sub-agent: from its last token until its result
     result_tokens: int
+    agent: "Session | None" = None  # the sub-agent that the call runs; its arrival_s counts from the turn's end
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One LLM call. Its prompt is the whole session so far, then `new_tokens`: the first prompt or a tool's result."""
+    """One LLM call. Its prompt is the whole session so far, then `new_tokens`: the first prompt or the tools' results.
+
+    The next turn arrives when all calls have returned.
+    """
 
     new_tokens: int
     output_tokens: int  # unknown to the scheduler
-    tool_call: ToolCall | None  # after the turn; None ends the session
+    calls: tuple[ToolCall, ...] = ()  # none ends the session
+
+    @property
+    def longest_call(self) -> ToolCall | None:
+        """The call that takes the longest. The own time of sub-agents is unknown before they run, so they come last."""
+        return max(self.calls, key=lambda call: (call.agent is not None, call.duration_s), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrefix:
+    """The first `tokens` of a session equal those of each session that names the same `stream`."""
+
+    stream: str  # an id of its own, or the session id of a parent
+    tokens: int
+    output_ends: tuple[int, ...] = ()  # lengths of the prefix at which outputs of the stream end
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +54,20 @@ class Session:
     turns: tuple[Turn, ...]
     tools_offered: int = 1
     max_tokens: int = MAX_TOKENS  # the limit on output that the client sends with each turn
+    shared: tuple[SharedPrefix, ...] = ()  # from the shortest to the longest; each continues the one before
 
     def prompt_tokens(self, turn: int) -> int:
         """Length of the prompt of turn `turn`."""
         past = self.turns[:turn]
         return sum(t.new_tokens + t.output_tokens for t in past) + self.turns[turn].new_tokens
+
+    @property
+    def agents(self) -> Iterator["Session"]:
+        """The sub-agents that the session's turns start, without those of sub-agents."""
+        return (call.agent for turn in self.turns for call in turn.calls if call.agent is not None)
+
+    def tree(self) -> Iterator["Session"]:
+        """The session, then its sub-agents and theirs."""
+        yield self
+        for agent in self.agents:
+            yield from agent.tree()

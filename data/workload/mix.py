@@ -49,9 +49,9 @@ def _session(kind: Augmentation, session_id: str, arrival_s: float, random: np.r
     turns = []
     for _ in range(calls):
         tool_call = ToolCall(kind.kind, kind.tool_time_s(random), _whole(lognormal(random, *kind.tool_result)))
-        turns.append(Turn(new_tokens, _output_tokens(kind, random), tool_call))
+        turns.append(Turn(new_tokens, _output_tokens(kind, random), (tool_call,)))
         new_tokens = tool_call.result_tokens
-    turns.append(Turn(new_tokens, _output_tokens(kind, random), None))
+    turns.append(Turn(new_tokens, _output_tokens(kind, random)))
     return Session(session_id, kind.kind, arrival_s, tuple(turns))
 
 

@@ -1,4 +1,4 @@
-"""Sessions to run, the same for the simulator and for a live server. A session is a tree: its calls may run sub-agents."""
+"""Sessions to run, the same for the simulator and for a live server: trees, since calls may run sub-agents."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One LLM call. Its prompt is the whole session so far, then `new_tokens`: the first prompt or the tools' results.
+    """One LLM call. Its prompt is the context so far, then `new_tokens`: the first prompt or the tools' results.
 
     The next turn arrives when all calls have returned.
     """
@@ -30,20 +30,26 @@ class Turn:
     new_tokens: int
     output_tokens: int  # unknown to the scheduler
     calls: tuple[ToolCall, ...] = ()  # none ends the session
+    kept_tokens: int | None = None  # of the context, before new tokens: a compaction keeps a part. None: all of it
 
     @property
     def longest_call(self) -> ToolCall | None:
-        """The call that takes the longest. The own time of sub-agents is unknown before they run, so they come last."""
+        """The call that takes the longest: a sub-agent where there is one."""
         return max(self.calls, key=lambda call: (call.agent is not None, call.duration_s), default=None)
+
+    @property
+    def tools_s(self) -> float:
+        """The time until the last call without a sub-agent returns."""
+        return max((call.duration_s for call in self.calls if call.agent is None), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedPrefix:
-    """The first `tokens` of a session equal those of each session that names the same `stream`."""
+    """The first `tokens` of a session, equal to those of each session that names the same `stream`."""
 
-    stream: str  # an id of its own, or the session id of a parent
+    stream: str  # an id of its own, or the id of a session
     tokens: int
-    output_ends: tuple[int, ...] = ()  # lengths of the prefix at which outputs of the stream end
+    output_ends: tuple[int, ...] = ()  # lengths at which outputs end within the prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,21 @@ class Session:
 
     def prompt_tokens(self, turn: int) -> int:
         """Length of the prompt of turn `turn`."""
-        past = self.turns[:turn]
-        return sum(t.new_tokens + t.output_tokens for t in past) + self.turns[turn].new_tokens
+        return self.prompt_lengths()[turn]
+
+    def prompt_lengths(self) -> list[int]:
+        """Length of the prompt of each turn."""
+        lengths: list[int] = []
+        context = 0
+        for turn in self.turns:
+            prompt = turn.new_tokens + (context if turn.kept_tokens is None else turn.kept_tokens)
+            lengths.append(prompt)
+            context = prompt + turn.output_tokens
+        return lengths
+
+    def stream(self, first: int) -> str:
+        """The name of the session's own tokens from turn `first` on, which begins the session or compacts it."""
+        return f"{self.session_id}|{len(self.turns) - first}" if first else self.session_id
 
     @property
     def agents(self) -> Iterator["Session"]:

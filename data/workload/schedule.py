@@ -8,6 +8,7 @@ import numpy as np
 
 from .adjustments import Adjustments
 from .arrivals import Arrivals, Poisson, Recorded, Swing, Times, covering_count, require_positive, session_count
+from .copies import copied
 from .mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from .model import Session, WorkloadError
 from .recorded import RecordedSession
@@ -20,10 +21,15 @@ MIXES: Mapping[str, Arrivals] = {MIX: Poisson(), MIX_SWING: SWING}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Sessions to run, in no particular order, and their differences from the recording."""
+    """Sessions to run, and their differences from the recording.
+
+    Open loop: each session begins at its arrival. Closed loop: the first `agents` sessions begin at their arrivals, and
+    each later one when a session ends, in their order.
+    """
 
     sessions: tuple[Session, ...]
     adjustments: Adjustments = field(default_factory=Adjustments)
+    agents: int | None = None  # None: open loop
 
 
 def mix_load(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Load:
@@ -83,13 +89,12 @@ def _generated_times(arrivals: Arrivals, rate_per_s: float, duration_s: float, s
 
 
 def _place(chosen: Iterable[tuple[RecordedSession, float]], repeats: set[str]) -> Iterator[Session]:
-    """Each session's pieces at its start. A repeated session gets its own id (and so tokens), added to `repeats`."""
+    """Each session at its start. A repeated session gets its own ids (and so tokens), added to `repeats`."""
     copies: dict[tuple[str, str], int] = {}
-    for session, start_s in chosen:
-        key = (session.source, session.session_id)
+    for recorded, start_s in chosen:
+        key = (recorded.source, recorded.session_id)
         copy = copies[key] = copies.get(key, -1) + 1
-        for piece in session.pieces:
-            name = f"{piece.session_id}~{copy}" if copy else piece.session_id
-            if copy:
-                repeats.add(name)
-            yield dataclasses.replace(piece, session_id=name, arrival_s=start_s + piece.arrival_s)
+        session = copied(recorded.session, copy)
+        if copy:
+            repeats.add(session.session_id)
+        yield dataclasses.replace(session, arrival_s=start_s)

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterable
+from itertools import accumulate
 
-from .model import Session
+from .model import Session, Turn
+from .prefixes import prompt_prefixes
 
 LEAD_S = 300.0
 """The time before the start in which sessions under way may have begun; few sessions take longer."""
@@ -13,16 +15,37 @@ NOMINAL_TOKEN_S = 0.02
 
 def under_way(sessions: Iterable[Session], start_s: float) -> tuple[Session, ...]:
     """The sessions from `start_s` on, which becomes time 0, without those that have ended by then."""
-    entered = (_enter(session, start_s) for session in sessions)
+    entered = (_at(session, start_s) for session in sessions)
     return tuple(session for session in entered if session is not None)
 
 
-def _enter(session: Session, start_s: float) -> Session | None:
-    arrival_s = session.arrival_s - start_s
-    for index, turn in enumerate(session.turns):
+def entered(session: Session, turn: int) -> Session:
+    """The session from turn `turn` on, whose prompt is then the whole context, with the same token ids."""
+    if turn == 0:
+        return session
+    prompt = session.prompt_tokens(turn)
+    next_turn = dataclasses.replace(session.turns[turn], new_tokens=prompt, kept_tokens=None)
+    turns = (next_turn, *session.turns[turn + 1 :])
+    return dataclasses.replace(session, turns=turns, shared=prompt_prefixes(session, turn))
+
+
+def nominal_pause_s(turn: Turn) -> float:
+    """The time until all calls of a turn have returned, with sub-agents at the nominal pace."""
+    agents = (call.duration_s + call.agent.arrival_s + nominal_s(call.agent) for call in turn.calls if call.agent)
+    return max(turn.tools_s, *agents, 0.0)
+
+
+def nominal_s(session: Session) -> float:
+    """The time of a session at the nominal pace, on an unloaded engine."""
+    return sum(turn.output_tokens * NOMINAL_TOKEN_S + nominal_pause_s(turn) for turn in session.turns)
+
+
+def _at(session: Session, start_s: float) -> Session | None:
+    arrivals_s = accumulate(
+        (turn.output_tokens * NOMINAL_TOKEN_S + nominal_pause_s(turn) for turn in session.turns[:-1]),
+        initial=session.arrival_s - start_s,
+    )
+    for number, arrival_s in enumerate(arrivals_s):
         if arrival_s >= 0:
-            first = dataclasses.replace(turn, new_tokens=session.prompt_tokens(index))
-            return dataclasses.replace(session, arrival_s=arrival_s, turns=(first, *session.turns[index + 1 :]))
-        if turn.tool_call is not None:
-            arrival_s += turn.output_tokens * NOMINAL_TOKEN_S + turn.tool_call.duration_s
+            return dataclasses.replace(entered(session, number), arrival_s=arrival_s)
     return None

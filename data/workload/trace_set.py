@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..tables.splits import Use, assign_uses
 from .adjustments import Adjustments
-from .model import Session, WorkloadError
+from .model import Session, Turn, WorkloadError
 from .recorded import RecordedSession, recorded_sessions
+from .steady_state import nominal_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ def read_trace_set(
     if context_tokens is None:
         return sessions
     fitted = [
-        dataclasses.replace(session, pieces=pieces)
+        dataclasses.replace(session, session=whole)
         for session in sessions
-        if (pieces := fit_context(session.pieces, context_tokens, adjustments))
+        for whole in fit_context((session.session,), context_tokens, adjustments)
     ]
     if not fitted:
         raise WorkloadError(
@@ -66,20 +67,33 @@ def fit_context(sessions: tuple[Session, ...], context_tokens: int, adjustments:
 
 def _fit(session: Session, context_tokens: int, adjustments: Adjustments) -> Session | None:
     """The last prompt and `max_tokens` must fit together, and `max_tokens` must allow every output."""
-    fitting = past = longest = prompt = 0
-    for turn in session.turns:
-        longest = max(longest, turn.output_tokens)
-        if past + turn.new_tokens + longest > context_tokens:
+    fitting = longest_output = longest_prompt = 0
+    for turn, prompt in zip(session.turns, session.prompt_lengths(), strict=True):
+        longest_output = max(longest_output, turn.output_tokens)
+        if max(longest_prompt, prompt) + longest_output > context_tokens:
             break
-        prompt = past + turn.new_tokens
-        past = prompt + turn.output_tokens
+        longest_prompt = max(longest_prompt, prompt)
         fitting += 1
     if not fitting:
         adjustments.left_out_sessions += 1
         return None
-    turns = session.turns[:fitting]
+    turns = tuple(_fit_calls(turn, context_tokens, adjustments) for turn in session.turns[:fitting])
     if fitting < len(session.turns):
         adjustments.cut_sessions += 1
         adjustments.cut_turns += len(session.turns) - fitting
-        turns = (*turns[:-1], dataclasses.replace(turns[-1], tool_call=None))
-    return dataclasses.replace(session, turns=turns, max_tokens=min(session.max_tokens, context_tokens - prompt))
+        turns = (*turns[:-1], dataclasses.replace(turns[-1], calls=()))
+    return dataclasses.replace(
+        session, turns=turns, max_tokens=min(session.max_tokens, context_tokens - longest_prompt)
+    )
+
+
+def _fit_calls(turn: Turn, context_tokens: int, adjustments: Adjustments) -> Turn:
+    """The turn with its sub-agents cut. A call whose sub-agent is left out takes the sub-agent's nominal time."""
+    if all(call.agent is None for call in turn.calls):
+        return turn
+    calls = []
+    for call in turn.calls:
+        agent = None if call.agent is None else _fit(call.agent, context_tokens, adjustments)
+        away_s = call.agent.arrival_s + nominal_s(call.agent) if call.agent is not None and agent is None else 0.0
+        calls.append(dataclasses.replace(call, agent=agent, duration_s=call.duration_s + away_s))
+    return dataclasses.replace(turn, calls=tuple(calls))

@@ -19,7 +19,7 @@ WITHIN_S = 1.0  # after the start, all are sent
 
 def pace_load(name: str) -> Load:
     """The fixed batch. Another `name` yields as many other tokens, none of them cached."""
-    turns = (Turn(PROMPT_TOKENS, OUTPUT_TOKENS, None),)
+    turns = (Turn(PROMPT_TOKENS, OUTPUT_TOKENS),)
     session_ids = (f"pace-{name}-{number}" for number in range(SESSIONS))
     return Load(
         tuple(Session(session_id, "pace", 0.0, turns, max_tokens=OUTPUT_TOKENS) for session_id in session_ids),

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.mix import steady_sessions
-from augserve.data.workload.model import MAX_TOKENS, Session, ToolCall, Turn
+from augserve.data.workload.model import Session, SharedPrefix, ToolCall, Turn
 from augserve.data.workload.schedule import Load
 from augserve.data.workload.trace_set import fit_context
 from augserve.models.serving.settings import Slo
@@ -82,20 +82,23 @@ class FidelityParams(Section):
 
 
 def shortened(session: Session, token_scale: float, time_scale: float) -> Session:
-    """The session with scaled lengths and times; no length becomes 0."""
+    """The session and its sub-agents with scaled lengths and times; no length becomes 0."""
 
     def tokens(count: int) -> int:
         return max(1, round(count * token_scale))
 
+    def call(facts: ToolCall) -> ToolCall:
+        agent = None if facts.agent is None else shortened(facts.agent, token_scale, time_scale)
+        return ToolCall(facts.tool, facts.duration_s * time_scale, tokens(facts.result_tokens), agent)
+
     def turn(facts: Turn) -> Turn:
-        call = facts.tool_call
-        if call is not None:
-            call = ToolCall(call.tool, call.duration_s * time_scale, tokens(call.result_tokens))
-        return Turn(tokens(facts.new_tokens), tokens(facts.output_tokens), call)
+        kept = None if facts.kept_tokens is None else tokens(facts.kept_tokens)
+        return Turn(tokens(facts.new_tokens), tokens(facts.output_tokens), tuple(map(call, facts.calls)), kept)
 
     return dataclasses.replace(
         session,
         arrival_s=session.arrival_s * time_scale,
         turns=tuple(turn(facts) for facts in session.turns),
-        max_tokens=tokens(MAX_TOKENS),
+        max_tokens=tokens(session.max_tokens),
+        shared=tuple(SharedPrefix(prefix.stream, tokens(prefix.tokens)) for prefix in session.shared),
     )

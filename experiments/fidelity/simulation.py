@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from augserve.data.workload.model import Session, Turn
+from augserve.data.workload.model import Session, ToolCall
 from augserve.models.serving.predictor import Predictor
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.server.replay.run import DRAIN_S
@@ -48,13 +48,14 @@ def at_the_engine(session: Session, overheads: Overheads) -> Session:
     """The session in the times of the engine: a tool call starts when the client has the output."""
     both_s = overheads.response_s + overheads.arrival_s
 
-    def later(turn: Turn) -> Turn:
-        call = turn.tool_call
-        if call is None:
-            return turn
-        return dataclasses.replace(turn, tool_call=dataclasses.replace(call, duration_s=call.duration_s + both_s))
+    def later(call: ToolCall) -> ToolCall:
+        if call.agent is None:
+            return dataclasses.replace(call, duration_s=call.duration_s + both_s)
+        agent = at_the_engine(call.agent, overheads)  # its own arrival is one way, that of the result the other
+        agent = dataclasses.replace(agent, arrival_s=agent.arrival_s + overheads.response_s)
+        return dataclasses.replace(call, duration_s=call.duration_s + both_s, agent=agent)
 
-    turns = tuple(later(turn) for turn in session.turns)
+    turns = tuple(dataclasses.replace(turn, calls=tuple(map(later, turn.calls))) for turn in session.turns)
     return dataclasses.replace(session, arrival_s=session.arrival_s + overheads.arrival_s, turns=turns)
 
 

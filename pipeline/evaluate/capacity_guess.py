@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ...data.workload.mix import MIX, augmentation_sessions
 from ...data.workload.model import Session
-from ...data.workload.steady_state import NOMINAL_TOKEN_S
+from ...data.workload.steady_state import NOMINAL_TOKEN_S, nominal_pause_s
 from ...data.workload.trace_set import Split
 from ..project import paths
 from ..results.metrics_file import Job
@@ -33,26 +33,25 @@ def capacity_guesses(
     return guesses
 
 
-def filling_rate_per_s(sessions: Sequence[Sequence[Session]], kv_tokens: int) -> float:
-    """The sessions/s whose contexts fill a KV cache of `kv_tokens`. Each session is given as its pieces."""
-    return kv_tokens * len(sessions) / sum(context_token_s(piece) for pieces in sessions for piece in pieces)
+def filling_rate_per_s(sessions: Sequence[Session], kv_tokens: int) -> float:
+    """The sessions/s whose contexts fill a KV cache of `kv_tokens`."""
+    return kv_tokens * len(sessions) / sum(map(context_token_s, sessions))
 
 
 def context_token_s(session: Session) -> float:
     """Token·seconds of KV cache that the context of a session occupies on an idle engine, pauses included."""
-    token_s, context = 0.0, 0
-    for turn in session.turns:
-        context += turn.new_tokens + turn.output_tokens
-        pause_s = 0.0 if turn.tool_call is None else turn.tool_call.duration_s
-        token_s += context * (turn.output_tokens * NOMINAL_TOKEN_S + pause_s)
-    return token_s
+    token_s = 0.0
+    for turn, prompt in zip(session.turns, session.prompt_lengths(), strict=True):
+        context = prompt + turn.output_tokens
+        token_s += context * (turn.output_tokens * NOMINAL_TOKEN_S + nominal_pause_s(turn))
+    return token_s + sum(context_token_s(agent) for agent in session.agents)
 
 
-def _sessions(workload: str, split: Split | None, longest_tokens: int, seed: int) -> list[tuple[Session, ...]]:
+def _sessions(workload: str, split: Split | None, longest_tokens: int, seed: int) -> Sequence[Session]:
     if workload == MIX:
-        return [(session,) for session in augmentation_sessions(MIX_SESSIONS, 1.0, seed)]
+        return augmentation_sessions(MIX_SESSIONS, 1.0, seed)
     if split is None:
         raise SimulationError(
             f"workload {workload!r}: needs a split, which says which of its sessions may run; give one"
         )
-    return [session.pieces for session in load_traces(paths.TRACES / workload, split, longest_tokens)]
+    return [recorded.session for recorded in load_traces(paths.TRACES / workload, split, longest_tokens)]

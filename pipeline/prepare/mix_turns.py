@@ -36,10 +36,10 @@ def mix_turns(session: Session) -> Iterator[TrainingTurn]:
         )
         finish_s = arrival_s + NOMINAL_TOKEN_S * turn.output_tokens
         pause = None
-        if turn.tool_call is not None:
-            duration_s = turn.tool_call.duration_s
-            pause = PastPause(finish_s + duration_s, duration_s, (PastCall(turn.tool_call.tool, duration_s),))
+        if turn.calls:
+            calls = tuple(PastCall(call.tool, call.duration_s) for call in turn.calls)
+            pause = PastPause(finish_s + turn.tools_s, turn.tools_s, calls)
         past = PastTurn(session.session_id, facts, arrival_s, finish_s, turn.output_tokens, pause)
         cut_off = turn.output_tokens >= session.max_tokens
-        yield TrainingTurn(MIX, past, None, session.session_id, cut_off, turn.tool_call is not None)
+        yield TrainingTurn(MIX, past, None, session.session_id, cut_off, bool(turn.calls))
         arrival_s = finish_s if pause is None else pause.return_s

@@ -10,6 +10,7 @@ import httpx
 from .endpoint import failure_of
 
 SESSION_HEADER = "X-Session-ID"
+PARENT_HEADER = "X-Parent-Session-ID"  # of a sub-agent: the session that waits for it
 _DETAIL_LENGTH = 300
 
 

@@ -5,7 +5,6 @@ the previous one runs, and gets its tokens one step later.
 """
 
 import dataclasses
-import heapq
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,7 +14,8 @@ from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.request import Request
 
 from ...data.workload.model import Session
-from ...data.workload.token_ids import END_ID, session_token_ids
+from ...data.workload.token_ids import END_ID, session_contexts
+from .agenda import Agenda, Due
 from .clock import VirtualClock
 from .engine import block_hasher, room_tokens
 from .errors import SimulationError
@@ -34,7 +34,7 @@ IDLE_LIMIT_S = 600.0  # the longest idle time with waiting requests, after which
 class Simulation:
     """Runs `sessions` through `scheduler` on an engine of `profile`. An instance runs once.
 
-    Turns due at `last_arrival_s` or later are not sent.
+    With `agents` it is a closed loop of so many agents. Turns due at `last_arrival_s` or later are not sent.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Simulation:
         observer: Observer | None = None,
         batches: int = ASYNCHRONOUS,
         last_arrival_s: float = float("inf"),
+        agents: int | None = None,
     ) -> None:
         refuse_misfits(sessions, profile)
         self._scheduler = scheduler
@@ -58,39 +59,37 @@ class Simulation:
         self._in_flight: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
         self._idle_s = 0.0
-        self._sessions = sessions
-        self._ids: dict[int, list[int]] = {}  # token ids of the running sessions
-        self._open: dict[str, tuple[int, TurnRecord, Request]] = {}
+        self._agenda = Agenda(sessions, agents)
+        self._contexts: dict[int, list[list[int]]] = {}  # token ids by turn of the sessions under way, by number
+        self._open: dict[str, tuple[Due, TurnRecord, Request]] = {}
         self._turns: list[TurnRecord] = []
         self._totals = EngineTotals()
-        # (time, index of the session, turn): a session has at most one event, so the order is total.
-        self._events = [(session.arrival_s, index, 0) for index, session in enumerate(sessions)]
-        heapq.heapify(self._events)
 
     def run(self, until_s: float | None = None) -> SimulationResult:
         """Run until nothing is left to do, or until virtual time `until_s`."""
-        clock, scheduler, events = self._clock, self._scheduler, self._events
+        clock, scheduler, agenda = self._clock, self._scheduler, self._agenda
         while until_s is None or clock.now < until_s:
-            while events and events[0][0] <= clock.now:
-                self._arrive(*heapq.heappop(events))
+            while (due := agenda.pop(clock.now)) is not None:
+                self._arrive(due)
             if scheduler.has_requests() or self._in_flight:
                 self._step()
-            elif events:
-                clock.advance_to(events[0][0])
+            elif (next_s := agenda.next_s) is not None:
+                clock.advance_to(next_s)
             else:
                 break
         for _, record, request in self._open.values():
             record.preemptions = request.num_preemptions
         return SimulationResult(tuple(self._turns), self._totals, clock.now)
 
-    def _arrive(self, time_s: float, index: int, turn: int) -> None:
-        if time_s >= self._last_arrival_s:
+    def _arrive(self, due: Due) -> None:
+        if due.time_s >= self._last_arrival_s:
             return
-        session = self._sessions[index]
-        ids = self._ids.get(index)
-        if ids is None:
-            ids = self._ids[index] = session_token_ids(session)
-        prompt_tokens = session.prompt_tokens(turn)
+        time_s, number, turn, under_way = due
+        session = under_way.session
+        contexts = self._contexts.get(number)
+        if contexts is None:
+            contexts = self._contexts[number] = session_contexts(session)
+        ids, prompt_tokens = contexts[turn], session.prompt_tokens(turn)
         request_id = f"{session.session_id}/{turn}"
         request = Request(
             request_id=request_id,
@@ -101,11 +100,18 @@ class Simulation:
             block_hasher=block_hasher(self._scheduler.block_size),
             session_id=session.session_id,
         )
+        parent = under_way.parent
         record = TurnRecord(
-            session.session_id, session.kind, turn, turn + 1 == len(session.turns), time_s, prompt_tokens
+            session.session_id,
+            session.kind,
+            turn,
+            turn + 1 == len(session.turns),
+            time_s,
+            prompt_tokens,
+            parent_id=None if parent is None else parent.session.session_id,
         )
         self._turns.append(record)
-        self._open[request_id] = (index, record, request)
+        self._open[request_id] = (due, record, request)
         self._forward.outputs[request_id] = Output(
             ids, prompt_tokens, prompt_tokens + session.turns[turn].output_tokens
         )
@@ -148,7 +154,7 @@ class Simulation:
                 self._record(output)
 
     def _record(self, output: EngineCoreOutput) -> None:
-        index, record, request = self._open[output.request_id]
+        due, record, request = self._open[output.request_id]
         now = self._clock.now
         if (prefill := output.prefill_stats) is not None:
             record.cached_tokens = prefill.num_cached_tokens
@@ -164,11 +170,9 @@ class Simulation:
         if self._observer is not None:
             self._observer.turn_finished(record, str(output.finish_reason))
         del self._open[output.request_id], self._forward.outputs[output.request_id]
-        tool_call = self._sessions[index].turns[record.turn].tool_call
-        if tool_call is None:
-            del self._ids[index]
-        else:
-            heapq.heappush(self._events, (now + tool_call.duration_s, index, record.turn + 1))
+        if record.last:
+            del self._contexts[due.number]
+        self._agenda.turn_ended(due, now)
 
     def _idle(self) -> None:
         """Nothing is scheduled and nothing runs: advance the clock to the next event or end of a copy, or by a tick."""
@@ -178,7 +182,7 @@ class Simulation:
         if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._in_flight):  # type: ignore[no-untyped-call]
             return  # the scheduler does not know yet that copies have ended
         now = self._clock.now
-        until_s = min([now + IDLE_TICK_S, *([] if copied_s is None else [copied_s]), *(e[0] for e in self._events[:1])])
+        until_s = min(time_s for time_s in (now + IDLE_TICK_S, copied_s, self._agenda.next_s) if time_s is not None)
         until_s = max(until_s, now + 1e-9)
         self._idle_s += until_s - now
         if self._idle_s > IDLE_LIMIT_S:
@@ -196,15 +200,15 @@ def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
     null block takes one block of the cache. vLLM would preempt such a request at its last tokens and never resume it.
     """
     longest, room = profile.limits.max_model_len, room_tokens(profile.limits)
-    for session in sessions:
-        last = len(session.turns) - 1
-        tokens = session.prompt_tokens(last) + session.max_tokens
+    for session in (own for root in sessions for own in root.tree()):
+        prompts = session.prompt_lengths()
+        tokens = max(prompts) + session.max_tokens
         if tokens > longest:
             raise SimulationError(
                 f"workload: session {session.session_id} needs {tokens} tokens, but profile {profile.name} allows "
                 f"{longest}; remove the session"
             )
-        computed = session.prompt_tokens(last) + session.turns[last].output_tokens - 1
+        computed = max(prompt + turn.output_tokens for prompt, turn in zip(prompts, session.turns, strict=True)) - 1
         if computed > room:
             raise SimulationError(
                 f"workload: session {session.session_id} computes {computed} tokens, but the KV cache of profile "
@@ -220,6 +224,6 @@ def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
 def _sampling_params(session: Session, turn: int) -> SamplingParams:
     """The parameters of the client, with the hints of the middleware."""
     extra: dict[str, object] = {"augserve_tools_offered": session.tools_offered}
-    if turn and (call := session.turns[turn - 1].tool_call) is not None:
+    if turn and (call := session.turns[turn - 1].longest_call) is not None:
         extra["augserve_last_tool"] = call.tool
     return SamplingParams(max_tokens=session.max_tokens, stop_token_ids=[END_ID], extra_args=extra)

@@ -76,7 +76,7 @@ async def replay(settings: ReplaySettings, given: Load | None = None) -> Replaye
         before = await read_counters(client, endpoint)
         started_at_s, start_s = time.time(), loop.time()
         end_s = None if settings.duration_s is None else start_s + settings.duration_s
-        turns = sum(len(session.turns) for session in load.sessions)
+        turns = sum(len(own.turns) for session in load.sessions for own in session.tree())
         with Progress(f"replay on {model.name}", turns, settings.duration_s) as progress:
             runner = SessionReplayer(client, endpoint, model, settings.identity, start_s, end_s, progress.turn_done)
             last_s = None if end_s is None else end_s + settings.drain_s

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ....data.workload.model import Session
 from ....data.workload.token_ids import END_ID
 from ....runtime.hints.hints import LAST_TOOL, TOOLS_OFFERED
-from ..completion import SESSION_HEADER
+from ..completion import PARENT_HEADER, SESSION_HEADER
 from ..endpoint import ServedModel
 
 _CERTAIN = 100.0  # the largest bias of the API
@@ -19,7 +19,7 @@ _CERTAIN = 100.0  # the largest bias of the API
 class Identity:
     """Facts that the client sends besides the prompt."""
 
-    session_ids: bool = False  # the session's id, as a header
+    session_ids: bool = False  # the ids of the session and of its parent, as headers
     hints: bool = False  # the tools, as AugServe's middleware sends them for a chat request
     client_limit: bool = False  # the session's own max_tokens, so that vLLM does not know the output's length
 
@@ -56,16 +56,22 @@ def _ended_by_a_token(session: Session, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def turn_headers(session: Session, identity: Identity) -> dict[str, str]:
+def turn_headers(session: Session, parent: Session | None, identity: Identity) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     if identity.session_ids:
-        headers[SESSION_HEADER] = quote(session.session_id, safe=" !#$&'()*+,/:;=?@[]~%")
+        headers[SESSION_HEADER] = _header_value(session.session_id)
+        if parent is not None:
+            headers[PARENT_HEADER] = _header_value(parent.session_id)
     return headers
+
+
+def _header_value(session_id: str) -> str:
+    return quote(session_id, safe=" !#$&'()*+,/:;=?@[]~%")
 
 
 def _hints(session: Session, turn: int) -> dict[str, str | int]:
     hints: dict[str, str | int] = {TOOLS_OFFERED: session.tools_offered}
-    call = session.turns[turn - 1].tool_call if turn else None
+    call = session.turns[turn - 1].longest_call if turn else None
     if call is not None and call.tool:
         hints[LAST_TOOL] = call.tool
     return hints

@@ -24,7 +24,7 @@ class SeenTurn:
     request_id: str
     max_tokens: int
     tools_offered: int
-    tool_call: ToolCall | None  # what follows the turn; None ends the session
+    calls: tuple[ToolCall, ...]  # they follow the turn; none ends the session
     tail_counts: Sequence[int]  # see features/turn.py
     scheduled_s: float | None = None  # when its first tokens were scheduled
     finish_reason: str | None = None
@@ -44,7 +44,7 @@ class Recording(Observer):
             request.request_id,
             session.max_tokens,
             session.tools_offered,
-            session.turns[record.turn].tool_call,
+            session.turns[record.turn].calls,
             tail_counts(request.prompt_token_ids or ()),
         )
         self.turns.append(turn)

@@ -19,6 +19,7 @@ class TurnRecord:
     cached_tokens: int = 0  # prompt tokens in the prefix cache when the turn was first scheduled
     preemptions: int = 0
     loaded_tokens: int = 0  # cached tokens that were loaded from host memory
+    parent_id: str | None = None  # of a sub-agent: the session that waits for it
 
 
 @dataclass(slots=True)

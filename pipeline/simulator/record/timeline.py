@@ -77,12 +77,16 @@ def _slices(
         if at_s is None:
             return
         start_s = at_s
-    call = turn.tool_call
-    if call is None:
+    if not turn.calls:
         return
-    back_s = min(start_s + call.duration_s, end_s) if following is None else following.record.arrival_s
+    back_s = end_s  # the calls have not returned
+    if following is not None:
+        back_s = following.record.arrival_s
+    elif all(call.agent is None for call in turn.calls):
+        back_s = min(start_s + max(call.duration_s for call in turn.calls), end_s)
     name = "retained" if following is not None and _is_retained(turn, following, run.block_tokens) else "tool"
-    yield name, start_s, back_s, {"turn": record.turn, "tool": call.tool, "result_tokens": call.result_tokens}
+    tools, tokens = ", ".join(call.tool for call in turn.calls), sum(call.result_tokens for call in turn.calls)
+    yield name, start_s, back_s, {"turn": record.turn, "tool": tools, "result_tokens": tokens}
 
 
 def _is_retained(turn: SeenTurn, following: SeenTurn, block_tokens: int) -> bool:

@@ -8,12 +8,13 @@ from ....data.atomic import replace_folder
 from ....data.importers.contract import Record
 from ....data.importers.reading.problems import Problems
 from ....data.importers.writing.writer import TraceWriter
+from ....data.workload.model import ToolCall
 from ..errors import SimulationError
 from .recording import Recording, SeenTurn
 
 UNKNOWN_TOOL = "unknown"  # the call of a recorded pause
 SOURCE = "simulated"
-_COPY = re.compile(r"(\+\d+)?(~\d+)?$")  # the suffixes of parts and repeats in data/workload
+_COPY = re.compile(r"~\d+$")  # the suffix of copies in data/workload
 
 
 def write_traces(recording: Recording, folder: Path, policy: str, profile: str, timing: str) -> None:
@@ -35,23 +36,39 @@ def write_traces(recording: Recording, folder: Path, policy: str, profile: str, 
 
 
 def records(recording: Recording, policy: str, profile: str, timing: str) -> Iterator[Record]:
-    """Rows of all three tables: every turn that arrived, with its call if it finished, then the steps."""
+    """Rows of all three tables: every turn that arrived, with the calls of finished turns, then the steps."""
+    roots = _roots(recording)
+    ended_s = {turn.record.session_id: turn.record.finish_s for turn in recording.turns if turn.record.last}
     for turn in recording.turns:
-        yield "turns", _turn_row(turn, policy, profile)
-        if turn.tool_call is not None and turn.record.finish_s is not None:
-            yield "tool_calls", _call_row(turn, turn.record.finish_s, timing)
+        yield "turns", _turn_row(turn, roots[turn.record.session_id], policy, profile)
+        if turn.record.finish_s is not None:
+            for number, call in enumerate(turn.calls):
+                agent_end_s = turn.record.finish_s if call.agent is None else ended_s.get(call.agent.session_id)
+                if agent_end_s is not None:
+                    duration_s = agent_end_s - turn.record.finish_s + call.duration_s
+                    yield "tool_calls", _call_row(turn, number, call, duration_s, timing)
     for step in recording.steps():
         yield "steps", step._asdict()
 
 
-def _turn_row(turn: SeenTurn, policy: str, profile: str) -> dict[str, object]:
+def _roots(recording: Recording) -> dict[str, str]:
+    """The session at the root of each session's tree. A parent's turns come before those of its sub-agents."""
+    roots: dict[str, str] = {}
+    for turn in recording.turns:
+        session_id, parent_id = turn.record.session_id, turn.record.parent_id
+        roots[session_id] = session_id if parent_id is None else roots[parent_id]
+    return roots
+
+
+def _turn_row(turn: SeenTurn, root_id: str, policy: str, profile: str) -> dict[str, object]:
     record = turn.record
     finished = record.finish_s is not None
     return {
         "session_id": record.session_id,
         "turn": record.turn,
+        "parent_session_id": record.parent_id,
         "model": profile,
-        "split_group": _COPY.sub("", record.session_id),
+        "split_group": _COPY.sub("", root_id),
         "request_id": turn.request_id,
         "arrival_s": record.arrival_s,
         "first_token_s": record.first_token_s,
@@ -65,26 +82,21 @@ def _turn_row(turn: SeenTurn, policy: str, profile: str) -> dict[str, object]:
         "structured": False,
         "finish_reason": turn.finish_reason,
         "tools_offered": turn.tools_offered,
-        "tool_called": _tool(turn) if finished and turn.tool_call is not None else None,
+        "tool_called": (turn.calls[0].tool or UNKNOWN_TOOL) if finished and turn.calls else None,
         "tail_counts": turn.tail_counts,
         "scheduler_version": policy,
     }
 
 
-def _call_row(turn: SeenTurn, start_s: float, timing: str) -> dict[str, object]:
-    call = turn.tool_call
-    assert call is not None  # noqa: S101 - the caller has looked
+def _call_row(turn: SeenTurn, number: int, call: ToolCall, duration_s: float, timing: str) -> dict[str, object]:
     return {
         "session_id": turn.record.session_id,
         "turn": turn.record.turn,
-        "call": 0,
-        "tool": _tool(turn),
-        "start_s": start_s,
-        "duration_s": call.duration_s,
+        "call": number,
+        "tool": call.tool or UNKNOWN_TOOL,
+        "start_s": turn.record.finish_s,
+        "duration_s": duration_s,
         "timing": timing,
         "result_tokens": call.result_tokens,
+        "agent_session_id": None if call.agent is None else call.agent.session_id,
     }
-
-
-def _tool(turn: SeenTurn) -> str:
-    return (turn.tool_call.tool if turn.tool_call is not None else "") or UNKNOWN_TOOL

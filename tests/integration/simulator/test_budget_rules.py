@@ -17,8 +17,8 @@ from augserve.pipeline.simulator.record.observer import Observer
 from .guessing import GuessingPredictor
 
 FULL = 3000
-DECODING = Session("qa-1-a", "qa", 0.0, (Turn(64, 200, None),))
-PROMPTS = tuple(Session(f"qa-1-{name}", "qa", 1.0, (Turn(2800, 2, None),)) for name in "bcd")
+DECODING = Session("qa-1-a", "qa", 0.0, (Turn(64, 200),))
+PROMPTS = tuple(Session(f"qa-1-{name}", "qa", 1.0, (Turn(2800, 2),)) for name in "bcd")
 
 
 class Budgets(Observer):

@@ -68,9 +68,9 @@ def sessions_of(count: int, rate_per_s: float, seed: int) -> tuple[Session, ...]
     random = np.random.default_rng(seed)
 
     def turn(first: bool, last: bool) -> Turn:
-        call = None if last else ToolCall(str(random.choice(["math", "qa"])), float(random.exponential(1.0)), 1)
+        calls = () if last else (ToolCall(str(random.choice(["math", "qa"])), float(random.exponential(1.0)), 1),)
         new_tokens = int(random.integers(100, 500) if first else random.integers(1, 80))
-        return Turn(new_tokens, int(random.integers(1, MAX_TOKENS)), call)
+        return Turn(new_tokens, int(random.integers(1, MAX_TOKENS)), calls)
 
     arrivals = np.cumsum(random.exponential(1 / rate_per_s, count)).tolist()
     lengths = random.integers(1, 5, count).tolist()
@@ -206,8 +206,8 @@ def check_drained(found: Ran, sessions: Sequence[Session]) -> None:
         assert turn.prompt_tokens == session.prompt_tokens(turn.turn)
         assert turn.arrival_s < turn.first_token_s <= turn.finish_s
         if turn.turn:
-            call = session.turns[turn.turn - 1].tool_call
-            assert turn.arrival_s == pytest.approx(finishes[turn.session_id] + call.duration_s)
+            pause_s = session.turns[turn.turn - 1].tools_s
+            assert turn.arrival_s == pytest.approx(finishes[turn.session_id] + pause_s)
         finishes[turn.session_id] = turn.finish_s
     check_nothing_left(found.scheduler)
 

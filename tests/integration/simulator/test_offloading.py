@@ -51,8 +51,8 @@ def simulate(
 
 def evicting(pause_s: float) -> tuple[Session, ...]:
     """A session whose context is evicted from the GPU by others that come and go while it pauses."""
-    session = Session("math-1-0", "math", 0.0, (Turn(3200, 16, ToolCall("math", pause_s, 16)), Turn(16, 16, None)))
-    others = tuple(Session(f"qa-1-{i}", "qa", 0.7 + 0.3 * i, (Turn(1600, 4, None),)) for i in range(20))
+    session = Session("math-1-0", "math", 0.0, (Turn(3200, 16, (ToolCall("math", pause_s, 16),)), Turn(16, 16)))
+    others = tuple(Session(f"qa-1-{i}", "qa", 0.7 + 0.3 * i, (Turn(1600, 4),)) for i in range(20))
     return (session, *others)
 
 
@@ -92,8 +92,8 @@ def test_offloading_helps_every_kind_of_policy_with_a_scarce_cache(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     retaining = dataclasses.replace(settings, retention=Retention(max_share=0.5))
-    call = ToolCall("math", 3.0, 16)
-    turns = (Turn(1200, 20, call), Turn(16, 20, call), Turn(16, 20, None))
+    calls = (ToolCall("math", 3.0, 16),)
+    turns = (Turn(1200, 20, calls), Turn(16, 20, calls), Turn(16, 20))
     sessions = tuple(Session(f"math-1-{i}", "math", 0.3 * i, turns) for i in range(16))
     with_host = simulate(policy, offloading(profile, bytes_per_s=64e9), sessions, retaining)
     without = simulate(policy, dataclasses.replace(profile, limits=LIMITS), sessions, retaining)

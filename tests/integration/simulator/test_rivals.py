@@ -49,9 +49,9 @@ def simulate(
 
 def crowded(pause_s: float) -> tuple[Session, ...]:
     """A session that pauses for a tool, and so many others meanwhile that its context is evicted unless it is kept."""
-    session = Session("math-1-0", "math", 0.0, (Turn(3200, 16, ToolCall("math", pause_s, 16)), Turn(16, 16, None)))
-    others = tuple(Session(f"qa-1-{i}", "qa", 0.7 + 0.3 * i, (Turn(1600, 4, None),)) for i in range(20))
-    busy = Session("tts-1-0", "tts", 0.0, (Turn(32, 300, None),))  # an engine with nothing to do lets all pins go
+    session = Session("math-1-0", "math", 0.0, (Turn(3200, 16, (ToolCall("math", pause_s, 16),)), Turn(16, 16)))
+    others = tuple(Session(f"qa-1-{i}", "qa", 0.7 + 0.3 * i, (Turn(1600, 4),)) for i in range(20))
+    busy = Session("tts-1-0", "tts", 0.0, (Turn(32, 300),))  # an engine with nothing to do lets all pins go
     return (session, busy, *others)
 
 
@@ -81,7 +81,7 @@ def test_a_waiting_turn_evicts_pinned_blocks(profile: StepProfile, settings: Sch
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
     slow = dataclasses.replace(settings, step_time=dataclasses.replace(settings.step_time, per_prefill_token_s=5e-3))
     kept, busy, *_ = crowded(4.0)
-    large = Session("qa-1-0", "qa", 1.0, (Turn(6000, 4, None),))  # no room beside the kept context
+    large = Session("qa-1-0", "qa", 1.0, (Turn(6000, 4),))  # no room beside the kept context
     result = simulate("infercept-oracle", engine, (kept, busy, large), slow)
     assert returning(result) < 3200
 
@@ -89,7 +89,7 @@ def test_a_waiting_turn_evicts_pinned_blocks(profile: StepProfile, settings: Sch
 def test_continuum_pins_a_context_after_observing_the_tool(profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(8192, 8192, 32, 1024))
     teachers = tuple(
-        Session(f"t-1-{i}", "math", 0.0, (Turn(32, 4, ToolCall("math", 0.3, 16)), Turn(16, 4, None))) for i in range(8)
+        Session(f"t-1-{i}", "math", 0.0, (Turn(32, 4, (ToolCall("math", 0.3, 16),)), Turn(16, 4))) for i in range(8)
     )
     slow = dataclasses.replace(settings, step_time=dataclasses.replace(settings.step_time, per_prefill_token_s=5e-3))
     late = tuple(dataclasses.replace(session, arrival_s=session.arrival_s + 5.0) for session in crowded(0.3))
@@ -101,8 +101,8 @@ def test_a_returning_turn_goes_before_later_sessions(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
-    first = Session("math-1-0", "math", 0.0, (Turn(32, 4, ToolCall("math", 0.2, 16)), Turn(16, 4, None)))
-    others = tuple(Session(f"qa-1-{i}", "qa", 0.05 + 0.001 * i, (Turn(800, 30, None),)) for i in range(4))
+    first = Session("math-1-0", "math", 0.0, (Turn(32, 4, (ToolCall("math", 0.2, 16),)), Turn(16, 4)))
+    others = tuple(Session(f"qa-1-{i}", "qa", 0.05 + 0.001 * i, (Turn(800, 30),)) for i in range(4))
     waits = {}
     for name in ("vllm", policy):
         result = simulate(name, engine, (first, *others), settings)
@@ -132,10 +132,10 @@ def test_the_order_of_a_queue_matches_the_hand_computed_case(
 ) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))  # one request at a time
     patient = dataclasses.replace(settings, slo=dataclasses.replace(settings.slo, ttft_s=1000.0))
-    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 30, None),))
+    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 30),))
     shapes = {"a": (600, 4), "b": (100, 200), "c": (300, 2), "d": (200, 50)}
     queued = tuple(
-        Session(f"qa-1-{name}", "qa", 0.1 + 0.01 * at, (Turn(*shapes[name], None),)) for at, name in enumerate("abcd")
+        Session(f"qa-1-{name}", "qa", 0.1 + 0.01 * at, (Turn(*shapes[name]),)) for at, name in enumerate("abcd")
     )
     result = simulate(policy, engine, (busy, *queued), patient)
     served = sorted(result.turns, key=lambda turn: turn.first_token_s or 0.0)
@@ -144,9 +144,9 @@ def test_the_order_of_a_queue_matches_the_hand_computed_case(
 
 def test_uncached_first_puts_late_turns_last(profile: StepProfile, settings: SchedulerSettings) -> None:
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
-    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 60, None),))  # until about 1.3 s
-    late = Session("qa-1-late", "qa", 0.1, (Turn(16, 4, None),))  # due at 1.1 s
-    timely = Session("qa-1-timely", "qa", 1.0, (Turn(400, 4, None),))  # due at 2 s
+    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 60),))  # until about 1.3 s
+    late = Session("qa-1-late", "qa", 0.1, (Turn(16, 4),))  # due at 1.1 s
+    timely = Session("qa-1-timely", "qa", 1.0, (Turn(400, 4),))  # due at 2 s
     result = simulate("uncached-first", engine, (busy, late, timely), settings)
     first = {turn.session_id: turn.first_token_s or 0.0 for turn in result.turns}
     assert first["qa-1-busy"] < first["qa-1-timely"] < first["qa-1-late"]

@@ -29,7 +29,7 @@ def simulate(policy, profile, sessions, settings, until_s=None):
 
 
 def test_the_next_turn_hits_the_prefix_cache(profile, settings):
-    session = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 16, None)))
+    session = Session("math-1-0", "math", 0.0, (Turn(320, 33, (ToolCall("math", 1.0, 20),)), Turn(20, 16)))
     _, result = simulate("vllm", profile, (session,), settings)
     first, second = result.turns
     assert first.cached_tokens == 0
@@ -39,7 +39,7 @@ def test_the_next_turn_hits_the_prefix_cache(profile, settings):
 
 def test_steps_last_as_long_as_in_the_profile(profile, settings):
     """One request alone, by hand: a prefill step, then a decode step a token, each after the one before."""
-    session = Session("math-1-0", "math", 1.0, (Turn(100, 3, None),))
+    session = Session("math-1-0", "math", 1.0, (Turn(100, 3),))
     _, result = simulate("vllm", profile, (session,), settings)
     (turn,) = result.turns
     prefill = profile.step_s(100, 0, 100)
@@ -49,8 +49,8 @@ def test_steps_last_as_long_as_in_the_profile(profile, settings):
 
 def test_a_step_is_scheduled_while_the_previous_one_runs(profile, settings):
     """Asynchronous scheduling: a turn that arrives while two steps are under way waits for both."""
-    first = Session("math-1-0", "math", 0.0, (Turn(1000, 50, None),))
-    second = Session("math-1-1", "math", 0.01, (Turn(500, 1, None),))
+    first = Session("math-1-0", "math", 0.0, (Turn(1000, 50),))
+    second = Session("math-1-1", "math", 0.01, (Turn(500, 1),))
     _, result = simulate("vllm", profile, (first, second), settings)
     waited = profile.step_s(1000, 0, 1000) + profile.step_s(0, 1, 1001)
     assert result.turns[1].first_token_s >= waited + profile.step_s(500, 1, 1502)
@@ -58,7 +58,7 @@ def test_a_step_is_scheduled_while_the_previous_one_runs(profile, settings):
 
 def test_a_scarce_cache_preempts_and_all_turns_finish(profile, settings):
     scarce = dataclasses.replace(profile, limits=EngineLimits(2048, 2048, 32, 1024))
-    sessions = tuple(Session(f"math-1-{i}", "math", 0.0, (Turn(160, 400, None),), max_tokens=512) for i in range(8))
+    sessions = tuple(Session(f"math-1-{i}", "math", 0.0, (Turn(160, 400),), max_tokens=512) for i in range(8))
     for policy in ("vllm", "uncached-first", "mars-oracle", "augserve"):
         scheduler, result = simulate(policy, scarce, sessions, settings)
         assert sum(turn.preemptions for turn in result.turns) > 0
@@ -78,7 +78,7 @@ def test_unfinished_turns_stay_open_at_the_end(profile, sessions, settings):
 
 
 def test_a_session_longer_than_the_models_context_is_refused_before_the_run(profile, settings):
-    session = Session("math-1-0", "math", 0.0, (Turn(16_000, 10, None),))
+    session = Session("math-1-0", "math", 0.0, (Turn(16_000, 10),))
     with pytest.raises(SimulationError, match="math-1-0"):
         simulate("vllm", profile, (session,), settings)
 
@@ -87,10 +87,10 @@ def test_a_session_that_never_fits_the_cache_is_refused_before_the_run(profile, 
     """vLLM takes one block of the cache for itself."""
     limits = EngineLimits(kv_tokens=1024, max_model_len=1024, max_num_seqs=8, max_num_batched_tokens=256)
     engine = dataclasses.replace(profile, limits=limits)
-    longest = Session("math-1-0", "math", 0.0, (Turn(1000, 9, None),), max_tokens=24)
+    longest = Session("math-1-0", "math", 0.0, (Turn(1000, 9),), max_tokens=24)
     _, result = simulate("vllm", engine, (longest,), settings)  # its last token is never computed
     assert result.turns[0].output_tokens == 9
-    beyond = dataclasses.replace(longest, turns=(Turn(1000, 10, None),))
+    beyond = dataclasses.replace(longest, turns=(Turn(1000, 10),))
     with pytest.raises(SimulationError, match="math-1-0"):
         simulate("vllm", engine, (beyond,), settings)
 
@@ -99,15 +99,15 @@ def test_vllm_never_finishes_a_request_that_does_not_fit(profile, settings, monk
     """Why it is refused: vLLM neither rejects nor finishes it, and all behind it wait too."""
     monkeypatch.setattr(loop, "refuse_misfits", lambda sessions, profile: None)
     engine = dataclasses.replace(profile, limits=EngineLimits(1024, 1024, 8, 256))
-    beyond = Session("math-1-0", "math", 0.0, (Turn(1000, 10, None),), max_tokens=24)
-    other = Session("math-1-1", "math", 0.5, (Turn(10, 2, None),))
+    beyond = Session("math-1-0", "math", 0.0, (Turn(1000, 10),), max_tokens=24)
+    other = Session("math-1-1", "math", 0.5, (Turn(10, 2),))
     _, result = simulate("vllm", engine, (beyond, other), settings, until_s=5.0)
     assert [turn.finish_s for turn in result.turns] == [None, None]
     assert result.turns[0].preemptions == 1
 
 
 def test_an_output_beyond_its_limit_is_refused(profile, settings):
-    session = Session("math-1-0", "math", 0.0, (Turn(10, 20, None),), max_tokens=10)
+    session = Session("math-1-0", "math", 0.0, (Turn(10, 20),), max_tokens=10)
     with pytest.raises(SimulationError, match="max_tokens"):
         simulate("vllm", profile, (session,), settings)
 
@@ -131,7 +131,7 @@ def test_a_scheduler_that_schedules_nothing_is_reported(profile, settings):
             self.max_num_scheduled_tokens = 0
             return super().schedule(throttle_prefills)
 
-    session = Session("math-1-0", "math", 0.0, (Turn(10, 5, None),))
+    session = Session("math-1-0", "math", 0.0, (Turn(10, 5),))
     simulation = Simulation(build_scheduler(Holding, profile.limits), profile, VirtualClock(), (session,))
     with pytest.raises(SimulationError, match="Holding"):
         simulation.run()

@@ -53,8 +53,8 @@ def test_spans_match_the_steps(profile: StepProfile, tmp_path: Path) -> None:
     """An engine of one request at a time. The second waits for the first; the first calls a tool meanwhile, and finds
     its context in the cache again: 352 tokens in whole blocks of the 320 + 33 - 1 that it computed."""
     engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
-    first = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 3, None)))
-    second = Session("qa-1-1", "qa", 0.01, (Turn(500, 2, None),))
+    first = Session("math-1-0", "math", 0.0, (Turn(320, 33, (ToolCall("math", 1.0, 20),)), Turn(20, 3)))
+    second = Session("qa-1-1", "qa", 0.01, (Turn(500, 2),))
     found = run(engine, (first, second), tmp_path)
 
     begun = engine.step_s(320, 0, 320)
@@ -89,8 +89,8 @@ def test_spans_match_the_steps(profile: StepProfile, tmp_path: Path) -> None:
 def test_a_pause_with_an_evicted_context_is_a_tool_slice(profile: StepProfile, tmp_path: Path) -> None:
     """63 blocks: the second prompt needs 57 of them, of which the first one's context held 22."""
     engine = dataclasses.replace(profile, limits=EngineLimits(1024, 1024, 1, 1024))
-    first = Session("math-1-0", "math", 0.0, (Turn(320, 33, ToolCall("math", 1.0, 20)), Turn(20, 3, None)), 1, 64)
-    second = Session("qa-1-1", "qa", 0.01, (Turn(900, 2, None),), 1, 64)
+    first = Session("math-1-0", "math", 0.0, (Turn(320, 33, (ToolCall("math", 1.0, 20),)), Turn(20, 3)), 1, 64)
+    second = Session("qa-1-1", "qa", 0.01, (Turn(900, 2),), 1, 64)
     found = run(engine, (first, second), tmp_path)
     pause = found["math-1-0"][3]
     ended = engine.step_s(320, 0, 320) + sum(engine.step_s(0, 1, 320 + at) for at in range(1, 33))

@@ -17,7 +17,7 @@ SESSIONS = augmentation_sessions(12_000, 10.0, seed=1)
 @pytest.mark.parametrize("kind", load_augmentations(), ids=lambda kind: kind.kind)
 def test_drawn_sessions_agree_with_the_published_figures(kind):
     own = [session for session in SESSIONS if session.kind == kind.kind]
-    calls = [turn.tool_call for session in own for turn in session.turns if turn.tool_call is not None]
+    calls = [call for session in own for turn in session.turns for call in turn.calls]
     times = np.array([call.duration_s for call in calls])
     contexts = [s.prompt_tokens(len(s.turns) - 1) + s.turns[-1].output_tokens for s in own]
     calls_mean, calls_sd = kind.session_calls
@@ -49,7 +49,7 @@ def test_seeds_give_other_sessions_under_other_ids():
 
 def test_every_output_ends_within_what_its_client_asks_for():
     assert all(1 <= turn.output_tokens <= MAX_TOKENS for session in SESSIONS for turn in session.turns)
-    assert all((turn.tool_call is None) == (turn is s.turns[-1]) for s in SESSIONS[:500] for turn in s.turns)
+    assert all((turn.calls == ()) == (turn is s.turns[-1]) for s in SESSIONS[:500] for turn in s.turns)
 
 
 @pytest.mark.parametrize(("count", "rate"), [(0, 1.0), (-3, 1.0), (5, 0.0), (5, -1.0), (5, math.nan), (5, math.inf)])

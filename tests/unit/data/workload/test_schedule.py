@@ -12,7 +12,7 @@ from augserve.data.workload.steady_state import LEAD_S
 
 
 def recorded(name="s", start=0.0):
-    return RecordedSession("made", name, name, start, (Session(f"made:{name}", "made", 0.0, (Turn(5, 5, None),)),))
+    return RecordedSession("made", name, name, start, Session(f"made:{name}", "made", 0.0, (Turn(5, 5),)))
 
 
 def test_the_mix_at_poisson_arrivals_is_what_it_always_was():

@@ -12,7 +12,7 @@ from augserve.models.learning.training_set import split_sessions
 
 def session(lengths, max_tokens=1024):
     last = len(lengths) - 1
-    turns = (Turn(new, out, None if i == last else ToolCall("t", 1.0, 5)) for i, (new, out) in enumerate(lengths))
+    turns = (Turn(new, out, () if i == last else (ToolCall("t", 1.0, 5),)) for i, (new, out) in enumerate(lengths))
     return Session("s", "made", 0.0, tuple(turns), max_tokens=max_tokens)
 
 
@@ -84,7 +84,7 @@ def test_a_session_is_cut_before_the_first_turn_that_does_not_fit(lengths, conte
     (cut,) = found
     kept = len(cut.turns)
     assert [(t.new_tokens, t.output_tokens) for t in cut.turns] == lengths[:kept]
-    assert cut.turns[-1].tool_call is None
+    assert cut.turns[-1].calls == ()
     assert cut.prompt_tokens(kept - 1) + cut.max_tokens <= context  # what the simulator and a server ask
     assert all(turn.output_tokens <= cut.max_tokens for turn in cut.turns)
     if kept < len(lengths):

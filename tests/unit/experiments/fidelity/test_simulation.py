@@ -102,7 +102,7 @@ def test_overheads_shift_what_the_client_sees_and_delay_the_next_turn(params):
     whole_s = SOME.arrival_s + SOME.response_s
     assert slow[0].arrival_s == pytest.approx(0.5)
     assert slow[0].first_token_s - plain[0].first_token_s == pytest.approx(whole_s)
-    pause_s = session.turns[0].tool_call.duration_s
+    pause_s = session.turns[0].tools_s
     assert slow[1].arrival_s == pytest.approx(slow[0].finish_s + pause_s)
 
 

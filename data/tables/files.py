@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..atomic import atomic_file
-from .schema import SCHEMA_VERSION, TABLES
+from .schema import ADDED_COLUMNS, SCHEMA_VERSION, TABLES
 
 TableName = Literal["turns", "tool_calls", "steps"]
 _VERSION_KEY = b"augserve.schema_version"
 _BATCH_ROWS = 4096
+_READABLE = range(min(ADDED_COLUMNS) - 1, SCHEMA_VERSION + 1)  # versions
 
 
 class TraceError(ValueError):
@@ -37,22 +38,38 @@ def rows_to_table(name: TableName, rows: Sequence[Mapping[str, object]]) -> pa.T
 
 def write_table(path: Path, name: TableName, table: pa.Table) -> None:
     """Write `table` atomically as Parquet. Raises TraceError unless its columns are those of schema `name`."""
-    _check_columns(str(path), table.schema, name)
+    _check_columns(str(path), table.schema.names, name, SCHEMA_VERSION)
     _check_nulls(str(path), table, name)
     with atomic_file(path) as temporary:
-        pq.write_table(table.cast(TABLES[name]), temporary, compression="zstd")
+        pq.write_table(table.cast(TABLES[name]), temporary, **parquet_options(name))
 
 
-def read_table(path: Path, name: TableName) -> pa.Table:
+def parquet_options(name: TableName) -> dict[str, Any]:
+    """Options of pyarrow's Parquet writers for table `name`.
+
+    Block hashes are mostly numbers in sequence, so they are stored as differences: in the Weka set 15.9 million hashes
+    take 0.3 MB, against 4.4 MB with a dictionary.
+    """
+    leaves = {
+        field.name: f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in TABLES[name]
+    }
+    hashes = leaves.pop("block_hashes", None)
+    encoding = None if hashes is None else {hashes: "DELTA_BINARY_PACKED"}
+    return {"compression": "zstd", "use_dictionary": list(leaves.values()), "column_encoding": encoding}
+
+
+def read_table(path: Path, name: TableName, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file, or every `{name}*.parquet` of a folder in the files' order, as a table of schema `name`.
 
-    Raises TraceError for a missing or unreadable file, another schema version, a missing, unknown or ill-typed column,
-    and a null that the schema forbids.
+    `columns`: only these, in this order. Columns that a file's older version lacks are null.
+    Raises TraceError for a missing or unreadable file, an unknown schema version, a missing, unknown or ill-typed
+    column, and a null that the schema forbids.
     """
     files = sorted(path.glob(f"{name}*.parquet")) if path.is_dir() else [path]
     if not files:
         raise TraceError(f"{path}: no {name}*.parquet in this folder; gather traces first or correct the path")
-    return pa.concat_tables([_read_file(file, name) for file in files])
+    return pa.concat_tables([_read_file(file, name, columns or TABLES[name].names) for file in files])
 
 
 def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[str, object]]:
@@ -61,47 +78,62 @@ def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[st
     Raises TraceError as `read_table`, with `where` as the file's name.
     """
     try:
-        for batch in pq.ParquetFile(stream).iter_batches(_BATCH_ROWS):
-            yield from _checked(pa.Table.from_batches([batch]), where, name).to_pylist()
+        file = pq.ParquetFile(stream)
+        _check_file(where, file.schema_arrow, name)
+        for batch in file.iter_batches(_BATCH_ROWS):
+            yield from _completed(pa.Table.from_batches([batch]), where, name, TABLES[name].names).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 
 
-def _read_file(path: Path, name: TableName) -> pa.Table:
+def _read_file(path: Path, name: TableName, columns: Sequence[str]) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
+        file = pq.ParquetFile(path)
+        _check_file(str(path), file.schema_arrow, name)
+        table = file.read([column for column in columns if column in file.schema_arrow.names])
     except FileNotFoundError as error:
         raise TraceError(f"{path}: no such file; gather traces first or correct the path") from error
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{path}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
-    return _checked(table, str(path), name)
+    return _completed(table, str(path), name, columns)
 
 
-def _checked(table: pa.Table, where: str, name: TableName) -> pa.Table:
-    """The table in the order and types of schema `name`."""
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode("utf-8", "replace")
-    if version != str(SCHEMA_VERSION):
-        raise TraceError(f"{where}: trace schema version {version}, this release reads {SCHEMA_VERSION}; gather again")
-    _check_columns(where, table.schema, name)
+def _completed(table: pa.Table, where: str, name: TableName, columns: Sequence[str]) -> pa.Table:
+    """The table's `columns` in the types of schema `name`; those that an older version lacks are null."""
+    schema = pa.schema([TABLES[name].field(column) for column in columns], TABLES[name].metadata)
+    for column in schema:
+        if column.name not in table.schema.names:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     try:
-        table = table.select(TABLES[name].names).cast(TABLES[name])
+        table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise TraceError(f"{where}: not a {name} table of this release: {_one_line(error)}; gather it again") from error
     _check_nulls(where, table, name)
     return table
 
 
-def _check_columns(where: str, schema: pa.Schema, name: TableName) -> None:
-    if missing := [column for column in TABLES[name].names if column not in schema.names]:
+def _check_file(where: str, schema: pa.Schema, name: TableName) -> None:
+    found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode("utf-8", "replace")
+    if found not in map(str, _READABLE):
+        raise TraceError(
+            f"{where}: trace schema version {found}, this release reads {_READABLE[0]} to {_READABLE[-1]}; gather again"
+        )
+    _check_columns(where, schema.names, name, int(found))
+
+
+def _check_columns(where: str, columns: Sequence[str], name: TableName, version: int) -> None:
+    """Raises TraceError unless `columns` are those that schema `name` has had since `version`."""
+    later = {column for added in range(version + 1, SCHEMA_VERSION + 1) for column in ADDED_COLUMNS[added]}
+    if missing := [column for column in TABLES[name].names if column not in {*columns, *later}]:
         raise TraceError(f"{where}: column {missing[0]!r} of table {name} is missing; gather it again")
-    if unknown := [column for column in schema.names if column not in TABLES[name].names]:
+    if unknown := [column for column in columns if column not in TABLES[name].names]:
         raise TraceError(f"{where}: unknown column {unknown[0]!r} in table {name}; gather it with this release")
 
 
 def _check_nulls(where: str, table: pa.Table, name: TableName) -> None:
-    for part in TABLES[name]:
-        if not part.nullable and table.column(part.name).null_count:
-            raise TraceError(f"{where}: column {part.name!r} of table {name} has empty values; correct its writer")
+    for column in table.schema.names:
+        if not TABLES[name].field(column).nullable and table.column(column).null_count:
+            raise TraceError(f"{where}: column {column!r} of table {name} has empty values; correct its writer")
 
 
 def _one_line(error: BaseException) -> str:

@@ -23,13 +23,12 @@ class Restarts:
         starts_s = {session: _starts_s(numbered) for session, numbered in arrivals.items()}
         self._starts_s = {session: starts for session, starts in starts_s.items() if len(starts) > 1}
 
-    def session_id(self, row: Row, time_s: float) -> str:
-        """The id of the run that a turn (by its arrival) or a tool call (by its start) belongs to.
+    def run_id(self, source: str, session_id: str, time_s: float) -> str:
+        """The id of the session's run at `time_s`: a turn's arrival, a tool call's start.
 
         The last run keeps the session's id; earlier ones get `#1`, `#2`, ….
         """
-        session_id: str = row["session_id"]
-        starts_s = self._starts_s.get((row["source"], session_id), ())
+        starts_s = self._starts_s.get((source, session_id), ())
         run = bisect_right(starts_s, time_s)
         return session_id if run == len(starts_s) else f"{session_id}#{run}"
 

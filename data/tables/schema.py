@@ -5,9 +5,9 @@ A null means "unknown", never zero.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Annotated, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
@@ -24,6 +24,22 @@ Int64List = Annotated[Sequence[int], pa.list_(pa.int64())]
 Float32List = Annotated[Sequence[float | None], pa.list_(pa.float32())]
 
 SCHEMA_VERSION = 3
+ADDED_COLUMNS: Mapping[int, frozenset[str]] = MappingProxyType(
+    {
+        3: frozenset(
+            (
+                "parent_session_id",
+                "prefix_id",
+                "prefix_tokens",
+                "block_hashes",
+                "block_tokens",
+                "block_scope",
+                "agent_session_id",
+            )
+        )
+    }
+)
+"""Columns by the version that added them. A table of an older version is read with nulls in their place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

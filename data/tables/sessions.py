@@ -1,18 +1,21 @@
 """Recorded sessions: the tables `turns` and `tool_calls`, joined."""
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from .files import TableName, TraceError, read_table
 from .restarts import Restarts
 from .schema import ToolCallRow, TurnRow
 
 _VECTORS = ("tail_counts", "features")
+_BLOCKS = "block_hashes"
 _NOT_READ = ("calls", "prompt_token_ids", "output_token_ids")
 _TIMES = ("arrival_s", "finish_s", "start_s", "duration_s")
 
@@ -29,30 +32,37 @@ class RecordedCall(ToolCallRow):
 class RecordedTurn(TurnRow):
     """A turn and its tool calls.
 
-    The session's id names one run of turn numbers (restarts.py). The split group is never null: it is the session's id
-    as recorded, where the table names no group. Recorded token ids are not read.
+    The session's id names one run of turn numbers (restarts.py), and so do the ids of its parent and of sub-agents. The
+    split group is never null: it is the session's id as recorded, where the table names no group. Recorded token ids
+    are not read. Block hashes, where they are read, are an array of 8 bytes each.
     """
 
     split_group: str
     calls: tuple[RecordedCall, ...]  # by their number
 
 
-def read_sessions(folders: Iterable[Path], vectors: bool = True) -> list[tuple[RecordedTurn, ...]]:
-    """The sessions of all folders by source and id; each is its turns by number.
+def read_sessions(
+    folders: Iterable[Path], vectors: bool = True, blocks: bool = False
+) -> list[tuple[RecordedTurn, ...]]:
+    """The sessions of all folders by source and id; each is its turns by number. A sub-agent is a session of its own.
 
-    A folder needs no table `tool_calls`. Without `vectors`, `tail_counts` and `features` are not read.
+    A folder needs no table `tool_calls`. Without `vectors`, `tail_counts` and `features` are not read; with `blocks`,
+    `block_hashes` are. Rows are as recorded: a parent may be missing.
     Raises TraceError for an unusable file, a duplicate turn or tool call, and a time or duration that is not finite.
     """
     folders = list(folders)
     columns = [field.name for field in fields(RecordedTurn) if field.name not in _NOT_READ]
-    rows = _rows(folders, "turns", [name for name in columns if vectors or name not in _VECTORS])
+    left_out = (() if vectors else _VECTORS) + (() if blocks else (_BLOCKS,))
+    rows = _rows(folders, "turns", [name for name in columns if name not in left_out])
     restarts = Restarts(row for _, row in rows)
     calls = _calls_by_turn(folders, restarts)
     sessions: dict[tuple[str, str], dict[int, RecordedTurn]] = defaultdict(dict)
     for folder, row in rows:
         row["split_group"] = row["split_group"] or row["session_id"]
-        row["session_id"] = restarts.session_id(row, row["arrival_s"])
-        source, session_id, turn = row["source"], row["session_id"], row["turn"]
+        source, turn = row["source"], row["turn"]
+        session_id = row["session_id"] = restarts.run_id(source, row["session_id"], row["arrival_s"])
+        if row["parent_session_id"] is not None:
+            row["parent_session_id"] = restarts.run_id(source, row["parent_session_id"], row["arrival_s"])
         if turn in sessions[source, session_id]:
             raise TraceError(f"{folder}: turn {turn} of session {session_id!r} is there twice; remove one")
         made = calls.get((source, session_id, turn), {})
@@ -66,8 +76,12 @@ def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[st
     calls: dict[tuple[str, str, int], dict[int, RecordedCall]] = defaultdict(dict)
     with_calls = [folder for folder in folders if any(folder.glob("tool_calls*.parquet"))]
     for folder, row in _rows(with_calls, "tool_calls", columns):
-        session_id, turn, call = restarts.session_id(row, row["start_s"]), row["turn"], row["call"]
-        made = calls[row["source"], session_id, turn]
+        source, turn, call = row["source"], row["turn"], row["call"]
+        session_id = restarts.run_id(source, row["session_id"], row["start_s"])
+        if row["agent_session_id"] is not None:
+            end_s = row["start_s"] + row["duration_s"]
+            row["agent_session_id"] = restarts.run_id(source, row["agent_session_id"], end_s)
+        made = calls[source, session_id, turn]
         if call in made:
             raise TraceError(
                 f"{folder}: call {call} of turn {turn} of session {session_id!r} is there twice; remove one"
@@ -80,11 +94,24 @@ def _rows(folders: Sequence[Path], name: TableName, columns: Sequence[str]) -> l
     """Rows of the folders' tables, each with its folder. Raises TraceError for a time that is not finite."""
     rows: list[tuple[Path, dict[str, Any]]] = []
     for folder in folders:
-        table = read_table(folder, name).select(list(columns))
+        table = read_table(folder, name, columns)
         for column in set(columns) & set(_TIMES):
             if not np.isfinite(table.column(column).drop_null().to_numpy()).all():
                 raise TraceError(
                     f"{folder}: column {column!r} of table {name} holds NaN or infinity; correct its writer"
                 )
-        rows += [(folder, row) for row in table.to_pylist()]
+        hashes = table.column(_BLOCKS) if _BLOCKS in columns else None
+        found = table.select([column for column in columns if column != _BLOCKS]).to_pylist()
+        if hashes is not None:
+            for row, blocks in zip(found, _arrays(hashes), strict=True):
+                row[_BLOCKS] = blocks
+        rows += [(folder, row) for row in found]
     return rows
+
+
+def _arrays(column: pa.ChunkedArray) -> Iterator["array[int] | None"]:
+    """The lists of a column of int64 lists, each as an array, without a Python object for each number."""
+    for chunk in column.chunks:
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+        for place, valid in enumerate(chunk.is_valid().to_numpy(zero_copy_only=False)):
+            yield array("q", values[offsets[place] : offsets[place + 1]].tobytes()) if valid else None

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...tables.files import TableName, TraceError, rows_to_table
+from ...tables.files import TableName, TraceError, parquet_options, rows_to_table
 from ...tables.schema import TABLES
 from ..contract import Record
 from ..reading.problems import Problems
@@ -51,7 +51,7 @@ class TraceWriter:
         self._stack = ExitStack()
         self._files = {
             name: self._stack.enter_context(
-                pq.ParquetWriter(folder / f"{name}.parquet", TABLES[name], compression="zstd")
+                pq.ParquetWriter(folder / f"{name}.parquet", TABLES[name], **parquet_options(name))
             )
             for name in _NAMES
         }

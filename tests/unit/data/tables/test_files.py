@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
-from augserve.data.tables.schema import TABLES, TURNS
+from augserve.data.tables.files import TraceError, read_rows, read_table, rows_to_table, write_table
+from augserve.data.tables.schema import ADDED_COLUMNS, TABLES, TOOL_CALLS, TURNS
 
 WHOLE = st.integers(0, 2**31 - 1)
 SECONDS = st.floats(0, 4e9, allow_nan=False)
@@ -67,6 +67,45 @@ def test_an_unknown_column_is_named(tmp_path: Path) -> None:
     pq.write_table(rows_to_table("turns", [turn()]).append_column("extra", pa.array([1])), path)
     with pytest.raises(TraceError, match="extra"):
         read_table(path, "turns")
+
+
+def version_2(table: pa.Table) -> pa.Table:
+    new = [name for name in table.schema.names if name in ADDED_COLUMNS[3]]
+    return table.drop_columns(new).replace_schema_metadata({"augserve.schema_version": "2"})
+
+
+def test_a_table_of_version_2_is_read_with_nulls_in_the_new_columns(tmp_path: Path) -> None:
+    pq.write_table(version_2(rows_to_table("turns", [turn(turn=0)])), tmp_path / "turns-0.parquet")
+    write_table(tmp_path / "turns-1.parquet", "turns", rows_to_table("turns", [turn(turn=1, parent_session_id="p")]))
+    read = read_table(tmp_path, "turns")
+    assert read.schema.equals(TURNS, check_metadata=True)
+    assert read.column("parent_session_id").to_pylist() == [None, "p"]
+    assert read_table(tmp_path, "turns", ["prefix_id", "turn"]).to_pylist() == [
+        {"prefix_id": None, "turn": 0},
+        {"prefix_id": None, "turn": 1},
+    ]
+    with (tmp_path / "turns-0.parquet").open("rb") as stream:
+        assert list(read_rows(stream, "f", "turns")) == [read.to_pylist()[0]]
+
+
+def test_a_table_of_version_2_that_lacks_an_old_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "turns.parquet"
+    pq.write_table(version_2(rows_to_table("turns", [turn()])).drop_columns(["tenant"]), path)
+    with pytest.raises(TraceError, match="tenant"):
+        read_table(path, "turns")
+
+
+def test_each_added_column_is_one_of_a_table_and_may_be_null() -> None:
+    fields = {field.name: field for table in (TURNS, TOOL_CALLS) for field in table}
+    assert all(fields[name].nullable for added in ADDED_COLUMNS.values() for name in added)
+
+
+def test_block_hashes_of_a_growing_context_take_few_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "turns.parquet"
+    rows = [turn(turn=number, block_hashes=list(range(20 * number))) for number in range(200)]
+    write_table(path, "turns", rows_to_table("turns", rows))
+    assert path.stat().st_size < 50_000  # 398,000 hashes
+    assert read_table(path, "turns", ["block_hashes"]).to_pylist()[199] == {"block_hashes": rows[199]["block_hashes"]}
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ def turns(*met: tuple[float, int], session: str = "s", source: str = "live") -> 
 
 def named(rows: list[dict[str, object]], *more: dict[str, object]) -> list[str]:
     restarts = Restarts([*rows, *more])
-    return [restarts.session_id(row, float(str(row["arrival_s"]))) for row in rows]
+    return [restarts.run_id(str(row["source"]), str(row["session_id"]), float(str(row["arrival_s"]))) for row in rows]
 
 
 def test_a_session_that_is_numbered_once_keeps_its_name():
@@ -39,5 +39,4 @@ def test_restarts_are_separate_for_each_source_and_session():
 
 def test_a_call_belongs_to_the_session_in_which_it_started():
     restarts = Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
-    call = {"source": "live", "session_id": "s", "turn": 0}
-    assert [restarts.session_id(call, at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]
+    assert [restarts.run_id("live", "s", at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]

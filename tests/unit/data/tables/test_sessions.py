@@ -1,4 +1,5 @@
 import math
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ def test_vectors_are_read_only_on_request(tmp_path: Path) -> None:
     assert read(tmp_path, rows, [])[0][0].features == [1.0, None]
     without = read(tmp_path, rows, [], vectors=False)[0][0]
     assert (without.features, without.tail_counts) == (None, None)
+
+
+def test_block_hashes_are_read_only_on_request_and_as_an_array(tmp_path: Path) -> None:
+    rows = [turn(number=0, block_hashes=[5, -1]), turn(number=1), turn(number=2, block_hashes=[])]
+    assert {row.block_hashes for row in read(tmp_path, rows, [])[0]} == {None}
+    found = [row.block_hashes for row in read_sessions([tmp_path], blocks=True)[0]]
+    assert found == [array("q", [5, -1]), None, array("q")]
+
+
+def test_a_restart_renames_parents_and_sub_agents_too(tmp_path: Path) -> None:
+    turns = [turn("p", arrival_s=arrival_s) for arrival_s in (100.0, 9000.0)]
+    turns += [turn("c", arrival_s=arrival_s, parent_session_id="p") for arrival_s in (102.0, 9002.0)]
+    calls = [call("p", agent_session_id="c", start_s=start_s, duration_s=5.0) for start_s in (101.0, 9001.0)]
+    sessions = {rows[0].session_id: rows[0] for rows in read(tmp_path, turns, calls)}
+    assert {name: row.parent_session_id for name, row in sessions.items()} == {
+        "p": None,
+        "p#1": None,
+        "c": "p",
+        "c#1": "p#1",
+    }
+    assert [sessions[name].calls[0].agent_session_id for name in ("p", "p#1")] == ["c", "c#1"]
 
 
 def test_a_restart_divides_a_session_and_its_calls(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from .reading.problems import Problems
 Record = tuple[TableName, Mapping[str, object]]
 """A table's name and one of its rows, without the column `source`, which the writer adds.
 
-Rows come in any order, except that a turn comes before its tool calls. Times are seconds: Unix time where the format
-has timestamps, otherwise from 0. An unknown value is left out or None, never zero.
+Rows come in any order, except that a turn comes before its tool calls; a sub-agent may come before its parent. Times
+are seconds: Unix time where the format has timestamps, otherwise from 0. An unknown value is left out or None, never
+zero.
 """
 
 
@@ -36,6 +37,7 @@ class TokenCounter(Protocol):
 class Context:
     problems: Problems
     tokens: TokenCounter
+    source: str = ""  # the name of the set that the import makes
 
 
 class Importer(Protocol):

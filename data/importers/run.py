@@ -14,6 +14,7 @@ from .reading.members import open_members, size_bytes
 from .reading.problems import ImportingError, Problems
 from .summary import ImportSummary, summarize
 from .token_counter import EstimatedTokens, ExactTokens
+from .writing.trees import check_trees
 from .writing.writer import TraceWriter
 
 
@@ -34,13 +35,15 @@ def import_traces(
     chosen = format_named(format_name)
     _check_output(out)
     total_bytes = size_bytes(paths, chosen.suffixes)
-    context = Context(Problems(strict), EstimatedTokens() if tokenizer is None else ExactTokens(tokenizer))
+    counter = EstimatedTokens() if tokenizer is None else ExactTokens(tokenizer)
+    context = Context(Problems(strict), counter, source or chosen.name)
 
     def fill(folder: Path) -> None:
         writer = TraceWriter(folder, source, chosen.name, context.problems, chosen.numbered, chosen.restarts)
         with tqdm(total=total_bytes, desc=f"import {chosen.name}", unit="B", unit_scale=True) as progress:
             members = open_members(paths, chosen.suffixes, context.problems, progress.update)
             writer.write(chosen.importer(members, context))
+        check_trees(folder, context.problems)
         if not any(pq.ParquetFile(table).metadata.num_rows for table in folder.iterdir()):
             first = f"; the first problem: {context.problems.named[0]}" if context.problems.named else ""
             raise ImportingError(

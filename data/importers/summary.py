@@ -16,7 +16,8 @@ class ImportSummary:
     turns: int
     tool_calls: int
     steps: int
-    sessions: int
+    sessions: int  # with those of sub-agents
+    agents: int  # sub-agents: sessions with a parent
     span_s: float  # from the first arrival to the last arrival or finish; 0 without turns
     tools: pd.DataFrame  # by tool, the most frequent first: `calls`, and the durations `p50_s`, `p90_s` and `max_s`
     exact_tokens: bool  # False: tokens of text are estimates
@@ -36,6 +37,7 @@ def summarize(folder: Path, context: Context, numbered: bool) -> ImportSummary:
         tool_calls=tool_calls,
         steps=steps,
         sessions=turns if numbered else _session_count(folder),
+        agents=_session_count(folder, pc.field("parent_session_id").is_valid()),
         span_s=_span_s(folder) if turns else 0.0,
         tools=_tools(folder),
         exact_tokens=context.tokens.exact,
@@ -46,10 +48,10 @@ def summarize(folder: Path, context: Context, numbered: bool) -> ImportSummary:
     )
 
 
-def _session_count(folder: Path) -> int:
+def _session_count(folder: Path, filters: pc.Expression | None = None) -> int:
     keys = ["source", "session_id"]
-    table = pq.read_table(folder / "turns.parquet", columns=keys, read_dictionary=keys)
-    return int(table.group_by(keys).aggregate([]).num_rows)
+    table = pq.read_table(folder / "turns.parquet", columns=keys, read_dictionary=keys, filters=filters)
+    return int(table.unify_dictionaries().group_by(keys).aggregate([]).num_rows)
 
 
 def _span_s(folder: Path) -> float:

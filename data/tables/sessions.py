@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .schema import ToolCallRow, TurnRow
 _VECTORS = ("tail_counts", "features")
 _BLOCKS = "block_hashes"
 _NOT_READ = ("calls", "prompt_token_ids", "output_token_ids")
+SessionKey = tuple[str, str]  # source, session id
 _TIMES = ("arrival_s", "finish_s", "start_s", "duration_s")
 
 
@@ -33,8 +34,8 @@ class RecordedTurn(TurnRow):
     """A turn and its tool calls.
 
     The session's id names one run of turn numbers (restarts.py), and so do the ids of its parent and of sub-agents. The
-    split group is never null: it is the session's id as recorded, where the table names no group. Recorded token ids
-    are not read. Block hashes, where they are read, are an array of 8 bytes each.
+    split group is never null and is the same in a whole tree: it is the root's id as recorded, where the table names no
+    group. Recorded token ids are not read. Block hashes, where they are read, are an array of 8 bytes each.
     """
 
     split_group: str
@@ -55,19 +56,45 @@ def read_sessions(
     left_out = (() if vectors else _VECTORS) + (() if blocks else (_BLOCKS,))
     rows = _rows(folders, "turns", [name for name in columns if name not in left_out])
     restarts = Restarts(row for _, row in rows)
+    groups = _split_groups((row for _, row in rows), restarts)
     calls = _calls_by_turn(folders, restarts)
-    sessions: dict[tuple[str, str], dict[int, RecordedTurn]] = defaultdict(dict)
+    sessions: dict[SessionKey, dict[int, RecordedTurn]] = defaultdict(dict)
     for folder, row in rows:
-        row["split_group"] = row["split_group"] or row["session_id"]
-        source, turn = row["source"], row["turn"]
-        session_id = row["session_id"] = restarts.run_id(source, row["session_id"], row["arrival_s"])
-        if row["parent_session_id"] is not None:
-            row["parent_session_id"] = restarts.run_id(source, row["parent_session_id"], row["arrival_s"])
+        source, session_id, turn = row["source"], row["session_id"], row["turn"]
         if turn in sessions[source, session_id]:
             raise TraceError(f"{folder}: turn {turn} of session {session_id!r} is there twice; remove one")
+        row["split_group"] = groups[source, session_id]
         made = calls.get((source, session_id, turn), {})
         sessions[source, session_id][turn] = RecordedTurn(**row, calls=tuple(made[call] for call in sorted(made)))
     return [tuple(turns[turn] for turn in sorted(turns)) for _, turns in sorted(sessions.items())]
+
+
+def _split_groups(rows: Iterable[dict[str, Any]], restarts: Restarts) -> dict[SessionKey, str]:
+    """The split group of each session: that of the root of its tree. Names the runs in each row's ids."""
+    groups: dict[SessionKey, str] = {}
+    parents: dict[SessionKey, SessionKey] = {}
+    for row in rows:
+        source, recorded, parent, arrival_s = (
+            row[name] for name in ("source", "session_id", "parent_session_id", "arrival_s")
+        )
+        row["session_id"] = restarts.run_id(source, recorded, arrival_s)
+        session = (source, row["session_id"])
+        # Without a group of its own, a sub-agent whose parent is missing is in the group that the parent would have.
+        groups[session] = row["split_group"] or parent or recorded
+        if parent is not None:
+            row["parent_session_id"] = restarts.run_id(source, parent, arrival_s)
+            parents[session] = (source, row["parent_session_id"])
+    return {session: groups[_root(session, parents, groups)] for session in groups}
+
+
+def _root(session: SessionKey, parents: Mapping[SessionKey, SessionKey], known: Container[SessionKey]) -> SessionKey:
+    """The last known ancestor; of sessions in a circle the least, so that they share a root."""
+    passed = [session]
+    while (parent := parents.get(passed[-1])) in known and parent is not None:
+        if parent in passed:
+            return min(passed[passed.index(parent) :])
+        passed.append(parent)
+    return passed[-1]
 
 
 def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[str, str, int], dict[int, RecordedCall]]:

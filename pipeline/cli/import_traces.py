@@ -32,8 +32,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _lines(summary: ImportSummary, out: Path) -> Iterator[str]:
+    agents = f" ({summary.agents:,} of sub-agents)" if summary.agents else ""
     yield (
-        f"{out}: {summary.turns:,} turns of {summary.sessions:,} sessions, "
+        f"{out}: {summary.turns:,} turns of {summary.sessions:,} sessions{agents}, "
         f"{summary.tool_calls:,} tool calls, {summary.steps:,} steps"
     )
     if summary.turns:

@@ -45,6 +45,7 @@ def _import(public: PublicSet, files: list[Path], folder: Path) -> dict[str, obj
         "turns": summary.turns,
         "tool_calls": summary.tool_calls,
         "sessions": summary.sessions,
+        "agents": summary.agents,
         "counted_texts": summary.counted_texts,
         "skipped": dict(summary.skipped),
         "left_out": dict(summary.left_out),

@@ -27,6 +27,8 @@ _NOT_NEGATIVE: dict[TableName, dict[str, str]] = {
     "tool_calls": {"duration_s": "negative duration"},
     "steps": {"step_s": "negative duration", "schedule_s": "negative duration"},
 }
+LONGEST_PAUSE_S = 7 * 86400.0
+CLOCK_S = 1.0  # clocks in whole seconds make a turn seem to begin this much before the one before ends
 _EVENTS = {"arrival_s": "arrival", "first_token_s": "first token", "finish_s": "finish"}
 
 
@@ -50,8 +52,31 @@ def _value_fault(name: TableName, row: Row) -> str | None:
     for column, cause in _NOT_NEGATIVE[name].items():
         if row[column] < 0:
             return cause
+    if name == "tool_calls" and row["duration_s"] > LONGEST_PAUSE_S:
+        return "a duration of more than 7 days"
     if name == "turns":
         for (earlier, earlier_s), (later, later_s) in pairwise(times.items()):
             if later_s < earlier_s:
                 return f"the clock goes backwards: {_EVENTS[later]} before {_EVENTS[earlier]}"
+    return None
+
+
+def block_fault(row: Row) -> str | None:
+    """Why the turn's block hashes cannot be those of its prompt, as a fixed phrase; None where they can."""
+    hashes, block_tokens = row.get("block_hashes"), row.get("block_tokens")
+    if hashes is None:
+        return None
+    if not isinstance(block_tokens, int) or block_tokens < 1:
+        return "block hashes without a block's size: left out"
+    if (len(hashes) - 1) * block_tokens >= row["prompt_tokens"] and len(hashes):
+        return "more block hashes than the prompt has blocks: left out"
+    return None
+
+
+def pause_note(finish_s: float, arrival_s: float) -> str | None:
+    """What is odd about the pause between a session's turns, as a fixed phrase; the turns are kept."""
+    if arrival_s < finish_s - CLOCK_S:
+        return "turns that begin before the turn before them ends"
+    if arrival_s - finish_s > LONGEST_PAUSE_S:
+        return "pauses of more than 7 days between turns"
     return None

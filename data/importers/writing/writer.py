@@ -12,7 +12,7 @@ from ...tables.files import TableName, TraceError, parquet_options, rows_to_tabl
 from ...tables.schema import TABLES
 from ..contract import Record
 from ..reading.problems import Problems
-from .checks import fault
+from .checks import block_fault, fault, pause_note
 from .seen_keys import SeenKeys
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ class TraceWriter:
         self._batch_values = 0
         self._written = {name: SeenKeys() for name in _NAMES}
         self._refused_turns = SeenKeys()
-        self._last_turn: tuple[str, int, float] = ("", 0, 0.0)
+        self._last_turn: tuple[str, int, float, float | None] = ("", 0, 0.0, None)
 
     def write(self, records: Iterable[Record]) -> None:
         """Write all records and close the files. Raises ImportingError for the first problem when strict."""
@@ -76,6 +76,9 @@ class TraceWriter:
         if cause is not None:
             self._refuse(name, position, row, cause)
             return
+        if name == "turns" and (cause := block_fault(row)) is not None:
+            self._problems.skip(_where(name, position, row), cause)
+            row |= dict.fromkeys(("block_hashes", "block_tokens", "block_scope"))
         self._batch[name].append((position, row))
         self._batch_values += sum(len(value) for value in row.values() if isinstance(value, list | tuple))
         if len(self._batch[name]) >= BATCH_ROWS or self._batch_values >= BATCH_VALUES:
@@ -83,10 +86,13 @@ class TraceWriter:
 
     def _backwards(self, row: Row) -> str | None:
         """A turn must not arrive before the previous turn of its session, where that is the row before."""
-        session_id, turn, arrival_s = self._last_turn
-        if row["session_id"] == session_id and row["turn"] > turn and row["arrival_s"] < arrival_s:
-            return "the clock goes backwards: arrival before the turn before"
-        self._last_turn = (row["session_id"], row["turn"], row["arrival_s"])
+        session_id, turn, arrival_s, finish_s = self._last_turn
+        if row["session_id"] == session_id and row["turn"] > turn:
+            if row["arrival_s"] < arrival_s:
+                return "the clock goes backwards: arrival before the turn before"
+            if (note := pause_note(arrival_s if finish_s is None else finish_s, row["arrival_s"])) is not None:
+                self._problems.note(note)
+        self._last_turn = (row["session_id"], row["turn"], row["arrival_s"], row.get("finish_s"))
         return None
 
     def _refuse(self, name: TableName, position: str, row: Row, cause: str) -> None:

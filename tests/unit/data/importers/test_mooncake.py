@@ -10,7 +10,7 @@ from augserve.data.importers.token_counter import EstimatedTokens
 
 def rows(values: list[object], problems: Problems) -> list[dict[str, object]]:
     content = "\n".join(json.dumps(value) for value in values).encode()
-    context = Context(problems, EstimatedTokens())
+    context = Context(problems, EstimatedTokens(), "set")
     return [dict(row) for _, row in import_records([Member("t.jsonl", io.BytesIO(content))], context)]
 
 
@@ -19,15 +19,24 @@ def request(hash_ids: list[int], **values: object) -> dict[str, object]:
 
 
 def test_a_request_is_a_session_and_milliseconds_become_seconds() -> None:
-    (row,) = rows([request([0, 5, 6])], Problems())
+    (row,) = rows([request([0, 5, 6], input_length=1536)], Problems())
     assert row == {
         "session_id": "request-0",
         "turn": 0,
         "split_group": "blocks-0-5",
         "arrival_s": 27.482,
-        "prompt_tokens": 6955,
+        "prompt_tokens": 1536,
         "output_tokens": 52,
+        "block_hashes": [0, 5, 6],
+        "block_tokens": 512,
+        "block_scope": "set",
     }
+
+
+def test_the_hash_of_a_partial_block_is_left_out() -> None:
+    lengths = (1535, 1536, 1024, 1000)  # the last ones contradict three blocks: the writer says so
+    found = rows([request([0, 5, 6], input_length=length) for length in lengths], Problems())
+    assert [row["block_hashes"] for row in found] == [[0, 5], [0, 5, 6], [0, 5, 6], [0, 5, 6]]
 
 
 def test_prompts_that_begin_alike_share_a_split_group() -> None:

@@ -36,7 +36,7 @@ def run(*sessions: object, problems: Problems | None = None) -> tuple[Rows, Rows
     ]
     turns: Rows = []
     calls: Rows = []
-    for name, row in import_records(members, Context(problems or Problems(strict=True), NoText())):
+    for name, row in import_records(members, Context(problems or Problems(strict=True), NoText(), "set")):
         if name == "tool_calls":
             assert (row["session_id"], row["turn"]) in {(turn["session_id"], turn["turn"]) for turn in turns}
         (turns if name == "turns" else calls).append(dict(row))
@@ -126,9 +126,71 @@ def test_sub_agents_are_sessions_and_calls_of_their_own() -> None:
         ("one/b", 1, 16.5),
     }
     assert {turn["split_group"] for turn in turns} == {"one"}
-    assert [
-        tuple(call[name] for name in ("turn", "call", "tool", "start_s", "duration_s", "timing")) for call in calls
-    ] == [(0, 0, "subagent", 15.0, 5.0, "call"), (0, 1, "subagent", 14.5, 13.5, "call")]
+    assert {(turn["session_id"], turn["parent_session_id"]) for turn in turns} == {
+        ("one", None),
+        ("one/a", "one"),
+        ("one/b", "one"),
+    }
+    columns = ("turn", "call", "tool", "start_s", "duration_s", "timing", "agent_session_id")
+    assert [tuple(call[name] for name in columns) for call in calls] == [
+        (0, 0, "subagent", 15.0, 5.0, "call", "one/a"),
+        (0, 1, "subagent", 14.5, 13.5, "call", "one/b"),
+    ]
+
+
+def test_times_of_a_whole_session_are_told_from_times_since_a_sub_agents_start() -> None:
+    def session(t: float, *inner_t: float) -> dict[str, Any]:
+        inner = [request(at, 50, 5, [], api_time=1.0) for at in inner_t]
+        agent = {"t": t, "type": "subagent", "agent_id": "a", "duration_ms": 5000, "requests": inner}
+        first = request(10.0, 100, 5, [], stop="tool_use", api_time=4.0)
+        return {"id": "one", "requests": [first, agent, request(30.0, 120, 5, [], input_types=["tool_result"])]}
+
+    of_the_session = run(session(15.0, 15.0, 17.0))  # `t` is the sub-agent's start
+    since_the_start = run(session(20.0, 0.0, 2.0))  # `t` is its end
+    assert of_the_session == since_the_start
+
+
+def test_sub_agents_of_sub_agents_are_children_of_theirs() -> None:
+    def agent(t: float, duration_ms: float | None, *inner: object) -> dict[str, Any]:
+        return {"t": t, "type": "subagent", "agent_id": "a", "duration_ms": duration_ms, "requests": list(inner)}
+
+    def call(t: float) -> dict[str, Any]:
+        return request(t, 50, 5, [], api_time=1.0, stop="tool_use")
+
+    nested = agent(10.0, None, call(10.0), agent(11.0, None, call(11.0), call(15.0)), call(20.0))
+    again, empty = agent(10.0, 3000.0, call(12.0)), agent(10.0, 3000.0)
+    turns, calls = run({"id": "one", "requests": [call(0.0), nested, again, empty, call(30.0)]})
+    parents = {turn["session_id"]: turn["parent_session_id"] for turn in turns}
+    assert parents == {"one": None, "one/a": "one", "one/a/a": "one/a", "one/a:2": "one"}
+    assert {turn["split_group"] for turn in turns} == {"one"}
+    found = {(call["session_id"], call["agent_session_id"]): (call["start_s"], call["duration_s"]) for call in calls}
+    assert found == {
+        ("one", "one/a"): (10.0, 11.0),  # until its last request ends
+        ("one/a", "one/a/a"): (11.0, 5.0),
+        ("one", "one/a:2"): (10.0, 3.0),
+        ("one", None): (10.0, 3.0),
+    }
+
+
+def test_block_hashes_and_the_shared_prefix_have_the_scope_of_their_file() -> None:
+    inner = [request(0.0, 150, 5, [7, 8], api_time=1.0)]
+    agent = {"t": 3.0, "type": "subagent", "duration_ms": 2000, "requests": inner}
+    agent |= {"system_tokens": 100, "tool_tokens": 40}
+    requests = [request(0.0, 150, 5, [7, 8], api_time=1.0), agent, request(5.0, 200, 5, [7, 9, 1 << 63])]
+    session = {"id": "one", "block_size": 64, "system_tokens": 140, "hash_id_scope": "local", "requests": requests}
+    turns, _ = run(session, session, {**session, "hash_id_scope": "global"})
+    assert [turn["block_hashes"] for turn in turns[:3]] == [(7, 8), (7, 8), (7, 9, -(1 << 63))]
+    assert {turn["block_tokens"] for turn in turns} == {64}
+    assert [turn["block_scope"] for turn in turns] == ["one"] * 3 + ["one:2"] * 3 + ["set"] * 3
+    assert {turn["prefix_tokens"] for turn in turns} == {140}
+    inside, first, changed = (turn["prefix_id"] for turn in turns[:3])
+    assert inside == first != changed
+    assert len({turn["prefix_id"] for turn in turns}) == 6  # nothing is known to be equal in two files
+
+
+def test_a_prefix_longer_than_the_prompt_is_not_the_prompts() -> None:
+    turns, _ = run({"id": "one", "system_tokens": 100, "requests": [request(0.0, 99, 5, []), request(1.0, 100, 5, [])]})
+    assert [(turn.get("prefix_tokens"), turn.get("prefix_id")) for turn in turns] == [(None, None), (100, None)]
 
 
 def test_a_pause_below_the_clocks_resolution_is_none() -> None:
@@ -151,6 +213,11 @@ BAD = [
     (request(1.0, 10, 1 << 31, []), "out is no number of tokens"),
     ({**request(1.0, 10, 5, []), "hash_ids": ["a"]}, "hash_ids is no list of numbers"),
     ({"t": 3.0, "type": "subagent"}, "subagent without duration_ms or requests"),
+    ({"t": 3.0, "type": "subagent", "requests": [], "tool_tokens": -1}, "subagent without duration_ms or requests"),
+    (
+        {"t": 3.0, "type": "subagent", "requests": [{"t": 0}], "tool_tokens": -1},
+        "tool_tokens is no number of tokens",
+    ),
     (request(1.0, 10, 5, []), "the clock goes backwards: t before that of the request before"),
     (request(5.0, 10, 5, [], input_types=["tool_result"]), "overlaps the request whose tool result it brings"),
 ]
@@ -257,6 +324,10 @@ def test_the_public_traces_are_read_whole() -> None:
     assert len({turn["session_id"] for turn in turns}) == 119 + 9
     assert len({turn["split_group"] for turn in turns}) == 119
     assert sum(call["tool"] == "subagent" for call in calls) == 9
+    children = {turn["session_id"]: turn["parent_session_id"] for turn in turns if turn["parent_session_id"]}
+    assert children == {call["agent_session_id"]: call["session_id"] for call in calls if call.get("agent_session_id")}
+    assert (len(children), len(set(children.values()))) == (9, 4)
+    assert all(len(turn["block_hashes"]) == turn["prompt_tokens"] // 64 for turn in turns)
     assert sum(problems.left_out.values()) == 8
     assert np.median([turn["prompt_tokens"] for turn in turns]) == 107_713
     assert all((turn["cached_tokens"] or 0) <= turn["prompt_tokens"] for turn in turns)

@@ -82,6 +82,39 @@ def test_a_duplicate_tool_call_is_named_and_parallel_calls_are_kept(tmp_path: Pa
     assert [row["duration_s"] for row in read_table(tmp_path, "tool_calls").to_pylist()] == [1.5, 1.5]
 
 
+def test_a_duration_of_more_than_a_week_is_named_and_long_or_negative_pauses_are_counted(tmp_path: Path) -> None:
+    week_s = 7 * 86400.0
+    records = [turn(finish_s=12.0), call(duration_s=week_s + 1), turn(number=1, arrival_s=11.5, finish_s=13.0)]
+    records += [turn(number=2, arrival_s=11.9, finish_s=20.0), turn(number=3, arrival_s=week_s + 21)]
+    problems = write(tmp_path, records)
+    assert problems.named == ["f:7 (session_id='s' turn=0 call=0): a duration of more than 7 days"]
+    assert problems.left_out == {
+        "turns that begin before the turn before them ends": 1,
+        "pauses of more than 7 days between turns": 1,
+    }
+    assert (read_table(tmp_path, "turns").num_rows, read_table(tmp_path, "tool_calls").num_rows) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "block_tokens", "cause"),
+    [
+        ([1, 2, 3], 64, "more block hashes than the prompt has blocks: left out"),
+        ([1], None, "block hashes without a block's size: left out"),
+        ([1, 2], 64, None),  # the second block is partial
+        ([], 64, None),
+    ],
+)
+def test_block_hashes_that_contradict_the_prompt_are_left_out(
+    tmp_path: Path, hashes: list[int], block_tokens: int | None, cause: str | None
+) -> None:
+    row = turn(prompt_tokens=65, block_hashes=hashes, block_tokens=block_tokens, block_scope="s")
+    problems = write(tmp_path, [row])
+    assert problems.skipped == ({} if cause is None else {cause: 1})
+    kept = read_table(tmp_path, "turns").to_pylist()[0]
+    expected = (None, None, None) if cause else (hashes, block_tokens, "s")
+    assert (kept["block_hashes"], kept["block_tokens"], kept["block_scope"]) == expected
+
+
 def test_the_calls_of_a_refused_turn_are_refused_too(tmp_path: Path) -> None:
     problems = write(tmp_path, [turn(finish_s=1.0), call(), turn("other"), call("other")])
     assert problems.skipped == {"the clock goes backwards: finish before arrival": 1, "its turn was skipped": 1}

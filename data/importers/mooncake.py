@@ -2,9 +2,10 @@
 
 Each request is a session of one turn, named by its number in the import. The block hashes do not identify sessions: a
 continuation shares the whole blocks of an earlier prompt, but so does a repeated or changed question. The hash of the
-last, partial block is left out; the output has none. (Of the 3,967 requests of the conversation trace that share all whole blocks of an
-earlier prompt, 426 are too short to continue it, and 449 prompts have several such successors.) Requests whose first
-two blocks are equal share a split group. (The first block alone, a system prompt, is the same in every request.)
+last, partial block is left out; the output has none. (Of the 3,967 requests of the conversation trace that share all
+whole blocks of an earlier prompt, 426 are too short to continue it, and 449 prompts have several such successors.)
+Requests whose first two blocks are equal share a split group. (The first block alone, a system prompt, is the same in
+every request.)
 Times count from the trace's beginning. The first token and the finish are unknown.
 """
 

@@ -59,6 +59,7 @@ class Entry:
     uses: tuple[ToolUse, ...]
     results: tuple[ToolResult, ...]
     compacted: bool  # replaces the conversation so far
+    returned_agent: str | None = None  # the id of the sub-agent whose result this is, in newer files
 
 
 def read_entry(value: Any, problems: Problems) -> Entry | None:
@@ -79,6 +80,7 @@ def read_entry(value: Any, problems: Problems) -> Entry | None:
         problems.note("messages that the client made up")
         return None
     pieces = list(_pieces(message, assistant, problems))
+    result = value.get("toolUseResult")
     texts = [
         piece.text if isinstance(piece, ToolResult) else piece for piece in pieces if not isinstance(piece, ToolUse)
     ]
@@ -95,6 +97,7 @@ def read_entry(value: Any, problems: Problems) -> Entry | None:
         uses=tuple(piece for piece in pieces if isinstance(piece, ToolUse)),
         results=tuple(piece for piece in pieces if isinstance(piece, ToolResult)),
         compacted=value.get("isCompactSummary") is True,
+        returned_agent=_text(result, "agentId") if isinstance(result, dict) else None,
     )
 
 

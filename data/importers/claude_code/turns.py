@@ -13,6 +13,7 @@ from ...tables.tool_arguments import argument_facts
 from ..contract import Context, Record
 from .records import Entry, Message, ToolResult, ToolUse, arguments_text
 
+AGENT_TOOLS = ("Task", "Agent")
 _TAIL_CHARACTERS = 1000  # hold the tail's tokens, unless they are longer than 20 characters on average
 _PLAUSIBLE = 0.5  # of the counted tokens: tokenizers differ, a stream's first usage (1 to 8 tokens) differs by more
 
@@ -32,26 +33,35 @@ class _Turn:
     rows: list[Record] = field(default_factory=list)  # calls that ended before the turn's row was written
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+@dataclass(slots=True)
+class Call:
     turn: int
     number: int
     use: ToolUse
     start_s: float
+    agent: str | None = None  # the session of the sub-agent that it runs
+
+
+def agent_session(root: str, agent: str) -> str:
+    """The session id of a sub-agent."""
+    return f"{root}/{agent}"
 
 
 class Conversation:
     """The entries of one agent (or sub-agent), in the file's order."""
 
-    def __init__(self, session_id: str, split_group: str, context: Context) -> None:
-        self._session_id = session_id
+    def __init__(self, root: str, agent: str | None, parent: str | None, split_group: str, context: Context) -> None:
+        """Of the session `root`, or of its sub-agent `agent`, which a call of session `parent` runs."""
+        self.session_id = root if agent is None else agent_session(root, agent)
+        self._root = root
+        self._parent = parent
         self._split_group = split_group
         self._problems = context.problems
         self._tokens = context.tokens
         self._open: _Turn | None = None
         self._messages: set[str] = set()
         self._call_ids: set[str] = set()
-        self._calls: dict[str, _Call] = {}  # without a result yet
+        self._calls: dict[str, Call] = {}  # without a result yet
         self._turns = 0
         self._asked_s: float | None = None  # time of the last record that the next turn answers
         self._tail = ""
@@ -69,6 +79,10 @@ class Conversation:
             yield from self._end_turn()
             self._open = self._begin_turn(entry, entry.message)
         self._add_output(entry, entry.message, self._open)
+
+    def calls_of_agents(self) -> list[Call]:
+        """Calls without a result that run a sub-agent which is not known yet, by their start."""
+        return [call for call in self._calls.values() if call.use.tool in AGENT_TOOLS and call.agent is None]
 
     def close(self) -> Iterator[Record]:
         """The remaining rows, at the conversation's end."""
@@ -89,6 +103,8 @@ class Conversation:
             if call is None:
                 self._problems.skip(self._problems.position, "tool_result without an open tool_use")
                 continue
+            if entry.returned_agent is not None and len(entry.results) == 1:
+                call.agent = agent_session(self._root, entry.returned_agent)
             row = self._call_row(call, result, entry.at_s)
             if self._open is not None and call.turn == self._open.number:
                 self._open.rows.append(row)
@@ -131,7 +147,7 @@ class Conversation:
                 self._problems.skip(self._problems.position, "tool_use id of an earlier call")
                 continue
             self._call_ids.add(use.call_id)
-            self._calls[use.call_id] = _Call(turn.number, turn.calls, use, entry.at_s)
+            self._calls[use.call_id] = Call(turn.number, turn.calls, use, entry.at_s)
             turn.first_tool = turn.first_tool or use.tool
             turn.calls += 1
 
@@ -151,8 +167,9 @@ class Conversation:
     def _turn_row(self, turn: _Turn, output_tokens: int) -> dict[str, object]:
         message = turn.message
         return {
-            "session_id": self._session_id,
+            "session_id": self.session_id,
             "turn": turn.number,
+            "parent_session_id": self._parent,
             "model": message.model,
             "split_group": self._split_group,
             "request_id": message.message_id,
@@ -174,12 +191,12 @@ class Conversation:
             ids = self._tokens.ids(tail)
         return tail_counts(ids) if ids else None
 
-    def _call_row(self, call: _Call, result: ToolResult, end_s: float) -> Record:
+    def _call_row(self, call: Call, result: ToolResult, end_s: float) -> Record:
         facts = argument_facts(call.use.arguments)
         tokens = self._tokens.count(result.text) if result.text else 0
         self._context_tokens += tokens
         return "tool_calls", {
-            "session_id": self._session_id,
+            "session_id": self.session_id,
             "turn": call.turn,
             "call": call.number,
             "tool": call.use.tool,
@@ -190,4 +207,5 @@ class Conversation:
             "duration_s": end_s - call.start_s,
             "timing": "call",
             "result_tokens": tokens,
+            "agent_session_id": call.agent,
         }

@@ -4,8 +4,10 @@ A sub-agent that cannot be in a tree becomes a session of its own: its rows stay
 columns of the tables.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,16 @@ _KEY = ["source", "session_id"]
 _ALONE = "made a session of its own"
 
 
+class _Span(NamedTuple):
+    start_s: float
+    open_s: float  # the last arrival of a turn without an end
+    end_s: float  # infinite where the last turn has no end
+
+    def within(self, parent: "_Span") -> bool:
+        end_s = self.end_s if math.isfinite(self.end_s) else self.open_s
+        return self.start_s >= parent.start_s - CLOCK_S and end_s <= parent.end_s + CLOCK_S
+
+
 def check_trees(folder: Path, problems: Problems) -> None:
     """Remove parents that cannot be, and calls' sub-agents that are not theirs. Raises ImportingError when strict."""
     parents = pq.read_table(folder / "turns.parquet", columns=["parent_session_id"])["parent_session_id"]
@@ -37,7 +49,7 @@ def check_trees(folder: Path, problems: Problems) -> None:
 
 
 def _sessions(folder: Path) -> pd.DataFrame:
-    """By source and session: parent, first arrival and end. The end is infinite where the last turn has none."""
+    """By source and session: the parent, and the columns of `_Span`."""
     columns = [*_KEY, "parent_session_id", "arrival_s", "finish_s"]
     turns = pq.read_table(folder / "turns.parquet", columns=columns).to_pandas()
     turns["open_s"] = turns["arrival_s"].where(turns["finish_s"].isna(), -np.inf)
@@ -60,19 +72,21 @@ def _sessions(folder: Path) -> pd.DataFrame:
 def _children(sessions: pd.DataFrame, problems: Problems) -> tuple[dict[Key, str], list[Key]]:
     """The parents of sub-agents in sound trees, and the sub-agents that are in none."""
     named = sessions[sessions["parent"].notna()]
-    parents: dict[Key, str] = named["parent"].to_dict()
+    parents: dict[Key, str] = dict(zip(named.index, named["parent"], strict=True))
+    above = [(source, parent) for (source, _), parent in parents.items()]
+    members = sessions[sessions.index.isin([*parents, *above])]
+    spans = {key: _Span(*times) for key, *times in members[["start_s", "open_s", "end_s"]].itertuples(name=None)}
     alone = []
     for (source, session_id), parent in parents.items():
-        key, above = (source, session_id), (source, parent)
-        if above not in sessions.index:
+        if (source, parent) not in spans:
             problems.skip(f"session {session_id!r}", f"its parent is missing: {_ALONE}")
-        elif _in_circle(key, parents):
+        elif _in_circle((source, session_id), parents):
             problems.skip(f"session {session_id!r}", f"its own ancestor: {_ALONE}")
-        elif not _within(sessions.loc[key], sessions.loc[above]):
+        elif not spans[source, session_id].within(spans[source, parent]):
             problems.note(f"sub-agents that begin before their parent or outlive it: each {_ALONE}")
         else:
             continue
-        alone.append(key)
+        alone.append((source, session_id))
     for key in alone:
         del parents[key]
     return parents, alone
@@ -88,11 +102,6 @@ def _in_circle(session: Key, parents: Mapping[Key, str]) -> bool:
         if above == session[1]:
             return True
     return False
-
-
-def _within(child: pd.Series, parent: pd.Series) -> bool:
-    end_s = child["end_s"] if np.isfinite(child["end_s"]) else child["open_s"]
-    return bool(child["start_s"] >= parent["start_s"] - CLOCK_S and end_s <= parent["end_s"] + CLOCK_S)
 
 
 def _check_calls(folder: Path, children: Mapping[Key, str], problems: Problems) -> None:

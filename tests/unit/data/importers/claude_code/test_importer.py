@@ -73,8 +73,14 @@ def run(
     *files: Sequence[object], problems: Problems | None = None, exact: bool = True, name: str = "a.jsonl"
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Turns and calls of files, each given as lines: JSON values, or bytes as they are."""
+    return run_files([(name, lines) for lines in files], problems, exact)
+
+
+def run_files(
+    files: Sequence[tuple[str, Sequence[object]]], problems: Problems | None = None, exact: bool = True
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     members = []
-    for lines in files:
+    for name, lines in files:
         data = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
         members.append(Member(name, io.BytesIO(data)))
     context = Context(problems or Problems(strict=True), Words(exact))
@@ -168,8 +174,9 @@ def test_without_usage_the_text_so_far_is_counted() -> None:
     assert [turn["output_tokens"] for turn in turns] == [2, 1, 1]
 
 
-def test_sub_agents_are_sessions_of_their_own() -> None:
+def test_sub_agents_are_child_sessions() -> None:
     agent: dict[str, Any] = {"isSidechain": True}
+    problems = Problems(strict=True)
     turns, calls = run(
         [
             user(0, "go", "u1"),
@@ -182,7 +189,8 @@ def test_sub_agents_are_sessions_of_their_own() -> None:
             said(4, "n2", text("found"), "x4", parentUuid="x3", **agent),
             user(5, [result("t1", "found")], "u2"),
             said(6, "m2", text("done"), "a2"),
-        ]
+        ],
+        problems=problems,
     )
     sessions = defaultdict(list)
     for turn in turns:
@@ -193,6 +201,91 @@ def test_sub_agents_are_sessions_of_their_own() -> None:
         ("s", "Task"): 4.0,
         ("s/agent-1", "Grep"): 1.0,
     }
+    assert parents(turns) == {"s": None, "s/agent-1": "s", "s/agent-2": "s"}
+    assert agents(calls) == {("s", 0, 0): "s/agent-1", ("s/agent-1", 0, 0): None}
+    assert problems.left_out == {"sub-agents whose call is not known": 1}  # the second
+
+
+def parents(turns: list[dict[str, Any]]) -> dict[str, str | None]:
+    return {turn["session_id"]: turn["parent_session_id"] for turn in turns}
+
+
+def agents(calls: list[dict[str, Any]]) -> dict[tuple[str, int, int], str | None]:
+    """The sub-agent of each call, by session, turn and call."""
+    return {(call["session_id"], call["turn"], call["call"]): call["agent_session_id"] for call in calls}
+
+
+def chain(second: float, name: str, prompt: str, **more: Any) -> list[dict[str, Any]]:
+    """The records of a sub-agent of one turn."""
+    more = {"isSidechain": True, **more}
+    return [
+        user(second, prompt, f"{name}1", **more),
+        said(second + 0.5, f"{name}m", text("found"), f"{name}2", parentUuid=f"{name}1", **more),
+    ]
+
+
+def test_parallel_sub_agents_are_told_apart_by_their_prompts() -> None:
+    turns, calls = run(
+        [
+            user(0, "go", "u1"),
+            said(1, "m1", use("t0", "Task"), "a0"),  # refused: it has no prompt
+            user(1.1, [result("t0", "InputValidationError")], "u0"),
+            said(2, "m1", use("t1", "Task", prompt="first"), "a1"),
+            said(2, "m1", use("t2", "Task", prompt="second"), "a2"),
+            said(2, "m1", use("t3", "Agent", prompt="third"), "a3"),
+            *chain(3, "y", "second"),
+            *chain(3, "x", "first"),
+            *chain(4, "z", "third, rewritten"),  # by then the only call without a sub-agent
+            user(5, [result("t1")], "u2"),
+            user(5, [result("t2")], "u3"),
+            user(5, [result("t3")], "u4"),
+        ]
+    )
+    assert parents(turns) == {"s": None, **dict.fromkeys(("s/agent-1", "s/agent-2", "s/agent-3"), "s")}
+    expected = {0: None, 1: "s/agent-2", 2: "s/agent-1", 3: "s/agent-3"}
+    assert agents(calls) == {("s", 0, call): agent for call, agent in expected.items()}
+
+
+def test_a_sub_agent_within_a_sub_agent_is_its_child() -> None:
+    start = user(2, "outer", "x1", isSidechain=True)
+    asks = said(3, "n1", use("t2", "Task", prompt="inner"), "x2", parentUuid="x1", isSidechain=True)
+    gets = user(6, [result("t2")], "x3", parentUuid="x2", isSidechain=True)
+    begin = [user(0, "go", "u1"), said(1, "m1", use("t1", "Task", prompt="outer"), "a1")]
+    turns, calls = run([*begin, start, asks, *chain(4, "y", "inner"), gets, user(7, [result("t1")], "u2")])
+    assert parents(turns) == {"s": None, "s/agent-1": "s", "s/agent-2": "s/agent-1"}
+    assert agents(calls) == {("s", 0, 0): "s/agent-1", ("s/agent-1", 0, 0): "s/agent-2"}
+
+
+@pytest.mark.parametrize("own_first", [False, True])
+@pytest.mark.parametrize("folder", ["p", "p/s/subagents", "p/subagents"])
+def test_sub_agents_in_files_of_their_own_belong_to_the_session_beside_them(folder: str, own_first: bool) -> None:
+    finished = {"toolUseResult": {"status": "completed", "agentId": "a1b2"}}
+    main = [
+        user(0, "go", "u1"),
+        said(1, "m1", use("t1", "Task", prompt="look"), "a1"),
+        user(5, [result("t1", "found")], "u2", **finished),
+        said(6, "m2", text("done"), "a2"),
+    ]
+    named = [("p/s.jsonl", main), (f"{folder}/agent-a1b2.jsonl", chain(2, "x", "look", agentId="a1b2"))]
+    other = [("q/s.jsonl", main)]  # another attempt, with the same ids
+    turns, calls = run_files([*(named[::-1] if own_first else named), *other])
+    assert parents(turns) == {"s": None, "s/a1b2": "s", "s:2": None}
+    assert agents(calls) == {("s", 0, 0): "s/a1b2", ("s:2", 0, 0): "s:2/a1b2"}
+    assert {turn["split_group"] for turn in turns} == {"s"}
+
+
+def test_a_sub_agents_own_file_is_of_the_group_of_its_attempt() -> None:
+    folder = "x/owner__name-12/attempt_1"
+    files = [
+        (f"{folder}/s/subagents/agent-a.jsonl", chain(0, "x", "look", agentId="a")),
+        (f"{folder}/s.jsonl", SESSION),
+    ]
+    assert {turn["split_group"] for turn in run_files(files)[0]} == {"owner__name"}
+
+
+def test_a_compacted_conversation_stays_one_session() -> None:
+    turns, _ = run([*GOOD, user(3, "the story so far", "u3", isCompactSummary=True), said(4, "m2", text("on"), "a2")])
+    assert [(turn["session_id"], turn["turn"]) for turn in turns] == [("s", 0), ("s", 1)]
 
 
 def test_a_session_id_that_a_later_file_repeats_is_told_apart() -> None:
@@ -311,6 +404,9 @@ def test_the_public_traces_have_their_published_durations() -> None:
     assert (len(turns), len(calls)) == (3933, 4505)
     assert len({turn["session_id"] for turn in turns}) == 126  # 111 files and the sub-agents of 15 Task calls
     assert problems.left_out == {"records of type summary": 341, "messages that the client made up": 2}
+    children = parents([turn for turn in turns if turn["parent_session_id"] is not None])
+    assert (len(children), len(set(children.values()))) == (15, 14)
+    assert children == {call["agent_session_id"]: call["session_id"] for call in calls if call["agent_session_id"]}
     local = {turn["session_id"] for turn in turns if str(turn["model"]).startswith("unsloth/GLM")}
     assert len(local) == 56
     durations: dict[tuple[bool, str], list[float]] = defaultdict(list)

@@ -1,9 +1,9 @@
 """OpenTelemetry spans of generative AI: OTLP/JSON documents, and JSON Lines of them (the Collector's file exporter).
 
 A session is a conversation (`gen_ai.conversation.id`, or that of another span of the trace), otherwise a trace. LLM
-calls are its turns by start; a tool's span is a call of the last turn that started before it. Agents that work at the
-same time in one conversation share a session, unless they have conversations of their own. Memory does not grow with
-the input (store.py).
+calls are its turns by start; a tool's span is a call of the last turn that started before it. An agent's span or a
+conversation of its own, within a tool's or another agent's span, is a child session; the tool's call runs it, or else
+the agent's span is a call itself. Memory does not grow with the input (store.py).
 """
 
 import io
@@ -47,6 +47,8 @@ def _store(value: Any, store: SpanStore, context: Context) -> None:
 @dataclass(slots=True)
 class _Turn:
     session: str
+    parent: str | None
+    root: str | None
     number: int
     row: dict[str, Any]
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -54,32 +56,37 @@ class _Turn:
     def records(self) -> Iterator[Record]:
         called = self.calls[0]["tool"] if self.calls else None
         identity = {"session_id": self.session, "turn": self.number}
-        yield "turns", {**identity, **self.row, "tool_called": called}
+        tree = {"parent_session_id": self.parent, "split_group": self.root}
+        yield "turns", {**identity, **tree, **self.row, "tool_called": called}
         for call, row in enumerate(self.calls):
             yield "tool_calls", {**identity, "call": call, **row}
 
 
 def _rows(store: SpanStore, problems: Problems) -> Iterator[Record]:
     turn: _Turn | None = None
-    for session, kind, start_ns, end_ns, row, place, inner in store.ordered():
-        problems.position = place
-        if turn is not None and turn.session != session:
+    for found in store.ordered():
+        problems.position = found.place
+        if turn is not None and turn.session != found.session:
             yield from turn.records()
             turn = None
-        if inner:
+        start_s, end_s = found.start_ns / 1e9, found.end_ns / 1e9
+        if found.inner:
             problems.note("LLM calls within an LLM call: the outer one counts")
-        elif kind == "turn":
+        elif found.kind == "turn":
             number = 0
             if turn is not None:
                 yield from turn.records()
                 number = turn.number + 1
-            turn = _Turn(session, number, {"arrival_s": start_ns / 1e9, "finish_s": end_ns / 1e9, **row})
+            row = {"arrival_s": start_s, "finish_s": end_s, **found.row}
+            turn = _Turn(found.session, found.parent, found.root, number, row)
         elif turn is None:
-            problems.skip(place, "tool span before any LLM call of its session")
+            problems.skip(found.place, "tool span before any LLM call of its session")
         else:
-            turn.calls.append({"start_s": start_ns / 1e9, **row})
+            turn.calls.append({"start_s": start_s, **found.row, "agent_session_id": found.agent})
     if turn is not None:
         yield from turn.records()
+    if circular := store.circular():
+        problems.note("spans whose parents form a circle: without a place in a tree", circular)
 
 
 def _spans(member: Member, problems: Problems) -> Iterator[Any]:

@@ -13,8 +13,9 @@ from ...tables.tool_arguments import ArgumentFacts, argument_facts
 from ..contract import TokenCounter
 from .attributes import attributes, count, first, parsed
 
-Kind = Literal["turn", "call", "other"]
+Kind = Literal["turn", "call", "agent", "other"]
 _LLM_OPERATIONS = frozenset(("chat", "text_completion", "generate_content", "completion"))
+_AGENT_OPERATIONS = frozenset(("invoke_agent", "agent"))
 _TOOL_OPERATIONS = frozenset(("execute_tool", "tool"))
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
@@ -29,6 +30,7 @@ _TTFT_S = (  # all in seconds
 _CONVERSATION = ("gen_ai.conversation.id", "session.id", "traceloop.association.properties.session_id")
 _OPERATION = ("gen_ai.operation.name", "llm.request.type", "traceloop.span.kind")
 _TOOL = ("gen_ai.tool.name", "traceloop.entity.name")
+_AGENT = ("gen_ai.agent.name", "gen_ai.agent.id", "traceloop.entity.name")
 _ARGUMENTS = ("gen_ai.tool.call.arguments", "traceloop.entity.input")
 _RESULT = ("gen_ai.tool.call.result", "traceloop.entity.output")
 _FINISH_REASONS: Mapping[str, str] = {
@@ -58,7 +60,7 @@ class Span:
     start_ns: int
     end_ns: int
     row: Mapping[str, object]
-    left_out: str | None = None  # the cause, for a span of kind `other`
+    left_out: str | None = None  # the cause, for a span of kind `other` or `agent`
 
 
 def read_span(value: Any, tokens: TokenCounter) -> Span:
@@ -90,9 +92,12 @@ def read_span(value: Any, tokens: TokenCounter) -> Span:
 def _facts(
     value: Mapping[str, Any], facts: Mapping[str, Any], operation: str | None, duration_s: float, tokens: TokenCounter
 ) -> tuple[Kind, dict[str, object], str | None]:
-    """The span's kind, its row, and for kind `other` the cause."""
+    """The span's kind, its row, and for kinds `other` and `agent` the cause."""
     if operation in _TOOL_OPERATIONS:
         return "call", _call_row(value, facts, duration_s, tokens), None
+    if operation in _AGENT_OPERATIONS:  # the row of a call that runs the agent, where no tool's span does
+        name = first(facts, _AGENT, str) or "agent"
+        return "agent", {"tool": name, "duration_s": duration_s, "timing": "call"}, f"spans of operation {operation}"
     counts = count(facts, _INPUT_TOKENS), count(facts, _OUTPUT_TOKENS)
     if operation not in _LLM_OPERATIONS and (operation is not None or counts[0] is None):
         return (

@@ -306,3 +306,93 @@ def test_spans_in_any_order_give_the_same_rows(
     assert [
         (row["session_id"], row["turn"], row["call"], round(row["duration_s"], 6)) for row in calls_found
     ] == expected_calls
+
+
+def agent(name: str, start: float, end: float, **more: Any) -> dict[str, Any]:
+    return span(name, start, end, **{"operation__name": "invoke_agent", "agent__name": f"the {name}", **more})
+
+
+def tree(turns: Rows) -> dict[str, tuple[str | None, str | None]]:
+    """Parent and split group by session."""
+    return {turn["session_id"]: (turn["parent_session_id"], turn["split_group"]) for turn in turns}
+
+
+def test_an_agent_below_a_tool_is_a_child_session_that_the_tools_call_runs() -> None:
+    turns, calls = run(
+        lines(
+            export(
+                agent("main", 0, 20, conversation__id="talk"),
+                chat("c1", 0, 1, (10, 5), parent="main"),
+                tool("x", 2, 10, parent="main"),
+                agent("sub", 3, 9, parent="x", conversation__id="talk"),  # it names the same conversation
+                chat("c2", 3, 4, (7, 5), parent="sub", conversation__id="talk"),
+                tool("y", 5, 6, parent="sub"),
+                chat("c3", 7, 8, (9, 5), parent="sub"),
+                chat("c4", 11, 12, (30, 5), parent="main"),
+            )
+        ),
+        problems=Problems(),
+    )
+    assert tree(turns) == {"talk": (None, None), "talk/sub": ("talk", "talk")}
+    assert [(turn["session_id"], turn["turn"]) for turn in turns] == [
+        ("talk", 0),
+        ("talk", 1),
+        ("talk/sub", 0),
+        ("talk/sub", 1),
+    ]
+    assert [(call["session_id"], call["turn"], call["tool"], call["agent_session_id"]) for call in calls] == [
+        ("talk", 0, "bash", "talk/sub"),
+        ("talk/sub", 0, "bash", None),
+    ]
+
+
+def test_an_agent_below_an_agent_is_a_child_session_and_a_call_of_its_own() -> None:
+    turns, calls = run(
+        lines(
+            export(
+                agent("main", 0, 20, conversation__id="talk"),
+                chat("c1", 0, 1, (10, 5), parent="main"),
+                agent("one", 2, 5, parent="main"),
+                chat("c2", 3, 4, (7, 5), parent="one"),
+                agent("two", 2, 6, parent="main", conversation__id="other"),
+                chat("c3", 3, 5, (7, 5), parent="two"),
+                agent("deep", 5, 6, parent="two"),
+                chat("c4", 5, 6, (8, 5), parent="deep"),
+            )
+        ),
+        problems=Problems(),
+    )
+    assert tree(turns) == {
+        "talk": (None, None),
+        "talk/one": ("talk", "talk"),
+        "other": ("talk", "talk"),
+        "other/deep": ("other", "talk"),
+    }
+    assert {(call["session_id"], call["tool"], call["duration_s"], call["agent_session_id"]) for call in calls} == {
+        ("talk", "the one", 3.0, "talk/one"),
+        ("talk", "the two", 4.0, "other"),
+        ("other", "the deep", 1.0, "other/deep"),
+    }
+
+
+def test_two_agents_of_one_tool_are_two_calls() -> None:
+    spans = [agent("main", 0, 20), chat("c1", 0, 1, (10, 5), parent="main"), tool("x", 2, 10, parent="main")]
+    for name, start in (("late", 4), ("early", 3)):
+        spans += [agent(name, start, 9, parent="x"), chat(f"c-{name}", start, 5, (7, 5), parent=name)]
+    turns, calls = run(lines(export(*spans)), problems=Problems())
+    assert {parent for parent, _ in tree(turns).values()} == {None, "t"}
+    assert {call["tool"]: call["agent_session_id"] for call in calls} == {"bash": "t/early", "the late": "t/late"}
+
+
+def test_conversations_beside_each_other_in_a_trace_are_no_tree() -> None:
+    spans = [span("server", 0, 9), chat("a", 0, 1, (10, 5), parent="server", conversation__id="one")]
+    spans += [chat("b", 2, 3, (10, 5), parent="server", conversation__id="two")]
+    assert tree(run(lines(export(*spans)), problems=Problems())[0]) == {"one": (None, None), "two": (None, None)}
+
+
+def test_spans_whose_parents_form_a_circle_are_kept_and_counted() -> None:
+    problems = Problems()
+    spans = [agent("a", 0, 9, parent="b"), chat("b", 0, 1, (10, 5), parent="a"), chat("c", 2, 3, (10, 5), parent="c")]
+    turns, _ = run(lines(export(*spans)), problems=problems)
+    assert tree(turns) == {"t": (None, None)}
+    assert problems.left_out["spans whose parents form a circle: without a place in a tree"] == 3

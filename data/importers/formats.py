@@ -33,6 +33,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("claude-code", "claude_code.importer", (".jsonl",), "session files of Claude Code"),
             Format("infercept", "infercept", (".json",), "the six-augmentation workload of InferCept and MARS"),
             Format("kv-cache-tester", "kv_cache_tester.importer", (".json",), "sessions of kv-cache-tester"),
+            Format("mlperf-agentic", "mlperf_agentic.importer", (".jsonl",), "MLPerf Endpoints' agentic conversations"),
             Format("mooncake", "mooncake", (".jsonl",), "Mooncake's request traces", numbered=True),
             Format("azure", "azure", (".csv",), "Azure's LLM inference traces", numbered=True),
             Format("otel", "otel.importer", (".json", ".jsonl"), "OpenTelemetry spans of generative AI"),

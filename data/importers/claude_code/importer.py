@@ -15,12 +15,12 @@ from pathlib import PurePath
 from ..contract import Context, Record
 from ..reading.lines import json_lines
 from ..reading.members import Member
+from ..tasks import task_family
 from .records import RecordError, read_entry
 from .sessions import Session, SessionFiles, project_file
 
 OPEN_SESSIONS = 64  # of one file, so that memory is bounded
 _ATTEMPT = re.compile(r"(attempt|run|trial|seed)[_-]?\d+", re.IGNORECASE)
-_TASK = re.compile(r"(\S+__\S+)-\d+")
 
 
 def import_records(members: Iterable[Member], context: Context) -> Iterator[Record]:
@@ -57,5 +57,4 @@ def task_group(name: str) -> str | None:
     folders = PurePath(name).parts[:-1]
     if len(folders) < 2 or not _ATTEMPT.fullmatch(folders[-1]):
         return None
-    task = _TASK.fullmatch(folders[-2])
-    return task[1] if task else folders[-2]
+    return task_family(folders[-2])

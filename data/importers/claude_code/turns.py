@@ -8,13 +8,12 @@ parallel calls by itself; it includes the time a human took to approve it.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ...tables.prompt_tail import TAIL_TOKENS, tail_counts
 from ...tables.tool_arguments import argument_facts
 from ..contract import Context, Record
+from ..tails import text_tail_counts
 from .records import Entry, Message, ToolResult, ToolUse, arguments_text
 
 AGENT_TOOLS = ("Task", "Agent")
-_TAIL_CHARACTERS = 1000  # hold the tail's tokens, unless they are longer than 20 characters on average
 _PLAUSIBLE = 0.5  # of the counted tokens: tokenizers differ, a stream's first usage (1 to 8 tokens) differs by more
 
 
@@ -180,16 +179,8 @@ class Conversation:
             "output_tokens": output_tokens,
             "finish_reason": message.finish_reason or ("stop" if turn.calls else None),
             "tool_called": turn.first_tool,
-            "tail_counts": self._counts(turn.tail),
+            "tail_counts": text_tail_counts(turn.tail, self._tokens),
         }
-
-    def _counts(self, tail: str) -> list[int] | None:
-        if not tail or not self._tokens.exact:
-            return None
-        ids = self._tokens.ids(tail[-_TAIL_CHARACTERS:])
-        if len(ids) < TAIL_TOKENS and len(tail) > _TAIL_CHARACTERS:
-            ids = self._tokens.ids(tail)
-        return tail_counts(ids) if ids else None
 
     def _call_row(self, call: Call, result: ToolResult, end_s: float) -> Record:
         facts = argument_facts(call.use.arguments)

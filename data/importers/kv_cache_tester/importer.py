@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from ..block_prefix import prefix_id
 from ..contract import Context, Record, SessionNames
+from ..prefixes import block_prefix_id
 from ..reading.lines import LINE_LIMIT_BYTES
 from ..reading.members import Member
 from ..reading.problems import Problems
@@ -146,7 +146,7 @@ class _Session:
             row["prefix_tokens"] = self.prefix_tokens
             blocks = self.prefix_tokens // block_tokens
             if 0 < blocks <= len(request.blocks):
-                row["prefix_id"] = prefix_id(self.trace.scope, request.blocks[:blocks])
+                row["prefix_id"] = block_prefix_id(self.trace.scope, request.blocks[:blocks])
         return row
 
     def _call_rows(

@@ -1,0 +1,1 @@
+"""Importer of MLPerf Endpoints' agentic conversations."""

@@ -46,6 +46,18 @@ def test_the_split_group_is_the_recorded_one_or_the_session(tmp_path: Path) -> N
     assert [turns[0].split_group for turns in sessions] == ["conversation", "b"]
 
 
+def test_a_tree_is_in_the_split_group_of_its_root(tmp_path: Path) -> None:
+    turns = [turn("root"), turn("child", parent_session_id="root"), turn("deep", parent_session_id="child")]
+    turns += [turn("named", split_group="g"), turn("below", parent_session_id="named", split_group="other")]
+    turns += [turn(name, parent_session_id="gone") for name in ("one", "two")]  # the group of a root not recorded
+    turns += [turn("x", parent_session_id="y"), turn("y", parent_session_id="x"), turn("z", parent_session_id="y")]
+    groups = {rows[0].session_id: rows[0].split_group for rows in read(tmp_path, turns, [])}
+    assert {groups[name] for name in ("root", "child", "deep")} == {"root"}
+    assert {groups[name] for name in ("named", "below")} == {"g"}
+    assert {groups[name] for name in ("one", "two")} == {"gone"}
+    assert len({groups[name] for name in ("x", "y", "z")}) == 1
+
+
 def test_vectors_are_read_only_on_request(tmp_path: Path) -> None:
     rows = [turn(features=[1.0, None], tail_counts=[3])]
     assert read(tmp_path, rows, [])[0][0].features == [1.0, None]

@@ -17,6 +17,7 @@ RESULT_BYTES = "augserve_result_bytes"
 CALL_ID = "augserve_call_id"
 CALL_ID_BEFORE = "augserve_call_id_before"
 TENANT = "augserve_tenant"
+PARENT = "augserve_parent_session_id"
 MAX_NAME = 256
 MAX_CALLS = 32
 """Parallel calls that are read, at most."""
@@ -42,6 +43,7 @@ class Hints:
     call_id: str | None = None  # hash of the conversation's latest tool calls, see conversation.py
     call_id_before: str | None = None  # the same of the message with tool calls before those
     tenant: str | None = None  # hash of the user
+    parent_session_id: str | None = None  # of a sub-agent: the session that waits for it
 
     @classmethod
     def read(cls, extra_args: Mapping[str, Any] | None) -> Self:
@@ -53,6 +55,7 @@ class Hints:
             call_id=_name(extra_args.get(CALL_ID)),
             call_id_before=_name(extra_args.get(CALL_ID_BEFORE)),
             tenant=_name(extra_args.get(TENANT)),
+            parent_session_id=_name(extra_args.get(PARENT)),
         )
 
     @property

@@ -1,7 +1,7 @@
-"""ASGI middleware of vLLM's API server: passes facts of a chat request's messages to the scheduler.
+"""ASGI middleware of vLLM's API server: passes facts of a request's messages and headers to the scheduler.
 
-vLLM's scheduler never sees messages. The middleware adds hints to the body's `vllm_xargs`, which vLLM hands to the
-engine as `sampling_params.extra_args`. Hints are counts and hashes, never text.
+vLLM's scheduler never sees messages or headers. The middleware adds hints to the body's `vllm_xargs`, which vLLM hands
+to the engine as `sampling_params.extra_args`. Hints are counts, hashes and the parent's session id, never text.
 """
 
 import json
@@ -9,7 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .conversation import hints_of
+from .conversation import Hint, hints_of
+from .hints import MAX_NAME, PARENT
 
 logger = logging.getLogger(__name__)
 
@@ -19,24 +20,30 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PATH = "/v1/chat/completions"
+CHAT_PATH = "/v1/chat/completions"
+TEXT_PATH = "/v1/completions"
+PARENT_HEADER = b"x-parent-session-id"
 MAX_BODY_BYTES = 32 << 20
 """Larger bodies pass unchanged: parsing them twice costs too much."""
 
 
 class AugServeMiddleware:
-    """Fills `vllm_xargs` of chat completions and keeps the caller's own hints.
+    """Fills `vllm_xargs` of chat completions, and of text completions that name a parent session.
 
-    Every other request, and any body that it cannot read, passes byte for byte.
+    The caller's own hints are kept. Every other request, and any body that it cannot read, passes byte for byte.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATH):
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith((CHAT_PATH, TEXT_PATH)):
+            is_chat, parent = scope["path"].endswith(CHAT_PATH), _parent_hint(scope)
+            if not is_chat and not parent:
+                await self._app(scope, receive, send)
+                return
             messages, body = await _read(receive)
-            extended = None if body is None else with_hints(body)
+            extended = None if body is None else with_hints(body, parent, is_chat)
             if extended is not None:
                 headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
                 headers.append((b"content-length", str(len(extended)).encode()))
@@ -44,6 +51,13 @@ class AugServeMiddleware:
                 messages = [{"type": "http.request", "body": extended, "more_body": False}]
             receive = _resend(messages, receive)
         await self._app(scope, receive, send)
+
+
+def _parent_hint(scope: Scope) -> dict[str, Hint]:
+    """The id in the first parent header; empty without one, and for an id that `Hints.read` would ignore."""
+    ids = (value.decode("latin-1") for name, value in scope["headers"] if name.lower() == PARENT_HEADER)
+    parent_id = next(ids, "")
+    return {PARENT: parent_id} if 0 < len(parent_id) <= MAX_NAME else {}
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
@@ -74,12 +88,12 @@ def _resend(messages: list[Message], receive: Receive) -> Receive:
     return resend
 
 
-def with_hints(body: bytes) -> bytes | None:
-    """The body with hints added; None if there are none to add or it is no chat-completions body."""
+def with_hints(body: bytes, parent: dict[str, Hint], is_chat: bool) -> bytes | None:
+    """The body with `parent` and, for a chat, the hints of its messages. None: nothing to add, or no such body."""
     try:
         request = json.loads(body)
         given = request.get("vllm_xargs") or {}
-        merged = {**hints_of(request), **given}
+        merged = {**(hints_of(request) if is_chat else {}), **parent, **given}
         if merged == given:
             return None
         return json.dumps({**request, "vllm_xargs": merged}).encode()

@@ -36,6 +36,7 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
         "source": origin.source,
         "session_id": live.session_id,
         "turn": live.turn,
+        "parent_session_id": _parent_id(live),
         "tenant": live.hints.tenant,
         "model": origin.model,
         "split_group": None,
@@ -60,6 +61,12 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
         "prompt_token_ids": prompt if text else None,
         "output_token_ids": list(request.output_token_ids) if text else None,
     }
+
+
+def _parent_id(live: LiveTurn) -> str | None:
+    """The parent's session as the caller names it; None where that is the session itself."""
+    parent_id = live.hints.parent_session_id
+    return None if parent_id == live.session_id else parent_id
 
 
 def pause_rows(live: LiveTurn, pause: Pause, origin: Origin) -> list[dict[str, object]]:

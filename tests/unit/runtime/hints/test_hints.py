@@ -11,9 +11,12 @@ def test_well_formed_hints_are_read() -> None:
         "augserve_call_id": "c1",
         "augserve_call_id_before": "c0",
         "augserve_tenant": "t",
+        "augserve_parent_session_id": "p",
         "other": 1,
     }
-    expected = Hints(2, (CallHint("sql", argument_bytes=9),), call_id="c1", call_id_before="c0", tenant="t")
+    expected = Hints(
+        2, (CallHint("sql", argument_bytes=9),), call_id="c1", call_id_before="c0", tenant="t", parent_session_id="p"
+    )
     assert Hints.read(told) == expected
 
 
@@ -45,7 +48,9 @@ def test_a_malformed_count_is_ignored(value: object) -> None:
     assert Hints.read(told) == Hints(calls=(CallHint("sql"),))
 
 
-@pytest.mark.parametrize("key", ["augserve_tenant", "augserve_call_id", "augserve_call_id_before"])
+@pytest.mark.parametrize(
+    "key", ["augserve_tenant", "augserve_call_id", "augserve_call_id_before", "augserve_parent_session_id"]
+)
 @pytest.mark.parametrize("value", [None, 3, "", "x" * 1000, ["t"]])
 def test_a_malformed_name_is_ignored(key: str, value: object) -> None:
     assert Hints.read({key: value}) == Hints()

@@ -11,6 +11,7 @@ from augserve.data.tables.tool_arguments import argument_facts
 from augserve.runtime.hints.middleware import AugServeMiddleware, with_hints
 
 CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
 
 
 class Server:
@@ -33,7 +34,9 @@ class Server:
         self.after = await receive()
 
 
-def post(chunks: Iterable[bytes], path: str = CHAT, method: str = "POST") -> Server:
+def post(
+    chunks: Iterable[bytes], path: str = CHAT, method: str = "POST", headers: Iterable[tuple[bytes, bytes]] = ()
+) -> Server:
     server = Server()
     chunks = list(chunks)
     messages: list[dict[str, Any]] = [
@@ -48,8 +51,8 @@ def post(chunks: Iterable[bytes], path: str = CHAT, method: str = "POST") -> Ser
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    headers = [(b"content-length", str(sum(map(len, chunks))).encode()), (b"x-session-id", b"s")]
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    sent = [(b"content-length", str(sum(map(len, chunks))).encode()), (b"x-session-id", b"s"), *headers]
+    scope = {"type": "http", "method": method, "path": path, "headers": sent}
     asyncio.run(AugServeMiddleware(server)(scope, receive, send))
     return server
 
@@ -87,10 +90,40 @@ def test_a_tool_result_adds_hints_about_its_call() -> None:
 
 
 def test_hints_of_the_caller_are_kept() -> None:
-    extended = with_hints(json.dumps({**BODY, "vllm_xargs": {"augserve_tools_offered": 7, "mine": 1}}).encode())
+    given_xargs = {"augserve_tools_offered": 7, "mine": 1}
+    extended = with_hints(json.dumps({**BODY, "vllm_xargs": given_xargs}).encode(), {}, is_chat=True)
     assert extended is not None
     xargs = json.loads(extended)["vllm_xargs"]
     assert (xargs["augserve_tools_offered"], xargs["mine"], xargs["augserve_last_tool"]) == (7, 1, ["sql"])
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_the_parent_s_session_is_a_hint(path: str) -> None:
+    body = BODY if path == CHAT else {"model": "m", "prompt": [1, 2]}
+    server = post([json.dumps(body).encode()], path, headers=[(b"X-Parent-Session-ID", b"parent/1")])
+    received = json.loads(server.body)
+    assert received.pop("vllm_xargs")["augserve_parent_session_id"] == "parent/1"
+    assert received == body
+    assert dict(server.scope["headers"])[b"content-length"] == str(len(server.body)).encode()
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * 257])
+def test_an_empty_or_oversized_parent_is_no_hint(value: bytes) -> None:
+    body = b'{"model": "m", "prompt": "a"}'
+    assert post([body], TEXT, headers=[(b"x-parent-session-id", value)]).body == body
+    chat = post([json.dumps(BODY).encode()], headers=[(b"x-parent-session-id", value)])
+    assert "augserve_parent_session_id" not in json.loads(chat.body)["vllm_xargs"]
+
+
+def test_the_caller_s_own_parent_is_kept() -> None:
+    body = json.dumps({"prompt": "a", "vllm_xargs": {"augserve_parent_session_id": "mine"}}).encode()
+    assert post([body], TEXT, headers=[(b"x-parent-session-id", b"other")]).body == body
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
+def test_an_unreadable_text_completion_with_a_parent_passes_byte_for_byte(chunks: list[bytes]) -> None:
+    server = post(chunks, TEXT, headers=[(b"x-parent-session-id", b"p")])
+    assert server.body == b"".join(chunks)
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
@@ -117,7 +150,7 @@ def test_a_malformed_chat_passes_byte_for_byte(body: str) -> None:
     assert post([body.encode()]).body == body.encode()
 
 
-@pytest.mark.parametrize(("path", "method"), [("/v1/completions", "POST"), ("/health", "POST"), (CHAT, "GET")])
+@pytest.mark.parametrize(("path", "method"), [(TEXT, "POST"), ("/health", "POST"), (CHAT, "GET")])
 def test_other_requests_pass_unchanged(path: str, method: str) -> None:
     body = json.dumps(BODY).encode()
     server = post([body], path, method)

@@ -9,6 +9,7 @@ from ..project.stage import run_stage
 
 COMMANDS = {
     "import": ("import_traces", "turn traces of another format into the three tables"),
+    "export": ("export", "write recorded sessions in a format that another harness replays"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
     "retrain": ("retrain", "add a server's recordings to the sets that the pipeline learns from"),

@@ -1,0 +1,1 @@
+"""Exporters of recorded sessions to formats that other harnesses replay."""

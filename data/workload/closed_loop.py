@@ -67,7 +67,7 @@ def recorded_sequence(recorded: Sequence[RecordedSession], agents: int, seed: in
 
 
 def with_capped_pauses(session: Session, cap_s: float) -> Session:
-    """The session with each tool's time cut to `cap_s`, those of sub-agents too."""
+    """The session with each tool's time, and the time until a sub-agent begins, cut to `cap_s`; sub-agents too."""
     return dataclasses.replace(session, turns=tuple(_capped(turn, cap_s) for turn in session.turns))
 
 
@@ -76,11 +76,15 @@ def _capped(turn: Turn, cap_s: float) -> Turn:
         dataclasses.replace(
             call,
             duration_s=min(call.duration_s, cap_s),
-            agent=None if call.agent is None else with_capped_pauses(call.agent, cap_s),
+            agent=None if call.agent is None else _capped_agent(call.agent, cap_s),
         )
         for call in turn.calls
     )
     return dataclasses.replace(turn, calls=calls)
+
+
+def _capped_agent(agent: Session, cap_s: float) -> Session:
+    return dataclasses.replace(with_capped_pauses(agent, cap_s), arrival_s=min(agent.arrival_s, cap_s))
 
 
 def least_s(session: Session) -> float:

@@ -20,7 +20,8 @@ from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.endpoint import Endpoint
 from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments, vllm_server
 from augserve.pipeline.server.replay.report import Replayed
-from augserve.pipeline.server.replay.run import DRAIN_S, ReplaySettings, replay
+from augserve.pipeline.server.replay.run import replay
+from augserve.pipeline.server.replay.settings import DRAIN_S, ReplaySettings
 from augserve.pipeline.server.replay.turn_request import Identity
 
 from .calibration import Calibration, calibrate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from augserve.data.workload.model import Session, ToolCall
 from augserve.models.serving.predictor import Predictor
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.server.replay.run import DRAIN_S
+from augserve.pipeline.server.replay.settings import DRAIN_S
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import SYNCHRONOUS, Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy

@@ -1,1 +1,1 @@
-"""Replays a workload against a live OpenAI server in an open loop, with the metrics of the simulator."""
+"""Replays a workload against a live OpenAI server, in an open or a closed loop, with the metrics of the simulator."""

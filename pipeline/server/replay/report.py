@@ -22,8 +22,8 @@ class Replayed:
     settings: Mapping[str, object]
     started_at_s: float  # Unix time
     turns: Sequence[ReplayedTurn]
-    sessions: int  # planned
-    unsent: int  # turns that arrive after the window, or follow a failed turn
+    sessions: int  # begun, without sub-agents
+    unsent: int  # their turns that arrive after the window, or follow a failed turn
     window: Window
     end_s: float
     counters: Mapping[str, float]  # increases of the server's counters
@@ -38,7 +38,8 @@ class Replayed:
     def metrics(self) -> dict[str, float]:
         """Metrics of the turns that arrived in the window.
 
-        Preemptions and the prefix hit rate are the server's, over the whole run; they are absent without its counters.
+        Preemptions and the prefix hit rate are the server's, from the end of the warm-up to that of the run; they are
+        absent without its counters.
         """
         records = self.records()
         metrics = run_metrics(SimulationResult(records, EngineTotals(), self.end_s), self.window, self.slo)
@@ -59,6 +60,13 @@ class Replayed:
             "output_tokens_per_s": output_tokens / self.end_s,
         }
 
+    def turn_counts(self) -> dict[str, int]:
+        """What became of each turn of the sessions that began. `cancelled`: unfinished at the end of the drain."""
+        answered = sum(turn.finish_s is not None for turn in self.turns)
+        failed = sum(turn.failure is not None for turn in self.turns)
+        cancelled = len(self.turns) - answered - failed
+        return {"answered": answered, "failed": failed, "cancelled": cancelled, "unsent": self.unsent}
+
     def failures(self) -> dict[str, Json]:
         """Failed turns by reason, most frequent first, with the message of the first one."""
         counts = Counter(turn.failure for turn in self.turns if turn.failure is not None)
@@ -71,6 +79,7 @@ class Replayed:
             "started_at_s": self.started_at_s,
             "window_s": [self.window.start_s, self.window.end_s],
             "metrics": self.metrics(),
+            "turn_counts": self.turn_counts(),
             "failures": self.failures(),
             "client_lag": dataclasses.asdict(self.lag) | {"keeps_up": self.lag.keeps_up},
             "server_counters": dict(self.counters),
@@ -79,10 +88,11 @@ class Replayed:
         }
 
     def table(self) -> str:
-        """Two columns for a terminal, then the failures and the adjustments of the workload."""
+        """Two columns for a terminal, then the counts of turns, the failures and the adjustments of the workload."""
         rows = [f"{name:30} {value:>12,.4g}" for name, value in self.metrics().items()]
+        counts = "turns: " + ", ".join(f"{count} {end}" for end, count in self.turn_counts().items())
         failed = [f"failed: {facts['turns']} x {name}: {facts['first']}" for name, facts in self.failures().items()]
-        return "\n".join([*rows, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
+        return "\n".join([*rows, counts, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
 
 
 def _record(turn: ReplayedTurn) -> TurnRecord:
@@ -97,6 +107,7 @@ def _record(turn: ReplayedTurn) -> TurnRecord:
         turn.finish_s,
         turn.output_tokens,
         turn.cached_tokens or 0,
+        parent_id=turn.parent_id,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import httpx
 
@@ -19,11 +20,25 @@ class ReplayedTurn(Completion):
 
     session_id: str
     kind: str
+    parent_id: str | None = None  # of a sub-agent: the session that waits for it
     turn: int
     last: bool  # the session's last turn
     due_s: float  # when the turn arrives: the session's start, or when the last of the calls returned
     prompt_asked: int  # tokens sent
     output_asked: int  # tokens requested
+
+
+class _Parent(NamedTuple):
+    """The context of a turn that runs a sub-agent."""
+
+    session_id: str
+    planned_ids: Sequence[int]
+    sent_ids: Sequence[int]  # with the server's own outputs
+
+    def begins(self, agent: Session, planned_ids: Sequence[int]) -> list[int]:
+        """The tokens at the sub-agent's beginning that are the parent's, as they were sent."""
+        tokens = min(agent.shared[-1].tokens, len(self.sent_ids)) if agent.shared else 0
+        return list(self.sent_ids[:tokens]) if planned_ids[:tokens] == self.planned_ids[:tokens] else []
 
 
 class SessionReplayer:
@@ -44,6 +59,7 @@ class SessionReplayer:
         turn_done: Callable[[ReplayedTurn], object],
     ) -> None:
         self.turns: list[ReplayedTurn] = []
+        self.begun: list[Session] = []  # without sub-agents
         self._client = client
         self._url = f"{endpoint.url}/completions"
         self._model = model
@@ -52,26 +68,33 @@ class SessionReplayer:
         self._end_s = end_s
         self._turn_done = turn_done
 
-    async def run(self, session: Session) -> None:
-        """Run a session and its sub-agents. Called at its start or earlier."""
-        await self._run(session, self._start_s + session.arrival_s, None, [])
+    async def run(self, session: Session) -> float | None:
+        """Run a session and its sub-agents at its arrival; see `run_at`."""
+        return await self.run_at(session, self._start_s + session.arrival_s)
 
-    async def _run(
-        self, session: Session, due_s: float, parent: Session | None, parent_context: Sequence[int]
-    ) -> float | None:
-        """Run a session whose first turn is due at `due_s`. Returns the end of its last turn, or None without one."""
-        headers = turn_headers(session, parent, self._identity)
+    async def run_at(self, session: Session, due_s: float) -> float | None:
+        """Run a session and its sub-agents. Its first turn is due at `due_s`, on the event loop's clock.
+
+        Returns when its last turn ended, or when the first turn that is not sent was due. None: a turn failed.
+        """
+        self.begun.append(session)
+        return await self._run(session, due_s, None)
+
+    def is_over(self, due_s: float) -> bool:
+        """Whether a turn that is due at `due_s` is no longer sent."""
+        return self._end_s is not None and due_s >= self._end_s
+
+    async def _run(self, session: Session, due_s: float, parent: _Parent | None) -> float | None:
+        headers = turn_headers(session, None if parent is None else parent.session_id, self._identity)
         synthetic, lengths = session_contexts(session), session.prompt_lengths()
-        context: list[int] = []  # the prompts and outputs so far
-        if parent is not None and session.shared and session.shared[-1].stream == parent.session_id:
-            context = list(parent_context[: session.shared[-1].tokens])
+        context = [] if parent is None else parent.begins(session, synthetic[0])  # the prompts and outputs so far
         for index, planned in enumerate(session.turns):
-            if self._end_s is not None and due_s >= self._end_s:
-                return None
+            if self.is_over(due_s):
+                return due_s
             if planned.kept_tokens is not None:
                 del context[planned.kept_tokens :]
             context += synthetic[index][len(context) : lengths[index]]
-            turn, output = await self._send(session, index, due_s, context, headers)
+            turn, output = await self._send(session, index, due_s, context, headers, parent)
             if turn.finish_s is None:
                 return None
             if not planned.calls:
@@ -80,16 +103,17 @@ class SessionReplayer:
             end = lengths[index] + planned.output_tokens
             real = len(output.token_ids) == planned.output_tokens
             context += output.token_ids if real else synthetic[index][lengths[index] : end]
-            returned_s = await self._returned_s(planned, turn.finish_s, session, context)
+            here = _Parent(session.session_id, synthetic[index], context)
+            returned_s = await self._returned_s(planned, turn.finish_s, here)
             if returned_s is None:
                 return None
             due_s = returned_s
         return None
 
-    async def _returned_s(self, turn: Turn, finish_s: float, session: Session, context: Sequence[int]) -> float | None:
-        """When the last call of a turn returns. Runs its sub-agents; None: one of them did not reach its end."""
+    async def _returned_s(self, turn: Turn, finish_s: float, parent: _Parent) -> float | None:
+        """When the last call of a turn returns. Runs its sub-agents; None: one of them failed."""
         agents = [(call.agent, call.duration_s) for call in turn.calls if call.agent is not None]
-        runs = (self._run(agent, finish_s + agent.arrival_s, session, context) for agent, _ in agents)
+        runs = (self._run(agent, finish_s + agent.arrival_s, parent) for agent, _ in agents)
         returned_s = finish_s + turn.tools_s
         for (_, rest_s), end_s in zip(agents, await asyncio.gather(*runs), strict=True):
             if end_s is None:
@@ -98,7 +122,13 @@ class SessionReplayer:
         return returned_s
 
     async def _send(
-        self, session: Session, index: int, due_s: float, context: Sequence[int], headers: dict[str, str]
+        self,
+        session: Session,
+        index: int,
+        due_s: float,
+        context: Sequence[int],
+        headers: dict[str, str],
+        parent: _Parent | None,
     ) -> tuple[ReplayedTurn, Output]:
         now = asyncio.get_running_loop().time
         body = turn_body(self._model, context, session, index, self._identity)
@@ -106,6 +136,7 @@ class SessionReplayer:
         turn = ReplayedTurn(
             session_id=session.session_id,
             kind=session.kind,
+            parent_id=None if parent is None else parent.session_id,
             turn=index,
             last=index + 1 == len(session.turns),
             due_s=due_s,

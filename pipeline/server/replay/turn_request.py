@@ -56,12 +56,12 @@ def _ended_by_a_token(session: Session, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def turn_headers(session: Session, parent: Session | None, identity: Identity) -> dict[str, str]:
+def turn_headers(session: Session, parent_id: str | None, identity: Identity) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     if identity.session_ids:
         headers[SESSION_HEADER] = _header_value(session.session_id)
-        if parent is not None:
-            headers[PARENT_HEADER] = _header_value(parent.session_id)
+        if parent_id is not None:
+            headers[PARENT_HEADER] = _header_value(parent_id)
     return headers
 
 

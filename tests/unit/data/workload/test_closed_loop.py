@@ -58,6 +58,8 @@ def test_pauses_are_capped_in_sub_agents_too():
     bash, task = capped.turns[0].calls
     assert (bash.duration_s, task.duration_s) == (10.0, 2.0)
     assert task.agent.turns[0].calls[0].duration_s == 10.0
+    assert task.agent.arrival_s == 0.5
+    assert with_capped_pauses(SESSION, 0.2).turns[0].calls[1].agent.arrival_s == 0.2
 
 
 def test_recorded_sessions_come_again_under_another_id_after_all_others():

@@ -11,7 +11,9 @@ from augserve.data.workload.token_ids import session_token_ids
 from augserve.models.serving.settings import Slo
 from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.endpoint import Endpoint, ReplayError
-from augserve.pipeline.server.replay.run import ReplaySettings, build_load, replay
+from augserve.pipeline.server.replay.load import build_load
+from augserve.pipeline.server.replay.run import replay
+from augserve.pipeline.server.replay.settings import ReplaySettings
 from augserve.pipeline.server.replay.turn_request import Identity
 
 TURNS = ((30, 4), (60, 3), (90, 5))  # prompt and output tokens of a session's turns
@@ -167,6 +169,16 @@ def test_no_server_is_one_clear_error(traces, capsys):
         (["--url", "here"], "'here' is no address of a server"),
         (["--slo-ttft-s", "nan"], "ttft_s"),
         (["--model", "large"], "'large' is not served at"),
+        (["--agents", "0"], "0 agents asked for; ask for 1 or more"),
+        (["--agents", "5"], "5 agents asked for, and there are 4 sessions"),
+        (["--agents", "2", "--rate", "1"], "--rate: it sets an open loop, and --agents a closed one"),
+        (["--agents", "2", "--arrivals", "poisson"], "--arrivals: it sets an open loop"),
+        (["--agents", "2", "--pause-cap", "-1"], "a pause cap of -1.0 s"),
+        (["--pause-cap", "1"], "--pause-cap: only a closed loop cuts pauses"),
+        (["--warmup", "-1", "--duration", "1"], "--warmup is -1.0"),
+        (["--warmup", "5"], "--warmup: the measured window after it has no end"),
+        (["--drain", "nan"], "--drain is nan"),
+        (["--seed", "-1"], "--seed is -1"),
     ],
 )
 def test_a_bad_argument_is_one_line(traces, fake, capsys, arguments, cause):

@@ -24,10 +24,14 @@ class Quantiles:
     largest: float
 
 
+_NULL_MEANS_NONE = ("parent_session_id", "agent_session_id")
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     name: str
-    sessions: int
+    sessions: int  # with those of sub-agents
+    agents: int  # sub-agents
     turns: int
     tool_calls: int
     steps: int
@@ -47,10 +51,12 @@ class Card:
 def measure_card(name: str, folder: Path, public: PublicSet | None = None) -> Card:
     """The card of the set in `folder`, which needs a table of turns only. Raises TraceError for an unusable table."""
     turns, calls, steps = (read_optional(folder, table) for table in ("turns", "tool_calls", "steps"))
-    lengths = turns.group_by(["source", "session_id"]).aggregate([("turn", "count")])["turn_count"]
+    sessions = turns.group_by(["source", "session_id"]).aggregate([("turn", "count"), ("parent_session_id", "count")])
+    lengths = sessions["turn_count"]
     return Card(
         name=name,
         sessions=len(lengths),
+        agents=pc.sum(pc.greater(sessions["parent_session_id_count"], 0)).as_py() or 0,
         turns=turns.num_rows,
         tool_calls=calls.num_rows,
         steps=steps.num_rows,
@@ -65,7 +71,7 @@ def measure_card(name: str, folder: Path, public: PublicSet | None = None) -> Ca
             f"{table_name}.{column}": table[column].null_count / table.num_rows
             for table_name, table in (("turns", turns), ("tool_calls", calls))
             for column in table.column_names
-            if table[column].null_count
+            if table[column].null_count and column not in _NULL_MEANS_NONE
         },
         licence=public.facts.licence if public else None,
         source=tuple(f"{part.repository} @ {part.commit}, {part.path}" for part in public.imports) if public else (),

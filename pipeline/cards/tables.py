@@ -23,6 +23,7 @@ def card_tables(card: Card, style: Style = "plain") -> str:
 
 def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "sessions", f"{card.sessions:,}"
+    yield "of sub-agents", f"{card.agents:,}" if card.agents else ""
     yield "turns", f"{card.turns:,}"
     yield "tool calls", f"{card.tool_calls:,}"
     yield "engine steps", f"{card.steps:,}"

@@ -55,6 +55,17 @@ def test_a_damaged_file_and_one_of_another_release_are_named_and_the_rest_is_rea
     assert problems.left_out == {"files named after none of turns, tool_calls, steps": 1}
 
 
+def test_trees_prefixes_and_blocks_are_passed_on_and_version_2_is_read(tmp_path: Path) -> None:
+    tree = {"parent_session_id": "p", "prefix_id": "x", "prefix_tokens": 3}
+    blocks = {"block_hashes": [1, 2], "block_tokens": 2, "block_scope": "live"}
+    write_table(tmp_path / "turns-0.parquet", "turns", rows_to_table("turns", [TURN | tree | blocks]))
+    old = rows_to_table("turns", [TURN | {"turn": 1}]).drop_columns([*tree, *blocks])
+    pq.write_table(old.replace_schema_metadata({"augserve.schema_version": "2"}), tmp_path / "turns-1.parquet")
+    first, second = (dict(row) for _, row in records(tmp_path, Problems(strict=True)))
+    assert first | tree | blocks == first
+    assert {second[name] for name in (*tree, *blocks)} == {None}
+
+
 def test_rows_come_batch_by_batch(tmp_path: Path) -> None:
     rows = [TURN | {"turn": number} for number in range(10_000)]
     write_table(tmp_path / "turns.parquet", "turns", rows_to_table("turns", rows))

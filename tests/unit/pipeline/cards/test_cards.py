@@ -71,6 +71,13 @@ def test_a_session_id_of_two_sources_is_two_sessions(tmp_path: Path) -> None:
     assert measure_card("small", save(tmp_path, turns, None)).sessions == 2
 
 
+def test_sub_agents_are_counted_and_having_none_is_no_missing_value(tmp_path: Path) -> None:
+    turns = [*TURNS[:2], *(turn("d", number, 12.0, 50, 5, parent_session_id="a") for number in (0, 1))]
+    card = measure_card("small", save(tmp_path, turns, CALLS))
+    assert (card.sessions, card.agents) == (2, 1)
+    assert not {"turns.parent_session_id", "tool_calls.agent_session_id"} & set(card.null_shares)
+
+
 def test_a_set_without_rows_or_calls_has_a_card(tmp_path: Path) -> None:
     card = measure_card("small", save(tmp_path, [], None))
     assert (card.sessions, card.turns, card.span_s, card.prompt_tokens) == (0, 0, 0.0, None)

@@ -42,6 +42,16 @@ def test_turns_send_new_text_only_and_wait_as_recorded(tmp_path: Path) -> None:
     assert summary.notes == {PADDED: 1}
 
 
+def test_a_turn_waits_for_the_sub_agents_before_it_and_its_pause_begins_at_their_end(tmp_path: Path) -> None:
+    times = {"parent_session_id": "a", "arrival_s": 2.0}
+    agents = [row("b", 0, 50, **times | {"finish_s": 30.0}), row("c", 0, 50, **times | {"finish_s": 60.0})]
+    lines, summary = exported(tmp_path, [row("a", 0, 50), row("a", 1, 100), *agents], [])
+    first, second = lines["a"]["turns"]
+    assert (first["spawns"], second["spawns"]) == (["b", "c"], [])
+    assert second["delay"] == 40_000.0
+    assert summary.notes == {UNPAUSED: 3}
+
+
 def test_a_shared_prefix_is_the_same_system_prompt(tmp_path: Path) -> None:
     shared = {"prefix_id": "p", "prefix_tokens": 30}
     lines, _ = exported(tmp_path, [row("a", 0, 50, **shared), row("b", 0, 50, **shared), row("c", 0, 50)], [])

@@ -396,3 +396,14 @@ def test_spans_whose_parents_form_a_circle_are_kept_and_counted() -> None:
     turns, _ = run(lines(export(*spans)), problems=problems)
     assert tree(turns) == {"t": (None, None)}
     assert problems.left_out["spans whose parents form a circle: without a place in a tree"] == 3
+
+
+def test_a_tool_around_an_agent_does_not_run_the_agents_own_agents() -> None:
+    spans = [chat("c0", 0, 1, (10, 5)), tool("x", 1, 9), agent("one", 2, 8, parent="x")]
+    spans += [chat("c1", 2, 3, (7, 5), parent="one"), agent("a two", 2, 7, parent="one")]  # they begin together
+    turns, calls = run(lines(export(*spans, chat("c2", 4, 5, (7, 5), parent="a two"))), problems=Problems())
+    assert tree(turns) == {"t": (None, None), "t/one": ("t", "t"), "t/one/a two": ("t/one", "t")}
+    assert {(call["session_id"], call["tool"]): call["agent_session_id"] for call in calls} == {
+        ("t", "bash"): "t/one",
+        ("t/one", "the a two"): "t/one/a two",
+    }

@@ -3,13 +3,14 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import get_hash_fn_by_name
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -17,6 +18,7 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
+from .bulk import RoomForBulk
 from .errors import SimulationError
 from .profile import BLOCK_TOKENS, GIB, EngineLimits
 
@@ -77,7 +79,8 @@ def build_scheduler(
     config.scheduler_config.async_scheduling = True  # the CPU platform switches it off
     config.cache_config.num_gpu_blocks = blocks
     spec = FullAttentionSpec(block_size=block_tokens, num_kv_heads=KV_HEADS, head_size=HEAD, dtype=torch.bfloat16)
-    return scheduler(
+    simulated: type[AsyncScheduler] = type(scheduler.__name__, (RoomForBulk, scheduler), {})
+    return simulated(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(
             num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
@@ -104,6 +107,28 @@ def block_hasher(block_tokens: int = BLOCK_TOKENS) -> BlockHasher:
     init_none_hash(hash_function)
     hasher: BlockHasher = get_request_block_hasher(block_tokens, hash_function)
     return hasher
+
+
+class ContextHasher:
+    """The block hashes of requests whose tokens all begin a context, `ids`: computed once, by vLLM's hasher."""
+
+    def __init__(self, ids: list[int], block_tokens: int) -> None:
+        self.ids = ids
+        self._block_tokens = block_tokens
+        self._hashes: list[Any] | None = None
+
+    @classmethod
+    def of(cls, contexts: Iterable[list[int]], block_tokens: int) -> "list[ContextHasher]":
+        """A hasher for each turn's context; turns that share a context share its hasher."""
+        hashers: dict[int, ContextHasher] = {}
+        return [hashers.setdefault(id(ids), cls(ids, block_tokens)) for ids in contexts]
+
+    def __call__(self, request: Request) -> list[Any]:
+        """The hashes of the blocks that the request has filled since the last call."""
+        if self._hashes is None:
+            whole = Request("", self.ids, SamplingParams(), None, block_hasher=block_hasher(self._block_tokens))
+            self._hashes = whole.block_hashes
+        return self._hashes[len(request.block_hashes) : request.num_tokens // self._block_tokens]
 
 
 @cache

@@ -26,6 +26,11 @@ class Output:
         self.at += 1
         return self.ids[self.at - 1]
 
+    def next_ids(self, count: int) -> list[int]:
+        """The next `count` tokens; the output has as many."""
+        self.at += count
+        return self.ids[self.at - count : self.at]
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -38,6 +43,12 @@ class Step:
     decode_sequences: int
     context_tokens: int
     transfers: KVConnectorOutput | None = None  # the report of the worker on KV copies, if any
+    bulk_ends_s: tuple[float, ...] = ()  # of a bulk: its start, then the end of each of its decode steps
+
+    @property
+    def steps(self) -> int:
+        """How many of the engine's steps it stands for."""
+        return max(len(self.bulk_ends_s) - 1, 1)
 
 
 @dataclass(slots=True)
@@ -61,7 +72,17 @@ class ForwardPass:
         step_s = self.profile.step_s(total - decodes, decodes, context, *chunks)
         return Step(scheduled, samples, step_s, total - decodes, decodes, context)
 
+    def begin_bulk(self, scheduled: SchedulerOutput, ends_s: tuple[float, ...]) -> Step:
+        """A bulk of decode steps (bulk.py)."""
+        count = len(scheduled.num_scheduled_tokens)
+        context = count + sum(scheduled.scheduled_cached_reqs.num_computed_tokens)
+        step = Step(scheduled, [True] * count, ends_s[-1] - ends_s[0], 0, count, context, bulk_ends_s=ends_s)
+        assert scheduled.total_num_scheduled_tokens == step.steps * count  # noqa: S101
+        return step
+
     def end(self, step: Step) -> ModelRunnerOutput:
+        if step.bulk_ends_s:
+            return self._end_bulk(step)
         ids = list(step.scheduled.num_scheduled_tokens)
         outputs = self.outputs
         sampled = [
@@ -70,6 +91,11 @@ class ForwardPass:
         ]
         index = {request_id: index for index, request_id in enumerate(ids)}
         return ModelRunnerOutput(ids, index, sampled, kv_connector_output=step.transfers)
+
+    def _end_bulk(self, step: Step) -> ModelRunnerOutput:
+        ids, steps = list(step.scheduled.num_scheduled_tokens), step.steps
+        sampled = [self.outputs[request_id].next_ids(steps) for request_id in ids]
+        return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, sampled)
 
 
 def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:

@@ -16,8 +16,9 @@ from vllm.v1.request import Request
 from ...data.workload.model import Session
 from ...data.workload.token_ids import END_ID, session_contexts
 from .agenda import Agenda, Due
+from .bulk import BulkDecode, RoomForBulk
 from .clock import VirtualClock
-from .engine import block_hasher, room_tokens
+from .engine import ContextHasher, room_tokens
 from .errors import SimulationError
 from .forward import ForwardPass, Output, Step
 from .offloading import Offloading
@@ -56,11 +57,16 @@ class Simulation:
         self._last_arrival_s = last_arrival_s
         self._forward = ForwardPass(profile)
         self._offloading = None if scheduler.connector is None else Offloading(scheduler, profile)
+        self._bulk = None
+        each_step = scheduler.log_stats or (observer is not None and observer.asks_for_each_step())
+        if isinstance(scheduler, RoomForBulk) and self._offloading is None and not each_step:
+            self._bulk = BulkDecode(scheduler, profile)
+        self._until_s = float("inf")
         self._in_flight: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
         self._idle_s = 0.0
         self._agenda = Agenda(sessions, agents)
-        self._contexts: dict[int, list[list[int]]] = {}  # token ids by turn of the sessions under way, by number
+        self._contexts: dict[int, list[ContextHasher]] = {}  # by turn, of the sessions under way, by number
         self._open: dict[str, tuple[Due, TurnRecord, Request]] = {}
         self._turns: list[TurnRecord] = []
         self._totals = EngineTotals()
@@ -68,6 +74,7 @@ class Simulation:
     def run(self, until_s: float | None = None) -> SimulationResult:
         """Run until nothing is left to do, or until virtual time `until_s`."""
         clock, scheduler, agenda = self._clock, self._scheduler, self._agenda
+        self._until_s = float("inf") if until_s is None else until_s
         while until_s is None or clock.now < until_s:
             while (due := agenda.pop(clock.now)) is not None:
                 self._arrive(due)
@@ -88,8 +95,8 @@ class Simulation:
         session = under_way.session
         contexts = self._contexts.get(number)
         if contexts is None:
-            contexts = self._contexts[number] = session_contexts(session)
-        ids, prompt_tokens = contexts[turn], session.prompt_tokens(turn)
+            contexts = self._contexts[number] = ContextHasher.of(session_contexts(session), self._scheduler.block_size)
+        ids, prompt_tokens = contexts[turn].ids, session.prompt_tokens(turn)
         request_id = f"{session.session_id}/{turn}"
         request = Request(
             request_id=request_id,
@@ -97,7 +104,7 @@ class Simulation:
             sampling_params=_sampling_params(session, turn),
             pooling_params=None,
             arrival_time=time_s,
-            block_hasher=block_hasher(self._scheduler.block_size),
+            block_hasher=contexts[turn],
             session_id=session.session_id,
         )
         parent = under_way.parent
@@ -122,20 +129,22 @@ class Simulation:
     def _step(self) -> None:
         """One call of vLLM's engine loop: schedule a step, or wait for the output of the oldest one."""
         if self._scheduler.has_requests():
-            scheduled = self._scheduler.schedule()
-            step = self._forward.begin(self._scheduler, scheduled)
+            if self._in_flight and (ends_s := self._in_flight[-1][1].bulk_ends_s):
+                self._clock.advance_to(ends_s[-2])  # when vLLM schedules the step after the bulk
             starts_s = max(self._engine_free_s, self._clock.now)
+            step = self._launch(starts_s)
+            scheduled = step.scheduled
             if self._offloading is not None:
                 starts_s, transfers = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
                 step = dataclasses.replace(step, transfers=transfers)
-            self._engine_free_s = starts_s + step.step_s
+            self._engine_free_s = step.bulk_ends_s[-1] if step.bulk_ends_s else starts_s + step.step_s
             self._in_flight.append((self._engine_free_s, step))
             executed = scheduled.total_num_scheduled_tokens > 0
             if executed:
                 if self._observer is not None:
                     self._observer.step_begun(step, self._scheduler, self._clock.now, self._engine_free_s)
                 self._idle_s = 0.0
-                self._totals.steps += 1
+                self._totals.steps += step.steps
                 self._totals.tokens_scheduled += scheduled.total_num_scheduled_tokens
                 self._totals.busy_s += step.step_s
             elif all(waiting.scheduled.total_num_scheduled_tokens == 0 for _, waiting in self._in_flight):
@@ -145,10 +154,24 @@ class Simulation:
         if self._in_flight:
             self._finish_oldest()
 
+    def _launch(self, starts_s: float) -> Step:
+        """vLLM's next step, or a bulk of decode steps where nothing can fall between them."""
+        if self._bulk is None:
+            return self._forward.begin(self._scheduler, self._scheduler.schedule())
+        next_s = self._agenda.next_s
+        until_s = self._until_s if next_s is None else min(self._until_s, next_s)
+        if ends_s := self._bulk.ends_s(self._forward.outputs, starts_s, until_s):
+            return self._forward.begin_bulk(self._bulk.schedule(ends_s), ends_s)
+        scheduled = self._scheduler.schedule()
+        self._bulk.note_refusal(scheduled)
+        return self._forward.begin(self._scheduler, scheduled)
+
     def _finish_oldest(self) -> None:
         ends_s, step = self._in_flight.popleft()
         self._clock.advance_to(ends_s)
         outputs = self._scheduler.update_from_output(step.scheduled, self._forward.end(step))
+        if self._bulk is not None and step.bulk_ends_s:
+            self._bulk.ended(step.bulk_ends_s, step.decode_sequences)
         for client in outputs.values():
             for output in client.outputs:
                 self._record(output)

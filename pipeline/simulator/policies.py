@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Any
 
@@ -24,6 +25,20 @@ from .profile import EngineLimits
 from .rivals.forecasting import ForecastingScheduler
 from .rivals.prefill_cap import CappedBudget
 from .rivals.ranked import RankedScheduler
+
+
+class PacedAugServe(AugServeScheduler):
+    """The deployed scheduler in bulks of decode steps (bulk.py): a bulk ends before a review of pins, and the token
+    budget learns from each of its steps."""
+
+    def looks_again_s(self) -> float:
+        assert self.decisions is not None  # noqa: S101 - only shadow modes have none
+        return float("-inf") if self.waiting else self.decisions.contexts.pins.review_due_s
+
+    def decode_steps_ended(self, ends_s: Sequence[float], decodes: int) -> None:
+        assert self.decisions is not None  # noqa: S101
+        for start_s, end_s in pairwise(ends_s):
+            self.decisions.budget.step_ended(end_s - start_s, decodes, end_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +96,5 @@ def deployed_scheduler(
     budget of each step if one is given."""
     parts = Parts(inputs.settings, lambda _: forecaster, "simulated", budget)
     setup = Setup(inputs.clock, lambda _: parts)
-    scheduler = type("SimulatedAugServe", (AugServeScheduler,), {"setup": setup})
+    scheduler = type("SimulatedAugServe", (PacedAugServe,), {"setup": setup})
     return build_scheduler(scheduler, inputs.limits, {"augserve": {"mode": "active"}})

@@ -77,6 +77,11 @@ class Pins:
                 in_use.add(block)
         return self.blocks - len(in_use)
 
+    @property
+    def review_due_s(self) -> float:
+        """When the next review releases pins at the earliest; infinite without pins."""
+        return self._reviewed_s + REVIEW_S if self._pins else float("inf")
+
     def pin_count(self, block: KVCacheBlock) -> int:
         """How many pins reference the block."""
         return self._pin_counts[id(block)]

@@ -55,12 +55,13 @@ def evidence_of(cell: Cell, result: SimulationResult, series: "StepSeries") -> E
 
 
 class StepSeries(Observer):
-    """Sums over the steps that begin in each bin of time."""
+    """Sums over the steps that begin in each bin of time. All steps of a bulk count with the KV usage of its end."""
 
     def __init__(self) -> None:
         self.sums: dict[int, tuple[int, float, float]] = {}  # bin → steps, token budgets, KV usages
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
-        steps, budget, usage = self.sums.get(number := int(now_s / BIN_S), (0, 0.0, 0.0))
-        usage += scheduler.kv_cache_manager.usage
-        self.sums[number] = steps + 1, budget + scheduler.max_num_scheduled_tokens, usage
+        budget, usage = scheduler.max_num_scheduled_tokens, scheduler.kv_cache_manager.usage
+        for begins_s in step.bulk_ends_s[:-1] or (now_s,):
+            steps, budgets, usages = self.sums.get(number := int(begins_s / BIN_S), (0, 0.0, 0.0))
+            self.sums[number] = steps + 1, budgets + budget, usages + usage

@@ -13,11 +13,15 @@ from .records import TurnRecord
 class Observer:
     """Ignores every event; subclasses override the events they need. Times are virtual seconds."""
 
+    def asks_for_each_step(self) -> bool:
+        """Whether it must see each decode step: then there are no bulks (bulk.py)."""
+        return False
+
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         """The turn enters the scheduler; the simulation completes its record later."""
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
-        """The scheduler composed the step at `now_s`; the engine completes it at `ends_s`."""
+        """The scheduler composed the step, or the bulk of steps, at `now_s`; the engine completes it at `ends_s`."""
 
     def turn_finished(self, record: TurnRecord, reason: str) -> None:
         """The record is complete; `reason` is vLLM's finish reason."""
@@ -28,6 +32,9 @@ class ObserverGroup(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
+
+    def asks_for_each_step(self) -> bool:
+        return any(observer.asks_for_each_step() for observer in self._observers)
 
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         for observer in self._observers:

@@ -38,6 +38,9 @@ class Recording(Observer):
     _open: dict[str, SeenTurn] = field(default_factory=dict)  # by request id
     _step_values: "array[float]" = field(default_factory=lambda: array("d"))
 
+    def asks_for_each_step(self) -> bool:
+        return True
+
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         turn = SeenTurn(
             record,

@@ -107,6 +107,10 @@ class PinningScheduler(RankedScheduler):
         """`PinnedContext.pause_s` for a turn that has just finished; None if its context is not pinned."""
         raise NotImplementedError
 
+    def looks_again_s(self) -> float:
+        """Pins are reviewed in each step."""
+        return float("-inf") if len(self.pins) else super().looks_again_s()
+
     def stays_pinned(self, context: PinnedContext) -> bool:
         """Called in each step for the contexts that are not claimed."""
         raise NotImplementedError

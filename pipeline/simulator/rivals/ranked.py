@@ -19,6 +19,8 @@ class RankedScheduler(AsyncScheduler):
     """A rival describes each waiting request by WIDTH numbers and sorts by a key of them, the lowest key first."""
 
     WIDTH = 1
+    FIXED = False
+    """Whether the key of a waiting request stays the same."""
 
     def __init__(self, *args: Any, settings: SchedulerSettings, clock: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -34,6 +36,13 @@ class RankedScheduler(AsyncScheduler):
     def keys(self, columns: Floats) -> Floats:
         """Keys of shape (n,) from columns of shape (WIDTH, n); by default the first number of a request."""
         return np.asarray(columns[0])
+
+    def looks_again_s(self) -> float:
+        """With each step, where requests wait whose order may change (bulk.py)."""
+        return float("-inf") if self._queue and not self.FIXED else float("inf")
+
+    def decode_steps_ended(self, ends_s: Sequence[float], decodes: int) -> None:
+        """Nothing is learned from the time of a step."""
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if len(self._queue) > 1:

@@ -11,6 +11,8 @@ from .ranked import RankedScheduler
 class ShortestPromptFirst(RankedScheduler):
     """The classic rule: a static order by the length of the prompt."""
 
+    FIXED = True
+
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens,)
 
@@ -22,6 +24,8 @@ class ShortestJobFirst(ForecastingScheduler):
     arXiv 2305.13144), and Fu et al., "Efficient LLM Scheduling by Learning to Rank" (NeurIPS 2024, arXiv 2408.15792;
     github.com/hao-ai-lab/vllm-ltr).
     """
+
+    FIXED = True
 
     def describe(self, request: Request) -> Sequence[float]:
         return (request.num_prompt_tokens + self._forecasts[request.request_id].output_tokens,)

@@ -1,6 +1,9 @@
 """The built-in workload: sessions of the six augmentations, drawn from the published figures."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrivals import covering_count, require_positive
 from .augmentations import Augmentation, load_augmentations, lognormal
@@ -21,14 +24,20 @@ def augmentation_sessions(count: int, rate_per_s: float, seed: int) -> tuple[Ses
         raise WorkloadError(f"workload: {count} sessions asked for; ask for 1 or more")
     require_positive("workload: session rate, 1/s,", rate_per_s)
     kinds = load_augmentations()
-    shares = np.array([kind.requests for kind in kinds], np.float64)
     random = np.random.default_rng(seed)
     arrivals = np.cumsum(random.exponential(size=count)) / rate_per_s
-    chosen = random.choice(len(kinds), size=count, p=shares / shares.sum())
+    chosen = random.choice(len(kinds), size=count, p=_shares(kinds))
     return tuple(
         _session(kinds[kind], f"{kinds[kind].kind}-{seed}-{index}", float(arrival_s), random)
         for index, (kind, arrival_s) in enumerate(zip(chosen, arrivals, strict=True))
     )
+
+
+def augmentation_session(kinds: Sequence[Augmentation], seed: int, index: int) -> Session:
+    """One session of the mix, which arrives at 0. It depends on the seed and the index alone."""
+    random = np.random.default_rng((seed, index))
+    kind = kinds[int(random.choice(len(kinds), p=_shares(kinds)))]
+    return _session(kind, f"{kind.kind}-{seed}-{index}", 0.0, random)
 
 
 def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Session, ...]:
@@ -41,6 +50,11 @@ def steady_sessions(duration_s: float, rate_per_s: float, seed: int) -> tuple[Se
     end_s = LEAD_S + duration_s
     sessions = augmentation_sessions(covering_count(end_s, rate_per_s), rate_per_s, seed)
     return under_way((session for session in sessions if session.arrival_s < end_s), LEAD_S)
+
+
+def _shares(kinds: Sequence[Augmentation]) -> NDArray[np.float64]:
+    requests = np.array([kind.requests for kind in kinds], np.float64)
+    return np.asarray(requests / requests.sum(), np.float64)
 
 
 def _session(kind: Augmentation, session_id: str, arrival_s: float, random: np.random.Generator) -> Session:

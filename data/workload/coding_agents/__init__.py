@@ -1,0 +1,1 @@
+"""Sessions of coding agents, drawn from figures of recorded ones."""

@@ -81,6 +81,11 @@ class Session:
         return f"{self.session_id}|{len(self.turns) - first}" if first else self.session_id
 
     @property
+    def entered_midway(self) -> bool:
+        """Whether its first turns are left out: its first prompt is then a prefix of its own tokens."""
+        return any(prefix.stream.partition("|")[0] == self.session_id for prefix in self.shared)
+
+    @property
     def agents(self) -> Iterator["Session"]:
         """The sub-agents that the session's turns start, without those of sub-agents."""
         return (call.agent for turn in self.turns for call in turn.calls if call.agent is not None)

@@ -12,8 +12,9 @@ from augserve.data.atomic import write_json, write_text
 from augserve.models.serving.settings import Slo
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.results.figures import svg_figure
-from augserve.pipeline.simulator.record.metrics import Window, pace_metrics, run_metrics, wait_s
+from augserve.pipeline.simulator.record.metrics import pace_metrics, run_metrics
 from augserve.pipeline.simulator.record.records import SimulationResult
+from augserve.pipeline.simulator.record.window import Window
 
 Pair = Mapping[str, float]
 """`real` and `simulated`."""
@@ -42,8 +43,6 @@ def measured(result: SimulationResult, window: Window, slo: Slo) -> dict[str, fl
     metrics = run_metrics(result, window, slo) | pace_metrics(turns)
     if "tpot_mean_s" not in metrics:
         raise StageError("fidelity: no turn of a load finished; lower fidelity.loads or raise fidelity.duration_s")
-    waits_s = [wait_s(turn, result.end_s) for turn in turns]
-    metrics["ttft_p90_s"] = float(np.percentile(waits_s, 90))
     return {name: metrics[name] for name in METRICS}
 
 

@@ -19,8 +19,8 @@ from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.process import Server
 from augserve.pipeline.simulator.cells.capacity import bracket, capacity
-from augserve.pipeline.simulator.record.metrics import Window
 from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult
+from augserve.pipeline.simulator.record.window import Window
 
 from .calibration import Calibration
 from .params import FidelityParams

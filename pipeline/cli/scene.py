@@ -1,4 +1,4 @@
-"""What all policies of `augserve simulate` share: the engine, the sessions, the schedule and the settings."""
+"""What all policies of `augserve simulate` share: the engine, the schedule, the settings, and the sessions."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...data.workload.adjustments import Adjustments
 from ...data.workload.arrivals import Arrivals, Recorded, parse_arrivals, require_positive
+from ...data.workload.built_in import SEQUENCES
 from ...data.workload.mix import MIX
 from ...data.workload.schedule import Load, mix_load, trace_load
 from ...data.workload.trace_set import read_trace_set
@@ -21,38 +22,62 @@ from ..simulator.profile import ProfileError, StepProfile
 
 RATE_PER_S = 1.0
 DEFAULT_PROFILE = "llama-3.1-8b-h100"
+DEFAULT_ARRIVALS = "poisson"
+OPEN_LOOP, CLOSED_LOOP = Schedule(12.0, 35.0, 10.0), Schedule(120.0, 600.0, 30.0)
+"""Default phases. Turns of a closed loop are long, and their sessions take minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    profile: StepProfile
+    profile_path: Path
+    schedule: Schedule
+    settings: SchedulerSettings
+    bundle: Path | None
+    predictor: Predictor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    profile: StepProfile
+    engine: Engine
     load: Load
-    schedule: Schedule
-    settings: SchedulerSettings
-    predictor: Predictor | None
+
+
+def read_engine(arguments: argparse.Namespace) -> Engine:
+    """Raises ProfileError, BundleError, SimulationError or WorkloadError for an invalid argument."""
+    path = _profile_path(arguments.profile)
+    profile = StepProfile.load(path)
+    if arguments.kv_offload_gb is not None:
+        profile = profile.with_host_memory(arguments.kv_offload_gb)
+    bundle = None if arguments.bundle is None else load_bundle(arguments.bundle, None)
+    settings = SchedulerSettings(step_time=profile.linear, profile=profile.name) if bundle is None else bundle.settings
+    predictor = None if bundle is None else bundle.predictor
+    return Engine(profile, path, _schedule(arguments), settings, arguments.bundle, predictor)
 
 
 def read_scene(arguments: argparse.Namespace) -> Scene:
-    """Raises ProfileError, BundleError, SimulationError, WorkloadError or TraceError for an invalid argument."""
-    profile = _profile(arguments.profile)
-    if arguments.kv_offload_gb is not None:
-        profile = profile.with_host_memory(arguments.kv_offload_gb)
+    """An open loop. Raises as `read_engine`, and TraceError for unusable traces."""
+    engine = read_engine(arguments)
+    rate_per_s = _rate_per_s(arguments, engine.profile)
+    longest_tokens, end_s = context_tokens(engine.profile.limits), engine.schedule.end_s
+    arrivals = _arrivals(arguments.arrivals or DEFAULT_ARRIVALS)
+    return Scene(engine, _load(arguments.workload, arrivals, rate_per_s, end_s, arguments.seed, longest_tokens))
+
+
+def _schedule(arguments: argparse.Namespace) -> Schedule:
+    standard = OPEN_LOOP if arguments.agents is None else CLOSED_LOOP
+    times_s = {
+        name: getattr(standard, f"{name}_s") if getattr(arguments, name) is None else float(getattr(arguments, name))
+        for name in ("warmup", "window", "drain")
+    }
     for name in ("warmup", "drain"):
-        if not 0 <= getattr(arguments, name) < float("inf"):
-            raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be 0 or a positive number")
-    require_positive("--window", arguments.window)
-    schedule = Schedule(arguments.warmup, arguments.window, arguments.drain)
-    rate_per_s = _rate_per_s(arguments, profile)
-    bundle = None if arguments.bundle is None else load_bundle(arguments.bundle, None)
-    settings = SchedulerSettings(step_time=profile.linear, profile=profile.name) if bundle is None else bundle.settings
-    arrivals = _arrivals(arguments.arrivals)
-    load = _load(
-        arguments.workload, arrivals, rate_per_s, schedule.end_s, arguments.seed, context_tokens(profile.limits)
-    )
-    return Scene(profile, load, schedule, settings, None if bundle is None else bundle.predictor)
+        if not 0 <= times_s[name] < float("inf"):
+            raise SimulationError(f"--{name} is {times_s[name]}; it must be 0 or a positive number")
+    require_positive("--window", times_s["window"])
+    return Schedule(times_s["warmup"], times_s["window"], times_s["drain"])
 
 
-def _profile(name: str) -> StepProfile:
+def _profile_path(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".json":
         path = paths.PROFILES / f"{name}.json"
@@ -61,7 +86,7 @@ def _profile(name: str) -> StepProfile:
             raise ProfileError(
                 f"--profile {name}: no {path} (found there: {here}); run `dvc repro profile` or give --profile PATH"
             )
-    return StepProfile.load(path)
+    return path
 
 
 def _rate_per_s(arguments: argparse.Namespace, profile: StepProfile) -> float:
@@ -97,11 +122,21 @@ def _load(
         raise SimulationError(f"--seed is {seed}; it must be 0 or more")
     if workload == MIX:
         return mix_load(arrivals, rate_per_s, duration_s, seed)
-    folder = Path(workload)
-    if not folder.is_dir():
-        raise SimulationError(f"workload {workload!r}: not {MIX}, and no such folder of traces; correct it")
+    if workload in SEQUENCES:
+        raise SimulationError(f"workload {workload!r}: it runs in a closed loop only; give --agents")
+    folder = trace_folder(workload)
     adjustments = Adjustments()
     recorded = read_trace_set(folder, None, longest_tokens, adjustments)
     load = trace_load(recorded, arrivals, rate_per_s, duration_s, seed)
     adjustments.repeated_sessions = load.adjustments.repeated_sessions
     return Load(load.sessions, adjustments)
+
+
+def trace_folder(workload: str) -> Path:
+    """Raises SimulationError where the workload is no folder."""
+    folder = Path(workload)
+    if not folder.is_dir():
+        raise SimulationError(
+            f"workload {workload!r}: not {', '.join(SEQUENCES)}, and no such folder of traces; correct it"
+        )
+    return folder

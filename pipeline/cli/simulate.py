@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from ...data.workload.mix import MIX
+from ...data.workload.built_in import SEQUENCES
 from ..project import paths
 from ..project.stage import StageError
 
@@ -12,24 +12,39 @@ if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its scheduler is simulated; install it")
 
 from ..simulator.catalogue import FAMILIES, SIMULATED, VLLM, find
+from ..simulator.cells.cell import cell_load
 from ..simulator.clock import VirtualClock
+from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.loop import Simulation
 from ..simulator.policies import PolicyInputs, build_policy
-from ..simulator.record.metrics import pace_metrics, run_metrics
-from ..simulator.record.observer import Observer, ObserverGroup
+from ..simulator.record.cache_use import CacheUse
+from ..simulator.record.metrics import metrics_of, pace_metrics
+from ..simulator.record.observer import ObserverGroup
 from ..simulator.record.progress import Progress
 from ..simulator.record.recording import Recording
+from ..simulator.record.samples import samples_of
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
-from .scene import DEFAULT_PROFILE, RATE_PER_S, Scene, read_scene
+from ..simulator.record.trees import length_bounds
+from .agents import agents_table, read_cells
+from .scene import (
+    CLOSED_LOOP,
+    DEFAULT_ARRIVALS,
+    DEFAULT_PROFILE,
+    OPEN_LOOP,
+    RATE_PER_S,
+    Scene,
+    read_engine,
+    read_scene,
+)
 
 Metrics = dict[str, float]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("workload", metavar="WORKLOAD", help=f"{MIX}, or a folder of traces")
+    add("workload", metavar="WORKLOAD", help=f"{', '.join(SEQUENCES)}, or a folder of traces")
     add(
         "--profile",
         default=DEFAULT_PROFILE,
@@ -38,27 +53,64 @@ def configure(parser: argparse.ArgumentParser) -> None:
     policies = f"one or more of {', '.join((*SIMULATED, *FAMILIES))} (default: {VLLM.name})"
     add("--policy", nargs="+", default=[VLLM.name], metavar="POLICY", help=policies)
     rates = parser.add_mutually_exclusive_group()
-    rates.add_argument("--rate", type=float, help=f"sessions per second (default {RATE_PER_S:g})")
+    rates.add_argument("--rate", type=float, help=f"open loop: sessions per second (default {RATE_PER_S:g})")
     rates.add_argument(
         "--load", type=float, help=f"rate as a multiple of stock vLLM's capacity in {paths.EVALUATION_METRICS}"
     )
-    add("--arrivals", default="poisson", help="poisson, gamma:CV, burst or swing, 1:10 a minute (default %(default)s)")
+    arrivals = f"open loop: poisson, gamma:CV, burst or swing, 1:10 a minute (default {DEFAULT_ARRIVALS})"
+    add("--arrivals", metavar="PROCESS", help=arrivals)
+    closed = "closed loop: so many agents at once, each with a session after the other"
+    add("--agents", type=int, nargs="+", metavar="N", help=closed)
+    add(
+        "--pause-cap", type=float, metavar="S", help="closed loop: no tool takes longer (default: as recorded or drawn)"
+    )
+    add("--seeds", type=int, default=1, metavar="K", help="closed loop: runs, each with its own sessions (default 1)")
     add("--seed", type=int, default=1, help="seed of arrivals and drawn sessions (default %(default)s)")
-    add("--warmup", type=float, default=12.0, help="seconds before the measured window (default %(default)s)")
-    add("--window", type=float, default=35.0, help="seconds measured (default %(default)s)")
-    add("--drain", type=float, default=10.0, help="seconds after the window, for its last turns (default %(default)s)")
+    for name, meaning in (
+        ("warmup", "seconds before the measured window"),
+        ("window", "seconds measured"),
+        ("drain", "seconds after the window, for its last turns"),
+    ):
+        usual = [f"{getattr(schedule, f'{name}_s'):g}" for schedule in (OPEN_LOOP, CLOSED_LOOP)]
+        add(f"--{name}", type=float, metavar="S", help=f"{meaning} (default {usual[0]}, with --agents {usual[1]})")
     offload = "host memory for vLLM's KV offloading, with copies over PCIe (default: off)"
     add("--kv-offload-gb", type=float, metavar="GIB", help=offload)
-    add("--bundle", type=Path, metavar="DIR", help="bundle of settings and models (default: the default settings)")
+    bundle = f"bundle of settings and models (default: {paths.BUNDLE} if a policy predicts, else the default settings)"
+    add("--bundle", type=Path, metavar="DIR", help=bundle)
     add("--out", type=Path, metavar="DIR", help="new folder for the tables of a trace, one folder per policy")
     add("--trace", type=Path, metavar="FILE", help="timeline as JSON, for ui.perfetto.dev")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    policies = _checked_policies(arguments.policy, arguments.bundle)
+    policies = _checked_policies(arguments)
     if arguments.out is not None:
         _require_new(arguments.out)
+    if arguments.agents is not None:
+        run_agents(arguments, policies)
+        return
+    if arguments.seeds != 1 or arguments.pause_cap is not None:
+        raise SimulationError("--seeds and --pause-cap are for closed loops; give --agents too")
     scene = read_scene(arguments)
+    print(table(run_recorded(arguments, policies, scene)))
+    for line in scene.load.adjustments.lines():
+        print(f"workload: {line}")
+
+
+def run_agents(arguments: argparse.Namespace, policies: list[str]) -> None:
+    """Closed loops: in worker processes, or in this one where the run is to be recorded."""
+    cells = read_cells(arguments, policies)
+    if arguments.out is None and arguments.trace is None:
+        print(agents_table(cells))
+    elif len({(cell.agents, cell.seed) for cell in cells}) > 1:
+        raise SimulationError("--out and --trace record one load; give one number of --agents and one of --seeds")
+    else:
+        engine = read_engine(arguments)
+        scene = Scene(engine, cell_load(cells[0], context_tokens(engine.profile.limits)))
+        print(table(run_recorded(arguments, policies, scene)))
+
+
+def run_recorded(arguments: argparse.Namespace, policies: list[str], scene: Scene) -> dict[str, Metrics]:
+    """The metrics of each policy, in this process; the tables and the timeline where they are asked for."""
     metrics: dict[str, Metrics] = {}
     timelines: list[PolicyRun] = []
     for policy in policies:
@@ -66,34 +118,33 @@ def run(arguments: argparse.Namespace) -> None:
         metrics[policy], end_s = simulate(policy, scene, recording)
         if recording is not None and arguments.out is not None:
             folder = arguments.out if len(policies) == 1 else arguments.out / policy
-            timing = "modelled" if arguments.workload == MIX else "pause"
-            write_traces(recording, folder, policy, scene.profile.name, timing)
+            timing = "modelled" if arguments.workload in SEQUENCES else "pause"
+            write_traces(recording, folder, policy, scene.engine.profile.name, timing)
         if recording is not None and arguments.trace is not None:
-            timelines.append(PolicyRun(policy, recording, end_s, scene.profile.limits.block_tokens))
+            timelines.append(PolicyRun(policy, recording, end_s, scene.engine.profile.limits.block_tokens))
     if arguments.trace is not None:
         write_timeline(arguments.trace, timelines)
-    print(table(metrics))
-    for line in scene.load.adjustments.lines():
-        print(f"workload: {line}")
+    return metrics
 
 
 def simulate(policy: str, scene: Scene, recording: Recording | None) -> tuple[Metrics, float]:
     """The policy's metrics over the window, and the virtual time of the end."""
-    clock, sessions, end_s = VirtualClock(), scene.load.sessions, scene.schedule.end_s
-    scheduler = build_policy(
-        policy, PolicyInputs(scene.profile.limits, scene.settings, scene.predictor, sessions, clock)
-    )
+    engine, load, clock = scene.engine, scene.load, VirtualClock()
+    window, end_s = engine.schedule.window, engine.schedule.end_s
+    inputs = PolicyInputs(engine.profile.limits, engine.settings, engine.predictor, load.sessions, clock)
+    scheduler, cache_use = build_policy(policy, inputs), CacheUse(engine.profile, window)
     try:
         with Progress(policy, end_s) as progress:
-            observers: list[Observer] = [progress] if recording is None else [progress, recording]
-            simulation = Simulation(scheduler, scene.profile, clock, sessions, ObserverGroup(observers))
+            observers = ObserverGroup([cache_use, progress] if recording is None else [cache_use, progress, recording])
+            simulation = Simulation(scheduler, engine.profile, clock, load.sessions, observers, agents=load.agents)
             result = simulation.run(end_s)
     finally:
         scheduler.shutdown()
-    window = scene.schedule.window
-    metrics = run_metrics(result, window, scene.settings.slo)
+    bounds, closed = length_bounds(load.sessions), load.agents is not None
+    samples = samples_of(result, window, engine.settings.slo, bounds, cache_use.engine_use, closed)
+    metrics = metrics_of([samples])
     turns = [turn for turn in result.turns if window.holds(turn.arrival_s)]
-    if scene.profile.limits.host_kv_tokens:
+    if engine.profile.limits.host_kv_tokens:
         metrics["loaded_tokens"] = float(sum(turn.loaded_tokens for turn in turns))
     return metrics | pace_metrics(turns), result.end_s
 
@@ -115,12 +166,16 @@ def _width(policy: str) -> int:
     return max(len(policy), 10)
 
 
-def _checked_policies(names: list[str], bundle: Path | None) -> list[str]:
-    policies = list(dict.fromkeys(names))
-    for name in policies:
-        policy, _ = find(name)
-        if policy.needs_models and bundle is None:
-            raise SimulationError(f"--policy {name}: the policy needs prediction models; give --bundle")
+def _checked_policies(arguments: argparse.Namespace) -> list[str]:
+    """The policies, each once. Where one predicts, the bundle of the project is the default."""
+    policies = list(dict.fromkeys(arguments.policy))
+    predicting = [name for name in policies if find(name)[0].needs_models]
+    if predicting and arguments.bundle is None:
+        if not paths.BUNDLE.is_dir():
+            raise SimulationError(
+                f"--policy {predicting[0]}: the policy needs prediction models; give --bundle, or run `dvc repro`"
+            )
+        arguments.bundle = paths.BUNDLE
     return policies
 
 

@@ -54,4 +54,4 @@ def _sessions(workload: str, split: Split | None, longest_tokens: int, seed: int
         raise SimulationError(
             f"workload {workload!r}: needs a split, which says which of its sessions may run; give one"
         )
-    return [recorded.session for recorded in load_traces(paths.TRACES / workload, split, longest_tokens)]
+    return [recorded.session for recorded in load_traces(paths.TRACES / workload, split, longest_tokens)[0]]

@@ -33,7 +33,7 @@ def distributions(evidences: Evidences, main_loads: Mapping[Job, str]) -> dict[s
 
 def _ttft(runs: Sequence[Evidence]) -> pd.DataFrame:
     """Quantiles over the turns of all runs."""
-    waits_s = np.concatenate([np.array(run.ttft_s) for run in runs])
+    waits_s = np.concatenate([np.array(run.samples.ttft_s) for run in runs])
     return pd.DataFrame({"share": SHARES, "ttft_s": np.quantile(waits_s, SHARES)})
 
 
@@ -49,9 +49,13 @@ def _waiting(runs: Sequence[Evidence]) -> pd.DataFrame:
     """One row a kind of session."""
     turns = pd.concat(
         pd.DataFrame(
-            {"kind": [run.kinds[session] for session in run.turn_sessions], "ttft_s": run.ttft_s, "met": run.in_time}
+            {
+                "kind": [run.kinds[session] for session in run.turn_sessions],
+                "ttft_s": run.ttft_s,
+                "met": run.in_time,
+            }
         )
-        for run in runs
+        for run in (one.samples for one in runs)
     )
     by_kind = turns.groupby("kind")
     waits = by_kind["ttft_s"]

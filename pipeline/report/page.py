@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..results.columns import NONE
 from ..results.metrics_file import ResultsError
-from ..results.tables import NONE, markdown
+from ..results.tables import markdown
 from .drawings import figures
 
 TEMPLATE = "page.html.j2"

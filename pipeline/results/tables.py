@@ -11,26 +11,9 @@ from ...data.atomic import write_text
 from ...data.workload.mix import MIX_SWING
 from ...data.workload.schedule import SWING
 from ..simulator import catalogue
+from .columns import COLUMNS, GOODPUT, NONE, SESSION_GOODPUT, value_text
 from .metrics_file import OURS, EvaluationResults, Job, Metrics, ratio
 
-GOODPUT = "effective_throughput"
-SESSION_GOODPUT = "session_effective_throughput"
-NONE = "–"
-"""Not run, not searched, or a ratio to zero."""
-COLUMNS = {
-    GOODPUT: ("goodput, turns/s", ".1f"),
-    SESSION_GOODPUT: ("session goodput, /s", ".2f"),
-    "throughput": ("throughput, turns/s", ".1f"),
-    "attainment": ("SLO attainment", ".1%"),
-    "ttft_p50_s": ("TTFT p50, s", ".2f"),
-    "ttft_p99_s": ("TTFT p99, s", ".1f"),
-    "longest_wait_s": ("longest wait, s", ".1f"),
-    "preemptions": ("preemptions", ".0f"),
-    "prefix_hit_rate": ("prefix hits", ".1%"),
-}
-"""Metric → title and format of its column."""
-INTERVALS = (GOODPUT, SESSION_GOODPUT)
-"""The metrics that tables show with their intervals."""
 TAIL = ("ttft_p50_s", "ttft_p99_s", "longest_wait_s", SESSION_GOODPUT)
 CAPACITY = "capacity@90, sessions/s"
 _FIGURE = re.compile(r"[+−<≥]? ?\d.*|–|")
@@ -128,14 +111,6 @@ def capacity_text(results: EvaluationResults, job: Job, policy: str) -> str:
     if rate is None:
         return NONE if miss is None else f"< {miss:.3g}"
     return f"≥ {rate:.3g}" if policy in missed and miss is None else f"{rate:.3g}"
-
-
-def value_text(cell: Metrics, metric: str, form: str) -> str:
-    """`10.0 [9.0–11.0]`; the value alone for a metric outside INTERVALS or without interval."""
-    text = format(cell[metric], form)
-    if metric not in INTERVALS or f"{metric}_low" not in cell:
-        return text
-    return f"{text} [{cell[f'{metric}_low']:{form}}–{cell[f'{metric}_high']:{form}}]"
 
 
 def signed(share: float) -> str:

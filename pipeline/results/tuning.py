@@ -9,8 +9,8 @@ from typing import Any, Self
 import pandas as pd
 
 from ..simulator import catalogue
+from .columns import GOODPUT, NONE
 from .metrics_file import OURS, UNTUNED, EvaluationResults, ResultsError
-from .tables import GOODPUT, NONE
 
 DEFAULTS = "defaults"
 """The candidate with the hand-set settings."""

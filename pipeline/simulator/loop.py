@@ -116,6 +116,7 @@ class Simulation:
             time_s,
             prompt_tokens,
             parent_id=None if parent is None else parent.session.session_id,
+            midway=session.entered_midway,
         )
         self._turns.append(record)
         self._open[request_id] = (due, record, request)

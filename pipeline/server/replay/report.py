@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ....data.workload.adjustments import Adjustments
 from ....models.serving.settings import Slo
-from ...simulator.record.metrics import Window, pace_metrics, run_metrics
+from ...simulator.record.metrics import pace_metrics, run_metrics
 from ...simulator.record.records import EngineTotals, SimulationResult, TurnRecord
+from ...simulator.record.window import Window
 from .lag import ClientLag
 from .runner import ReplayedTurn
 
@@ -46,7 +47,7 @@ class Replayed:
         metrics |= pace_metrics([record for record in records if self.window.holds(record.arrival_s)])
         del metrics["preemptions"]
         if all(turn.cached_tokens is None for turn in self.turns):
-            del metrics["prefix_hit_rate"]
+            metrics.pop("prefix_hit_rate", None)
         if queries := self.counters.get("prefix_cache_queries"):
             metrics["prefix_hit_rate"] = self.counters.get("prefix_cache_hits", 0.0) / queries
         if "preemptions" in self.counters:
@@ -108,6 +109,7 @@ def _record(turn: ReplayedTurn) -> TurnRecord:
         turn.output_tokens,
         turn.cached_tokens or 0,
         parent_id=turn.parent_id,
+        midway=turn.midway,
     )
 
 

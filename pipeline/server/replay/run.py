@@ -11,7 +11,7 @@ import httpx
 
 from ....data.workload.model import Session
 from ....data.workload.schedule import Load
-from ...simulator.record.metrics import Window
+from ...simulator.record.window import Window
 from ..endpoint import Endpoint, ReplayError, counted, read_counters, served_model
 from ..open_loop import run_open_loop
 from .closed_loop import ClosedLoop

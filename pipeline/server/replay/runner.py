@@ -21,6 +21,7 @@ class ReplayedTurn(Completion):
     session_id: str
     kind: str
     parent_id: str | None = None  # of a sub-agent: the session that waits for it
+    midway: bool = False  # the session's first turns are left out
     turn: int
     last: bool  # the session's last turn
     due_s: float  # when the turn arrives: the session's start, or when the last of the calls returned
@@ -137,6 +138,7 @@ class SessionReplayer:
             session_id=session.session_id,
             kind=session.kind,
             parent_id=None if parent is None else parent.session_id,
+            midway=session.entered_midway,
             turn=index,
             last=index + 1 == len(session.turns),
             due_s=due_s,

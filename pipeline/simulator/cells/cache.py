@@ -19,7 +19,8 @@ from .cell import Cell
 
 CODE = ("runtime", "features", "models/serving", "data/tables", "data/workload", "pipeline/simulator")
 """Folders whose code can change the result of a cell."""
-FIGURES = Path("data/workload/augmentations.csv")  # figures of the mix, relative to the package
+FIGURES = ("data/workload/*.csv", "data/workload/*/*.csv")
+"""Figures of the built-in workloads, relative to the package."""
 
 
 Submit = Callable[[Cell], "Future[Evidence]"]
@@ -47,7 +48,11 @@ def cell_key(cell: Cell) -> str:
     policy, _ = find(cell.policy)
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((paths.TRACES / cell.workload).glob("*.parquet"))]
-    facts |= {"code": code_digest(*CODE), "figures": _digest(PACKAGE / FIGURES), "predicts": policy.needs_models}
+    facts |= {
+        "code": code_digest(*CODE),
+        "figures": [_digest(path) for form in FIGURES for path in sorted(PACKAGE.glob(form))],
+        "predicts": policy.needs_models,
+    }
     if not policy.uses_deployed_settings:
         facts["settings"] = {key: facts["settings"][key] for key in ("slo", "step_time")}
     if cell.models is not None and policy.needs_models:

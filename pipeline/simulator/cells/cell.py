@@ -1,5 +1,6 @@
 """One cell of an evaluation: a policy on a profile under a load. A cell is picklable and may run in any process."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from functools import cache
@@ -7,9 +8,10 @@ from pathlib import Path
 
 from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Poisson
-from ....data.workload.model import Session
+from ....data.workload.built_in import SEQUENCES, built_in_load
+from ....data.workload.closed_loop import closed_load, recorded_sequence
 from ....data.workload.recorded import RecordedSession
-from ....data.workload.schedule import MIXES, mix_load, trace_load
+from ....data.workload.schedule import MIXES, Load, mix_load, trace_load
 from ....data.workload.trace_set import Split, read_trace_set
 from ....models.serving.onnx_predictor import OnnxPredictor
 from ....models.serving.predictor import Predictor
@@ -22,15 +24,18 @@ from ..errors import SimulationError
 from ..loop import Simulation
 from ..policies import PolicyInputs, build_policy
 from ..profile import StepProfile
-from ..record.metrics import Window, run_metrics
-from ..record.observer import Observer
-from ..record.records import SimulationResult
+from ..record.cache_use import CacheUse
+from ..record.metrics import metrics_of
+from ..record.observer import Observer, ObserverGroup
+from ..record.samples import Samples, samples_of
+from ..record.trees import length_bounds
+from ..record.window import Window
 
 logger = logging.getLogger(__name__)
 
 
 def workload_names() -> tuple[str, ...]:
-    """The workloads of cells: the built-in mixes, and the folders of traces below data/traces."""
+    """The workloads of cells in an open loop: the built-in mixes, and the folders of traces below data/traces."""
     folders = {path.parent.relative_to(paths.TRACES).as_posix() for path in paths.TRACES.rglob("turns*.parquet")}
     return (*MIXES, *sorted(folders))
 
@@ -54,59 +59,93 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    workload: str
+    """Open loop at `rate_per_s`, or closed loop of `agents`: one of them is given."""
+
+    workload: str  # built in, or a folder of traces: below data/traces, or absolute
     policy: str
     profile: Path
-    rate_per_s: float  # sessions
+    rate_per_s: float | None  # sessions
     seed: int
     schedule: Schedule
     settings: SchedulerSettings
     models: Path | None  # folder of ONNX models; None if the policy needs none
-    split: Split | None = None  # the sessions of recorded traces to use; mixes are split by their seeds
+    split: Split | None = None  # the sessions of recorded traces to use; None: all. Built-in ones are split by seeds
+    agents: int | None = None
+    pause_cap_s: float | None = None  # closed loop: no tool takes longer
+    kv_offload_gib: float | None = None  # host memory for vLLM's KV offloading
 
 
 def run_cell(cell: Cell) -> dict[str, float]:
     """The metrics of one simulation. Raises SimulationError, ProfileError, PredictorError, or an error of data/ if the
     workload cannot be built."""
-    return run_metrics(simulate_cell(cell), cell.schedule.window, cell.settings.slo)
+    return metrics_of([sample_cell(cell)])
 
 
-def simulate_cell(cell: Cell, observer: Observer | None = None) -> SimulationResult:
-    """The result of one simulation. Raises like `run_cell`."""
-    profile = load_profile(cell.profile)
-    sessions = cell_sessions(cell, context_tokens(profile.limits))
-    clock = VirtualClock()
+def sample_cell(cell: Cell, *observers: Observer) -> Samples:
+    """The samples of one simulation. Raises like `run_cell`."""
+    profile, window = cell_profile(cell), cell.schedule.window
+    load = cell_load(cell, context_tokens(profile.limits))
+    clock, cache_use = VirtualClock(), CacheUse(profile, window)
     policy, _ = find(cell.policy)
     predictor = load_predictor(cell.models) if policy.needs_models and cell.models is not None else None
-    scheduler = build_policy(cell.policy, PolicyInputs(profile.limits, cell.settings, predictor, sessions, clock))
+    inputs = PolicyInputs(profile.limits, cell.settings, predictor, load.sessions, clock)
+    scheduler = build_policy(cell.policy, inputs)
+    group = ObserverGroup([cache_use, *observers])
     try:
-        return Simulation(scheduler, profile, clock, sessions, observer).run(cell.schedule.end_s)
+        simulation = Simulation(scheduler, profile, clock, load.sessions, group, agents=load.agents)
+        result = simulation.run(cell.schedule.end_s)
     finally:
         scheduler.shutdown()
+    bounds, closed = length_bounds(load.sessions), load.agents is not None
+    return samples_of(result, window, cell.settings.slo, bounds, cache_use.engine_use, closed)
 
 
-def cell_sessions(cell: Cell, longest_tokens: int) -> tuple[Session, ...]:
-    """The sessions of a cell in steady state. Recorded sessions arrive as a Poisson process and are cut to
-    `longest_tokens`; those of a mix arrive as MIXES states."""
-    if cell.workload in MIXES:
-        return mix_load(MIXES[cell.workload], cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
-    if cell.workload not in workload_names():
+def cell_profile(cell: Cell) -> StepProfile:
+    profile = load_profile(cell.profile)
+    return profile if cell.kv_offload_gib is None else profile.with_host_memory(cell.kv_offload_gib)
+
+
+def cell_load(cell: Cell, longest_tokens: int) -> Load:
+    """The sessions of a cell, those of traces and of closed loops cut to `longest_tokens`.
+
+    Open loop: in steady state; recorded sessions arrive as a Poisson process, those of a mix as MIXES states.
+    """
+    if (cell.rate_per_s is None) == (cell.agents is None):
+        raise SimulationError(f"cell: {cell.workload} needs a rate or a number of agents; give one of them")
+    end_s = cell.schedule.end_s
+    if cell.workload in (*MIXES, *SEQUENCES):
+        if cell.agents is not None:
+            return built_in_load(cell.workload, cell.agents, end_s, cell.seed, longest_tokens, cell.pause_cap_s)
+        if cell.workload not in MIXES or cell.rate_per_s is None:
+            raise SimulationError(f"workload {cell.workload!r}: it runs in a closed loop only; give a number of agents")
+        return mix_load(MIXES[cell.workload], cell.rate_per_s, end_s, cell.seed)
+    if not any((paths.TRACES / cell.workload).glob("turns*.parquet")):
         raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
-    if cell.split is None:
-        raise SimulationError(f"workload {cell.workload!r}: a recorded workload needs a split; give one")
-    recorded = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
-    return trace_load(recorded, Poisson(), cell.rate_per_s, cell.schedule.end_s, cell.seed).sessions
+    recorded, adjustments = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
+    if cell.agents is None:
+        load = trace_load(recorded, Poisson(), cell.rate_per_s, end_s, cell.seed)
+        adjustments = dataclasses.replace(adjustments, repeated_sessions=load.adjustments.repeated_sessions)
+    else:
+        sequence = recorded_sequence(recorded, cell.agents, cell.seed)
+        load = closed_load(sequence, cell.agents, end_s, cell.seed, cell.pause_cap_s)
+    return dataclasses.replace(load, adjustments=adjustments)
 
 
 @cache
-def load_traces(folder: Path, split: Split, longest_tokens: int) -> tuple[RecordedSession, ...]:
-    """Read once a process. Changes to the sessions are logged."""
+def load_traces(
+    folder: Path, split: Split | None, longest_tokens: int
+) -> tuple[tuple[RecordedSession, ...], Adjustments]:
+    """The sessions, and what was changed in them, which is logged. Read once a process."""
     adjustments = Adjustments()
     recorded = read_trace_set(folder, split, longest_tokens, adjustments)
     logger.info(
-        "%s: %d sessions for %s; %s", folder, len(recorded), split.use, "; ".join(adjustments.lines()) or "whole"
+        "%s: %d sessions for %s; %s",
+        folder,
+        len(recorded),
+        "all uses" if split is None else split.use,
+        "; ".join(adjustments.lines()) or "whole",
     )
-    return recorded
+    return recorded, adjustments
 
 
 @cache

@@ -4,10 +4,9 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ..forward import Step
 from ..record.evidence import Evidence
-from ..record.metrics import ended_sessions, meets_slo, run_metrics, wait_s
+from ..record.metrics import metrics_of
 from ..record.observer import Observer
-from ..record.records import SimulationResult, TurnRecord
-from .cell import Cell, simulate_cell
+from .cell import Cell, sample_cell
 
 BIN_S = 1.0
 """Width of a bin of the series over time, virtual seconds."""
@@ -16,38 +15,10 @@ BIN_S = 1.0
 def run_evidence(cell: Cell) -> Evidence:
     """Simulate a cell. Raises as `run_cell` does."""
     series = StepSeries()
-    return evidence_of(cell, simulate_cell(cell, series), series)
-
-
-def evidence_of(cell: Cell, result: SimulationResult, series: "StepSeries") -> Evidence:
-    window, slo = cell.schedule.window, cell.settings.slo
-    ended = ended_sessions(result, window, slo)
-    places: dict[str, int] = {}
-    kinds: list[str] = []
-
-    def place(turn: TurnRecord) -> int:
-        if turn.session_id not in places:
-            places[turn.session_id] = len(places)
-            kinds.append(turn.kind)
-        return places[turn.session_id]
-
-    turn_sessions, ttft_s, in_time = [], [], []
-    for turn in result.turns:
-        if window.holds(turn.arrival_s):
-            turn_sessions.append(place(turn))
-            ttft_s.append(round(wait_s(turn, result.end_s), 6))
-            in_time.append(int(meets_slo(turn, slo)))
-        if turn.last and turn.finish_s is not None and window.holds(turn.finish_s):
-            place(turn)
+    samples = sample_cell(cell, series)
     return Evidence(
-        metrics=run_metrics(result, window, slo),
-        window_s=window.length_s,
-        sessions=list(places),
-        kinds=kinds,
-        sessions_in_time=[int(ended.get(name, False)) for name in places],
-        turn_sessions=turn_sessions,
-        ttft_s=ttft_s,
-        in_time=in_time,
+        metrics=metrics_of([samples]),
+        samples=samples,
         bins_s=[number * BIN_S for number in series.sums],
         token_budget=[budget / steps for steps, budget, _ in series.sums.values()],
         kv_usage=[round(usage / steps, 5) for steps, _, usage in series.sums.values()],

@@ -1,5 +1,5 @@
-"""The evidence of a cell: its metrics, its turns by session for intervals and distributions, and its token budget and
-KV usage over time. All values are plain lists, for other processes and JSON files."""
+"""The evidence of a cell: its metrics, its samples for intervals and distributions, and its token budget and KV usage
+over time. All values are plain lists, for other processes and JSON files."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,20 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import SimulationError
+from .samples import Samples
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Three groups of parallel lists: sessions, turns that arrived in the window, and bins of time."""
+    """The lists over time are parallel."""
 
     metrics: dict[str, float]
-    window_s: float
-    sessions: list[str]  # with a turn in the window, or ended in it
-    kinds: list[str]  # of the sessions
-    sessions_in_time: list[int]  # 1: the session ended in the window, and all its turns met the SLO
-    turn_sessions: list[int]  # index into `sessions`
-    ttft_s: list[float]  # without a first token: the wait until the end of the simulation
-    in_time: list[int]  # 1: the turn met the SLO
+    samples: Samples
     bins_s: list[float]  # starts of the bins with at least one step, virtual seconds
     token_budget: list[float]  # means over the steps of a bin
     kv_usage: list[float]
@@ -31,7 +26,12 @@ class Evidence:
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises SimulationError for another form."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != names:
-            raise SimulationError("cell: the result has another form; simulate the cell again")
-        return cls(**value)
+        whole = _exact(value, cls)
+        return cls(**whole | {"samples": Samples(**_exact(whole["samples"], Samples))})
+
+
+def _exact(value: object, form: type[Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(form)}
+    if not isinstance(value, Mapping) or set(value) != names:
+        raise SimulationError("cell: the result has another form; simulate the cell again")
+    return dict(value)

@@ -1,6 +1,6 @@
 """The result of a simulation: a record of each turn, and totals of the engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -20,6 +20,8 @@ class TurnRecord:
     preemptions: int = 0
     loaded_tokens: int = 0  # cached tokens that were loaded from host memory
     parent_id: str | None = None  # of a sub-agent: the session that waits for it
+    midway: bool = False  # the session's first turns are left out
+    best_cached_tokens: int | None = None  # what an unbounded cache would have had; None: not observed
 
 
 @dataclass(slots=True)
@@ -27,6 +29,14 @@ class EngineTotals:
     steps: int = 0
     tokens_scheduled: int = 0
     busy_s: float = 0.0
+
+
+@dataclass(slots=True)
+class EngineUse:
+    """Engine time in a window, seconds."""
+
+    busy_s: float = 0.0
+    recomputed_s: dict[str, float] = field(default_factory=dict)  # by session: on tokens that were computed before
 
 
 @dataclass(frozen=True, slots=True)

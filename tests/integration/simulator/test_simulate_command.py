@@ -13,7 +13,7 @@ from augserve.pipeline.cli import simulate
 from augserve.pipeline.cli.scene import read_scene
 from augserve.pipeline.prepare.training_turns import read_training_turns
 from augserve.pipeline.simulator.profile import KvTransfer, StepProfile
-from augserve.pipeline.simulator.record.metrics import Window
+from augserve.pipeline.simulator.record.window import Window
 
 SHORT = ("--warmup", "1", "--window", "4", "--drain", "1", "--rate", "2")
 
@@ -131,9 +131,53 @@ def test_recording_does_not_change_a_run(profile_file: str, tmp_path: Path) -> N
     assert simulate.simulate("vllm", scene, None) == simulate.simulate("vllm", scene, simulate.Recording())
 
 
+def test_closed_loops_print_a_row_a_number_of_agents_and_policy(
+    profile_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["augmentation-mix", "--profile", profile_file, "--pause-cap", "3", "--seeds", "2"]
+    times = ["--warmup", "20", "--window", "20", "--drain", "2"]
+    cli.main(["simulate", *arguments, *times, "--agents", "2", "5", "--policy", "vllm", "uncached-first"])
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["agents", "policy", "steps/min"]
+    found = [(row.split()[0], row.split()[1]) for row in rows]
+    assert found == [("2", "vllm"), ("2", "uncached-first"), ("5", "vllm"), ("5", "uncached-first")]
+    steps = [float(row.split()[2]) for row in rows]
+    assert 0 < steps[0] < steps[2]
+
+
+def test_a_closed_loop_is_recorded_with_its_sub_agents(
+    profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"source": "made", "session_id": name, "turn": turn, "parent_session_id": parent,
+         "arrival_s": begin_s + 4.0 * turn, "finish_s": begin_s + 4.0 * turn + 0.5,
+         "prompt_tokens": 100 + 50 * turn, "output_tokens": 10}
+        for number in range(4)
+        for name, parent, begin_s in ((f"s{number}", None, 0.0), (f"s{number}-child", f"s{number}", 1.0))
+        for turn in range(3 if parent is None else 1)
+    ]  # fmt: skip
+    write_table(tmp_path / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
+    arguments = ["--profile", profile_file, "--agents", "2", "--warmup", "5", "--window", "20", "--drain", "1"]
+    cli.main(["simulate", str(tmp_path / "made"), *arguments, "--out", str(tmp_path / "out")])
+    assert "sessions_per_hour" in capsys.readouterr().out
+    turns = read_table(tmp_path / "out", "turns").to_pylist()
+    roots = {row["session_id"] for row in turns if row["parent_session_id"] is None}
+    assert {row["parent_session_id"] for row in turns} - {None} <= roots
+    assert len(roots) > 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--agents", "0"), "0 agents asked for; ask for 1 or more"),
+        (("--agents", "8", "-1"), "-1 agents asked for"),
+        (("--agents", "8", "--rate", "2"), "--rate and --agents exclude each other"),
+        (("--agents", "8", "--arrivals", "burst"), "--arrivals and --agents exclude each other"),
+        (("--agents", "8", "--pause-cap", "-1"), "pause cap of -1.0 s"),
+        (("--agents", "8", "--seeds", "0"), "--seeds is 0; it must be 1 or more"),
+        (("--agents", "8", "9", "--trace", "t.json"), "give one number of --agents"),
+        (("--pause-cap", "1"), "give --agents too"),
+        (("--seeds", "2"), "give --agents too"),
         (("--rate", "0"), "--rate is 0.0; it must be a positive number"),
         (("--rate", "-2"), "--rate is -2.0"),
         (("--rate", "nan"), "--rate is nan"),
@@ -144,6 +188,7 @@ def test_recording_does_not_change_a_run(profile_file: str, tmp_path: Path) -> N
         (("--kv-offload-gb", "1"), "bandwidth to host memory"),
         (("--policy", "fifo"), "'fifo' is unknown"),
         (("--policy", "augserve"), "give --bundle"),
+        (("--agents", "8", "--window", "nan"), "--window is nan"),
         (("--bundle", "none-here"), "bundle none-here: no such folder"),
         (("--load", "1"), "--load"),
     ],
@@ -156,6 +201,7 @@ def test_a_bad_argument_is_a_one_line_error(refused, profile_file, tmp_path, mon
 def test_a_missing_workload_and_an_existing_output_are_one_line_errors(refused, profile_file, tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert "none" in refused("none", "--profile", profile_file)
     assert str(tmp_path) in refused("augmentation-mix", "--profile", profile_file, "--out", str(tmp_path))
+    assert "none" in refused("none", "--profile", profile_file, "--agents", "2")
 
 
 def test_a_missing_or_inconsistent_profile_is_a_one_line_error(refused, profile_file, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.project import paths
 from augserve.pipeline.simulator.cells import cell as cells
-from augserve.pipeline.simulator.cells.cell import Cell, Schedule, cell_sessions, run_cell, workload_names
+from augserve.pipeline.simulator.cells.cell import Cell, Schedule, cell_load, run_cell, workload_names
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import StepProfile
 
@@ -56,18 +56,25 @@ def test_recorded_sessions_are_simulated(traces: Path, cell: Cell) -> None:
 def test_splits_share_no_session_and_rates_share_all(traces: Path, cell: Cell) -> None:
     def served(use: str, rate_per_s: float) -> set[str]:
         part = dataclasses.replace(cell, split=Split(use, 0.15, 0.4), rate_per_s=rate_per_s)  # type: ignore[arg-type]
-        return {session.session_id.split("~")[0].split("+")[0] for session in cell_sessions(part, 16_384)}
+        return {session.session_id.split("~")[0].split("+")[0] for session in cell_load(part, 16_384).sessions}
 
     assert served("tune", 1.0)
     assert not served("tune", 1.0) & served("report", 1.0)
     assert served("report", 1.0) & served("report", 2.0)
 
 
-def test_a_missing_set_or_split_is_an_error(traces: Path, cell: Cell) -> None:
+def test_a_missing_set_is_an_error(traces: Path, cell: Cell) -> None:
     with pytest.raises(SimulationError, match="none"):
         run_cell(dataclasses.replace(cell, workload="none"))
-    with pytest.raises(SimulationError, match="split"):
-        run_cell(dataclasses.replace(cell, split=None))
+
+
+def test_agents_run_recorded_sessions_one_after_the_other(traces: Path, cell: Cell) -> None:
+    closed = dataclasses.replace(cell, rate_per_s=None, agents=5, split=None)
+    found = run_cell(closed)
+    assert found["sessions_per_hour"] > 0
+    assert found["turns"] > 5
+    with pytest.raises(WorkloadError, match="61 agents asked for, and there are 60"):
+        run_cell(dataclasses.replace(closed, agents=61))
 
 
 @pytest.mark.parametrize("workload", [MIX, "made"])

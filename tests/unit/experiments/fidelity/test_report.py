@@ -5,8 +5,8 @@ import pytest
 from augserve.models.serving.settings import Slo
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.errors import SimulationError
-from augserve.pipeline.simulator.record.metrics import Window
 from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult, TurnRecord
+from augserve.pipeline.simulator.record.window import Window
 from experiments.fidelity.report import (
     METRICS,
     measured,

@@ -7,6 +7,7 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.evaluation import Evaluation
 from augserve.pipeline.evaluate.run import EvaluateParams
 from augserve.pipeline.simulator.record.evidence import Evidence
+from augserve.pipeline.simulator.record.samples import Samples
 
 PARAMS = EvaluateParams(
     workloads=("augmentation-mix",),
@@ -48,7 +49,7 @@ def evaluation_of(params):
 def answer(metrics):
     """A simulation that is done, with these metrics and no turns."""
     future = Future()
-    future.set_result(Evidence(metrics, 10.0, [], [], [], [], [], [], [], [], []))
+    future.set_result(Evidence(metrics, Samples(10.0, False), [], [], []))
     return future
 
 

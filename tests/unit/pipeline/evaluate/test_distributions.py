@@ -4,13 +4,15 @@ import pytest
 
 from augserve.pipeline.evaluate.distributions import distributions
 from augserve.pipeline.simulator.record.evidence import Evidence
+from augserve.pipeline.simulator.record.samples import Samples
 
 
 def evidence(wait_s):
-    return Evidence(
-        {}, 10.0, ["a", "b"], ["math", "qa"], [1, 0], [0, 0, 1], [wait_s, wait_s, 3.0], [1, 1, 0],
-        [0.0, 1.0], [8192.0, 512.0], [0.2, 0.9],
+    samples = Samples(
+        10.0, False, sessions=["a", "b"], kinds=["math", "qa"],
+        turn_sessions=[0, 0, 1], ttft_s=[wait_s, wait_s, 3.0], in_time=[1, 1, 0],
     )  # fmt: skip
+    return Evidence({}, samples, [0.0, 1.0], [8192.0, 512.0], [0.2, 0.9])
 
 
 def tables_of(runs, load="2"):

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from augserve.pipeline.results.columns import COLUMNS
 from augserve.pipeline.results.metrics_file import EvaluationResults
-from augserve.pipeline.results.tables import COLUMNS
 from augserve.pipeline.results.tuning import Selection
 
 

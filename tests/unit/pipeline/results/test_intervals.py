@@ -3,31 +3,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.pipeline.results.intervals import cells_of, pooled
+from augserve.pipeline.results.intervals import cells_of
 from augserve.pipeline.simulator.record.evidence import Evidence
+from augserve.pipeline.simulator.record.metrics import metrics_of
+from augserve.pipeline.simulator.record.samples import Samples
 
 
 def run(in_time_by_session, window_s=10.0, prefix="s"):
-    """One turn list a session, 1 where the turn is in time; all waits 0.5 s in time and 2 s else."""
+    """One turn list a session, 1 where the turn is in time; all waits 0.5 s in time and 2 s else. All sessions end."""
     turns = [(index, met) for index, of in enumerate(in_time_by_session) for met in of]
-    met = sum(met for _, met in turns)
-    ended = [int(all(of)) for of in in_time_by_session]
-    metrics = {
-        "effective_throughput": met / window_s,
-        "session_effective_throughput": sum(ended) / window_s,
-        "throughput": len(turns) / window_s,
-        "attainment": met / len(turns),
-        "ttft_mean_s": 0.0,
-        "preemptions": 4.0,
-        "prefix_hit_rate": 0.5,
-        "unfinished": 1.0,
-    }
-    names = [f"{prefix}{index}" for index in range(len(in_time_by_session))]
-    waits = [0.5 if met else 2.0 for _, met in turns]
-    kinds = ["qa"] * len(names)
-    return Evidence(
-        metrics, window_s, names, kinds, ended, [i for i, _ in turns], waits, [m for _, m in turns], [], [], []
+    count = len(in_time_by_session)
+    samples = Samples(
+        window_s,
+        closed=False,
+        sessions=[f"{prefix}{index}" for index in range(count)],
+        kinds=["qa"] * count,
+        present_s=[window_s] * count,
+        steps=[len(of) for of in in_time_by_session],
+        prompt_tokens=[100] * count,
+        cached_tokens=[50] * count,
+        recomputed_s=[0.0] * count,
+        ended=list(range(count)),
+        ended_in_time=[int(all(of)) for of in in_time_by_session],
+        thirds=[-1] * count,
+        session_time_s=[5.0] * count,
+        serving_time_s=[1.0] * count,
+        turn_sessions=[index for index, _ in turns],
+        ttft_s=[0.5 if met else 2.0 for _, met in turns],
+        in_time=[met for _, met in turns],
+        turn_prompt_tokens=[50] * len(turns),
+        tpot_s=[0.02] * len(turns),
     )
+    return Evidence(metrics_of([samples]), samples, [], [], [])
 
 
 sessions = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=5), min_size=2, max_size=20)
@@ -36,7 +43,13 @@ sessions = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=5), min_siz
 @given(sessions)
 def test_the_interval_holds_the_value(of_sessions):
     cell = cells_of({"vllm": [run(of_sessions)]}, 1)["vllm"]
-    for metric in ("effective_throughput", "attainment", "session_effective_throughput"):
+    for metric in (
+        "effective_throughput",
+        "attainment",
+        "session_effective_throughput",
+        "ttft_p90_s",
+        "prefix_hit_rate",
+    ):
         assert cell[f"{metric}_low"] <= cell[metric] <= cell[f"{metric}_high"]
 
 
@@ -72,9 +85,19 @@ def test_paired_policies_differ_less_than_the_workload_varies():
     assert "over_vllm" not in value
 
 
-def test_a_base_without_a_turn_in_time_gives_no_ratio():
+def test_a_base_without_a_turn_in_time_gives_no_ratio_of_goodputs():
     cells = cells_of({"vllm": [run([[0], [0]])], "augserve": [run([[1], [1]])]}, 1)
     assert not any(name.startswith("over_vllm") for name in cells["augserve"])
+    assert cells["augserve"]["steps_over_vllm"] == 1.0
+
+
+def test_steps_are_related_over_the_same_sessions():
+    """Both policies ran the same sessions; AugServe finished every second turn more."""
+    base = [[1] * (1 + index % 7) for index in range(100)]
+    cells = cells_of({"vllm": [run(base)], "augserve": [run([of * 2 for of in base])]}, 1)
+    ours = cells["augserve"]
+    assert ours["steps_over_vllm"] == ours["steps_over_vllm_low"] == ours["steps_over_vllm_high"] == 2.0
+    assert ours["steps_per_minute_high"] > 1.05 * ours["steps_per_minute"]
 
 
 def test_a_base_that_a_resample_may_leave_empty_gives_no_interval():
@@ -86,15 +109,6 @@ def test_a_base_that_a_resample_may_leave_empty_gives_no_interval():
 def test_the_same_seed_gives_the_same_intervals():
     runs = {"vllm": [run([[1], [0], [1, 1], [0, 1]])]}
     assert cells_of(runs, 5) == cells_of(runs, 5)
-
-
-def test_runs_are_pooled():
-    first, second = run([[1, 1], [1]]), run([[0, 0], [0, 1, 0]])
-    cell = pooled([first, second])
-    assert cell["attainment"] == 4 / 8
-    assert cell["effective_throughput"] == pytest.approx((0.3 + 0.1) / 2)
-    assert cell["ttft_p50_s"] == pytest.approx(1.25)
-    assert (cell["turns"], cell["unfinished"], cell["preemptions"]) == (8, 2, 4)
 
 
 def test_more_runs_narrow_the_interval():

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from augserve.data.workload.mix import MIX_SWING
+from augserve.pipeline.results.columns import value_text
 from augserve.pipeline.results.tables import (
     ablations,
     best_budget,
@@ -16,7 +17,6 @@ from augserve.pipeline.results.tables import (
     order_of,
     policies,
     static_settings,
-    value_text,
     write_csv,
 )
 from augserve.pipeline.simulator import catalogue

@@ -11,6 +11,7 @@ from augserve.pipeline.simulator.cells.cache import cached, cell_key
 from augserve.pipeline.simulator.cells.cell import Cell, Schedule
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.evidence import Evidence
+from augserve.pipeline.simulator.record.samples import Samples
 
 
 @pytest.fixture
@@ -24,9 +25,8 @@ def cell(tmp_path: Path) -> Cell:
 
 
 def evidence(attainment: float) -> Evidence:
-    return Evidence(
-        {"attainment": attainment}, 2.0, ["a"], ["qa"], [1], [0, 0], [0.1, 0.2], [1, 1], [0.0], [512.0], [0.5]
-    )
+    samples = Samples(2.0, False, sessions=["a"], session_time_s=[None, 1.0], best_cached_tokens=[16])
+    return Evidence({"attainment": attainment}, samples, [0.0], [512.0], [0.5])
 
 
 class Submitted:
@@ -38,7 +38,7 @@ class Submitted:
     def __call__(self, cell: Cell) -> "Future[Evidence]":
         self.cells.append(cell)
         future: Future[Evidence] = Future()
-        if cell.rate_per_s < 0:
+        if cell.rate_per_s is not None and cell.rate_per_s < 0:
             future.set_exception(SimulationError("rate"))
         else:
             future.set_result(evidence(float(len(cell.policy))))
@@ -79,6 +79,9 @@ def test_a_damaged_result_is_computed_again(cell: Cell, tmp_path: Path, damage: 
         {"policy": "vllm"},
         {"policy": "augserve@1024"},
         {"schedule": Schedule(1.0, 3.0, 1.0)},
+        {"rate_per_s": None, "agents": 8},
+        {"pause_cap_s": 10.0},
+        {"kv_offload_gib": 4.0},
     ],
 )
 def test_another_cell_has_another_key(cell: Cell, change: dict[str, object]) -> None:

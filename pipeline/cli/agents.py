@@ -1,0 +1,78 @@
+"""The closed loops of `augserve simulate --agents`: each number of agents, policy and seed is a run of its own."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+
+from tqdm import tqdm
+
+from ...data.workload.built_in import SEQUENCES
+from ..results.columns import AGENT_COLUMNS, value_text
+from ..results.intervals import cells_of
+from ..simulator.cells.cell import Cell, cell_load
+from ..simulator.cells.evidence import run_evidence
+from ..simulator.cells.parallel import pool
+from ..simulator.engine import context_tokens
+from ..simulator.errors import SimulationError
+from .scene import read_engine, trace_folder
+
+OPEN_ONLY = ("rate", "load", "arrivals")
+
+
+def read_cells(arguments: argparse.Namespace, policies: Sequence[str]) -> list[Cell]:
+    """The runs. Raises as `read_engine`, and WorkloadError for more agents than recorded sessions."""
+    for name in OPEN_ONLY:
+        if getattr(arguments, name) is not None:
+            raise SimulationError(f"--{name} and --agents exclude each other: a closed loop has no rate; remove one")
+    for name, least in (("seed", 0), ("seeds", 1)):
+        if getattr(arguments, name) < least:
+            raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be {least} or more")
+    engine, workload = read_engine(arguments), arguments.workload
+    cells = [
+        Cell(
+            workload if workload in SEQUENCES else str(trace_folder(workload).resolve()),
+            policy,
+            engine.profile_path,
+            None,
+            arguments.seed + run,
+            engine.schedule,
+            engine.settings,
+            engine.bundle,
+            agents=agents,
+            pause_cap_s=arguments.pause_cap,
+            kv_offload_gib=arguments.kv_offload_gb,
+        )
+        for agents in dict.fromkeys(arguments.agents)
+        for policy in policies
+        for run in range(arguments.seeds)
+    ]
+    for agents in (min(arguments.agents), max(arguments.agents)):  # before any run begins
+        cell_load(next(cell for cell in cells if cell.agents == agents), context_tokens(engine.profile.limits))
+    return cells
+
+
+def agents_table(cells: Sequence[Cell]) -> str:
+    """Run the cells in parallel processes: one row a number of agents and policy, over all seeds."""
+    processes = min(len(os.sched_getaffinity(0)), len(cells))
+    with pool(processes, run_evidence) as submit, tqdm(total=len(cells), desc="closed loops", unit="run") as bar:
+        futures = {cell: submit(cell) for cell in cells}
+        for future in as_completed(futures.values()):
+            future.result()
+            bar.update()
+    header = ["agents", "policy", *(title for title, _ in AGENT_COLUMNS.values())]
+    rows = [header]
+    for agents in dict.fromkeys(cell.agents for cell in cells):
+        own = [cell for cell in cells if cell.agents == agents]
+        runs = {
+            policy: [futures[cell].result() for cell in own if cell.policy == policy]
+            for policy in dict.fromkeys(cell.policy for cell in own)
+        }
+        for policy, metrics in cells_of(runs, cells[0].seed).items():
+            values = [value_text(metrics, metric, form) for metric, (_, form) in AGENT_COLUMNS.items()]
+            rows.append([str(agents), policy, *values])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].rjust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])])
+        for row in rows
+    )

@@ -1,24 +1,33 @@
 """The built-in workloads that closed loops run, each an endless sequence of sessions."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain, count
 
 from .adjustments import Adjustments
+from .augmentations import load_augmentations
 from .closed_loop import closed_load
-from .mix import MIX, augmentation_sessions
+from .coding_agents.mixed import MIXED, mixed_sequence
+from .coding_agents.sessions import CODING_AGENTS, coding_sequence
+from .mix import MIX, augmentation_session
 from .model import Session, WorkloadError
 from .schedule import Load
 from .trace_set import fit_context
 
-BATCH = 200
-BATCH_SEED_STEP = 10_000_000
-"""Between the seeds of two batches: more than between any two uses or runs."""
-SEQUENCES: Mapping[str, Callable[[int, int], Sequence[Session]]] = {
-    MIX: lambda number, seed: augmentation_sessions(number, 1.0, seed),
+
+def mix_sequence(seed: int) -> Iterator[Session]:
+    """Sessions of the six-augmentation mix without end, which all arrive at 0."""
+    kinds = load_augmentations()
+    return (augmentation_session(kinds, seed, index) for index in count())
+
+
+SEQUENCES: Mapping[str, Callable[[int], Iterator[Session]]] = {
+    CODING_AGENTS: coding_sequence,
+    MIXED: mixed_sequence,
+    MIX: mix_sequence,
 }
-"""Workload → a function from a number of sessions and a seed to so many sessions."""
+"""Workload → a function from a seed to sessions without end."""
 
 
 def built_in_load(
@@ -33,17 +42,11 @@ def built_in_load(
 
     Raises WorkloadError for a workload that has no closed loop, and as `closed_load`.
     """
-    sessions, adjustments = built_in_sequence(workload, seed), Adjustments()
+    if workload not in SEQUENCES:
+        raise WorkloadError(f"workload {workload!r}: no closed loop runs it; choose from {', '.join(SEQUENCES)}")
+    sessions, adjustments = SEQUENCES[workload](seed), Adjustments()
     if context_tokens is not None:
         fit = partial(fit_context, context_tokens=context_tokens, adjustments=adjustments)
         sessions = chain.from_iterable(fit((session,)) for session in sessions)
     load = closed_load(sessions, agents, duration_s, seed, pause_cap_s)
     return dataclasses.replace(load, adjustments=adjustments)
-
-
-def built_in_sequence(workload: str, seed: int) -> Iterator[Session]:
-    """The sessions of a built-in workload. Raises WorkloadError where it has no closed loop."""
-    if workload not in SEQUENCES:
-        raise WorkloadError(f"workload {workload!r}: no closed loop runs it; choose from {', '.join(SEQUENCES)}")
-    for batch in count():
-        yield from SEQUENCES[workload](BATCH, seed + batch * BATCH_SEED_STEP)

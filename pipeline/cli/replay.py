@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...data.atomic import write_json
 from ...data.workload.arrivals import Recorded, parse_arrivals, require_positive
+from ...data.workload.built_in import SEQUENCES
 from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import Slo
@@ -24,7 +25,7 @@ AGENTS_DURATION_S = 300.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("workload", metavar="WORKLOAD", help=f"{MIX}, or a folder of traces")
+    add("workload", metavar="WORKLOAD", help=f"{', '.join(SEQUENCES)}, or a folder of traces")
     add("--url", default="http://localhost:8000", help="the server (default %(default)s); its key: OPENAI_API_KEY")
     add("--model", help="default: the first one served")
     add("--arrivals", metavar="PROCESS", help="poisson, gamma:CV, burst or recorded (default: recorded for traces)")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Recorded
+from ....data.workload.built_in import SEQUENCES, built_in_load
 from ....data.workload.closed_loop import closed_load, recorded_sequence
 from ....data.workload.mix import MIX
 from ....data.workload.schedule import Load, mix_load, trace_load
@@ -25,6 +26,8 @@ def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
         if context_tokens is None:
             return load
         return Load(fit_context(load.sessions, context_tokens, adjustments), adjustments)
+    if settings.workload in SEQUENCES:
+        raise ReplayError(f"replay: {settings.workload} runs in a closed loop only; give --agents")
     recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, adjustments)
     load = trace_load(recorded, settings.arrivals, settings.rate_per_s, settings.end_s, settings.seed)
     return Load(load.sessions, dataclasses.replace(adjustments, repeated_sessions=load.adjustments.repeated_sessions))
@@ -33,8 +36,10 @@ def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
 def _closed(settings: ReplaySettings, agents: int, context_tokens: int | None) -> Load:
     if settings.end_s is None:
         raise ReplayError("replay: a closed loop has no end of its own; give --duration")
-    if settings.workload == MIX:
-        raise ReplayError(f"replay: no closed loop runs {MIX}; give a folder of traces, or --rate")
+    if settings.workload in SEQUENCES:
+        return built_in_load(
+            settings.workload, agents, settings.end_s, settings.seed, context_tokens, settings.pause_cap_s
+        )
     adjustments = Adjustments()
     recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, adjustments)
     sessions = recorded_sequence(recorded, agents, settings.seed)

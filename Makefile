@@ -76,7 +76,7 @@ compare: env  ## simulate all policies on two workloads and two engines into rep
 	$(BIN)/python -m experiments.compare
 	$(RUN) report
 
-fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 15 minutes (after `make repro`, on an idle machine)
+fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 20 minutes (after `make repro`, on an idle machine)
 	$(BIN)/python -m experiments.fidelity
 	$(RUN) report
 

@@ -2,8 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import chain, count
+from itertools import count
 
 from .adjustments import Adjustments
 from .augmentations import load_augmentations
@@ -28,6 +27,8 @@ SEQUENCES: Mapping[str, Callable[[int], Iterator[Session]]] = {
     MIX: mix_sequence,
 }
 """Workload → a function from a seed to sessions without end."""
+MOST_LEFT_OUT = 1000
+"""Sessions one after another that exceed a context."""
 
 
 def built_in_load(
@@ -46,7 +47,20 @@ def built_in_load(
         raise WorkloadError(f"workload {workload!r}: no closed loop runs it; choose from {', '.join(SEQUENCES)}")
     sessions, adjustments = SEQUENCES[workload](seed), Adjustments()
     if context_tokens is not None:
-        fit = partial(fit_context, context_tokens=context_tokens, adjustments=adjustments)
-        sessions = chain.from_iterable(fit((session,)) for session in sessions)
+        sessions = _fitting(sessions, context_tokens, adjustments)
     load = closed_load(sessions, agents, duration_s, seed, pause_cap_s)
     return dataclasses.replace(load, adjustments=adjustments)
+
+
+def _fitting(sessions: Iterator[Session], context_tokens: int, adjustments: Adjustments) -> Iterator[Session]:
+    """The sessions, cut to the context. Raises WorkloadError where it is too small for all of them."""
+    left_out = 0
+    for session in sessions:
+        fitted = fit_context((session,), context_tokens, adjustments)
+        yield from fitted
+        left_out = 0 if fitted else left_out + 1
+        if left_out == MOST_LEFT_OUT:
+            raise WorkloadError(
+                f"workload: the first turns of {left_out} sessions one after another exceed the context of "
+                f"{context_tokens} tokens; choose a model with a larger context"
+            )

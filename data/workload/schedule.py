@@ -24,7 +24,7 @@ class Load:
     """Sessions to run, and their differences from the recording.
 
     Open loop: each session begins at its arrival. Closed loop: the first `agents` sessions begin at their arrivals, and
-    each later one when a session ends, in their order.
+    each later one its `arrival_s` after a session ends, in their order.
     """
 
     sessions: tuple[Session, ...]

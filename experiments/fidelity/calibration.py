@@ -1,4 +1,4 @@
-"""Calibrates the simulator for this machine from one run: step times and overheads."""
+"""Calibrates the simulator for this machine from runs on one server: step times and overheads."""
 
 import dataclasses
 import logging
@@ -57,16 +57,16 @@ class Calibration:
         return dataclasses.replace(self, profile=profile, pace_s=pace_s)
 
 
-def calibrate(recorded: Path, replayed: Replayed, pace_s: float, limits: EngineLimits) -> Calibration:
-    """Calibrate from the recorded traces of a run, the client's view of it, and the pace around it.
+def calibrate(recorded: Path, runs: Sequence[Replayed], pace_s: float, limits: EngineLimits) -> Calibration:
+    """Calibrate from the recorded traces of runs, the client's view of them, and the pace around them.
 
     Raises StageError for too few steps or turns, TraceError without a trace.
     """
-    steps = _steps_of(recorded, replayed)
+    steps = _steps_of(recorded, runs)
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
     profile, _, _ = cpu_profile(path)
-    measured = overheads(steps, read_table(recorded, "turns"), replayed)
+    measured = overheads(steps, read_table(recorded, "turns"), runs)
     return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 
 
@@ -86,13 +86,13 @@ def cycles(steps: pa.Table) -> pa.Table:
     return steps.set_column(column, field, pa.array(whole_s, field.type))
 
 
-def overheads(steps: pa.Table, turns: pa.Table, replayed: Replayed) -> Overheads:
+def overheads(steps: pa.Table, turns: pa.Table, runs: Sequence[Replayed]) -> Overheads:
     """Raises StageError if client and recorder share too few turns."""
     start_s = steps.column("start_s").to_numpy()
     end_s = start_s + steps.column("step_s").to_numpy().astype(float)
     rows = {(row["session_id"], row["turn"]): row for row in turns.to_pylist()}
     request_s, response_s, arrivals_s = list[float](), list[float](), list[float]()
-    for seen in replayed.turns:
+    for replayed, seen in ((run, turn) for run in runs for turn in run.turns):
         row = rows.get((seen.session_id, seen.turn))
         if row is None or seen.first_token_s is None or row["first_token_s"] is None:
             continue
@@ -131,8 +131,9 @@ def _median(what: str, values: Sequence[float]) -> float:
     return max(float(np.median(values)), 0.0)
 
 
-def _steps_of(recorded: Path, replayed: Replayed) -> pa.Table:
-    """The steps of the run in order, without those of the warm-up and of the pace."""
+def _steps_of(recorded: Path, runs: Sequence[Replayed]) -> pa.Table:
+    """The steps of the runs in order, without those of the warm-up and of the pace."""
     steps = read_table(recorded, "steps").sort_by([("start_s", "ascending"), ("step", "ascending")])
-    since_s = steps.column("start_s").to_numpy() - replayed.started_at_s
-    return steps.filter(pa.array((since_s >= 0) & (since_s < replayed.end_s)))
+    start_s = steps.column("start_s").to_numpy()
+    within = [(run.started_at_s <= start_s) & (start_s < run.started_at_s + run.end_s) for run in runs]
+    return steps.filter(pa.array(np.any(within, axis=0)))

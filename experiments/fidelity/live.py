@@ -17,6 +17,7 @@ from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.models.serving.settings import SettingsError, StepTime
 from augserve.pipeline.project.params import BaseParams, Section, load_params
 from augserve.pipeline.project.stage import StageError, run_stage
+from augserve.pipeline.simulator.record.window import Window
 
 from .params import FidelityParams
 from .run import REPORTS as FIDELITY_REPORTS
@@ -68,7 +69,7 @@ def main() -> None:
     results: dict[str, Metrics] = {}
     for policy in (STOCK, OURS):
         with serving(params, policy, bundle, settings, seed + 90) as server:
-            replayed = run_load(params, server, sessions, live.duration_s, live.drain_s)
+            replayed = run_load(params, server, sessions, Window(0.0, live.duration_s), live.drain_s)
         if failures := replayed.failures():
             raise StageError(f"live: turns failed under {policy}: {failures}; see logs/")
         results[policy] = replayed.metrics()

@@ -1,18 +1,23 @@
-"""Section `fidelity` of params.yaml: its workload and its engine."""
+"""Section `fidelity` of params.yaml: its workloads and its engine."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from augserve.data.workload.adjustments import Adjustments
+from augserve.data.workload.closed_loop import MAX_PAUSE_S, closed_load
+from augserve.data.workload.coding_agents.sessions import coding_sequence
 from augserve.data.workload.mix import steady_sessions
-from augserve.data.workload.model import Session, SharedPrefix, ToolCall, Turn
+from augserve.data.workload.model import Session
 from augserve.data.workload.schedule import Load
 from augserve.data.workload.trace_set import fit_context
 from augserve.models.serving.settings import Slo
 from augserve.pipeline.project.params import Section
 from augserve.pipeline.simulator.profile import EngineLimits
+
+from .scaling import shortened
 
 CPU_BLOCK_TOKENS = 32  # tokens of a KV block: vLLM's CPU attention needs a multiple of 32
 Scale = Annotated[float, Field(gt=0, le=1)]
@@ -23,10 +28,18 @@ class FidelityParams(Section):
     policies: tuple[Literal["vllm", "augserve"], ...] = Field(min_length=1)
     loads: tuple[PositiveFloat, ...] = Field(min_length=1)
     duration_s: PositiveFloat
+    drain_s: PositiveFloat
     token_scale: Scale
     time_scale: Scale
+    agents: tuple[PositiveInt, ...]
+    agents_warmup_s: PositiveFloat
+    agents_window_s: PositiveFloat
+    agents_token_scale: Scale
+    agents_time_scale: Scale
+    agents_pause_cap_s: float = Field(ge=0, le=MAX_PAUSE_S)
     calibration_s: PositiveFloat
     calibration_rate_per_s: PositiveFloat
+    calibration_agents_s: PositiveFloat
     warmup_s: PositiveFloat
     kv_tokens: int = Field(gt=0, multiple_of=CPU_BLOCK_TOKENS)
     max_model_len: int = Field(gt=0, le=8192)  # the model's own limit
@@ -37,8 +50,9 @@ class FidelityParams(Section):
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:
-        if len(set(self.loads)) < len(self.loads):
-            raise ValueError(f"loads is {self.loads}: it must name each load once")
+        for name, values in (("loads", self.loads), ("agents", self.agents)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} is {values}: it must name each load once")
         if self.kv_tokens < self.max_model_len:
             raise ValueError(f"kv_tokens is {self.kv_tokens}: it must be at least max_model_len, {self.max_model_len}")
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -80,25 +94,13 @@ class FidelityParams(Section):
         short = tuple(shortened(session, self.token_scale, self.time_scale) for session in sessions)
         return Load(fit_context(short, self.max_model_len, adjustments), adjustments)
 
+    def agents_load(self, agents: int, duration_s: float, seed: int) -> Load:
+        """Shortened sessions of coding agents in a closed loop, the first ones of a sequence that `seed` determines."""
+        adjustments = Adjustments()
+        load = closed_load(self._coding(seed, adjustments), agents, duration_s, seed, self.agents_pause_cap_s)
+        return dataclasses.replace(load, adjustments=adjustments)
 
-def shortened(session: Session, token_scale: float, time_scale: float) -> Session:
-    """The session and its sub-agents with scaled lengths and times; no length becomes 0."""
-
-    def tokens(count: int) -> int:
-        return max(1, round(count * token_scale))
-
-    def call(facts: ToolCall) -> ToolCall:
-        agent = None if facts.agent is None else shortened(facts.agent, token_scale, time_scale)
-        return ToolCall(facts.tool, facts.duration_s * time_scale, tokens(facts.result_tokens), agent)
-
-    def turn(facts: Turn) -> Turn:
-        kept = None if facts.kept_tokens is None else tokens(facts.kept_tokens)
-        return Turn(tokens(facts.new_tokens), tokens(facts.output_tokens), tuple(map(call, facts.calls)), kept)
-
-    return dataclasses.replace(
-        session,
-        arrival_s=session.arrival_s * time_scale,
-        turns=tuple(turn(facts) for facts in session.turns),
-        max_tokens=tokens(session.max_tokens),
-        shared=tuple(SharedPrefix(prefix.stream, tokens(prefix.tokens)) for prefix in session.shared),
-    )
+    def _coding(self, seed: int, adjustments: Adjustments) -> Iterator[Session]:
+        for whole in coding_sequence(seed):
+            short = shortened(whole, self.agents_token_scale, self.agents_time_scale)
+            yield from fit_context((short,), self.max_model_len, adjustments)

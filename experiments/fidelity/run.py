@@ -1,8 +1,8 @@
 """`make fidelity`: compares the simulator with the real server on the processor of this machine.
 
-vLLM's CPU engine and the simulator run the same sessions at the same times with the same engine limits. A run of other
-sessions calibrates the simulator, and its step times follow the pace measured around each load. It is not a
-stage and takes a quarter of an hour on an idle machine.
+vLLM's CPU engine and the simulator run the same sessions with the same engine limits: the mix at the same times in an
+open loop, and coding agents in a closed loop. Runs of other sessions calibrate the simulator, and its step times follow
+the pace measured around each load. It is not a stage and takes 20 minutes on an idle machine.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.models.serving.bundle import Bundle
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import StageError
-from augserve.pipeline.server.process import Server
 from augserve.pipeline.simulator.cells.capacity import bracket, capacity
 from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult
 from augserve.pipeline.simulator.record.window import Window
 
 from .calibration import Calibration
+from .loads import Compared, compared_loads
 from .params import FidelityParams
-from .report import Paces, Pair, Results, measured, paired, summarize, write_report
-from .server import bundle_to_serve, measure_calibration, retargeted, run_paced, serving
+from .report import Comparison, Pair, measured, paired, write_report
+from .server import PacedServer, bundle_to_serve, measure_calibration, retargeted, serving
 from .simulation import simulate
 
 REPORTS = Path("reports/fidelity")
@@ -43,17 +43,18 @@ class Fidelity:
         self._seed = seed
         self._bundle = bundle
         self._settings = retargeted(bundle.settings, params, calibration.profile.linear)
-        self._window = Window(0.0, params.duration_s)
 
     def capacity_per_s(self) -> float:
         """Stock vLLM's capacity@90 in the simulator, sessions/s: load 1x. Raises SimulationError, StageError."""
+        window = Window(0.0, self.params.duration_s)
         seeds = [self._seed + 100 + 2 * index for index in range(CAPACITY_SEEDS)]
         with tqdm(desc="fidelity: capacity", unit="run") as bar:
 
             def attainment(rate_per_s: float) -> float:
                 shares = []
                 for seed in seeds:
-                    shares.append(self.simulated("vllm", rate_per_s, seed, self.calibration)["attainment"])
+                    load = Compared("capacity", self.params.load(rate_per_s, window.end_s, seed), window)
+                    shares.append(self.simulated("vllm", load, self.calibration)["attainment"])
                     bar.update()
                 return float(np.mean(shares))
 
@@ -63,37 +64,35 @@ class Fidelity:
             low, high = bracket(attainments, self.params.calibration_rate_per_s)
             return capacity(attainments, low, high, CAPACITY_ROUNDS) or low
 
-    def compare(self, capacity_per_s: float) -> tuple[Results, Paces]:
+    def compare(self, loads: Sequence[Compared]) -> Comparison:
         """Metrics of every load under every policy, real and simulated, and the paces relative to the calibration.
 
         All loads of a policy run on one server.
         """
-        results: dict[str, dict[str, dict[str, Pair]]] = {f"{load:g}": {} for load in self.params.loads}
-        paces: dict[str, dict[str, float]] = {load: {} for load in results}
+        found = Comparison()
         for policy in self.params.policies:
             with serving(self.params, policy, self._bundle, self._settings, self._seed + 90) as server:
-                for index, load in enumerate(results):
-                    rate_per_s = self.params.loads[index] * capacity_per_s
-                    results[load][policy], paces[load][policy] = self._both(server, policy, rate_per_s, index)
-        return results, paces
+                paced = PacedServer(self.params, server, policy)
+                for load in loads:
+                    pair, factor = self._both(paced, policy, load)
+                    found.add(load.name, policy, pair, factor, load.is_closed)
+        return found
 
-    def _both(self, server: Server, policy: str, rate_per_s: float, index: int) -> tuple[dict[str, Pair], float]:
+    def _both(self, server: PacedServer, policy: str, load: Compared) -> tuple[dict[str, Pair], float]:
         """One load, real and simulated, and its pace relative to the calibration."""
-        seed, duration_s = self._seed + 200 + 2 * index, self.params.duration_s
-        load = self.params.load(rate_per_s, duration_s, seed)
-        replayed, pace_s = run_paced(self.params, server, load, duration_s, f"{policy}-{index}")
-        if failures := replayed.failures():
-            raise StageError(f"fidelity: turns failed under {policy} at {rate_per_s:.2f}/s: {failures}; see logs/")
-        real = SimulationResult(replayed.records(), EngineTotals(), replayed.end_s)
-        simulated = self.simulated(policy, rate_per_s, seed, self.calibration.at_pace(pace_s))
-        factor = pace_s / self.calibration.pace_s
-        return paired(measured(real, self._window, self.params.slo), simulated), factor
+        seen = server.run(load.load, load.window)
+        if failures := seen.replayed.failures():
+            raise StageError(f"fidelity: turns failed under {policy} at {load.name}: {failures}; see logs/")
+        real = SimulationResult(seen.replayed.records(), EngineTotals(), seen.replayed.end_s)
+        simulated = self.simulated(policy, load, self.calibration.at_pace(seen.pace_s))
+        factor = seen.pace_s / self.calibration.pace_s
+        return paired(measured(real, load.window, self.params.slo), simulated), factor
 
-    def simulated(self, policy: str, rate_per_s: float, seed: int, calibration: Calibration) -> dict[str, float]:
-        sessions = self.params.load(rate_per_s, self.params.duration_s, seed).sessions
+    def simulated(self, policy: str, load: Compared, calibration: Calibration) -> dict[str, float]:
         predictor = None if policy == "vllm" else self._bundle.predictor
-        result = simulate(policy, sessions, self.params.duration_s, calibration, self._settings, predictor)
-        return measured(result, self._window, self.params.slo)
+        drain_s = self.params.drain_s
+        result = simulate(policy, load.load, load.window.end_s, drain_s, calibration, self._settings, predictor)
+        return measured(result, load.window, self.params.slo)
 
 
 def main() -> None:
@@ -103,11 +102,11 @@ def main() -> None:
     run = Fidelity(params, seed, bundle, measure_calibration(params, seed))
     capacity_per_s = run.capacity_per_s()
     logger.info("load 1x is %.2f sessions/s", capacity_per_s)
-    results, paces = run.compare(capacity_per_s)
-    print(write_report(REPORTS, results, paces, _conditions(run, capacity_per_s)))
-    summary = summarize(results)
-    print(f"order: {summary['order']}; median error {summary['median_relative_error_of_all']}")
-    print(f"attainment differs by {summary['attainment_largest_difference']:.1%} at most; plots in {REPORTS}")
+    comparison = run.compare(compared_loads(params, capacity_per_s, seed))
+    print(write_report(REPORTS, comparison, _conditions(run, capacity_per_s)))
+    for name, summary in comparison.summaries().items():
+        print(f"{name}: median error {summary['median_relative_error_of_all']}; order: {summary['order']}")
+    print(f"plots of the open loop in {REPORTS}")
 
 
 def _conditions(run: Fidelity, capacity_per_s: float) -> dict[str, object]:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.server.replay.run import replay
 from augserve.pipeline.server.replay.settings import DRAIN_S, ReplaySettings
 from augserve.pipeline.server.replay.turn_request import Identity
+from augserve.pipeline.simulator.record.window import Window
 
 from .calibration import Calibration, calibrate
 from .cores import ENVIRONMENT, client_aside, separate
@@ -52,14 +54,17 @@ def retargeted(settings: SchedulerSettings, params: FidelityParams, step_time: S
 
 
 def measure_calibration(params: FidelityParams, seed: int) -> Calibration:
-    """Calibrate by a separate run on a server that only records."""
+    """Calibrate by separate runs of both workloads on a server that only records."""
     with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
         recorded = Path(folder)
         observe = hook_arguments({"mode": "observe", "traces": folder, "source": "fidelity"})
         with _server(params, "calibration", observe, seed) as server:
-            load = calibration_load(params, seed)
-            replayed, pace_s = run_paced(params, server, load, params.calibration_s, "calibration")
-        return calibrate(recorded, replayed, pace_s, params.limits)  # the recorder closed with the server
+            paced = PacedServer(params, server, "calibration")
+            mix = paced.run(calibration_load(params, seed), Window(0.0, params.calibration_s))
+            window = Window(0.0, params.calibration_agents_s)
+            agents = paced.run(params.agents_load(max(params.agents, default=1), window.end_s, seed), window)
+        pace_s = (mix.pace_s + agents.pace_s) / 2
+        return calibrate(recorded, (mix.replayed, agents.replayed), pace_s, params.limits)
 
 
 def calibration_load(params: FidelityParams, seed: int) -> Load:
@@ -88,21 +93,22 @@ def serving(
             yield server
 
 
-def run_load(
-    params: FidelityParams, server: Server, load: Load, duration_s: float, drain_s: float = DRAIN_S
-) -> Replayed:
-    """Raises ServerError if the server died, ReplayError if no turn succeeded."""
+def run_load(params: FidelityParams, server: Server, load: Load, window: Window, drain_s: float = DRAIN_S) -> Replayed:
+    """Run a load to the end of its window. Raises ServerError if the server died, ReplayError if no turn succeeded."""
     settings = ReplaySettings(
-        workload="shortened mix",
+        workload="shortened",
         endpoint=Endpoint.parse(server.url),
         model=MODEL_NAME,
         arrivals=Poisson(),
         rate_per_s=None,
-        duration_s=duration_s,
+        duration_s=window.length_s,
         seed=0,
         identity=IDENTITY,
         slo=params.slo,
         drain_s=drain_s,
+        warmup_s=window.start_s,
+        agents=load.agents,
+        pause_cap_s=None if load.agents is None else params.agents_pause_cap_s,
     )
     with client_aside():
         replayed = asyncio.run(replay(settings, load))
@@ -110,20 +116,31 @@ def run_load(
     return replayed
 
 
-def run_paced(
-    params: FidelityParams, server: Server, load: Load, duration_s: float, name: str
-) -> tuple[Replayed, float]:
-    """Run a load, and measure the pace as the mean of before and after, seconds a token.
-
-    Raises like `run_load`, and StageError if the pace cannot be measured.
-    """
-    before_s = _pace_s(params, server, f"before-{name}")
-    replayed = run_load(params, server, load, duration_s)
-    return replayed, (before_s + _pace_s(params, server, f"after-{name}")) / 2
+@dataclass(frozen=True, slots=True)
+class Paced:
+    replayed: Replayed
+    pace_s: float  # mean of before and after the load, seconds a token
 
 
-def _pace_s(params: FidelityParams, server: Server, name: str) -> float:
-    return token_s(run_load(params, server, pace_load(name), WITHIN_S))
+class PacedServer:
+    """Runs loads on a server and measures the pace of its engine between them."""
+
+    def __init__(self, params: FidelityParams, server: Server, name: str) -> None:
+        """`name` tells the paces of two servers apart."""
+        self._params = params
+        self._server = server
+        self._name = name
+        self._paces_s = [self._pace_s(0)]
+
+    def run(self, load: Load, window: Window) -> Paced:
+        """Raises like `run_load`, and StageError if the pace cannot be measured."""
+        replayed = run_load(self._params, self._server, load, window, self._params.drain_s)
+        self._paces_s.append(self._pace_s(len(self._paces_s)))
+        return Paced(replayed, sum(self._paces_s[-2:]) / 2)
+
+    def _pace_s(self, number: int) -> float:
+        load, window = pace_load(f"{self._name}-{number}"), Window(0.0, WITHIN_S)
+        return token_s(run_load(self._params, self._server, load, window))
 
 
 @contextmanager
@@ -134,5 +151,5 @@ def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -
         separate(server.process.pid)
         # The first steps load code. These sessions are not measured, and the rate yields at least a few.
         warmup = params.load(4 / params.warmup_s + params.calibration_rate_per_s, params.warmup_s, seed + 1)
-        run_load(params, server, warmup, params.warmup_s)
+        run_load(params, server, warmup, Window(0.0, params.warmup_s))
         yield server

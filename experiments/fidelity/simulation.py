@@ -1,12 +1,11 @@
 """The simulated half of a fidelity run, in the times of the client."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from augserve.data.workload.model import Session, ToolCall
+from augserve.data.workload.schedule import Load
 from augserve.models.serving.predictor import Predictor
 from augserve.models.serving.settings import SchedulerSettings
-from augserve.pipeline.server.replay.settings import DRAIN_S
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import SYNCHRONOUS, Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
@@ -17,15 +16,16 @@ from .calibration import Calibration, Overheads
 
 def simulate(
     policy: str,
-    sessions: Sequence[Session],
-    duration_s: float,
+    load: Load,
+    end_s: float,
+    drain_s: float,
     calibration: Calibration,
     settings: SchedulerSettings,
     predictor: Predictor | None,
 ) -> SimulationResult:
-    """Simulate a load as the client of the server sees it; later turns are not sent, as in a replay."""
+    """Simulate a load as the client of the server sees it. As in a replay, turns due from `end_s` on are not sent."""
     overheads = calibration.overheads
-    shifted = tuple(at_the_engine(session, overheads) for session in sessions)
+    shifted = sessions_at_the_engine(load, overheads)
     clock = VirtualClock()
     scheduler = build_policy(policy, PolicyInputs(calibration.profile.limits, settings, predictor, shifted, clock))
     try:
@@ -35,13 +35,22 @@ def simulate(
             clock,
             shifted,
             batches=SYNCHRONOUS,  # vLLM on a CPU has no asynchronous scheduling
-            last_arrival_s=duration_s + overheads.arrival_s,
+            last_arrival_s=end_s + overheads.arrival_s,
+            agents=load.agents,
         )
-        result = simulation.run(duration_s + DRAIN_S)
+        result = simulation.run(end_s + drain_s)
     finally:
         scheduler.shutdown()
     turns = tuple(at_the_client(turn, overheads) for turn in result.turns)
     return SimulationResult(turns, result.totals, result.end_s)
+
+
+def sessions_at_the_engine(load: Load, overheads: Overheads) -> tuple[Session, ...]:
+    """The load's sessions in the times of the engine. An agent begins the next one when the client has the output."""
+    first = len(load.sessions) if load.agents is None else load.agents
+    shifted = [at_the_engine(session, overheads) for session in load.sessions]
+    later = (dataclasses.replace(one, arrival_s=one.arrival_s + overheads.response_s) for one in shifted[first:])
+    return (*shifted[:first], *later)
 
 
 def at_the_engine(session: Session, overheads: Overheads) -> Session:

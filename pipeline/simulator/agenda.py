@@ -73,7 +73,7 @@ class Agenda:
         if parent is None:
             following = next(self._later, None)
             if following is not None:
-                self._add(now_s, following, 0)
+                self._add(now_s + following.session.arrival_s, following, 0)
             return
         parent.agents -= 1
         parent.returned_s = max(parent.returned_s, now_s + (0.0 if ended.call is None else ended.call.duration_s))

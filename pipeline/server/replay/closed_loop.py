@@ -31,7 +31,7 @@ class ClosedLoop:
                 ended_s = asyncio.get_running_loop().time()
             if self._runner.is_over(ended_s) or (session := self._next()) is None:
                 return
-            ended_s = await self._runner.run_at(session, ended_s)
+            ended_s = await self._runner.run_at(session, ended_s + session.arrival_s)
 
     def _next(self) -> Session | None:
         session = next(self._later, None)

@@ -3,6 +3,7 @@ import itertools
 import pytest
 
 from augserve.data.workload.built_in import SEQUENCES, built_in_load
+from augserve.data.workload.coding_agents.sessions import CODING_AGENTS
 from augserve.data.workload.mix import MIX_SWING
 from augserve.data.workload.model import WorkloadError
 
@@ -28,3 +29,8 @@ def test_a_load_fits_the_context_of_the_model(workload):
 def test_a_workload_without_a_closed_loop_is_named():
     with pytest.raises(WorkloadError, match="swing"):
         built_in_load(MIX_SWING, 4, 100.0, 1)
+
+
+def test_a_context_too_small_for_every_session_is_one_line():
+    with pytest.raises(WorkloadError, match="exceed the context of 4096 tokens"):
+        built_in_load(CODING_AGENTS, 4, 100.0, 1, context_tokens=4096)

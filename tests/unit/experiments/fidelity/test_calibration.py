@@ -26,7 +26,7 @@ def made(turns=8, busy_steps=6):
         first = first_s + 0.004 - START_S
         seen.append(SimpleNamespace(session_id="s", turn=number, due_s=due_s, first_token_s=first))
     replayed = SimpleNamespace(turns=seen, started_at_s=START_S)
-    return pa.Table.from_pylist(steps), pa.Table.from_pylist(rows), replayed
+    return pa.Table.from_pylist(steps), pa.Table.from_pylist(rows), [replayed]
 
 
 def test_each_overhead_is_the_median_of_what_was_measured():

@@ -76,8 +76,8 @@ def test_both_policies_get_the_same_sessions_and_a_failed_turn_stops_the_run(mon
         def __exit__(self, *_):
             return None
 
-    def run_load(params, server, load, duration_s, drain_s):
-        given.append((*server, load, duration_s, drain_s))
+    def run_load(params, server, load, window, drain_s):
+        given.append((*server, load, window, drain_s))
         return Found(server[0])
 
     class Bundle:

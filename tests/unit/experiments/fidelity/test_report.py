@@ -8,25 +8,31 @@ from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.records import EngineTotals, SimulationResult, TurnRecord
 from augserve.pipeline.simulator.record.window import Window
 from experiments.fidelity.report import (
+    AGENT_METRICS,
     METRICS,
+    TIMES,
+    Comparison,
     measured,
     order,
     paired,
     relative_error,
     summarize,
-    table,
     write_report,
 )
 
 
-def cell(real=1.0, simulated=1.0, **other):
-    return paired(dict.fromkeys(METRICS, real), dict.fromkeys(METRICS, simulated)) | other
+def cell(real=1.0, simulated=1.0, names=METRICS, **other):
+    return paired(dict.fromkeys(names, real), dict.fromkeys(names, simulated)) | other
 
 
 def in_time(real, simulated, turns):
     """A cell of which so many turns were in time."""
     counts = {"real": turns, "simulated": turns}
     return {"attainment": {"real": real / turns, "simulated": simulated / turns}, "turns": counts}
+
+
+def order_in_time(by_policy):
+    return order(by_policy, lambda cell, side: cell["attainment"][side] * cell["turns"][side])
 
 
 def result(*turns, end_s=30.0):
@@ -44,7 +50,8 @@ def test_metrics_cover_the_turns_that_arrive_in_the_window():
     assert found["ttft_p50_s"] == pytest.approx(0.55)
     assert found["ttft_p90_s"] == pytest.approx(0.91)
     assert found["tpot_mean_s"] == pytest.approx(0.1)
-    assert set(found) == set(METRICS)
+    assert set(METRICS) | {"steps_per_minute", "steps"} <= set(found)
+    assert found["steps"] == sum(one.finish_s < 10.0 for one in turns)
 
 
 def test_a_turn_without_a_token_waits_until_the_end():
@@ -75,33 +82,58 @@ def test_errors_are_relative_to_the_real_run(real, simulated, error):
     ],
 )
 def test_the_order_of_policies_is_compared_beyond_a_tie(ours, verdict):
-    assert order({"augserve": in_time(*ours, 20_000), "vllm": in_time(10_000, 10_000, 20_000)}) == verdict
+    assert order_in_time({"augserve": in_time(*ours, 20_000), "vllm": in_time(10_000, 10_000, 20_000)}) == verdict
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [((62, 87), "tied"), ((40, 100), "reversed"), ((100, 100), "same")])
 def test_counts_within_two_standard_errors_are_tied(ours, verdict):
     """65 turns in time: by luck alone another run of the same policy has 43 to 87."""
-    assert order({"augserve": in_time(*ours, 600), "vllm": in_time(65, 66, 600)}) == verdict
+    assert order_in_time({"augserve": in_time(*ours, 600), "vllm": in_time(65, 66, 600)}) == verdict
 
 
 def test_the_summary_takes_medians_over_loads_and_policies_and_the_largest_attainment_error():
     attained = {"attainment": {"real": 0.9, "simulated": 0.82}}
     light = {"vllm": cell(2.0, 2.2, **attained), "augserve": cell(4.0, 2.0, **attained)}
-    found = summarize({"1": light, "2": {"vllm": cell(1.0, 1.0)}})
+    found = summarize({"1x": light, "2x": {"vllm": cell(1.0, 1.0)}}, TIMES)
     assert found["median_relative_error"]["ttft_p50_s"] == pytest.approx(0.1)  # of 0.1, 0.5 and 0
     assert found["attainment_largest_difference"] == pytest.approx(0.08)
-    assert found["order"] == {"1": "tied", "2": "same"}
+    assert found["order"] == {"1x": "tied", "2x": "same"}
+
+
+def compared():
+    found = Comparison()
+    for policy, pace in (("vllm", 1.0), ("augserve", 0.954)):
+        found.add("0.5x", policy, cell(1.0, 1.1), pace, is_closed=False)
+        found.add("2x", policy, cell(), pace, is_closed=False)
+    return found
 
 
 def test_the_report_has_the_documented_form(tmp_path):
-    results = {"2": {"vllm": cell(), "augserve": cell()}, "0.5": {"vllm": cell(), "augserve": cell(1.0, 1.1)}}
-    paces = {load: {"vllm": 1.0, "augserve": 0.954} for load in results}
-    text = write_report(tmp_path, results, paces, {"capacity90_per_s": 1.5})
+    found = compared()
+    whole = cell(2.0, 2.0, AGENT_METRICS)
+    found.add("12 agents", "vllm", whole, 1.0, is_closed=True)
+    del whole["session_time_mean_s"]  # no session ended in the window
+    text = write_report(tmp_path, found, {"capacity90_per_s": 1.5})
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["0.5"]["augserve"]["ttft_p50_s"] == {"real": 1.0, "simulated": 1.1}
-    assert json.loads((tmp_path / "summary.json").read_text())["conditions"] == {"capacity90_per_s": 1.5}
-    assert json.loads((tmp_path / "summary.json").read_text())["paces"] == paces
-    assert text == table(results, paces)
+    assert metrics["0.5x"]["augserve"]["ttft_p50_s"] == {"real": 1.0, "simulated": 1.1}
+    assert metrics["12 agents"]["vllm"]["steps_per_minute"] == {"real": 2.0, "simulated": 2.0}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["conditions"] == {"capacity90_per_s": 1.5}
+    assert summary["paces"]["2x"] == {"vllm": 1.0, "augserve": 0.954}
+    assert text == (tmp_path / "table.md").read_text() == found.table()
     assert "| 2x | augserve | 0.954 | 1 / 1 |" in text
-    assert text.index("| 0.5x |") < text.index("| 2x |")
+    assert "| 12 agents | vllm | 1.000 | 2 / 2 | 2 / 2 | – |" in text
     assert "<svg" in (tmp_path / "fidelity.svg").read_text()
+
+
+def test_both_loops_have_a_summary_of_their_own():
+    found = compared()
+    slow, fast = cell(1.0, 1.0, AGENT_METRICS), cell(1.0, 1.2, AGENT_METRICS)
+    slow["steps"], fast["steps"] = {"real": 100, "simulated": 110}, {"real": 300, "simulated": 290}
+    found.add("12 agents", "vllm", slow, 1.0, is_closed=True)
+    found.add("12 agents", "augserve", fast, 1.0, is_closed=True)
+    summaries = found.summaries()
+    assert summaries["open_loop"]["median_relative_error_of_all"] == pytest.approx(0.05)  # of 0.1 and 0
+    assert summaries["closed_loop"]["median_relative_error_of_all"] == pytest.approx(0.1)  # of 0 and 0.2
+    assert summaries["closed_loop"]["order_of_steps"] == {"12 agents": "same"}
+    assert summaries["closed_loop"]["order"] == {"12 agents": "tied"}

@@ -73,13 +73,13 @@ def test_a_closed_loop_has_as_many_session_trees_as_agents(sessions: list[Sessio
         assert sum(begin_s <= start_s < end_s for begin_s, end_s in begun_s) <= agents
 
 
-def test_a_session_begins_when_its_agents_last_one_ends() -> None:
+def test_a_session_begins_its_arrival_time_after_its_agents_last_one_ends() -> None:
     sessions = [
         Session("a", "made", 0.0, (Turn(5, 5, (ToolCall("t", 2.0, 5),)), Turn(5, 5))),
-        Session("b", "made", 7.0, (Turn(5, 5),)),
+        Session("b", "made", 0.5, (Turn(5, 5),)),
     ]
     assert [(name(due), due.time_s) for due in run(sessions, agents=1)] == [
         (("a", 0), 0.0),
         (("a", 1), 3.0),
-        (("b", 0), 4.0),
+        (("b", 0), 4.5),
     ]

@@ -91,12 +91,16 @@ def test_every_turn_of_every_tree_is_sent_once_and_never_before_what_it_waits_fo
 def test_an_agent_begins_the_next_session_of_the_list_when_its_last_one_ends(fake, agents):
     random = np.random.default_rng(7)
     sessions = [random_tree(f"s{number}", random) for number in range(10)]
-    sessions = [dataclasses.replace(session, arrival_s=0.01 * number) for number, session in enumerate(sessions)]
+    starts_s = [0.01 * number if number < agents else 0.0 for number in range(len(sessions))]
+    starts_s[-1] = 0.05
+    sessions = [dataclasses.replace(session, arrival_s=at_s) for session, at_s in zip(sessions, starts_s, strict=True)]
     seen = by_session(run_agents(fake, sessions, agents))
     begins_s = [seen[session.session_id][0].due_s for session in sessions]
     ends_s = [seen[session.session_id][-1].finish_s for session in sessions]
     assert begins_s[:agents] == pytest.approx([0.01 * number for number in range(agents)], abs=1e-6)
-    assert begins_s[agents:] == pytest.approx(sorted(ends_s)[: len(sessions) - agents], abs=1e-6)
+    expected_s = sorted(ends_s)[: len(sessions) - agents]
+    expected_s[-1] += 0.05
+    assert begins_s[agents:] == pytest.approx(expected_s, abs=1e-6)
 
 
 def test_all_agents_are_served_at_once(fake):

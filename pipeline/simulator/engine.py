@@ -18,7 +18,7 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
-from .bulk import RoomForBulk
+from .bulk.paced import RoomForBulk
 from .errors import SimulationError
 from .profile import BLOCK_TOKENS, GIB, EngineLimits
 
@@ -79,7 +79,9 @@ def build_scheduler(
     config.scheduler_config.async_scheduling = True  # the CPU platform switches it off
     config.cache_config.num_gpu_blocks = blocks
     spec = FullAttentionSpec(block_size=block_tokens, num_kv_heads=KV_HEADS, head_size=HEAD, dtype=torch.bfloat16)
-    simulated: type[AsyncScheduler] = type(scheduler.__name__, (RoomForBulk, scheduler), {})
+    # The token budget that a policy sets before it calls vLLM's schedule() is corrected there.
+    bases = (RoomForBulk,) if scheduler is AsyncScheduler else (scheduler, RoomForBulk)
+    simulated: type[AsyncScheduler] = type(scheduler.__name__, bases, {})
     return simulated(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(
@@ -110,12 +112,12 @@ def block_hasher(block_tokens: int = BLOCK_TOKENS) -> BlockHasher:
 
 
 class ContextHasher:
-    """The block hashes of requests whose tokens all begin a context, `ids`: computed once, by vLLM's hasher."""
+    """The block hashes of requests whose tokens all begin a context, `ids`: each computed once, by vLLM's hasher."""
 
     def __init__(self, ids: list[int], block_tokens: int) -> None:
         self.ids = ids
         self._block_tokens = block_tokens
-        self._hashes: list[Any] | None = None
+        self._hashed: Request | None = None  # a request with as much of the context as was asked for
 
     @classmethod
     def of(cls, contexts: Iterable[list[int]], block_tokens: int) -> "list[ContextHasher]":
@@ -125,10 +127,19 @@ class ContextHasher:
 
     def __call__(self, request: Request) -> list[Any]:
         """The hashes of the blocks that the request has filled since the last call."""
-        if self._hashes is None:
-            whole = Request("", self.ids, SamplingParams(), None, block_hasher=block_hasher(self._block_tokens))
-            self._hashes = whole.block_hashes
-        return self._hashes[len(request.block_hashes) : request.num_tokens // self._block_tokens]
+        known, full = len(request.block_hashes), request.num_tokens // self._block_tokens
+        if known >= full:
+            return _NO_HASHES
+        hashed = self._hashed
+        if hashed is None:
+            hasher = block_hasher(self._block_tokens)
+            hashed = self._hashed = Request("", [], SamplingParams(), None, block_hasher=hasher)
+        if len(hashed.block_hashes) < full:
+            hashed.append_output_token_ids(self.ids[hashed.num_tokens : full * self._block_tokens])
+        return hashed.block_hashes[known:full]
+
+
+_NO_HASHES: list[Any] = []
 
 
 @cache

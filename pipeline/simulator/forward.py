@@ -6,6 +6,7 @@ from itertools import chain, repeat
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import KVConnectorOutput, ModelRunnerOutput
+from vllm.v1.request import Request
 
 from ...data.workload.token_ids import END_ID
 from .profile import StepProfile
@@ -32,6 +33,21 @@ class Output:
         return self.ids[self.at - count : self.at]
 
 
+@dataclass(slots=True, eq=False)
+class Ahead:
+    """A request that decodes several steps ahead (bulk/ahead.py)."""
+
+    request: Request
+    first_step: int
+    scheduled: int
+    tokens: int  # fewer than scheduled if it was preempted meanwhile
+    context_tokens: int  # of the first step
+
+    @property
+    def last_step(self) -> int:
+        return self.first_step + self.scheduled - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step in flight: its duration, its size, and which requests sample a token at its end."""
@@ -43,6 +59,7 @@ class Step:
     decode_sequences: int
     context_tokens: int
     transfers: KVConnectorOutput | None = None  # the report of the worker on KV copies, if any
+    delivers: list[Ahead] = field(default_factory=list)  # requests whose tokens come with it
     bulk_ends_s: tuple[float, ...] = ()  # of a bulk: its start, then the end of each of its decode steps
 
     @property
@@ -50,30 +67,43 @@ class Step:
         """How many of the engine's steps it stands for."""
         return max(len(self.bulk_ends_s) - 1, 1)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that the engine computes."""
+        return (self.prefill_tokens + self.decode_sequences) * self.steps
+
 
 @dataclass(slots=True)
 class ForwardPass:
     profile: StepProfile
     outputs: dict[str, Output] = field(default_factory=dict)
 
-    def begin(self, scheduler: AsyncScheduler, scheduled: SchedulerOutput) -> Step:
-        """To be called right after `schedule()`, before the requests change."""
+    def begin(
+        self,
+        scheduler: AsyncScheduler,
+        scheduled: SchedulerOutput,
+        ahead: int = 0,
+        ahead_context: int = 0,
+        delivers: list[Ahead] | None = None,
+    ) -> Step:
+        """To be called right after `schedule()`, before the requests change. The last arguments: see bulk/ahead.py."""
         requests = scheduler.requests
         counts = scheduled.num_scheduled_tokens
         samples = [not requests[request_id].is_prefill_chunk for request_id in counts]
-        total = scheduled.total_num_scheduled_tokens
+        total = sum(counts.values())
         cached = scheduled.scheduled_cached_reqs
-        context = total + sum(cached.num_computed_tokens)
+        context = total + sum(cached.num_computed_tokens) + ahead_context
         for new in scheduled.scheduled_new_reqs:
             context += new.num_computed_tokens
         # A single token counts as a decode; a prompt with one token left is rare.
         decodes = sum(map(int.__eq__, counts.values(), repeat(1)))
         chunks = _chunks(scheduled) if total > decodes and self.profile.prefill is not None else (None, None)
-        step_s = self.profile.step_s(total - decodes, decodes, context, *chunks)
-        return Step(scheduled, samples, step_s, total - decodes, decodes, context)
+        prefill, decodes = total - decodes, decodes + ahead
+        step_s = self.profile.step_s(prefill, decodes, context, *chunks)
+        return Step(scheduled, samples, step_s, prefill, decodes, context, delivers=delivers or [])
 
     def begin_bulk(self, scheduled: SchedulerOutput, ends_s: tuple[float, ...]) -> Step:
-        """A bulk of decode steps (bulk.py)."""
+        """A bulk of decode steps (bulk/)."""
         count = len(scheduled.num_scheduled_tokens)
         context = count + sum(scheduled.scheduled_cached_reqs.num_computed_tokens)
         step = Step(scheduled, [True] * count, ends_s[-1] - ends_s[0], 0, count, context, bulk_ends_s=ends_s)
@@ -89,6 +119,11 @@ class ForwardPass:
             [outputs[request_id].next_id()] if samples and request_id in outputs else []
             for request_id, samples in zip(ids, step.samples, strict=True)
         ]
+        for ahead in step.delivers:
+            request_id = ahead.request.request_id
+            step.scheduled.num_scheduled_tokens[request_id] = ahead.scheduled
+            ids.append(request_id)
+            sampled.append(outputs[request_id].next_ids(ahead.tokens))
         index = {request_id: index for index, request_id in enumerate(ids)}
         return ModelRunnerOutput(ids, index, sampled, kv_connector_output=step.transfers)
 
@@ -108,7 +143,7 @@ def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:
     )
     context, pairs = 0, 0.0
     for request_id, before in computed:
-        count = counts[request_id]
+        count = counts.get(request_id, 1)  # none: it decodes ahead
         if count > 1:
             context += before + count
             pairs += count * (before + count / 2)

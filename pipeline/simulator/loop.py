@@ -16,7 +16,7 @@ from vllm.v1.request import Request
 from ...data.workload.model import Session
 from ...data.workload.token_ids import END_ID, session_contexts
 from .agenda import Agenda, Due
-from .bulk import BulkDecode, RoomForBulk
+from .bulk.stepper import Stepper
 from .clock import VirtualClock
 from .engine import ContextHasher, room_tokens
 from .errors import SimulationError
@@ -57,10 +57,8 @@ class Simulation:
         self._last_arrival_s = last_arrival_s
         self._forward = ForwardPass(profile)
         self._offloading = None if scheduler.connector is None else Offloading(scheduler, profile)
-        self._bulk = None
-        each_step = scheduler.log_stats or (observer is not None and observer.asks_for_each_step())
-        if isinstance(scheduler, RoomForBulk) and self._offloading is None and not each_step:
-            self._bulk = BulkDecode(scheduler, profile)
+        each_step = self._offloading is not None or (observer is not None and observer.asks_for_each_step())
+        self._stepper = Stepper(scheduler, self._forward, each_step)
         self._until_s = float("inf")
         self._in_flight: deque[tuple[float, Step]] = deque()
         self._engine_free_s = 0.0
@@ -86,6 +84,8 @@ class Simulation:
                 break
         for _, record, request in self._open.values():
             record.preemptions = request.num_preemptions
+        for request_id, tokens in self._stepper.undelivered(step for _, step in self._in_flight):
+            self._open[request_id][1].output_tokens += tokens
         return SimulationResult(tuple(self._turns), self._totals, clock.now)
 
     def _arrive(self, due: Due) -> None:
@@ -130,49 +130,38 @@ class Simulation:
     def _step(self) -> None:
         """One call of vLLM's engine loop: schedule a step, or wait for the output of the oldest one."""
         if self._scheduler.has_requests():
-            if self._in_flight and (ends_s := self._in_flight[-1][1].bulk_ends_s):
-                self._clock.advance_to(ends_s[-2])  # when vLLM schedules the step after the bulk
+            before = self._in_flight[-1][1] if self._in_flight else None
+            if before is not None and before.bulk_ends_s:
+                self._clock.advance_to(before.bulk_ends_s[-2])  # when vLLM schedules the step after the bulk
             starts_s = max(self._engine_free_s, self._clock.now)
-            step = self._launch(starts_s)
+            next_s = self._until_s if self._agenda.next_s is None else min(self._until_s, self._agenda.next_s)
+            step = self._stepper.next(starts_s, next_s, before)
             scheduled = step.scheduled
             if self._offloading is not None:
                 starts_s, transfers = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
                 step = dataclasses.replace(step, transfers=transfers)
             self._engine_free_s = step.bulk_ends_s[-1] if step.bulk_ends_s else starts_s + step.step_s
             self._in_flight.append((self._engine_free_s, step))
-            executed = scheduled.total_num_scheduled_tokens > 0
+            executed = step.tokens > 0
             if executed:
                 if self._observer is not None:
                     self._observer.step_begun(step, self._scheduler, self._clock.now, self._engine_free_s)
                 self._idle_s = 0.0
                 self._totals.steps += step.steps
-                self._totals.tokens_scheduled += scheduled.total_num_scheduled_tokens
+                self._totals.tokens_scheduled += step.tokens
                 self._totals.busy_s += step.step_s
-            elif all(waiting.scheduled.total_num_scheduled_tokens == 0 for _, waiting in self._in_flight):
+            elif all(waiting.tokens == 0 for _, waiting in self._in_flight):
                 self._idle()
             if len(self._in_flight) < self._batches and (executed or self._scheduler.has_requests()):
                 return
         if self._in_flight:
             self._finish_oldest()
 
-    def _launch(self, starts_s: float) -> Step:
-        """vLLM's next step, or a bulk of decode steps where nothing can fall between them."""
-        if self._bulk is None:
-            return self._forward.begin(self._scheduler, self._scheduler.schedule())
-        next_s = self._agenda.next_s
-        until_s = self._until_s if next_s is None else min(self._until_s, next_s)
-        if ends_s := self._bulk.ends_s(self._forward.outputs, starts_s, until_s):
-            return self._forward.begin_bulk(self._bulk.schedule(ends_s), ends_s)
-        scheduled = self._scheduler.schedule()
-        self._bulk.note_refusal(scheduled)
-        return self._forward.begin(self._scheduler, scheduled)
-
     def _finish_oldest(self) -> None:
         ends_s, step = self._in_flight.popleft()
         self._clock.advance_to(ends_s)
+        self._stepper.ends(step, ends_s)
         outputs = self._scheduler.update_from_output(step.scheduled, self._forward.end(step))
-        if self._bulk is not None and step.bulk_ends_s:
-            self._bulk.ended(step.bulk_ends_s, step.decode_sequences)
         for client in outputs.values():
             for output in client.outputs:
                 self._record(output)

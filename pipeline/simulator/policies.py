@@ -27,18 +27,44 @@ from .rivals.prefill_cap import CappedBudget
 from .rivals.ranked import RankedScheduler
 
 
+class CountedBudget(StepBudget):
+    """The budget, which is told the decodes of each step, those included that were scheduled ahead (bulk/ahead.py)."""
+
+    def __init__(self, budget: StepBudget) -> None:
+        self.budget = budget
+        self.decodes: int | None = None
+
+    def before_step(self, now_s: float) -> None:
+        self.budget.before_step(now_s)
+
+    def step_ended(self, step_s: float, decodes: int, now_s: float) -> None:
+        self.budget.step_ended(step_s, decodes if self.decodes is None else self.decodes, now_s)
+
+    def restore(self) -> None:
+        self.budget.restore()
+
+
 class PacedAugServe(AugServeScheduler):
-    """The deployed scheduler in bulks of decode steps (bulk.py): a bulk ends before a review of pins, and the token
+    """The deployed scheduler in bulks of decode steps (bulk/): a bulk ends before a review of pins, and the token
     budget learns from each of its steps."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert self.decisions is not None  # noqa: S101 - only shadow modes have none
+        self._counted = CountedBudget(self.decisions.budget)
+        self.decisions = dataclasses.replace(self.decisions, budget=self._counted)
 
     def looks_again_s(self) -> float:
         assert self.decisions is not None  # noqa: S101 - only shadow modes have none
         return float("-inf") if self.waiting else self.decisions.contexts.pins.review_due_s
 
-    def decode_steps_ended(self, ends_s: Sequence[float], decodes: int) -> None:
-        assert self.decisions is not None  # noqa: S101
+    def step_ends(self, decodes: int) -> None:
+        self._counted.decodes = decodes
+
+    def decode_steps_end(self, ends_s: Sequence[float], decodes: int) -> None:
+        self._counted.decodes = 0  # the step of vLLM is none of the budget's
         for start_s, end_s in pairwise(ends_s):
-            self.decisions.budget.step_ended(end_s - start_s, decodes, end_s)
+            self._counted.budget.step_ended(end_s - start_s, decodes, end_s)
 
 
 @dataclass(frozen=True, slots=True)

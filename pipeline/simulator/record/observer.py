@@ -14,7 +14,7 @@ class Observer:
     """Ignores every event; subclasses override the events they need. Times are virtual seconds."""
 
     def asks_for_each_step(self) -> bool:
-        """Whether it must see each decode step: then there are no bulks (bulk.py)."""
+        """Whether it must see each decode step: then there are no bulks (bulk/)."""
         return False
 
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:

@@ -38,10 +38,13 @@ class RankedScheduler(AsyncScheduler):
         return np.asarray(columns[0])
 
     def looks_again_s(self) -> float:
-        """With each step, where requests wait whose order may change (bulk.py)."""
+        """With each step, where requests wait whose order may change (bulk/)."""
         return float("-inf") if self._queue and not self.FIXED else float("inf")
 
-    def decode_steps_ended(self, ends_s: Sequence[float], decodes: int) -> None:
+    def step_ends(self, decodes: int) -> None:
+        """Nothing is learned from a step."""
+
+    def decode_steps_end(self, ends_s: Sequence[float], decodes: int) -> None:
         """Nothing is learned from the time of a step."""
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:

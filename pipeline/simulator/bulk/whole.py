@@ -1,4 +1,4 @@
-"""Bulk decode: k decode steps, between which nothing can happen, scheduled as one step of k accepted tokens.
+"""Whole steps in bulk: k decode steps, between which nothing can happen, scheduled as one step of k accepted tokens.
 
 vLLM's own path for speculation does it: each running request gets k - 1 draft tokens, the scheduler schedules k tokens,
 and the output brings them all. Turns, times and counts are those of single steps. So a bulk ends before anything that
@@ -13,44 +13,18 @@ schedules a step while the one before it runs: the step after a bulk is schedule
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from .forward import Output
-from .profile import StepProfile
+from ..forward import Output, Step
+from ..profile import StepProfile
+from .paced import DRAFT_ID, Paced, RoomForBulk
 
 LEAST_STEPS = 2
 """Fewer decode steps are no bulk."""
-DRAFT_ID = -1
-"""vLLM's placeholder of a draft token whose id only the worker knows."""
-
-
-class RoomForBulk(AsyncScheduler):
-    """vLLM's scheduler, whose token budget bounds a decode step and not a bulk of them."""
-
-    bulk_tokens = 0
-
-    @property
-    def max_num_scheduled_tokens(self) -> int:
-        return max(self._budget_tokens, self.bulk_tokens)
-
-    @max_num_scheduled_tokens.setter
-    def max_num_scheduled_tokens(self, tokens: int) -> None:
-        self._budget_tokens = tokens
-
-
-@runtime_checkable
-class Paced(Protocol):
-    """A scheduler that decides by the time too, or learns from each step."""
-
-    def looks_again_s(self) -> float:
-        """Virtual time from which a decode step may decide anew although nothing has happened."""
-
-    def decode_steps_ended(self, ends_s: Sequence[float], decodes: int) -> None:
-        """A bulk of `decodes` requests has ended. `ends_s`: the start of its first step, then the end of each."""
+MOST_STEPS = 1000
+"""Of one bulk."""
 
 
 class BulkDecode:
@@ -60,10 +34,9 @@ class BulkDecode:
         self._scheduler = scheduler
         self._profile = profile
         self._paced = scheduler if isinstance(scheduler, Paced) else None
-        self._most_tokens = scheduler.scheduler_config.max_num_batched_tokens
         self._pool = scheduler.kv_cache_manager.block_pool
         self._refused: tuple[Request, int, int] | None = None  # the first waiting request, how many wait, free blocks
-        self._margin_blocks = 2 + self._most_tokens // scheduler.block_size
+        self._margin_blocks = 2 + scheduler.scheduler_config.max_num_batched_tokens // scheduler.block_size
         self._margin_blocks += scheduler.kv_cache_manager.watermark_blocks
 
     def ends_s(self, outputs: Mapping[str, Output], starts_s: float, until_s: float) -> tuple[float, ...]:
@@ -79,9 +52,9 @@ class BulkDecode:
         count = len(running)
         if self._paced is not None:
             until_s = min(until_s, self._paced.looks_again_s())
-        if count == 0 or starts_s >= until_s or self._may_admit():
+        if count == 0 or starts_s >= until_s or self.may_admit():
             return ()
-        steps, context_tokens = self._most_tokens // count, count
+        steps, context_tokens = MOST_STEPS, count
         for request in running:
             if request.is_prefill_chunk:
                 return ()
@@ -97,7 +70,7 @@ class BulkDecode:
             context_tokens += count
         return tuple(ends_s) if len(ends_s) > LEAST_STEPS else ()
 
-    def _may_admit(self) -> bool:
+    def may_admit(self) -> bool:
         """Whether the next step may admit a waiting request.
 
         None is admitted while all seats are taken, or while the first one waits that the last step has refused.
@@ -114,11 +87,11 @@ class BulkDecode:
             return True
         return bool(self._pool.get_num_free_blocks() > free_blocks)
 
-    def note_refusal(self, output: SchedulerOutput) -> None:
+    def note_refusal(self, step: Step) -> None:
         """Note the request that this step has refused for want of free blocks, if any."""
         scheduler, self._refused = self._scheduler, None
-        spare = output.total_num_scheduled_tokens < scheduler.max_num_scheduled_tokens
-        if spare and scheduler.waiting and not output.preempted_req_ids:
+        spare = step.tokens < scheduler.max_num_scheduled_tokens
+        if spare and scheduler.waiting and not step.scheduled.preempted_req_ids:
             first = scheduler.waiting.peek_request()
             self._refused = first, len(scheduler.waiting), self._pool.get_num_free_blocks()
 
@@ -128,11 +101,16 @@ class BulkDecode:
         drafts = [DRAFT_ID] * (steps - 1)
         for request in scheduler.running:
             request.spec_token_ids = drafts
-        scheduler.bulk_tokens = steps * len(scheduler.running)
-        output = scheduler.schedule()
-        scheduler.bulk_tokens = 0
-        return output
+        scheduler.bulk_tokens = (steps - 1) * len(scheduler.running)
+        return scheduler.schedule()
 
-    def ended(self, ends_s: Sequence[float], decodes: int) -> None:
-        if self._paced is not None:
-            self._paced.decode_steps_ended(ends_s, decodes)
+    def step_ends(self, step: Step, end_s: float) -> None:
+        """Tell the policy of a step, or of a bulk of them, that ends at `end_s`, before it gets the output."""
+        if (paced := self._paced) is None:
+            return
+        if step.bulk_ends_s:
+            paced.decode_steps_end(step.bulk_ends_s, step.decode_sequences)
+        elif step.tokens and not step.scheduled.total_num_scheduled_tokens:  # all of it was scheduled ahead
+            paced.decode_steps_end((end_s - step.step_s, end_s), step.decode_sequences)
+        else:
+            paced.step_ends(step.decode_sequences)

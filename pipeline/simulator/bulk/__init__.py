@@ -1,0 +1,1 @@
+"""Several decode steps as one step of vLLM, where that changes no turn."""

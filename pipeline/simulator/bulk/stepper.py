@@ -1,0 +1,54 @@
+"""The next step of the engine: a single one, with requests that decode ahead, or a bulk of decode steps."""
+
+from collections.abc import Iterable, Iterator
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+from ..forward import ForwardPass, Step
+from .ahead import DecodeAhead
+from .paced import RoomForBulk
+from .whole import BulkDecode
+
+
+class Stepper:
+    """Composes each step by vLLM's scheduler, and passes its output back."""
+
+    def __init__(self, scheduler: AsyncScheduler, forward: ForwardPass, each_step: bool) -> None:
+        """`each_step`: without bulks, because somebody wants to see each step of vLLM. Its statistics do, too."""
+        self._scheduler = scheduler
+        self._forward = forward
+        self._whole: BulkDecode | None = None
+        if isinstance(scheduler, RoomForBulk) and not (each_step or scheduler.log_stats):
+            self._whole, self._ahead = BulkDecode(scheduler, forward.profile), DecodeAhead(scheduler)
+
+    def next(self, starts_s: float, until_s: float, in_flight: Step | None) -> Step:
+        """vLLM's next step. The engine can begin it at `starts_s`, after the one `in_flight`; at `until_s` is the next
+        event."""
+        scheduler, forward, whole = self._scheduler, self._forward, self._whole
+        if whole is None:
+            return forward.begin(scheduler, scheduler.schedule())
+        ahead = self._ahead
+        if not ahead and (ends_s := whole.ends_s(forward.outputs, starts_s, until_s)):
+            return forward.begin_bulk(whole.schedule(ends_s), ends_s)
+        computes = any(request.is_prefill_chunk for request in scheduler.running)
+        ahead.plan(forward.outputs, computes or whole.may_admit())  # otherwise a whole bulk follows soon
+        scheduled = scheduler.schedule()
+        step = forward.begin(
+            scheduler, scheduled, *ahead.scheduled(scheduled, None if in_flight is None else in_flight.delivers)
+        )
+        whole.note_refusal(step)
+        return step
+
+    def ends(self, step: Step, end_s: float) -> None:
+        """To be called at the end of a step, before vLLM gets its output."""
+        if self._whole is not None:
+            self._whole.step_ends(step, end_s)
+
+    def undelivered(self, in_flight: Iterable[Step]) -> Iterator[tuple[str, int]]:
+        """Requests with the number of tokens that they have decoded ahead in ended steps, and that did not come yet."""
+        if self._whole is None:
+            return
+        steps = list(in_flight)
+        ended = self._scheduler.current_step - len(steps)
+        for ahead in (*self._ahead, *(ahead for step in steps for ahead in step.delivers)):
+            yield ahead.request.request_id, min(max(ended - ahead.first_step + 1, 0), ahead.tokens)

@@ -1,6 +1,7 @@
 """The rule of promotion: a new scheduler version must be no worse than the champion in any cell of the report split."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,10 @@ TOLERANCE = 0.02
 
 Evaluated = Mapping[str, Any]
 """`{workload: {profile: {load: {policy: {metric: value}}}}}`, as in reports/evaluate/metrics.json."""
-CellName = tuple[str, str, float]
+CellName = tuple[str, str, str]
+CLOSED_LOOPS_SINCE = 3
+"""The first form of an evaluation that tells open from closed loops."""
+_LOAD = re.compile(r"\d+(\.\d+)?x?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ def no_worse(new: Evaluated, old: Evaluated) -> list[str]:
     reasons = []
     for name, was in sorted(before.items()):
         workload, profile, load = name
-        where = f"{workload} on {profile} at {load:g}x"
+        where = f"{workload} on {profile} at {load if load.endswith('x') else f'{load} agents'}"
         if name not in after:
             reasons.append(f"{where}: not evaluated")
         elif after[name].value < was.value - _margin(after[name], was):
@@ -49,11 +53,12 @@ def no_worse(new: Evaluated, old: Evaluated) -> list[str]:
 
 def estimates(results: Evaluated) -> Iterator[tuple[CellName, Estimate]]:
     """Each cell's estimate for AugServe. Other policies and other entries of `results` are skipped."""
+    older = results.get("format", CLOSED_LOOPS_SINCE) < CLOSED_LOOPS_SINCE
     for workload, of_profile in _items(results):
         for profile, of_load in _items(of_profile):
             for load, of_policy in _items(of_load):
                 metrics = of_policy.get(POLICY) if isinstance(of_policy, Mapping) else None
-                name = _number(load)
+                name = _load_name(load, older)
                 estimate = _estimate(metrics) if isinstance(metrics, Mapping) else None
                 if name is not None and estimate is not None:
                     yield (workload, profile, name), estimate
@@ -82,8 +87,8 @@ def _items(value: object) -> Iterator[tuple[str, Any]]:
         yield from value.items()
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
+def _load_name(text: str, older: bool) -> str | None:
+    """`2x` of an open loop, `16` agents of a closed one. An older evaluation has open loops only, without the x."""
+    if not _LOAD.fullmatch(text):
         return None
+    return f"{text}x" if older and not text.endswith("x") else text

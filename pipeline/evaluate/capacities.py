@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...data.workload.mix import MIX
 from ..project.stage import StageError
-from ..results.metrics_file import Capacities, Job
+from ..results.metrics_file import Capacities, Job, is_closed
 from ..simulator.cells.cache import Submit
 from ..simulator.cells.capacity import Bracket, bracket, capacity, narrow
 from .distributions import Evidences
@@ -70,7 +70,8 @@ def capacities(
 def shown_attainments(evidences: Evidences, job: Job, policy: str, unit_per_s: float) -> dict[float, float]:
     """Sessions/s → SLO attainment of a policy in its cells, over all seeds."""
     return {
-        float(load) * unit_per_s: sum(run.metrics["attainment"] for run in runs[policy]) / len(runs[policy])
+        float(load.removesuffix("x")) * unit_per_s: sum(run.metrics["attainment"] for run in runs[policy])
+        / len(runs[policy])
         for (*own, load), runs in evidences.items()
-        if tuple(own) == job and policy in runs
+        if tuple(own) == job and not is_closed(load) and policy in runs
     }

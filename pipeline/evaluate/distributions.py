@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..results.metrics_file import Job
+from ..results.metrics_file import Job, open_loop
 from ..simulator.record.evidence import Evidence
 
 SHARES = np.linspace(0, 1, 51)
@@ -14,13 +14,13 @@ Evidences = dict[tuple[str, str, str], dict[str, list[Evidence]]]
 """(workload, profile, load) → policy → its runs, one a seed."""
 
 
-def distributions(evidences: Evidences, main_loads: Mapping[Job, str]) -> dict[str, pd.DataFrame]:
+def distributions(evidences: Evidences, main_loads: Mapping[Job, float]) -> dict[str, pd.DataFrame]:
     """`ttft`, `steps` (of the first run) and `waiting`; each has the columns workload, profile and policy first."""
     tables: dict[str, Callable[[Sequence[Evidence]], pd.DataFrame]]
     tables = {"ttft": _ttft, "steps": lambda runs: _steps(runs[0]), "waiting": _waiting}
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in tables}
     for (workload, profile), load in sorted(main_loads.items()):
-        for policy, runs in sorted(evidences[workload, profile, load].items()):
+        for policy, runs in sorted(evidences[workload, profile, open_loop(load)].items()):
             for name, table in tables.items():
                 rows = table(runs)
                 for position, (column, value) in enumerate(

@@ -13,7 +13,7 @@ from ..results.metrics_file import Job, StaticBudgets
 from ..results.tables import best_budget
 from ..simulator.catalogue import static_augserve
 from ..simulator.cells.cache import Submit
-from ..simulator.cells.cell import Cell
+from ..simulator.cells.cell import Cell, Schedule
 from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
 
 SEED_STEP = 1000
@@ -34,11 +34,29 @@ class Evaluation:
 
     def cell(self, job: Job, policy: str, rate_per_s: float, run: int = 0) -> Cell:
         """Run number `run` of a cell. Every policy gets the same sessions."""
-        workload, profile = job
+        workload, _ = job
         if policy == VLLM_TUNED:
             policy = self.static[job]
         if policy == STATIC_BUDGET and (tried := self.budgets.get(job)):
             policy = static_augserve(best_budget(tried))
+        return self._cell(job, policy, run, self.params.schedule(workload), rate_per_s=rate_per_s)
+
+    def agent_cell(self, job: Job, policy: str, agents: int, run: int) -> Cell:
+        """Run number `run` of a closed loop. Every policy gets the same sessions in the same order."""
+        params = self.params
+        return self._cell(job, policy, run, params.agent_schedule, agents=agents, pause_cap_s=params.pause_cap_s)
+
+    def _cell(
+        self,
+        job: Job,
+        policy: str,
+        run: int,
+        schedule: Schedule,
+        rate_per_s: float | None = None,
+        agents: int | None = None,
+        pause_cap_s: float | None = None,
+    ) -> Cell:
+        workload, profile = job
         settings = self.settings
         if profile in self.step_times:
             settings = dataclasses.replace(settings, step_time=self.step_times[profile], profile=profile)
@@ -48,10 +66,12 @@ class Evaluation:
             paths.PROFILES / f"{profile}.json",
             rate_per_s,
             self.seed + run * SEED_STEP,
-            self.params.schedule(workload),
+            schedule,
             settings,
             paths.ONNX,
             self.split,
+            agents,
+            pause_cap_s,
         )
 
     def on(self, use: Use) -> Self:
@@ -63,6 +83,12 @@ class Evaluation:
     @property
     def jobs(self) -> list[Job]:
         return [(workload, profile) for workload in self.params.workloads for profile in self.params.profiles]
+
+    @property
+    def agent_jobs(self) -> list[Job]:
+        """Those with a closed loop."""
+        names = self.params.present_agent_workloads
+        return [(workload, profile) for workload in names for profile in self.params.profiles]
 
     @property
     def searched_jobs(self) -> list[Job]:

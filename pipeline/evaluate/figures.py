@@ -44,19 +44,19 @@ def write_figures(folder: Path, results: EvaluationResults, distributions: Mappi
     for name, rows in distributions.items():
         write_csv(folder / f"{name}.csv", rows)
     curves = [job for job in results.jobs if len(results.by_load(job)) > 1] or results.jobs  # a swing has one load
-    _panels(folder / "goodput.svg", curves, _against_load(results, "effective_throughput", "goodput, turns/s"))
-    _panels(folder / "attainment.svg", curves, _against_load(results, "attainment", "SLO attainment"))
-    _panels(folder / "ttft.svg", results.jobs, _ttft(distributions["ttft"]))
-    _panels(folder / "waiting.svg", results.jobs, _waiting(distributions["waiting"]))
+    panels(folder / "goodput.svg", curves, _against_load(results, "effective_throughput", "goodput, turns/s"))
+    panels(folder / "attainment.svg", curves, _against_load(results, "attainment", "SLO attainment"))
+    panels(folder / "ttft.svg", results.jobs, _ttft(distributions["ttft"]))
+    panels(folder / "waiting.svg", results.jobs, _waiting(distributions["waiting"]))
     steps = distributions["steps"]
     draws = (_over_time(steps, "token_budget", "token budget"), _over_time(steps, "kv_usage", "KV cache usage"))
-    _panels(folder / "steps.svg", results.jobs, *draws)
+    panels(folder / "steps.svg", results.jobs, *draws)
 
 
 def goodput_rows(results: EvaluationResults) -> pd.DataFrame:
     """One row a cell: goodput with its interval and further metrics, by workload, profile, policy and load."""
     rows = [
-        {"workload": job[0], "profile": job[1], "policy": policy, "load": load} | by_policy[policy]
+        {"workload": job[0], "profile": job[1], "policy": policy, "load": f"{load:g}"} | by_policy[policy]
         for job in results.jobs
         for load, by_policy in results.by_load(job).items()
         for policy in sorted(by_policy)
@@ -64,7 +64,7 @@ def goodput_rows(results: EvaluationResults) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["workload", "profile", "policy", "load", *PLOTTED, *BOUNDS])
 
 
-def _panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
+def panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
     """One column a workload and profile, at most two side by side; one row a drawing."""
     columns = min(len(jobs), 2)
     rows = -(-len(jobs) // columns) * len(draws)
@@ -80,7 +80,7 @@ def _panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
         figure.legend(handles, labels, ncols=3 * columns, loc="outside lower center")
 
 
-def _line(policy: str) -> dict[str, Any]:
+def line_of(policy: str) -> dict[str, Any]:
     """AugServe stands out; an oracle or ablation has the colour of its policy."""
     if policy == OURS or policy in VARIANTS:
         style = {OURS: "-", ORACLE: "--"}.get(policy, ":")
@@ -95,13 +95,15 @@ def _against_load(results: EvaluationResults, metric: str, label: str) -> Draw:
     def draw(axis: Any, job: Job) -> None:
         by_load = results.by_load(job)
         for policy in sorted(results.at_main_load(job), key=order_of):
-            cells: dict[float, Metrics] = {float(load): of[policy] for load, of in by_load.items() if policy in of}
+            cells: dict[float, Metrics] = {load: of[policy] for load, of in by_load.items() if policy in of}
             if len(cells) < min(len(by_load), 2):  # an ablation, which ran at one load only
                 continue
-            axis.plot(list(cells), [cell[metric] for cell in cells.values()], marker="o", markersize=3, **_line(policy))
+            axis.plot(
+                list(cells), [cell[metric] for cell in cells.values()], marker="o", markersize=3, **line_of(policy)
+            )
             if policy in CONTRASTED and all(f"{metric}_low" in cell for cell in cells.values()):
                 low, high = ([cell[f"{metric}_{side}"] for cell in cells.values()] for side in ("low", "high"))
-                axis.fill_between(list(cells), low, high, color=_line(policy)["color"], alpha=0.15, linewidth=0)
+                axis.fill_between(list(cells), low, high, color=line_of(policy)["color"], alpha=0.15, linewidth=0)
         axis.set(xlabel="load, × capacity@90 of stock vLLM", ylabel=label, ylim=(0, None))
 
     return draw
@@ -111,7 +113,7 @@ def _ttft(rows: pd.DataFrame) -> Draw:
     def draw(axis: Any, job: Job) -> None:
         for policy, own in _by_policy(rows, job):
             if policy not in VARIANTS - {ORACLE}:
-                axis.plot(own["ttft_s"].clip(LEAST_S), own["share"], **_line(policy))
+                axis.plot(own["ttft_s"].clip(LEAST_S), own["share"], **line_of(policy))
         axis.set(xscale="log", xlabel="TTFT, s", ylabel="share of turns", ylim=(0, 1))
 
     return draw
@@ -121,7 +123,7 @@ def _over_time(rows: pd.DataFrame, column: str, label: str) -> Draw:
     def draw(axis: Any, job: Job) -> None:
         for policy, own in _by_policy(rows, job):
             if policy in CONTRASTED:
-                axis.plot(own["time_s"], own[column], **_line(policy))
+                axis.plot(own["time_s"], own[column], **line_of(policy))
         axis.set(xlabel="time, s", ylabel=label, ylim=(0, None))
 
     return draw
@@ -135,7 +137,7 @@ def _waiting(rows: pd.DataFrame) -> Draw:
         for number, (policy, own) in enumerate(shown):
             positions = [index + (number - (len(shown) - 1) / 2) * width for index in range(len(kinds))]
             heights = own.set_index("kind")["ttft_p90_s"].reindex(kinds, fill_value=0).clip(LEAST_S)
-            axis.bar(positions, heights, width, color=_line(policy)["color"], label=policy)
+            axis.bar(positions, heights, width, color=line_of(policy)["color"], label=policy)
         axis.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right")
         axis.set(yscale="log", ylabel="TTFT p90, s")
 

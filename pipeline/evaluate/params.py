@@ -12,9 +12,12 @@ from pydantic import (
     model_validator,
 )
 
+from ...data.workload.built_in import SEQUENCES
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
+from ..project import paths
 from ..project.params import Processes, SearchRounds, Section, known_names
+from ..project.public_sets import load_public_sets
 from ..simulator import catalogue
 from ..simulator.cells.cell import Schedule, workload_names
 
@@ -49,6 +52,14 @@ class ComparisonParams(Section):
     drain_s: NonNegativeFloat
     trace_warmup_s: NonNegativeFloat
     trace_window_s: PositiveFloat
+    agent_workloads: tuple[str, ...]
+    agents: tuple[PositiveInt, ...] = Field(min_length=1)
+    agent_policies: tuple[str, ...]
+    agent_seeds: int = Field(ge=1, le=100)
+    agent_warmup_s: NonNegativeFloat
+    agent_window_s: PositiveFloat
+    agent_drain_s: NonNegativeFloat
+    pause_cap_s: NonNegativeFloat | None
     processes: Processes
 
     @field_validator("workloads")
@@ -68,6 +79,22 @@ class ComparisonParams(Section):
     def _known_others(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known = {"ablations": ABLATIONS, "oracles": ORACLES}.get(info.field_name or "", catalogue.CATALOGUE)
         return known_names(names, known) if names else names
+
+    @field_validator("agent_workloads")
+    @classmethod
+    def _known_agent_workloads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """A public set is known even if it is not here: `present_agent_workloads` leaves it out."""
+        public = (f"{paths.PUBLIC_TRACES.name}/{name}" for name in load_public_sets())
+        if not set(known_names(names, dict.fromkeys((*SEQUENCES, *workload_names(), *public)))) & set(SEQUENCES):
+            raise ValueError(f"a list with one of {', '.join(SEQUENCES)}, which need no traces")
+        return names
+
+    @field_validator("agent_policies")
+    @classmethod
+    def _known_agent_policies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if catalogue.VLLM.name not in known_names(names, catalogue.SIMULATED):
+            raise ValueError("a list with vllm, the base of every comparison")
+        return names
 
     @model_validator(mode="after")
     def _lists_are_complete(self) -> Self:
@@ -108,6 +135,17 @@ class ComparisonParams(Section):
         if workload not in MIXES:
             return Schedule(self.trace_warmup_s, self.trace_window_s, self.drain_s)
         return Schedule(self.warmup_s, self.swing_window_s if workload == MIX_SWING else self.window_s, self.drain_s)
+
+    @property
+    def agent_schedule(self) -> Schedule:
+        """The schedule of a closed loop."""
+        return Schedule(self.agent_warmup_s, self.agent_window_s, self.agent_drain_s)
+
+    @property
+    def present_agent_workloads(self) -> list[str]:
+        """Without public sets that are not here."""
+        here = (*SEQUENCES, *workload_names())
+        return [name for name in self.agent_workloads if name in here]
 
 
 def steady(workload: str) -> str:

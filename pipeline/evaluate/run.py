@@ -1,6 +1,7 @@
 """Stage `evaluate`: policies compared at several loads, on sessions that neither training nor tuning has seen."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from ..simulator.cells.cell import Cell, load_profile
 from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.parallel import pool
 from ..simulator.record.evidence import Evidence
+from .agent_figures import write_agent_figures
 from .capacities import capacities, stock_capacities
 from .capacity_guess import capacity_guesses
 from .comparison import compare, pooled_cells
@@ -36,6 +38,7 @@ from .params import ComparisonParams, steady
 from .static_search import search_budgets, search_static
 
 Value = TypeVar("Value")
+logger = logging.getLogger(__name__)
 
 
 class EvaluateParams(ComparisonParams):
@@ -76,11 +79,15 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
 def report(params: ComparisonParams, folder: Path) -> None:
     """Run a comparison; write its metrics, tables and figures into `folder`, and print the tables."""
     evaluation = evaluation_of(params)
+    if absent := sorted(set(params.agent_workloads) - set(params.present_agent_workloads)):
+        logger.info("%s: without the agents of %s: not imported here", params.SECTION, ", ".join(absent))
     facts = params.model_dump() | {"seed": evaluation.seed}
-    tags = {"kind": params.SECTION, "workloads": ", ".join(params.workloads), "profiles": ", ".join(params.profiles)}
+    names = dict.fromkeys((*params.workloads, *params.present_agent_workloads))
+    tags = {"kind": params.SECTION, "workloads": ", ".join(names), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
         results, evidences = simulated(evaluation, run.id)
         write_figures(folder, results, distributions(evidences, {job: results.main_load(job) for job in results.jobs}))
+        write_agent_figures(folder, results)
         write_text(folder / "table.md", text := evaluation_markdown(results))
         write_results(folder / "metrics.json", results)
         run.log_folder(folder, "report")

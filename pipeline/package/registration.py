@@ -30,7 +30,15 @@ from ..project.tracking import ExperimentRun, experiment_run, tracking_client
 EXPERIMENT = "evaluation"
 REPORTS = (paths.EVALUATION_REPORTS, paths.TUNING_REPORTS, paths.TRAINING_REPORTS)
 LOCK = Path("dvc.lock")
-HEADLINE = (promotion.METRIC, "session_effective_throughput", "attainment", "ttft_p99_s", "longest_wait_s")
+HEADLINE = (
+    promotion.METRIC,
+    "session_effective_throughput",
+    "steps_per_minute",
+    "session_time_mean_s",
+    "attainment",
+    "ttft_p99_s",
+    "longest_wait_s",
+)
 """Metrics of AugServe's cells in the version's run, each as `metric/workload/profile/load`."""
 
 
@@ -110,10 +118,9 @@ def settings_of(bundle: Bundle) -> dict[str, object]:
 def headline(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """`metric/workload/profile/load` → value of AugServe's cells, and its capacity@90."""
     for (workload, profile, load), _ in promotion.estimates(evaluation):
-        of_load = evaluation[workload][profile]
-        cell = next(of_load[key] for key in of_load if float(key) == load)[promotion.POLICY]
+        cell = evaluation[workload][profile][load][promotion.POLICY]
         for metric in HEADLINE:
-            yield from numbers(cell.get(metric), f"{metric}/{workload}/{profile}/{load:g}x")
+            yield from numbers(cell.get(metric), f"{metric}/{workload}/{profile}/{load}")
     for workload, of_profile in evaluation.get("capacity90", {}).items():
         for profile, capacities in of_profile.items():
             yield from numbers(capacities.get(promotion.POLICY), f"capacity90/{workload}/{profile}")
@@ -152,7 +159,7 @@ def _evaluation_of(client: Any, version: Version) -> Mapping[str, Any]:
 
 def _table(evaluation: Mapping[str, Any]) -> str:
     rows = [
-        f"| {workload} | {profile} | {load:g}x | {estimate.value:.1f} |\n"
+        f"| {workload} | {profile} | {load} | {estimate.value:.1f} |\n"
         for (workload, profile, load), estimate in promotion.estimates(evaluation)
     ]
     return "| workload | engine | load | goodput, turns/s |\n|---|---|---|---:|\n" + "".join(rows)

@@ -16,6 +16,8 @@ from .drawings import figures
 
 TEMPLATE = "page.html.j2"
 EVALUATION_FIGURES = {
+    "agents": "Steps per minute and SLO attainment against the number of agents",
+    "pareto": "Steps per minute against interactivity; a point is named by its number of agents",
     "goodput": "Goodput against load",
     "attainment": "SLO attainment against load",
     "ttft": "Distribution of the TTFT at the main load",

@@ -1,10 +1,11 @@
 """The metrics that tables show: title, format, and text of a value. Needs no pandas."""
 
-from .metrics_file import Metrics
+from .metrics_file import BASES, Metrics
 
 GOODPUT = "effective_throughput"
 SESSION_GOODPUT = "session_effective_throughput"
 STEPS = "steps_per_minute"
+STEPS_OVER_STOCK = f"steps_over_{BASES[0]}"
 NONE = "–"
 """Not run, not searched, without a value, or a ratio to zero."""
 COLUMNS = {
@@ -21,6 +22,7 @@ COLUMNS = {
 """Metric → title and format of its column: open loops."""
 AGENT_COLUMNS = {
     STEPS: ("steps/min", ".1f"),
+    STEPS_OVER_STOCK: ("× stock vLLM", ".2f"),
     "attainment": ("in SLO", ".1%"),
     "sessions_per_hour": ("sessions/h", ".1f"),
     "session_time_mean_s": ("session time, s", ".0f"),
@@ -36,7 +38,7 @@ AGENT_COLUMNS = {
     "longest_wait_s": ("longest wait, s", ".0f"),
 }
 """As COLUMNS: closed loops."""
-INTERVALS = (GOODPUT, SESSION_GOODPUT, STEPS)
+INTERVALS = (GOODPUT, SESSION_GOODPUT, STEPS, STEPS_OVER_STOCK)
 """The metrics that tables show with their intervals."""
 
 

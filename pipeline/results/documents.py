@@ -2,16 +2,21 @@
 
 import pandas as pd
 
+from .agent_tables import agent_cells, agent_headline
 from .metrics_file import EvaluationResults
 from .tables import ablations, cells, headline, load_text, markdown, static_settings
 from .tuning import Selection, tuning_table
 
-CAPTION = "Load 1× is the capacity@90 of stock vLLM. [low–high]: 95 % interval, by a bootstrap over sessions."
+CAPTION = "[low–high]: 95 % interval, by a bootstrap over sessions."
+AGENTS = "A row is a number of agents that work at once: a closed loop."
+LOADS = "Load 1× is the capacity@90 of stock vLLM: an open loop."
 
 
 def evaluation_markdown(results: EvaluationResults) -> str:
-    """Every table of every workload and profile."""
+    """Every table of every workload and profile, closed loops first."""
     parts = [f"{CAPTION}\n"]
+    for job in results.agent_jobs:
+        parts += [f"## Agents: {' on '.join(job)}\n", f"{AGENTS}\n", markdown(agent_cells(results, job))]
     for job in results.jobs:
         load = load_text(job[0], results.main_load(job))
         tables = {
@@ -19,15 +24,21 @@ def evaluation_markdown(results: EvaluationResults) -> str:
             f"Ablations at load {load}": ablations(results, job),
             "Static settings, searched on other sessions": static_settings(results, job),
         }
-        parts += [f"## {' on '.join(job)}\n", *(_titled(title, table) for title, table in tables.items() if len(table))]
+        parts += [
+            f"## {' on '.join(job)}\n",
+            f"{LOADS}\n",
+            *(_titled(title, table) for title, table in tables.items() if len(table)),
+        ]
     return "\n".join(parts)
 
 
 def headline_markdown(results: EvaluationResults, selection: Selection) -> str:
-    """Policies and ablations of each workload and profile at the main load, then the origin of the tuned settings."""
+    """Closed loops, policies and ablations of open ones at the main load, and the origin of the tuned settings."""
     parts = [f"{CAPTION}\n"]
+    for job in results.agent_jobs:
+        parts += [f"## Agents: {' on '.join(job)}\n", f"{AGENTS}\n", markdown(agent_headline(results, job))]
     for job in results.jobs:
-        parts += [f"## {' on '.join(job)}, load {load_text(job[0], results.main_load(job))}\n"]
+        parts += [f"## {' on '.join(job)}, load {load_text(job[0], results.main_load(job))}\n", f"{LOADS}\n"]
         parts += [markdown(table) for table in (headline(results, job), ablations(results, job)) if len(table)]
     return "\n".join([*parts, "## Tuned settings\n", markdown(tuning_table(results, selection))])
 

@@ -1,6 +1,7 @@
 """The file metrics.json of an evaluation: its form, writing and reading."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 from ...data.atomic import write_json
 from ..simulator import catalogue
 
-FORMAT = 2
-"""Raised when a reader of the older form would misread the newer one. Format 2 has intervals and ratios."""
+FORMAT = 3
+"""Raised when a reader of the older form would misread the newer one. Format 3 tells open from closed loops."""
 OURS = catalogue.AUGSERVE.name
 UNTUNED = catalogue.UNTUNED.name
 BASES = (catalogue.VLLM.name, catalogue.UNCACHED_FIRST.name)
@@ -19,13 +20,17 @@ NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "budge
 
 Metrics = dict[str, float]
 Cells = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
-"""workload → profile → load → policy → metric. `x_low` and `x_high` bound the 95 % interval of metric `x`."""
+"""workload → profile → load → policy → metric. `x_low` and `x_high` bound the 95 % interval of metric `x`.
+
+A load is `2x`, a multiple of stock vLLM's capacity@90, in an open loop, and `16`, a number of agents, in a closed one.
+"""
 Capacities = dict[str, dict[str, dict[str, float | None]]]
 """workload → profile → policy → sessions/s. None: no rate that was tried qualifies."""
 StaticBudgets = Mapping[str, float]
 """Token budget → goodput in turns/s, on the sessions reserved for selection."""
 Job = tuple[str, str]
 """Workload and profile."""
+_LOAD = re.compile(r"\d+(\.\d+)?(e[+-]\d+)?x|\d+")
 
 
 class ResultsError(ValueError):
@@ -44,20 +49,50 @@ class EvaluationResults:
 
     @property
     def jobs(self) -> list[Job]:
-        return [(workload, profile) for workload, by_profile in self.cells.items() for profile in by_profile]
+        """Those with an open loop."""
+        return [job for job in self._all_jobs() if self.by_load(job)]
 
-    def by_load(self, job: Job) -> dict[str, dict[str, Metrics]]:
-        """Load → policy → metrics, in the order of the loads."""
-        by_load = self.cells[job[0]][job[1]]
-        return {load: by_load[load] for load in sorted(by_load, key=float)}
+    @property
+    def agent_jobs(self) -> list[Job]:
+        """Those with a closed loop."""
+        return [job for job in self._all_jobs() if self.by_agents(job)]
 
-    def main_load(self, job: Job) -> str:
-        """The load at which most policies ran; of several such loads the highest."""
+    def by_load(self, job: Job) -> dict[float, dict[str, Metrics]]:
+        """Open loop: multiple of the capacity → policy → metrics, in the order of the loads."""
+        found = {float(load[:-1]): of for load, of in self.cells[job[0]][job[1]].items() if not is_closed(load)}
+        return dict(sorted(found.items()))
+
+    def by_agents(self, job: Job) -> dict[int, dict[str, Metrics]]:
+        """Closed loop: agents → policy → metrics, in the order of the numbers."""
+        return dict(sorted((int(load), of) for load, of in self.cells[job[0]][job[1]].items() if is_closed(load)))
+
+    def main_load(self, job: Job) -> float:
+        """The open loop's load at which most policies ran; of several such loads the highest."""
         by_load = self.by_load(job)
-        return max(by_load, key=lambda load: (len(by_load[load]), float(load)))
+        return max(by_load, key=lambda load: (len(by_load[load]), load))
 
     def at_main_load(self, job: Job) -> dict[str, Metrics]:
         return self.by_load(job)[self.main_load(job)]
+
+    def _all_jobs(self) -> list[Job]:
+        return [(workload, profile) for workload, by_profile in self.cells.items() for profile in by_profile]
+
+
+def open_loop(load: float) -> str:
+    """The name of a multiple of stock vLLM's capacity@90."""
+    return f"{load:g}x"
+
+
+def closed_loop(agents: int) -> str:
+    """The name of a number of agents."""
+    return str(agents)
+
+
+def is_closed(load: str) -> bool:
+    """Raises ValueError for no name of a load."""
+    if not _LOAD.fullmatch(load):
+        raise ValueError(f"{load!r} is no load")
+    return not load.endswith("x")
 
 
 def write_results(path: Path, results: EvaluationResults) -> None:
@@ -98,26 +133,35 @@ def _check(cells: Cells) -> None:
     for by_profile in cells.values():
         for by_load in by_profile.values():
             for load, by_policy in by_load.items():
-                float(load)
+                is_closed(load)
                 for metrics in by_policy.values():
                     float(metrics["effective_throughput"])
 
 
 def summarize(results: EvaluationResults) -> dict[str, Any]:
-    """By workload and profile: the goodput of AugServe at the main load, and its ratio to that of each policy."""
+    """By workload and profile: AugServe's goodput at the main load, and its ratio to that of each policy.
+
+    Of a closed loop, by agents: its steps per minute and their ratios.
+    """
     summary: dict[str, Any] = {}
+    for job in results.agent_jobs:
+        for agents, cells in results.by_agents(job).items():
+            if OURS in cells:
+                names = ("steps_per_minute", *(f"steps_over_{base}" for base in BASES))
+                figures = {name: cells[OURS][name] for name in names if name in cells[OURS]}
+                summary.setdefault(job[0], {}).setdefault(job[1], {})[closed_loop(agents)] = figures
     for job in results.jobs:
         cells = results.at_main_load(job)
         if OURS not in cells:
             continue
         ours = cells[OURS]["effective_throughput"]
-        entry: dict[str, Any] = {"load": float(results.main_load(job)), "effective_throughput": ours}
+        entry: dict[str, Any] = {"load": results.main_load(job), "effective_throughput": ours}
         for policy, cell in cells.items():
             if policy != OURS:
                 entry[f"over_{policy}"] = ratio(ours, cell["effective_throughput"])
         bounds = [f"over_{base}_{side}" for base in (*BASES, UNTUNED) for side in ("low", "high")]
         entry |= {name: cells[OURS][name] for name in bounds if name in cells[OURS]}
-        summary.setdefault(job[0], {})[job[1]] = entry
+        summary.setdefault(job[0], {}).setdefault(job[1], {}).update(entry)
     return summary
 
 

@@ -32,18 +32,24 @@ def title_of(policy: str) -> str:
 
 def policies(results: EvaluationResults) -> pd.DataFrame:
     """Name, description and source of every policy that ran."""
-    ran = {policy for job in results.jobs for cells in results.by_load(job).values() for policy in cells}
+    ran = {
+        policy
+        for by_profile in results.cells.values()
+        for by_load in by_profile.values()
+        for of in by_load.values()
+        for policy in of
+    }
     entries = [catalogue.CATALOGUE[name] for name in sorted(ran, key=order_of) if name in catalogue.CATALOGUE]
     rows = [(entry.name, entry.description, entry.source) for entry in entries]
     return pd.DataFrame(rows, columns=["policy", "description", "source"])
 
 
-def load_text(workload: str, load: str) -> str:
+def load_text(workload: str, load: float) -> str:
     """`2×`; of a swing its mean and its bounds, `1.65× (0.3–3×)`."""
     if workload != MIX_SWING:
-        return f"{load}×"
-    low, high = SWING.bounds(float(load))
-    return f"{load}× ({low:.2g}–{high:.2g}×)"
+        return f"{load:g}×"
+    low, high = SWING.bounds(load)
+    return f"{load:g}× ({low:.2g}–{high:.2g}×)"
 
 
 def cells(results: EvaluationResults, job: Job) -> pd.DataFrame:

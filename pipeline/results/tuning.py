@@ -61,8 +61,8 @@ def tuning_table(results: EvaluationResults, selection: Selection) -> pd.DataFra
 
 def report_score(results: EvaluationResults, selection: Selection, policy: str) -> float | None:
     """The score of a policy on the sessions of the report; None where a load of the selection was not evaluated."""
-    by_load = results.cells.get(selection.workload, {}).get(selection.profile, {})
-    cells = {float(load): by_policy for load, by_policy in by_load.items()}
+    job = (selection.workload, selection.profile)
+    cells = results.by_load(job) if job in results.jobs else {}
     stock = catalogue.VLLM.name
     if not all({policy, stock} <= set(cells.get(load, {})) for load in selection.loads):
         return None

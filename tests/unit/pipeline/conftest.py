@@ -131,7 +131,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train.main()
         export.main()
         write_json(paths.TUNED_SETTINGS, SchedulerSettings().to_json())
-        cells = {"h100": {"2": {"augserve": {"effective_throughput": 70.0}}}}
+        cells = {"h100": {"2x": {"augserve": {"effective_throughput": 70.0}}}}
         write_json(paths.EVALUATION_METRICS, {"augmentation-mix": cells, "summary": {"gain at 2x": 1.4}})
         package.main()
     return root

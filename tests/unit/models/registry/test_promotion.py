@@ -9,14 +9,15 @@ from augserve.models.registry.promotion import estimates, no_worse
 
 
 def evaluated(**cells):
-    """Cells of one workload and profile: load → value, or (low, value, high)."""
+    """Cells of one workload and profile: load (x2) or agents (agents8) → value, or (low, value, high)."""
     loads = {}
     for load, value in cells.items():
         low, mean, high = value if isinstance(value, tuple) else (None, value, None)
         metrics = {"effective_throughput": mean}
         if low is not None:
             metrics |= {"effective_throughput_low": low, "effective_throughput_high": high}
-        loads[load.strip("x")] = {"vllm": {"effective_throughput": 1.0}, "augserve": metrics}
+        name = f"{load.removeprefix('x')}x" if load.startswith("x") else load.removeprefix("agents")
+        loads[name] = {"vllm": {"effective_throughput": 1.0}, "augserve": metrics}
     return {"mix": {"h100": loads}, "capacity90": {"mix": {"h100": {"augserve": 16.0}}}, "summary": {"a": 1}}
 
 
@@ -45,6 +46,20 @@ def test_loss_on_one_workload_is_worse():
     (reason,) = no_worse(on_both(50.0), on_both(60.0))
     assert reason.startswith("mix-swing on h100 at 1.65x: goodput 50.0 turns/s, champion 60.0")
     assert no_worse(evaluated(x2=90.0), on_both(60.0)) == ["mix-swing on h100 at 1.65x: not evaluated"]
+
+
+def test_agents_are_no_load_of_an_open_loop():
+    assert no_worse(evaluated(x2=90.0, agents2=1.0), evaluated(x2=60.0, agents2=1.0)) == []
+    (reason,) = no_worse(evaluated(x2=90.0, agents2=0.5), evaluated(x2=60.0, agents2=1.0))
+    assert reason.startswith("mix on h100 at 2 agents: goodput 0.5")
+
+
+def test_an_older_evaluation_has_open_loops_only():
+    before = evaluated(x2=60.0) | {"format": 2}
+    before["mix"]["h100"] = {"2": before["mix"]["h100"]["2x"]}
+    assert no_worse(evaluated(x2=60.0, agents2=1.0), before) == []
+    (reason,) = no_worse(evaluated(x2=50.0), before)
+    assert reason.startswith("mix on h100 at 2x: goodput 50.0")
 
 
 def test_half_widths_add_as_independent_errors():

@@ -32,6 +32,14 @@ PARAMS = EvaluateParams(
     drain_s=0.0,
     trace_warmup_s=0.0,
     trace_window_s=10.0,
+    agent_workloads=("coding-agents",),
+    agents=(2, 4),
+    agent_policies=("vllm", "augserve"),
+    agent_seeds=2,
+    agent_warmup_s=5.0,
+    agent_window_s=20.0,
+    agent_drain_s=1.0,
+    pause_cap_s=3.0,
     processes=1,
 )
 SWINGING = PARAMS.changed(
@@ -62,8 +70,9 @@ class KnownEngine:
 
     def __call__(self, cell):
         self.cells.append(cell)
-        return answer({"attainment": 1.0 if cell.rate_per_s <= self.rates[cell.policy] else 0.2})
+        reached = cell.rate_per_s is not None and cell.rate_per_s <= self.rates[cell.policy]
+        return answer({"attainment": 1.0 if reached else 0.2})
 
     @property
     def tried(self):
-        return [cell.rate_per_s for cell in self.cells]
+        return [cell.rate_per_s for cell in self.cells if cell.agents is None]

@@ -15,9 +15,9 @@ def evidence(wait_s):
     return Evidence({}, samples, [0.0, 1.0], [8192.0, 512.0], [0.2, 0.9])
 
 
-def tables_of(runs, load="2"):
-    evidences = {("mix", "p", load): runs, ("mix", "p", "1"): {"vllm": [evidence(1.0)]}}
-    return distributions(evidences, {("mix", "p"): load})
+def tables_of(runs):
+    evidences = {("mix", "p", "2x"): runs, ("mix", "p", "1x"): {"vllm": [evidence(1.0)]}}
+    return distributions(evidences, {("mix", "p"): 2.0})
 
 
 def test_ttft_is_that_of_the_main_load_over_all_runs():

@@ -5,6 +5,7 @@ import pytest
 from augserve.data.workload.schedule import SWING
 from augserve.pipeline.evaluate.run import EvaluateParams
 from augserve.pipeline.project.params import ParamsError, load_params
+from augserve.pipeline.simulator.cells.cell import workload_names
 from experiments.compare import CompareParams
 
 from .comparing import PARAMS, SWINGING
@@ -31,6 +32,15 @@ from .comparing import PARAMS, SWINGING
         {"target_loads": (0.0,)},
         {"swing_load": 0.0},
         {"swing_window_s": -1.0},
+        {"agents": ()},
+        {"agents": (8, 0)},
+        {"agent_workloads": ("none",)},
+        {"agent_workloads": ("public/claude-code-swe",)},  # it may be absent, so that none would be left
+        {"agent_policies": ("augserve",)},
+        {"agent_policies": ("vllm", "vllm-tuned")},
+        {"agent_seeds": 0},
+        {"agent_window_s": 0.0},
+        {"pause_cap_s": -1.0},
     ],
 )
 def test_a_parameter_out_of_range_is_named(change):
@@ -75,3 +85,13 @@ def test_a_swing_needs_stock_vllm():
 
 def test_a_mean_load_of_165_swings_from_03_to_3():
     assert SWING.bounds(1.65) == pytest.approx((0.3, 3.0))
+
+
+def test_a_public_set_that_is_not_here_is_left_out():
+    params = PARAMS.changed(agent_workloads=("public/claude-code-swe", "mixed"))
+    here = "public/claude-code-swe" in workload_names()
+    assert params.present_agent_workloads == (["public/claude-code-swe"] if here else []) + ["mixed"]
+
+
+def test_the_section_of_the_project_is_valid():
+    assert load_params(EvaluateParams).agents

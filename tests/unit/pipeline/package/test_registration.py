@@ -45,10 +45,15 @@ def root(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
-def evaluation(value: float, load: str = "2") -> dict[str, Any]:
+def evaluation(value: float, load: str = "2x") -> dict[str, Any]:
     cell = {"effective_throughput": value, "ttft_p99_s": 4.2}
     cells = {load: {"augserve": cell, "vllm": {"effective_throughput": 1.0}}}
-    return {"mix": {"h100": cells}, "capacity90": {"mix": {"h100": {"augserve": 16.3}}}, "summary": {"over_vllm": 1.5}}
+    return {
+        "format": 3,
+        "mix": {"h100": cells},
+        "capacity90": {"mix": {"h100": {"augserve": 16.3}}},
+        "summary": {"over_vllm": 1.5},
+    }
 
 
 def register(root: Path, name: str, found: dict[str, Any], max_wait_s: float = 60.0) -> str:
@@ -99,6 +104,15 @@ def test_a_champion_whose_report_is_of_an_older_form_stays_champion(root: Path) 
     (report / paths.EVALUATION_METRICS).unlink()
     why = register(root, "c", evaluation(80.0))
     assert "`augserve rollback 3`" in why
+
+
+def test_a_champion_of_an_older_form_is_compared_in_the_open_loops_that_it_ran(root: Path) -> None:
+    register(root, "a", evaluation(70.0))
+    (version,) = registered_versions(tracking_client())
+    report = Path(tracking_client().get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
+    write_json(report / paths.EVALUATION_METRICS, {**evaluation(70.0, "2"), "format": 2})
+    assert register(root, "b", evaluation(60.0)).startswith("Challenger")
+    assert register(root, "c", evaluation(80.0)).startswith("Champion")
 
 
 def test_an_evaluation_of_an_older_form_is_refused(root: Path) -> None:

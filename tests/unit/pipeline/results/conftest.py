@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from augserve.pipeline.results.columns import COLUMNS
+from augserve.pipeline.results.columns import AGENT_COLUMNS, COLUMNS
 from augserve.pipeline.results.metrics_file import EvaluationResults
 from augserve.pipeline.results.tuning import Selection
 
@@ -11,6 +11,14 @@ def cell(effective: float) -> dict[str, float]:
     metrics = dict.fromkeys((*COLUMNS, "ttft_mean_s"), 0.5)
     interval = {"effective_throughput_low": 0.9 * effective, "effective_throughput_high": 1.1 * effective}
     return metrics | {"effective_throughput": effective} | interval
+
+
+def closed(steps: float) -> dict[str, float]:
+    """A cell of a closed loop."""
+    metrics = dict.fromkeys(AGENT_COLUMNS, 0.5)
+    del metrics["steps_over_vllm"]
+    interval = {"steps_per_minute_low": 0.9 * steps, "steps_per_minute_high": 1.1 * steps}
+    return metrics | {"effective_throughput": steps / 60, "steps_per_minute": steps} | interval
 
 
 @pytest.fixture
@@ -22,9 +30,13 @@ def selection() -> Selection:
 
 @pytest.fixture
 def results() -> EvaluationResults:
-    """Stock vLLM, InferCept and AugServe at two loads of one workload, and an ablation at the higher load."""
+    """Policies at two loads of one workload, an ablation at the higher load; and two numbers of agents of another."""
     low = {"vllm": cell(9), "infercept": cell(9), "augserve": cell(9)}
     high: dict[str, Any] = {"augserve": cell(10), "infercept": cell(5), "vllm": cell(4), "augserve-no-context": cell(8)}
     high["augserve"] |= {"over_vllm": 2.5, "over_vllm_low": 2.25, "over_vllm_high": 3.0}
+    few = {"vllm": closed(60.0), "augserve": closed(60.0) | {"steps_over_vllm": 1.0}}
+    many = {"uncached-first": closed(30.0), "vllm": closed(20.0), "augserve": closed(70.0)}
+    many["augserve"] |= {"steps_over_vllm": 3.5, "steps_over_vllm_low": 3.0, "steps_over_vllm_high": 4.0}
     capacity90 = {"mix": {"p": {"vllm": 11.0, "augserve": 16.25, "infercept": None}}}
-    return EvaluationResults({"mix": {"p": {"2": high, "1": low}}}, capacity90, {"mix": {"p": "vllm@2048x256"}})
+    cells = {"mix": {"p": {"2x": high, "1x": low}}, "coding-agents": {"p": {"16": many, "8": few}}}
+    return EvaluationResults(cells, capacity90, {"mix": {"p": "vllm@2048x256"}})

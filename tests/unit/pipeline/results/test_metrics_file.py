@@ -3,7 +3,18 @@ import json
 
 import pytest
 
-from augserve.pipeline.results.metrics_file import FORMAT, ResultsError, read_results, summarize, write_results
+from augserve.pipeline.results.metrics_file import (
+    FORMAT,
+    ResultsError,
+    closed_loop,
+    is_closed,
+    open_loop,
+    read_results,
+    summarize,
+    write_results,
+)
+
+from .conftest import closed
 
 
 def test_results_are_read_back_as_written(tmp_path, results):
@@ -23,7 +34,8 @@ def test_the_budgets_tried_and_the_missed_rates_are_read_back(tmp_path, results)
 def test_the_file_has_the_form_of_the_contract(tmp_path, results):
     write_results(tmp_path / "metrics.json", results)
     value = json.loads((tmp_path / "metrics.json").read_text())
-    assert value["mix"]["p"]["2"]["augserve"]["effective_throughput"] == 10
+    assert value["mix"]["p"]["2x"]["augserve"]["effective_throughput"] == 10
+    assert value["coding-agents"]["p"]["16"]["augserve"]["steps_per_minute"] == 70
     assert value["capacity90"]["mix"]["p"]["vllm"] == 11
     assert value["format"] == FORMAT
 
@@ -41,8 +53,31 @@ def test_the_summary_compares_at_the_main_load(results):
     }
 
 
+def test_the_summary_of_a_closed_loop_is_by_agents(results):
+    assert summarize(results)["coding-agents"]["p"] == {
+        "8": {"steps_per_minute": 60.0, "steps_over_vllm": 1.0},
+        "16": {"steps_per_minute": 70.0, "steps_over_vllm": 3.5},
+    }
+
+
+def test_open_and_closed_loops_of_one_workload_are_kept_apart(results):
+    results.cells["mix"]["p"]["40"] = {"vllm": closed(5.0)}
+    assert list(results.by_load(("mix", "p"))) == [1.0, 2.0]
+    assert list(results.by_agents(("mix", "p"))) == [40]
+    assert results.main_load(("mix", "p")) == 2.0
+    assert results.jobs == [("mix", "p")]
+    assert results.agent_jobs == [("mix", "p"), ("coding-agents", "p")]
+
+
+@pytest.mark.parametrize(("load", "name"), [(2.0, "2x"), (0.25, "0.25x"), (1.65, "1.65x")])
+def test_a_load_and_a_number_of_agents_have_different_names(load, name):
+    assert open_loop(load) == name
+    assert not is_closed(name)
+    assert is_closed(closed_loop(16))
+
+
 def test_a_rival_without_goodput_has_no_ratio(tmp_path, results):
-    results.cells["mix"]["p"]["2"]["vllm"]["effective_throughput"] = 0.0
+    results.cells["mix"]["p"]["2x"]["vllm"]["effective_throughput"] = 0.0
     assert summarize(results)["mix"]["p"]["over_vllm"] is None
     write_results(tmp_path / "metrics.json", results)  # as JSON, which knows no infinity
 
@@ -55,11 +90,13 @@ def test_a_rival_without_goodput_has_no_ratio(tmp_path, results):
         ("[]", "format None"),
         ('{"mix": {"p": {"2": {"vllm": {}}}}, "capacity90": {}, "summary": {}}', "format 1"),
         ('{"format": 99}', "format 99"),
-        ('{"format": 2}', "no workload"),
-        ('{"format": 2, "mix": {"p": {"2": {"vllm": {}}}}}', "effective_throughput"),
-        ('{"format": 2, "mix": {"p": {"high": {}}}}', "incomplete"),
-        ('{"format": 2, "mix": {"p": {"2": {}}}}', "capacity90"),
-        ('{"format": 2, "mix": [1]}', "incomplete"),
+        ('{"format": 2, "mix": {"p": {"2": {}}}}', "format 2"),
+        ('{"format": 3}', "no workload"),
+        ('{"format": 3, "mix": {"p": {"2x": {"vllm": {}}}}}', "effective_throughput"),
+        ('{"format": 3, "mix": {"p": {"high": {}}}}', "'high' is no load"),
+        ('{"format": 3, "mix": {"p": {"1.5": {}}}}', "'1.5' is no load"),
+        ('{"format": 3, "mix": {"p": {"2x": {}}}}', "capacity90"),
+        ('{"format": 3, "mix": [1]}', "incomplete"),
     ],
 )
 def test_a_foreign_file_is_one_line_with_its_name_and_remedy(tmp_path, text, message):

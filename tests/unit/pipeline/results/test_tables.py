@@ -27,7 +27,7 @@ JOB = ("mix", "p")
 
 
 def swinging(results):
-    by_profile = {"p": {"1.65": results.cells["mix"]["p"]["2"]}}
+    by_profile = {"p": {"1.65x": results.cells["mix"]["p"]["2x"]}}
     return dataclasses.replace(results, cells={MIX_SWING: by_profile}, capacity90={MIX_SWING: {"p": {"vllm": 11.0}}})
 
 
@@ -54,12 +54,12 @@ def test_the_headline_has_augserve_and_its_rivals_at_the_main_load(results):
 
 
 def test_the_main_load_is_that_at_which_most_policies_ran(results):
-    results.cells["mix"]["p"]["3"] = {"augserve": cell(1)}
+    results.cells["mix"]["p"]["3x"] = {"augserve": cell(1)}
     assert len(headline(results, JOB)) == 3
 
 
 def test_a_policy_of_an_older_release_comes_last_under_its_name(results):
-    results.cells["mix"]["p"]["2"]["gone"] = cell(3)
+    results.cells["mix"]["p"]["2x"]["gone"] = cell(3)
     assert headline(results, JOB)["policy"].tolist()[-1] == "gone"
     assert order_of("gone") > order_of("augserve-oracle")
 
@@ -71,7 +71,7 @@ def test_an_ablation_shows_the_change_of_goodput(results):
 
 
 def test_without_ablations_their_table_is_empty(results):
-    del results.cells["mix"]["p"]["2"]
+    del results.cells["mix"]["p"]["2x"]
     assert ablations(results, JOB).empty
 
 
@@ -84,7 +84,7 @@ def test_a_capacity_is_a_bound_where_every_rate_missed_or_none_did(results):
 
 def test_a_swing_shows_its_bounds_and_has_no_capacity_of_its_own(results):
     swing, job = swinging(results), (MIX_SWING, "p")
-    assert load_text(MIX_SWING, "1.65") == "1.65× (0.3–3×)"
+    assert load_text(MIX_SWING, 1.65) == "1.65× (0.3–3×)"
     assert set(headline(swing, job)["capacity@90, sessions/s"]) == {"–"}
 
 

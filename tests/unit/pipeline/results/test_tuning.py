@@ -13,8 +13,8 @@ from .conftest import cell
 def evaluated(results):
     """Stock vLLM has collapsed at 2x, so that its goodput at 1x is the unit there."""
     by_load = results.cells["mix"]["p"]
-    by_load["1"]["augserve-default"] = cell(9)
-    by_load["2"] |= {"augserve-default": cell(8), "vllm": cell(0)}
+    by_load["1x"]["augserve-default"] = cell(9)
+    by_load["2x"] |= {"augserve-default": cell(8), "vllm": cell(0)}
     return results
 
 

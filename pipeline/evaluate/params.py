@@ -84,8 +84,10 @@ class ComparisonParams(Section):
     @classmethod
     def _known_agent_workloads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """A public set is known even if it is not here: `present_agent_workloads` leaves it out."""
-        public = (f"{paths.PUBLIC_TRACES.name}/{name}" for name in load_public_sets())
-        if not set(known_names(names, dict.fromkeys((*SEQUENCES, *workload_names(), *public)))) & set(SEQUENCES):
+        known = [*SEQUENCES, *workload_names()]
+        if set(names) - set(known):
+            known += (f"{paths.PUBLIC_TRACES.name}/{name}" for name in load_public_sets())
+        if not set(known_names(names, dict.fromkeys(known))) & set(SEQUENCES):
             raise ValueError(f"a list with one of {', '.join(SEQUENCES)}, which need no traces")
         return names
 

@@ -14,7 +14,9 @@ from augserve.data.tables.files import read_table, write_table
 from augserve.pipeline.profile.cpu import cpu_profile
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.replay.report import Replayed
-from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
+
+from .chunks import prompt_pairs
 
 GAP_LIMIT_S = 0.05
 """The engine was idle between two steps with a longer gap."""
@@ -47,12 +49,15 @@ class Calibration:
 
         `linear`, which the scheduler uses, stays: no deployment would measure it again each minute.
         """
-        factor = pace_s / self.pace_s
+        factor, prefill = pace_s / self.pace_s, self.profile.prefill
+        if prefill is not None:
+            prefill = PrefillAttention(*(time_s * factor for time_s in dataclasses.astuple(prefill)))
         profile = dataclasses.replace(
             self.profile,
             table_s=tuple(time_s * factor for time_s in self.profile.table_s),
             per_decode_s=self.profile.per_decode_s * factor,
             per_context_token_s=self.profile.per_context_token_s * factor,
+            prefill=prefill,
         )
         return dataclasses.replace(self, profile=profile, pace_s=pace_s)
 
@@ -62,11 +67,11 @@ def calibrate(recorded: Path, runs: Sequence[Replayed], pace_s: float, limits: E
 
     Raises StageError for too few steps or turns, TraceError without a trace.
     """
-    steps = _steps_of(recorded, runs)
+    steps, turns = _steps_of(recorded, runs), read_table(recorded, "turns")
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
-    profile, _, _ = cpu_profile(path)
-    measured = overheads(steps, read_table(recorded, "turns"), runs)
+    profile, _, _ = cpu_profile(path, prompt_pairs(steps, turns))
+    measured = overheads(steps, turns, runs)
     return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from ...data.tables.files import read_table
 from ...models.serving.settings import StepTime
 from ..project.stage import StageError
-from ..simulator.profile import EngineLimits, StepProfile
+from ..simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from .fit import Array, errors, relative_fit
 
 Flags = NDArray[np.bool_]
 logger = logging.getLogger(__name__)
 
+NO_PAIRS = np.array([1.0, 1.0, 1.0, 0.0])
 COLUMNS = ("prefill_tokens", "decode_sequences", "context_tokens")
 SMOLLM2_TOKEN = 30 * 3 * 64 * 2 * 2  # KV bytes a token: layers x KV heads x head size x (K, V) x bfloat16
 CPU_KV_SPACE = 4 << 30  # vLLM's default on CPUs
@@ -34,12 +35,13 @@ LIKE_STEPS = 5  # least number of alike steps for a spread
 LARGEST_NOISE = 0.2  # median error of alike steps above which the machine was too busy to be measured
 
 
-def cpu_profile(path: Path) -> tuple[StepProfile, Array, Array]:
+def cpu_profile(path: Path, pairs: Array | None = None) -> tuple[StepProfile, Array, Array]:
     """The profile of SmolLM2-135M on this machine, and the measured and fitted seconds of the quiet steps.
 
-    Raises StageError for too few steps.
+    `pairs`: query-key pairs of each step's prompt chunks, where they are known. Without them the prompts' tokens and
+    contexts stand for them. Raises StageError for too few steps.
     """
-    steps, seconds = _read(path)
+    steps, seconds = _read(path, pairs)
     quiet = np.ones(len(seconds), bool)
     for _ in range(ROUNDS):
         terms = _fit(steps[quiet], seconds[quiet])
@@ -49,7 +51,11 @@ def cpu_profile(path: Path) -> tuple[StepProfile, Array, Array]:
         logger.warning(
             "%s: equal steps differ by %.0f %%: the machine was busy; gather again when it is idle", path, 100 * noise
         )
-    base, per_token, per_decode, per_context = terms
+    base, per_token, per_decode, per_context, per_pair = terms
+    attention = None if pairs is None else PrefillAttention(0.0, 0.0, per_context, per_pair)
+    linear = terms if pairs is None else _fit(steps[quiet] * NO_PAIRS, seconds[quiet])
+    linear_errors = errors(_design(steps[quiet]) @ linear, seconds[quiet], "linear_")
+    residual["linear_median_relative_error"] = linear_errors["linear_median_relative_error"]
     profile = StepProfile(
         name="cpu",
         source="steps gathered on this machine, SmolLM2-135M-Instruct in vLLM's CPU engine",
@@ -58,15 +64,18 @@ def cpu_profile(path: Path) -> tuple[StepProfile, Array, Array]:
         table_s=(base + per_token, base + per_token * TOP_TOKENS),
         per_decode_s=per_decode,
         per_context_token_s=per_context,
-        linear=StepTime(base, per_token, per_token + per_decode, per_context),
+        linear=StepTime(linear[0], linear[1], linear[1] + linear[2], linear[3]),
         residual=residual,
+        prefill=attention,
     )
     return profile, seconds[quiet], _design(steps[quiet]) @ terms
 
 
-def _read(path: Path) -> tuple[Array, Array]:
+def _read(path: Path, pairs: Array | None) -> tuple[Array, Array]:
+    """(steps, 4): COLUMNS and the pairs, 0 where they are not known; and the seconds."""
     table = read_table(path, "steps")
-    steps = np.column_stack([table.column(name).to_numpy().astype(float) for name in COLUMNS])
+    counts = [table.column(name).to_numpy().astype(float) for name in COLUMNS]
+    steps = np.column_stack([*counts, np.zeros(len(table)) if pairs is None else pairs])
     seconds = table.column("step_s").to_numpy().astype(float)
     usable = (steps[:, 0] + steps[:, 1] > 0) & (seconds > 0)
     if usable.sum() < LEAST_STEPS:
@@ -75,8 +84,8 @@ def _read(path: Path) -> tuple[Array, Array]:
 
 
 def _design(steps: Array) -> Array:
-    """(steps, 4): 1, computed tokens, decode sequences, context tokens."""
-    return np.column_stack((np.ones(len(steps)), steps[:, 0] + steps[:, 1], steps[:, 1], steps[:, 2]))
+    """(steps, 5): 1, computed tokens, decode sequences, context tokens, query-key pairs of prompts."""
+    return np.column_stack((np.ones(len(steps)), steps[:, 0] + steps[:, 1], steps[:, 1:]))
 
 
 def _fit(steps: Array, seconds: Array) -> list[float]:
@@ -109,11 +118,7 @@ def _residual(steps: Array, seconds: Array, terms: list[float], quiet: Flags) ->
     ):
         if (rows := quiet & chosen).any():
             residual[f"{name}_median_relative_error"] = float(np.median(np.abs(fitted[rows] / seconds[rows] - 1)))
-    return {
-        **residual,
-        "linear_median_relative_error": residual["median_relative_error"],
-        **_noise(steps[quiet], seconds[quiet]),
-    }
+    return residual | _noise(steps[quiet], seconds[quiet])
 
 
 def _noise(steps: Array, seconds: Array) -> dict[str, float]:

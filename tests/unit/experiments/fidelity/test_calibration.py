@@ -5,7 +5,7 @@ import pytest
 
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.project.stage import StageError
-from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from experiments.fidelity.calibration import Calibration, Overheads, cycles, overheads
 
 START_S = 1_000.0
@@ -63,10 +63,11 @@ def test_steps_with_idle_gaps_only_are_refused():
 
 def test_a_slower_pace_scales_all_step_times_but_not_the_schedulers_model():
     limits = EngineLimits(kv_tokens=4096, max_model_len=4096, max_num_seqs=64, max_num_batched_tokens=1024)
-    profile = StepProfile("cpu", "made", limits, (1, 1024), (0.02, 0.5), 1e-3, 1e-6, StepTime())
+    attention = PrefillAttention(0.0, 0.0, 1e-6, 2e-7)
+    profile = StepProfile("cpu", "made", limits, (1, 1024), (0.02, 0.5), 1e-3, 1e-6, StepTime(), prefill=attention)
     found = Calibration(profile, Overheads(0.001, 0.002, 0.003), pace_s=0.10)
     slower = found.at_pace(0.11)
-    for held in ((0, 8, 900), (300, 2, 5_000), (1, 0, 1)):
+    for held in ((0, 8, 900), (300, 2, 5_000), (300, 0, 2_000, 2_000, 5e5), (1, 0, 1)):
         assert slower.profile.step_s(*held) == pytest.approx(1.1 * found.profile.step_s(*held))
     assert slower.profile.linear == found.profile.linear
     assert slower.at_pace(0.10).profile.step_s(100, 4, 2_000) == pytest.approx(found.profile.step_s(100, 4, 2_000))

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 
+from augserve.data.tables.files import rows_to_table, write_table
 from augserve.pipeline.profile.cpu import cpu_profile
 from augserve.pipeline.project.stage import StageError
 
@@ -18,6 +19,24 @@ def test_the_profile_recovers_the_engine_of_generated_steps(tmp_path, steps_file
     counts = row["prefill_tokens"], row["decode_sequences"], row["context_tokens"]
     assert profile.step_s(*counts) == pytest.approx(row["step_s"], rel=0.02)
     assert len(measured) == len(fitted) == profile.residual["steps"]
+
+
+def test_known_pairs_make_prompts_behind_long_contexts_slower(tmp_path, steps_file):
+    random, pair_s = np.random.default_rng(4), 2e-7
+    rows = steps_file(tmp_path / "steps.parquet", 400)
+    prompts = np.array([row["prefill_tokens"] for row in rows])
+    pairs = prompts * random.uniform(0, 4000, len(rows))
+    for row, count in zip(rows, pairs, strict=True):
+        row["step_s"] += pair_s * count
+    write_table(tmp_path / "steps.parquet", "steps", rows_to_table("steps", rows))
+    profile, _, _ = cpu_profile(tmp_path / "steps.parquet", pairs)
+    assert profile.prefill is not None
+    assert profile.prefill.per_pair_s == pytest.approx(pair_s, rel=0.05)
+    assert profile.residual["median_relative_error"] < 1e-3
+    assert profile.linear.per_prefill_token_s > 5e-4  # the scheduler's model has no pairs
+    plain, _, _ = cpu_profile(tmp_path / "steps.parquet")
+    assert plain.prefill is None
+    assert plain.residual["median_relative_error"] > 2e-3
 
 
 def test_a_busy_stretch_does_not_shift_the_fit(tmp_path, steps_file):

@@ -55,7 +55,7 @@ def _draws(samples: Mapping[str, Sequence[Samples]], seed: int) -> Draws:
         counts = np.random.default_rng((seed, number)).multinomial(
             len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES
         )
-        draws.append(({name: index for index, name in enumerate(names)}, counts.astype(np.float64)))
+        draws.append(({name: index for index, name in enumerate(names)}, counts.astype(np.float32)))
     return draws
 
 

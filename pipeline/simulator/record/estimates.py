@@ -6,6 +6,7 @@ window, scaled so that the sessions as they are have the length of the window. T
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from .samples import Samples
 from .trees import THIRDS
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Weights = Sequence[Floats]
 """One array (R, sessions) a run; R is the number of resamples."""
 PROMPT_GROUPS = {"below_2k": 0, "2k_to_16k": 2_000, "16k_to_64k": 16_000, "from_64k": 64_000}
@@ -76,7 +77,7 @@ def _distributions(runs: Sequence[Samples], weights: Weights) -> Iterator[tuple[
     """Metric, values (n,) and weights (R, n) of the metrics that are means or percentiles over turns or sessions."""
 
     def pooled(places: str, *names: str) -> tuple[Floats, list[Floats]]:
-        own = np.concatenate([of[:, getattr(run, places)] for run, of in zip(runs, weights, strict=True)], axis=1)
+        own = np.hstack([of.take(getattr(run, places), axis=1) for run, of in zip(runs, weights, strict=True)])
         return own, [np.concatenate([np.array(getattr(run, name), float) for run in runs]) for name in names]
 
     own, (ttft_s, prompts, tpot_s) = pooled("turn_sessions", "ttft_s", "turn_prompt_tokens", "tpot_s")
@@ -109,19 +110,16 @@ def _percentiles(name: str, values: Floats, weights: Floats) -> dict[str, Floats
 
 def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float]) -> list[Floats]:
     """As np.quantile of the values (n,), each repeated as often as its weight in `weights` (R, n); (R,) a share."""
-    order = np.argsort(values, kind="stable")
-    ranked, ends = values[order], weights[:, order].cumsum(axis=1, dtype=np.float32)
     if not len(values):
         return [np.full(len(weights), np.nan) for _ in shares]
-    found = []
-    for share in shares:
-        place = np.maximum(share * (ends[:, -1].astype(float) - 1), 0)
-        low, high = (
-            ranked[np.minimum((ends <= bound[:, None]).sum(axis=1), len(ranked) - 1)]
-            for bound in (np.floor(place).astype(np.float32), np.ceil(place).astype(np.float32))
-        )
-        found.append(np.where(ends[:, -1] > 0, low + (place - np.floor(place)) * (high - low), np.nan))
-    return found
+    order = np.argsort(values, kind="stable")
+    ranked, ends = values[order], np.take(weights, order, axis=1).cumsum(axis=1)
+    places = np.maximum(np.outer(ends[:, -1] - 1, shares), 0)  # (R, shares): as ranks, from 0
+    bounds = np.hstack([np.floor(places), np.ceil(places)])
+    found = np.array([np.searchsorted(own, of, side="right") for own, of in zip(ends, bounds, strict=True)])
+    low, high = np.split(ranked[np.minimum(found, len(ranked) - 1)], 2, axis=1)
+    quantiles = np.where(ends[:, -1:] > 0, low + (places % 1) * (high - low), np.nan)
+    return list(quantiles.T)
 
 
 def _length_s(run: Samples, weights: Floats) -> Floats:

@@ -85,7 +85,9 @@ def html(*documents: str) -> Any:
     rendered = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n\n".join(documents))
     rendered = re.sub(r"(</?h)(\d)>", lambda match: f"{match[1]}{int(match[2]) + 1}>", rendered)
     rendered = rendered.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    rendered = re.sub(r"<tr>(\n<td[^>]*>(?:augserve|AugServe)</td>)", r'<tr class="ours">\1', rendered)
+    rendered = re.sub(
+        r"<tr>(\n(?:<td[^>]*>\d+</td>\n)?<td[^>]*>(?:augserve|AugServe)</td>)", r'<tr class="ours">\1', rendered
+    )
     return Markup(rendered)  # noqa: S704 - raw HTML in the Markdown is escaped
 
 

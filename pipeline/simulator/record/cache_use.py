@@ -91,8 +91,9 @@ def _chunks(scheduled: SchedulerOutput) -> Iterator[tuple[str, int, int]]:
     """(request, tokens computed before, tokens of the step) of each prompt chunk. One token counts as a decode."""
     counts, cached = scheduled.num_scheduled_tokens, scheduled.scheduled_cached_reqs
     for request_id, before in zip(cached.req_ids, cached.num_computed_tokens, strict=True):
-        if counts[request_id] > 1:
-            yield request_id, before, counts[request_id]
+        count = counts.get(request_id, 1)  # none: it decodes ahead
+        if count > 1:
+            yield request_id, before, count
     for new in scheduled.scheduled_new_reqs:
         if counts[new.req_id] > 1:
             yield new.req_id, new.num_computed_tokens, counts[new.req_id]

@@ -6,7 +6,7 @@ from augserve.pipeline.evaluate.comparison import compare
 from augserve.pipeline.evaluate.evaluation import Evaluation
 from augserve.pipeline.project.stage import StageError
 
-from .comparing import PARAMS, KnownEngine, evaluation_of
+from .comparing import PARAMS, KnownEngine, answer, evaluation_of
 
 
 def against_stock(augserve_per_s):
@@ -31,6 +31,12 @@ def test_a_capacity_search_starts_from_the_cells():
     assert max(engine.tried) < 2 * unit
     assert reached["vllm"] == unit
     assert "vllm" not in missed
+
+
+def test_a_number_of_agents_is_no_rate():
+    runs = {"vllm": [answer({"attainment": 0.5}).result()]}
+    evidences = {("mix", "p", "2x"): runs, ("mix", "p", "16"): runs}
+    assert shown_attainments(evidences, ("mix", "p"), "vllm", 10.0) == {20.0: 0.5}
 
 
 def test_without_a_capacity_the_lowest_missed_rate_is_given():

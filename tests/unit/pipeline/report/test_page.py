@@ -107,6 +107,8 @@ def test_names_from_data_are_escaped(written):
 
 def test_the_rows_of_augserve_are_marked():
     assert html("| policy |\n|---|\n| augserve |\n| vllm |\n").count('class="ours"') == 1
+    agents = "| agents | policy |\n|--:|---|\n| 8 | AugServe |\n| 8 | stock vLLM |\n"
+    assert html(agents).count('class="ours"') == 1
 
 
 def test_headings_of_documents_stand_below_those_of_the_page():

@@ -1,7 +1,5 @@
 """The comparison of policies: every cell of workloads x profiles x loads or agents x policies x seeds."""
 
-from itertools import product
-
 from ..project.tracking import experiment_run
 from ..results.intervals import cells_of
 from ..results.metrics_file import Capacities, Cells, closed_loop, open_loop
@@ -13,7 +11,8 @@ from .evaluation import Evaluation
 def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evidences:
     """Run every cell. The longest ones start first: many agents, then high loads."""
     params, futures = evaluation.params, {}
-    for agents, job in sorted(product(params.agents, evaluation.agent_jobs), key=lambda planned: -planned[0]):
+    closed = [(agents, job) for job in evaluation.agent_jobs for agents in evaluation.agents_of(job)]
+    for agents, job in sorted(closed, key=lambda planned: -planned[0]):
         for policy in params.agent_policies:
             runs = [submit(evaluation.agent_cell(job, policy, agents, run)) for run in range(params.agent_seeds)]
             futures[(*job, closed_loop(agents)), policy] = runs

@@ -93,13 +93,18 @@ def reserves_whole_prompts(scheduler: AsyncScheduler) -> bool:
 
 
 def running_demand(scheduler: AsyncScheduler) -> int:
-    """Free blocks that the running requests take in the next step, if the token budget allows."""
+    """Free blocks that the running requests take in the next step, if the token budget allows.
+
+    A request that vLLM passes over in the next step (pipeline parallelism does so) takes none.
+    """
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
-    ahead = scheduler.num_lookahead_tokens
+    ahead, step = scheduler.num_lookahead_tokens, scheduler.current_step + 1
     blocks = 0
     for manager in managers:
         block_tokens, allocated = manager.block_size, manager.req_to_blocks
         for request in scheduler.running:
+            if getattr(request, "next_decode_eligible_step", 0) > step:  # vLLM 0.29 has no such field
+                continue
             held_tokens = block_tokens * len(allocated.get(request.request_id, ()))
             missing = request.num_tokens_with_spec + request.num_output_placeholders + ahead - held_tokens
             if missing > 0:

@@ -89,6 +89,7 @@ class DecodeAhead:
                 decodes += 1
                 context_tokens += 1
         output.scheduled_spec_decode_tokens.clear()
+        scheduler.prev_step_scheduled_req_ids.update(self._under_way)  # else vLLM copies all their tokens
         for ahead in due:
             if self._under_way.pop(ahead.request.request_id, None) is not None:
                 self._context_tokens -= ahead.context_tokens + step - ahead.first_step

@@ -80,18 +80,23 @@ class BulkDecode:
             return True
         if not scheduler.waiting or len(scheduler.running) >= scheduler.max_num_active_reqs:
             return False
-        if self._refused is None:
+        if self._refused is None or self._reorders():
             return True
         first, waiting, free_blocks = self._refused
         if waiting != len(scheduler.waiting) or scheduler.waiting.peek_request() is not first:
             return True
         return bool(self._pool.get_num_free_blocks() > free_blocks)
 
+    def _reorders(self) -> bool:
+        """Whether the policy may reorder the waiting requests. Then the first one is no evidence, and a look at it would
+        sort the queue early."""
+        return self._paced is not None and self._paced.looks_again_s() == float("-inf")
+
     def note_refusal(self, step: Step) -> None:
         """Note the request that this step has refused for want of free blocks, if any."""
         scheduler, self._refused = self._scheduler, None
         spare = step.tokens < scheduler.max_num_scheduled_tokens
-        if spare and scheduler.waiting and not step.scheduled.preempted_req_ids:
+        if spare and scheduler.waiting and not step.scheduled.preempted_req_ids and not self._reorders():
             first = scheduler.waiting.peek_request()
             self._refused = first, len(scheduler.waiting), self._pool.get_num_free_blocks()
 

@@ -88,8 +88,7 @@ class BulkDecode:
         return bool(self._pool.get_num_free_blocks() > free_blocks)
 
     def _reorders(self) -> bool:
-        """Whether the policy may reorder the waiting requests. Then the first one is no evidence, and a look at it would
-        sort the queue early."""
+        """Whether the policy may reorder the waiting requests. A look at the first one would then sort its queue."""
         return self._paced is not None and self._paced.looks_again_s() == float("-inf")
 
     def note_refusal(self, step: Step) -> None:

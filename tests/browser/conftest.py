@@ -63,6 +63,13 @@ TINY: dict[str, dict[str, Any]] = {
         "warmup_s": 2.0,
         "window_s": 5.0,
         "drain_s": 2.0,
+        "agent_workloads": ["coding-agents"],
+        "agents": [2, 4],
+        "agent_policies": ["vllm", "augserve"],
+        "agent_seeds": 1,
+        "agent_warmup_s": 5.0,
+        "agent_window_s": 30.0,
+        "agent_drain_s": 2.0,
         "processes": 1,
     },
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tables.sessions import RecordedTurn
-from ..workload.recorded_trees import end_s
+from ..workload.recorded.trees import end_s
 from .contract import Notes
 from .filler import filler
 from .trees import Tree

@@ -11,7 +11,7 @@ from typing import cast
 from ..atomic import replace_folder
 from ..tables.sessions import read_sessions
 from .contract import Exporter, Notes
-from .trees import recorded_trees
+from .trees import trees_as_recorded
 
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ def export_traces(format_name: str, folders: Sequence[Path], out: Path) -> Expor
     sessions = read_sessions(folders, vectors=False, blocks=True)
     if not sessions:
         raise ExportError(f"{os.fspath(folders[0])}: the traces hold no session; gather or import some first")
-    trees = recorded_trees(sessions)
+    trees = trees_as_recorded(sessions)
     notes: Notes = Notes()
     exporter = cast(Exporter, importlib.import_module(f".{format_name}", __package__).export_trees)
     try:

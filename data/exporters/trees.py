@@ -4,24 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..tables.sessions import RecordedCall, RecordedTurn, SessionKey
-from ..workload.recorded_trees import end_s
+from ..tables.ancestry import SessionKey
+from ..tables.sessions import RecordedCall, RecordedTurn
+from ..workload.recorded.trees import RecordedNode, end_s
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(RecordedNode):
     """A session and its sub-agents, by the turn that starts them."""
 
-    turns: tuple[RecordedTurn, ...]
     agents: tuple["Agent", ...]
-
-    @property
-    def session_id(self) -> str:
-        return self.turns[0].session_id
-
-    @property
-    def start_s(self) -> float:
-        return self.turns[0].arrival_s
 
     @cached_property
     def end_s(self) -> float:
@@ -51,24 +43,24 @@ class Agent:
     tree: Tree
 
 
-def recorded_trees(sessions: Sequence[tuple[RecordedTurn, ...]]) -> list[Tree]:
+def trees_as_recorded(sessions: Sequence[tuple[RecordedTurn, ...]]) -> list[Tree]:
     """The trees, in the order of `sessions`. A session without its parent, or in a circle of parents, is a root."""
-    by_key = {_key(turns[0]): turns for turns in sessions}
-    children: dict[SessionKey, list[SessionKey]] = {key: [] for key in by_key}
+    nodes = {node.key: node for node in map(RecordedNode, sessions)}
+    children: dict[SessionKey, list[SessionKey]] = {key: [] for key in nodes}
     roots: list[SessionKey] = []
-    for key, turns in by_key.items():
-        parent = (key[0], turns[0].parent_session_id or "")
-        (children[parent] if parent in by_key else roots).append(key)
+    for key, node in nodes.items():
+        parent = node.parent_key
+        (roots if parent is None else children.get(parent, roots)).append(key)
     placed: set[SessionKey] = set()
 
     def tree(key: SessionKey) -> Tree:
         placed.add(key)
-        turns = by_key[key]
+        turns = nodes[key].turns
         agents = [_agent(turns, tree(child)) for child in children[key] if child not in placed]
         return Tree(turns, tuple(sorted(agents, key=_order)))
 
     trees = [tree(key) for key in roots]
-    return trees + [tree(key) for key in by_key if key not in placed]
+    return trees + [tree(key) for key in nodes if key not in placed]
 
 
 def _agent(turns: Sequence[RecordedTurn], tree: Tree) -> Agent:
@@ -87,7 +79,3 @@ def _last(before: Iterable[bool]) -> int:
 def _order(agent: Agent) -> tuple[int, bool, int, float]:
     number = 0 if agent.call is None else agent.call.call
     return agent.place, agent.call is None, number, agent.tree.start_s
-
-
-def _key(turn: RecordedTurn) -> SessionKey:
-    return turn.source, turn.session_id

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tables.sessions import RecordedTurn
-from ..workload.recorded_trees import end_s
+from ..workload.recorded.trees import end_s
 from .block_ids import BlockIds
 from .contract import Notes
 from .trees import Agent, Tree

@@ -24,6 +24,10 @@ Int64List = Annotated[Sequence[int], pa.list_(pa.int64())]
 Float32List = Annotated[Sequence[float | None], pa.list_(pa.float32())]
 
 SCHEMA_VERSION = 3
+CLOCK_S = 1.0
+"""Some sources have whole seconds: an event may seem to be so much earlier than one before it."""
+LONGEST_PAUSE_S = 7 * 86_400.0
+"""No tool call lasts longer."""
 ADDED_COLUMNS: Mapping[int, frozenset[str]] = MappingProxyType(
     {
         3: frozenset(

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from .ancestry import SessionKey, lineage
 from .files import TableName, TraceError, read_table
 from .restarts import Restarts
 from .schema import ToolCallRow, TurnRow
@@ -17,7 +18,6 @@ from .schema import ToolCallRow, TurnRow
 _VECTORS = ("tail_counts", "features")
 _BLOCKS = "block_hashes"
 _NOT_READ = ("calls", "prompt_token_ids", "output_token_ids")
-SessionKey = tuple[str, str]  # source, session id
 _TIMES = ("arrival_s", "finish_s", "start_s", "duration_s")
 
 
@@ -84,17 +84,14 @@ def _split_groups(rows: Iterable[dict[str, Any]], restarts: Restarts) -> dict[Se
         if parent is not None:
             row["parent_session_id"] = restarts.run_id(source, parent, arrival_s)
             parents[session] = (source, row["parent_session_id"])
-    return {session: groups[_root(session, parents, groups)] for session in groups}
+    known = {session: parent for session, parent in parents.items() if parent in groups}
+    return {session: groups[_root(session, known)] for session in groups}
 
 
-def _root(session: SessionKey, parents: Mapping[SessionKey, SessionKey], known: Container[SessionKey]) -> SessionKey:
-    """The last known ancestor; of sessions in a circle the least, so that they share a root."""
-    passed = [session]
-    while (parent := parents.get(passed[-1])) in known and parent is not None:
-        if parent in passed:
-            return min(passed[passed.index(parent) :])
-        passed.append(parent)
-    return passed[-1]
+def _root(session: SessionKey, parents: Mapping[SessionKey, SessionKey]) -> SessionKey:
+    """The last ancestor; of sessions in a circle the least, so that they share a root."""
+    passed, closes = lineage(session, parents)
+    return passed[-1] if closes is None else min(passed[passed.index(closes) :])
 
 
 def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[str, str, int], dict[int, RecordedCall]]:

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ..tables.schema import LONGEST_PAUSE_S
 from .adjustments import Adjustments
 from .arrivals import require_positive
 from .copies import copied
 from .model import Session, Turn, WorkloadError
-from .recorded import RecordedSession
+from .recorded.sessions import RecordedSession
 from .schedule import Load
 from .steady_state import entered
 
@@ -18,7 +19,6 @@ RAMP_S = 60.0
 START_GAP_S = 1.0
 LEAST_TOKEN_S = 0.001
 """No engine decodes a token of one request in less."""
-MAX_PAUSE_S = 7 * 86_400.0
 
 
 def closed_load(
@@ -32,8 +32,8 @@ def closed_load(
     if agents < 1:
         raise WorkloadError(f"workload: {agents} agents asked for; ask for 1 or more")
     require_positive("workload: duration, s,", duration_s)
-    if pause_cap_s is not None and not 0 <= pause_cap_s <= MAX_PAUSE_S:
-        raise WorkloadError(f"workload: a pause cap of {pause_cap_s} s; give 0 to {MAX_PAUSE_S:.0f}")
+    if pause_cap_s is not None and not 0 <= pause_cap_s <= LONGEST_PAUSE_S:
+        raise WorkloadError(f"workload: a pause cap of {pause_cap_s} s; give 0 to {LONGEST_PAUSE_S:.0f}")
     random = np.random.default_rng((seed, 2))
     chosen: list[Session] = []
     needed_s = agents * duration_s

@@ -11,7 +11,7 @@ from .arrivals import Arrivals, Poisson, Recorded, Swing, Times, covering_count,
 from .copies import copied
 from .mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from .model import Session, WorkloadError
-from .recorded import RecordedSession
+from .recorded.sessions import RecordedSession
 from .steady_state import LEAD_S, under_way
 
 SWING = Swing()

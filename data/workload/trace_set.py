@@ -7,7 +7,7 @@ from pathlib import Path
 from ..tables.splits import Use, assign_uses
 from .adjustments import Adjustments
 from .model import Session, Turn, WorkloadError
-from .recorded import RecordedSession, recorded_sessions
+from .recorded.sessions import RecordedSession, recorded_sessions
 from .steady_state import nominal_s
 
 

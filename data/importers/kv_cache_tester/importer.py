@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from ...tables.schema import CLOCK_S
 from ..contract import Context, Record, SessionNames
 from ..prefixes import block_prefix_id
 from ..reading.lines import LINE_LIMIT_BYTES
 from ..reading.members import Member
 from ..reading.problems import Problems
-from .records import CLOCK_S, RecordError, Request, Subagent, are_absolute, prefix_tokens, read_piece
+from .records import RecordError, Request, Subagent, are_absolute, prefix_tokens, read_piece
 
 UNKNOWN_TOOL = "unknown"
 SUBAGENT_TOOL = "subagent"

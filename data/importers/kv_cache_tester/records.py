@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ...tables.schema import CLOCK_S
+
 SUBAGENT = "subagent"  # the type of a sub-agent's entry
-CLOCK_S = 1.0  # resolution of `t`: a gap may seem to be negative by as much
 _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {"end_turn": "stop", "tool_use": "stop", "stop_sequence": "stop", "refusal": "stop", "max_tokens": "length"}
 )

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...tables.files import TableName
-from ...tables.schema import TABLES
+from ...tables.schema import CLOCK_S, LONGEST_PAUSE_S, TABLES
 
 Row = Mapping[str, Any]
 _REQUIRED: dict[str, tuple[str, ...]] = {
@@ -27,8 +27,6 @@ _NOT_NEGATIVE: dict[TableName, dict[str, str]] = {
     "tool_calls": {"duration_s": "negative duration"},
     "steps": {"step_s": "negative duration", "schedule_s": "negative duration"},
 }
-LONGEST_PAUSE_S = 7 * 86400.0
-CLOCK_S = 1.0  # clocks in whole seconds make a turn seem to begin this much before the one before ends
 _EVENTS = {"arrival_s": "arrival", "first_token_s": "first token", "finish_s": "finish"}
 
 

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...tables.ancestry import SessionKey, lineage
 from ...tables.files import TableName, parquet_options
-from ...tables.schema import TABLES
+from ...tables.schema import CLOCK_S, TABLES
 from ..reading.problems import Problems
-from .checks import CLOCK_S
 
-Key = tuple[str, str]  # source, session id
 _KEY = ["source", "session_id"]
 _ALONE = "made a session of its own"
 
@@ -39,7 +38,7 @@ def check_trees(folder: Path, problems: Problems) -> None:
     """Remove parents that cannot be, and calls' sub-agents that are not theirs. Raises ImportingError when strict."""
     parents = pq.read_table(folder / "turns.parquet", columns=["parent_session_id"])["parent_session_id"]
     agents = pq.read_table(folder / "tool_calls.parquet", columns=["agent_session_id"])["agent_session_id"]
-    children: dict[Key, str] = {}
+    children: dict[SessionKey, str] = {}
     if parents.null_count < len(parents):
         children, alone = _children(_sessions(folder), problems)
         if alone:
@@ -69,18 +68,18 @@ def _sessions(folder: Path) -> pd.DataFrame:
     return sessions
 
 
-def _children(sessions: pd.DataFrame, problems: Problems) -> tuple[dict[Key, str], list[Key]]:
+def _children(sessions: pd.DataFrame, problems: Problems) -> tuple[dict[SessionKey, str], list[SessionKey]]:
     """The parents of sub-agents in sound trees, and the sub-agents that are in none."""
     named = sessions[sessions["parent"].notna()]
-    parents: dict[Key, str] = dict(zip(named.index, named["parent"], strict=True))
-    above = [(source, parent) for (source, _), parent in parents.items()]
-    members = sessions[sessions.index.isin([*parents, *above])]
+    parents: dict[SessionKey, str] = dict(zip(named.index, named["parent"], strict=True))
+    above = {session: (session[0], parent) for session, parent in parents.items()}
+    members = sessions[sessions.index.isin([*parents, *above.values()])]
     spans = {key: _Span(*times) for key, *times in members[["start_s", "open_s", "end_s"]].itertuples(name=None)}
     alone = []
     for (source, session_id), parent in parents.items():
         if (source, parent) not in spans:
             problems.skip(f"session {session_id!r}", f"its parent is missing: {_ALONE}")
-        elif _in_circle((source, session_id), parents):
+        elif lineage((source, session_id), above)[1] == (source, session_id):
             problems.skip(f"session {session_id!r}", f"its own ancestor: {_ALONE}")
         elif not spans[source, session_id].within(spans[source, parent]):
             problems.note(f"sub-agents that begin before their parent or outlive it: each {_ALONE}")
@@ -92,19 +91,7 @@ def _children(sessions: pd.DataFrame, problems: Problems) -> tuple[dict[Key, str
     return parents, alone
 
 
-def _in_circle(session: Key, parents: Mapping[Key, str]) -> bool:
-    """Whether the session is its own ancestor. Ends in a circle above it, too."""
-    source, above = session
-    seen = set()
-    while (source, above) in parents and above not in seen:
-        seen.add(above)
-        above = parents[source, above]
-        if above == session[1]:
-            return True
-    return False
-
-
-def _check_calls(folder: Path, children: Mapping[Key, str], problems: Problems) -> None:
+def _check_calls(folder: Path, children: Mapping[SessionKey, str], problems: Problems) -> None:
     """Remove a call's sub-agent unless that is a child of the call's session."""
     filters = pc.field("agent_session_id").is_valid()
     columns = [*_KEY, "turn", "call", "agent_session_id"]

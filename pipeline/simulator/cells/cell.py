@@ -10,7 +10,7 @@ from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Poisson
 from ....data.workload.built_in import SEQUENCES, built_in_load
 from ....data.workload.closed_loop import closed_load, recorded_sequence
-from ....data.workload.recorded import RecordedSession
+from ....data.workload.recorded.sessions import RecordedSession
 from ....data.workload.schedule import MIXES, Load, mix_load, trace_load
 from ....data.workload.trace_set import Split, read_trace_set
 from ....models.serving.onnx_predictor import OnnxPredictor

@@ -5,7 +5,7 @@ import pytest
 
 from augserve.data.workload.closed_loop import closed_load, least_s, recorded_sequence, with_capped_pauses
 from augserve.data.workload.model import Session, ToolCall, Turn, WorkloadError
-from augserve.data.workload.recorded import RecordedSession
+from augserve.data.workload.recorded.sessions import RecordedSession
 from augserve.data.workload.token_ids import session_contexts
 
 AGENT = Session("child", "made", 0.5, (Turn(20, 5, (ToolCall("grep", 40.0, 3),)), Turn(3, 5)))

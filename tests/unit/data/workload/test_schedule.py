@@ -6,7 +6,7 @@ import pytest
 from augserve.data.workload.arrivals import Burst, Gamma, Poisson, covering_count
 from augserve.data.workload.mix import MIX, MIX_SWING, augmentation_sessions, steady_sessions
 from augserve.data.workload.model import Session, Turn, WorkloadError
-from augserve.data.workload.recorded import RecordedSession
+from augserve.data.workload.recorded.sessions import RecordedSession
 from augserve.data.workload.schedule import MIXES, mix_load, trace_load
 from augserve.data.workload.steady_state import LEAD_S
 

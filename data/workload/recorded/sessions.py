@@ -13,11 +13,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..tables.sessions import RecordedTurn, read_sessions
-from .adjustments import Adjustments
-from .model import MAX_TOKENS, Session, SharedPrefix, ToolCall, Turn, WorkloadError
-from .prefixes import cut, prompt_prefixes
-from .recorded_trees import RecordedTree, end_s, recorded_trees
+from ...tables.sessions import RecordedTurn, read_sessions
+from ..adjustments import Adjustments
+from ..model import MAX_TOKENS, Session, SharedPrefix, ToolCall, Turn, WorkloadError
+from ..prefixes import cut, prompt_prefixes
+from .trees import RecordedTree, end_s, recorded_trees
 
 AGENT_TOOL = "subagent"  # a sub-agent without a call of its own
 

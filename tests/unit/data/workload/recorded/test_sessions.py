@@ -8,7 +8,7 @@ from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.adjustments import Adjustments
 from augserve.data.workload.arrivals import Poisson, Recorded
 from augserve.data.workload.model import MAX_TOKENS, ToolCall, WorkloadError
-from augserve.data.workload.recorded import recorded_sessions
+from augserve.data.workload.recorded.sessions import recorded_sessions
 from augserve.data.workload.schedule import trace_load
 from augserve.data.workload.steady_state import NOMINAL_TOKEN_S
 from augserve.data.workload.token_ids import session_token_ids

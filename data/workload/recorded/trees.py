@@ -1,33 +1,45 @@
 """Recorded sessions as trees: each sub-agent below the pause in which its parent waits for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..tables.sessions import RecordedTurn
-from .adjustments import Adjustments
-from .steady_state import NOMINAL_TOKEN_S
-
-CLOCK_S = 1.0
-"""Sources with whole seconds may date the end of a sub-agent this much after its parent's next turn."""
-
-Name = tuple[str, str]  # source and session id
+from ...tables.ancestry import SessionKey, lineage
+from ...tables.schema import CLOCK_S
+from ...tables.sessions import RecordedTurn
+from ..adjustments import Adjustments
+from ..steady_state import NOMINAL_TOKEN_S
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedTree:
-    """A session's turns, and the sub-agents that start after each, by the turn's place."""
+@dataclass(frozen=True)
+class RecordedNode:
+    """A session of a tree: its turns."""
 
     turns: tuple[RecordedTurn, ...]
-    agents: dict[int, list["RecordedTree"]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> SessionKey:
+        return self.turns[0].source, self.session_id
 
     @property
     def session_id(self) -> str:
         return self.turns[0].session_id
 
     @property
+    def parent_key(self) -> SessionKey | None:
+        parent_id = self.turns[0].parent_session_id
+        return None if parent_id is None else (self.turns[0].source, parent_id)
+
+    @property
     def start_s(self) -> float:
         return self.turns[0].arrival_s
+
+
+@dataclass(frozen=True)
+class RecordedTree(RecordedNode):
+    """A session, and the sub-agents that start after each of its turns, by the turn's place."""
+
+    agents: dict[int, list["RecordedTree"]] = field(default_factory=dict)
 
     @property
     def end_s(self) -> float:
@@ -48,20 +60,18 @@ def recorded_trees(sessions: Sequence[tuple[RecordedTurn, ...]], adjustments: Ad
     A sub-agent becomes a session of its own, and is counted, where its parent is missing, is the sub-agent itself or
     below it, or does not wait for it.
     """
-    trees: dict[Name, RecordedTree] = {
-        (turns[0].source, turns[0].session_id): RecordedTree(turns) for turns in sessions
-    }
+    trees = {tree.key: tree for tree in map(RecordedTree, sessions)}
+    known = {key: parent for key, tree in trees.items() if (parent := tree.parent_key) is not None and parent in trees}
     roots = []
-    for name, tree in trees.items():
-        parent_id = tree.turns[0].parent_session_id
-        if parent_id is None:
+    for key, tree in trees.items():
+        if tree.parent_key is None:
             roots.append(tree)
             continue
-        parent = trees.get((name[0], parent_id))
-        if parent is None or _is_below(parent, tree, trees):
+        if key not in known or lineage(key, known)[1] is not None:
             adjustments.orphans += 1
             roots.append(tree)
             continue
+        parent = trees[known[key]]
         place = _place(parent, tree)
         if place is None:
             adjustments.background_agents += 1
@@ -69,19 +79,6 @@ def recorded_trees(sessions: Sequence[tuple[RecordedTurn, ...]], adjustments: Ad
         else:
             parent.agents.setdefault(place, []).append(tree)
     return roots
-
-
-def _is_below(tree: RecordedTree, above: RecordedTree, trees: Mapping[Name, RecordedTree]) -> bool:
-    """Whether `tree` is `above` or one of its descendants, by the recorded parents."""
-    seen: set[str] = set()
-    current: RecordedTree | None = tree
-    while current is not None and current.session_id not in seen:
-        if current is above:
-            return True
-        seen.add(current.session_id)
-        parent_id = current.turns[0].parent_session_id
-        current = None if parent_id is None else trees.get((current.turns[0].source, parent_id))
-    return current is not None  # a cycle further up
 
 
 def _place(parent: RecordedTree, agent: RecordedTree) -> int | None:

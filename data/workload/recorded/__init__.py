@@ -1,0 +1,1 @@
+"""Recorded sessions, as trees and as sessions to run."""

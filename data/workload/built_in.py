@@ -1,6 +1,5 @@
 """The built-in workloads that closed loops run, each an endless sequence of sessions."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
@@ -48,8 +47,7 @@ def built_in_load(
     sessions, adjustments = SEQUENCES[workload](seed), Adjustments()
     if context_tokens is not None:
         sessions = _fitting(sessions, context_tokens, adjustments)
-    load = closed_load(sessions, agents, duration_s, seed, pause_cap_s)
-    return dataclasses.replace(load, adjustments=adjustments)
+    return closed_load(sessions, agents, duration_s, seed, pause_cap_s, adjustments)
 
 
 def _fitting(sessions: Iterator[Session], context_tokens: int, adjustments: Adjustments) -> Iterator[Session]:

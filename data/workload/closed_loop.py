@@ -22,11 +22,17 @@ LEAST_TOKEN_S = 0.001
 
 
 def closed_load(
-    sessions: Iterable[Session], agents: int, duration_s: float, seed: int, pause_cap_s: float | None = None
+    sessions: Iterable[Session],
+    agents: int,
+    duration_s: float,
+    seed: int,
+    pause_cap_s: float | None = None,
+    adjustments: Adjustments | None = None,
 ) -> Load:
     """The first sessions of an endless sequence, as many as `agents` agents can need in `duration_s`.
 
     The first session of each agent enters in its middle, at a turn drawn by `seed`. Pauses are cut to `pause_cap_s`.
+    `adjustments`: what making the sessions changes.
     Raises WorkloadError for a number of agents, a duration or a cap that is not positive.
     """
     if agents < 1:
@@ -46,8 +52,21 @@ def closed_load(
         chosen.append(dataclasses.replace(session, arrival_s=start_s))
         needed_s -= least_s(session)
         if number + 1 >= agents and needed_s <= 0:
-            return Load(tuple(chosen), Adjustments(), agents)
+            return Load(tuple(chosen), adjustments or Adjustments(), agents)
     raise WorkloadError(f"workload: {len(chosen)} sessions are too few for {agents} agents; give more sessions")
+
+
+def recorded_closed_load(
+    recorded: Sequence[RecordedSession],
+    agents: int,
+    duration_s: float,
+    seed: int,
+    pause_cap_s: float | None,
+    adjustments: Adjustments,
+) -> Load:
+    """A closed loop over recorded sessions. Raises WorkloadError as `closed_load` and `recorded_sequence`."""
+    sequence = recorded_sequence(recorded, agents, seed)
+    return closed_load(sequence, agents, duration_s, seed, pause_cap_s, adjustments)
 
 
 def recorded_sequence(recorded: Sequence[RecordedSession], agents: int, seed: int) -> Iterator[Session]:

@@ -55,13 +55,15 @@ def trace_load(
     rate_per_s: float | None,
     duration_s: float | None,
     seed: int,
+    adjustments: Adjustments | None = None,
 ) -> Load:
-    """Recorded sessions at generated or recorded starts.
+    """Recorded sessions at generated or recorded starts. `adjustments`: what reading them has changed.
 
     Generated: sessions are drawn at random, each once before any is drawn again; the load is steady from its start.
     `Recorded`: each session runs once; without a duration all of them, without a rate at their recorded starts.
     Only the starts of sessions are scaled, never times within a session. Raises WorkloadError.
     """
+    adjustments = adjustments or Adjustments()
     if not recorded:
         raise WorkloadError("workload: no session is left to run; choose another set, split or a larger context")
     if isinstance(arrivals, Recorded):
@@ -69,7 +71,7 @@ def trace_load(
         if duration_s is not None:
             require_positive("workload: duration, s,", duration_s)
             times = times[times < duration_s]
-        return Load(tuple(_place(zip(recorded, times.tolist(), strict=False), set())))
+        return Load(tuple(_place(zip(recorded, times.tolist(), strict=False), set())), adjustments)
     if rate_per_s is None or duration_s is None:
         raise WorkloadError("workload: generated arrivals need a rate and a duration; give both")
     times = _generated_times(arrivals, rate_per_s, duration_s, seed)
@@ -77,7 +79,8 @@ def trace_load(
     chosen = (recorded[order[index % len(recorded)]] for index in range(len(times)))
     repeats: set[str] = set()
     sessions = under_way(_place(zip(chosen, times.tolist(), strict=True), repeats), LEAD_S)
-    return Load(sessions, Adjustments(repeated_sessions=sum(session.session_id in repeats for session in sessions)))
+    repeated = sum(session.session_id in repeats for session in sessions)
+    return Load(sessions, dataclasses.replace(adjustments, repeated_sessions=repeated))
 
 
 def _generated_times(arrivals: Arrivals, rate_per_s: float, duration_s: float, seed: int) -> Times:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from augserve.data.tables.schema import LONGEST_PAUSE_S
 from augserve.data.workload.adjustments import Adjustments
-from augserve.data.workload.closed_loop import MAX_PAUSE_S, closed_load
+from augserve.data.workload.closed_loop import closed_load
 from augserve.data.workload.coding_agents.sessions import coding_sequence
 from augserve.data.workload.mix import steady_sessions
 from augserve.data.workload.model import Session
@@ -36,7 +37,7 @@ class FidelityParams(Section):
     agents_window_s: PositiveFloat
     agents_token_scale: Scale
     agents_time_scale: Scale
-    agents_pause_cap_s: float = Field(ge=0, le=MAX_PAUSE_S)
+    agents_pause_cap_s: float = Field(ge=0, le=LONGEST_PAUSE_S)
     calibration_s: PositiveFloat
     calibration_rate_per_s: PositiveFloat
     calibration_agents_s: PositiveFloat

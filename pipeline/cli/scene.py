@@ -15,7 +15,7 @@ from ...models.serving.bundle import load_bundle
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
-from ..simulator.cells.cell import Schedule
+from ..simulator.cells.schedule import Schedule
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.profile import ProfileError, StepProfile
@@ -127,9 +127,7 @@ def _load(
     folder = trace_folder(workload)
     adjustments = Adjustments()
     recorded = read_trace_set(folder, None, longest_tokens, adjustments)
-    load = trace_load(recorded, arrivals, rate_per_s, duration_s, seed)
-    adjustments.repeated_sessions = load.adjustments.repeated_sessions
-    return Load(load.sessions, adjustments)
+    return trace_load(recorded, arrivals, rate_per_s, duration_s, seed, adjustments)
 
 
 def trace_folder(workload: str) -> Path:

@@ -13,20 +13,14 @@ if importlib.util.find_spec("vllm") is None:
 
 from ..simulator.catalogue import FAMILIES, SIMULATED, VLLM, find
 from ..simulator.cells.cell import cell_load
-from ..simulator.clock import VirtualClock
+from ..simulator.cells.sampled import sampled_run
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
-from ..simulator.loop import Simulation
-from ..simulator.policies import PolicyInputs, build_policy
-from ..simulator.record.cache_use import CacheUse
 from ..simulator.record.metrics import metrics_of, pace_metrics
-from ..simulator.record.observer import ObserverGroup
 from ..simulator.record.progress import Progress
 from ..simulator.record.recording import Recording
-from ..simulator.record.samples import samples_of
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
-from ..simulator.record.trees import length_bounds
 from .agents import agents_table, read_cells
 from .scene import (
     CLOSED_LOOP,
@@ -129,19 +123,12 @@ def run_recorded(arguments: argparse.Namespace, policies: list[str], scene: Scen
 
 def simulate(policy: str, scene: Scene, recording: Recording | None) -> tuple[Metrics, float]:
     """The policy's metrics over the window, and the virtual time of the end."""
-    engine, load, clock = scene.engine, scene.load, VirtualClock()
-    window, end_s = engine.schedule.window, engine.schedule.end_s
-    inputs = PolicyInputs(engine.profile.limits, engine.settings, engine.predictor, load.sessions, clock)
-    scheduler, cache_use = build_policy(policy, inputs), CacheUse(engine.profile, window)
-    try:
-        with Progress(policy, end_s) as progress:
-            observers = ObserverGroup([cache_use, progress] if recording is None else [cache_use, progress, recording])
-            simulation = Simulation(scheduler, engine.profile, clock, load.sessions, observers, agents=load.agents)
-            result = simulation.run(end_s)
-    finally:
-        scheduler.shutdown()
-    bounds, closed = length_bounds(load.sessions), load.agents is not None
-    samples = samples_of(result, window, engine.settings.slo, bounds, cache_use.engine_use, closed)
+    engine, window = scene.engine, scene.engine.schedule.window
+    with Progress(policy, engine.schedule.end_s) as progress:
+        observers = [progress] if recording is None else [progress, recording]
+        result, samples = sampled_run(
+            policy, engine.profile, scene.load, engine.schedule, engine.settings, engine.predictor, observers
+        )
     metrics = metrics_of([samples])
     turns = [turn for turn in result.turns if window.holds(turn.arrival_s)]
     if engine.profile.limits.host_kv_tokens:

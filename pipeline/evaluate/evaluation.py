@@ -15,7 +15,8 @@ from ..results.metrics_file import Job, StaticBudgets
 from ..results.tables import best_budget
 from ..simulator.catalogue import static_augserve
 from ..simulator.cells.cache import Submit
-from ..simulator.cells.cell import Cell, Schedule, load_profile, load_traces
+from ..simulator.cells.cell import Cell, load_profile, load_traces
+from ..simulator.cells.schedule import Schedule
 from ..simulator.engine import context_tokens
 from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
 

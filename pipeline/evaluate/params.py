@@ -19,7 +19,8 @@ from ..project import paths
 from ..project.params import Processes, SearchRounds, Section, known_names
 from ..project.public_sets import load_public_sets
 from ..simulator import catalogue
-from ..simulator.cells.cell import Schedule, workload_names
+from ..simulator.cells.cell import workload_names
+from ..simulator.cells.schedule import Schedule
 
 STATIC_BUDGET = catalogue.STATIC_BUDGET.name
 VLLM_TUNED = catalogue.VLLM_TUNED.name

@@ -1,5 +1,6 @@
 """Replaces the forward pass: the tokens that a step samples, and the duration of the step."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
@@ -133,18 +134,23 @@ class ForwardPass:
         return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, sampled)
 
 
-def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:
-    """KV tokens and query-key pairs of a step's prompt chunks (see PrefillAttention)."""
-    counts = scheduled.num_scheduled_tokens
-    cached = scheduled.scheduled_cached_reqs
+def prompt_chunks(scheduled: SchedulerOutput) -> Iterator[tuple[str, int, int]]:
+    """(request, tokens computed before, tokens of the step) of each prompt chunk. One token counts as a decode."""
+    counts, cached = scheduled.num_scheduled_tokens, scheduled.scheduled_cached_reqs
     computed = chain(
         zip(cached.req_ids, cached.num_computed_tokens, strict=True),
         ((new.req_id, new.num_computed_tokens) for new in scheduled.scheduled_new_reqs),
     )
-    context, pairs = 0, 0.0
     for request_id, before in computed:
         count = counts.get(request_id, 1)  # none: it decodes ahead
         if count > 1:
-            context += before + count
-            pairs += count * (before + count / 2)
+            yield request_id, before, count
+
+
+def _chunks(scheduled: SchedulerOutput) -> tuple[int, float]:
+    """KV tokens and query-key pairs of a step's prompt chunks (see PrefillAttention)."""
+    context, pairs = 0, 0.0
+    for _, before, count in prompt_chunks(scheduled):
+        context += before + count
+        pairs += count * (before + count / 2)
     return context, pairs

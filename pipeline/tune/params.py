@@ -7,7 +7,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ..project.params import Processes, SearchRounds, Section, Share, known_names, load_params
-from ..simulator.cells.cell import Schedule, workload_names
+from ..simulator.cells.cell import workload_names
+from ..simulator.cells.schedule import Schedule
 
 
 class TuneParams(Section):

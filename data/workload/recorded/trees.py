@@ -61,7 +61,8 @@ def recorded_trees(sessions: Sequence[tuple[RecordedTurn, ...]], adjustments: Ad
     below it, or does not wait for it.
     """
     trees = {tree.key: tree for tree in map(RecordedTree, sessions)}
-    known = {key: parent for key, tree in trees.items() if (parent := tree.parent_key) is not None and parent in trees}
+    named = ((key, tree.parent_key) for key, tree in trees.items())
+    known = {key: parent for key, parent in named if parent is not None and parent in trees}
     roots = []
     for key, tree in trees.items():
         if tree.parent_key is None:

@@ -1,12 +1,11 @@
 """The sessions of a replay, cut to the context of the served model."""
 
-import dataclasses
 from pathlib import Path
 
 from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Recorded
 from ....data.workload.built_in import SEQUENCES, built_in_load
-from ....data.workload.closed_loop import closed_load, recorded_sequence
+from ....data.workload.closed_loop import recorded_closed_load
 from ....data.workload.mix import MIX
 from ....data.workload.schedule import Load, mix_load, trace_load
 from ....data.workload.trace_set import fit_context, read_trace_set
@@ -29,8 +28,7 @@ def build_load(settings: ReplaySettings, context_tokens: int | None) -> Load:
     if settings.workload in SEQUENCES:
         raise ReplayError(f"replay: {settings.workload} runs in a closed loop only; give --agents")
     recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, adjustments)
-    load = trace_load(recorded, settings.arrivals, settings.rate_per_s, settings.end_s, settings.seed)
-    return Load(load.sessions, dataclasses.replace(adjustments, repeated_sessions=load.adjustments.repeated_sessions))
+    return trace_load(recorded, settings.arrivals, settings.rate_per_s, settings.end_s, settings.seed, adjustments)
 
 
 def _closed(settings: ReplaySettings, agents: int, context_tokens: int | None) -> Load:
@@ -42,6 +40,4 @@ def _closed(settings: ReplaySettings, agents: int, context_tokens: int | None) -
         )
     adjustments = Adjustments()
     recorded = read_trace_set(Path(settings.workload), settings.split, context_tokens, adjustments)
-    sessions = recorded_sequence(recorded, agents, settings.seed)
-    load = closed_load(sessions, agents, settings.end_s, settings.seed, settings.pause_cap_s)
-    return dataclasses.replace(load, adjustments=adjustments)
+    return recorded_closed_load(recorded, agents, settings.end_s, settings.seed, settings.pause_cap_s, adjustments)

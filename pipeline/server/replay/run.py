@@ -11,6 +11,7 @@ import httpx
 
 from ....data.workload.model import Session
 from ....data.workload.schedule import Load
+from ...simulator.record.trees import turns_of
 from ...simulator.record.window import Window
 from ..endpoint import Endpoint, ReplayError, counted, read_counters, served_model
 from ..open_loop import run_open_loop
@@ -100,7 +101,7 @@ async def _run(
 
 def _turns(sessions: Iterable[Session]) -> int:
     """The turns of the sessions and of their sub-agents."""
-    return sum(len(own.turns) for session in sessions for own in session.tree())
+    return sum(map(turns_of, sessions))
 
 
 async def _counters_at(client: httpx.AsyncClient, endpoint: Endpoint, time_s: float) -> dict[str, float] | None:

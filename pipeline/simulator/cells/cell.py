@@ -1,6 +1,5 @@
 """One cell of an evaluation: a policy on a profile under a load. A cell is picklable and may run in any process."""
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,7 @@ from pathlib import Path
 from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Poisson
 from ....data.workload.built_in import SEQUENCES, built_in_load
-from ....data.workload.closed_loop import closed_load, recorded_sequence
+from ....data.workload.closed_loop import recorded_closed_load
 from ....data.workload.recorded.sessions import RecordedSession
 from ....data.workload.schedule import MIXES, Load, mix_load, trace_load
 from ....data.workload.trace_set import Split, read_trace_set
@@ -18,18 +17,14 @@ from ....models.serving.predictor import Predictor
 from ....models.serving.settings import SchedulerSettings
 from ...project import paths
 from ..catalogue import find
-from ..clock import VirtualClock
 from ..engine import context_tokens
 from ..errors import SimulationError
-from ..loop import Simulation
-from ..policies import PolicyInputs, build_policy
 from ..profile import StepProfile
-from ..record.cache_use import CacheUse
 from ..record.metrics import metrics_of
-from ..record.observer import Observer, ObserverGroup
-from ..record.samples import Samples, samples_of
-from ..record.trees import length_bounds
-from ..record.window import Window
+from ..record.observer import Observer
+from ..record.samples import Samples
+from .sampled import sampled_run
+from .schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -38,23 +33,6 @@ def workload_names() -> tuple[str, ...]:
     """The workloads of cells in an open loop: the built-in mixes, and the folders of traces below data/traces."""
     folders = {path.parent.relative_to(paths.TRACES).as_posix() for path in paths.TRACES.rglob("turns*.parquet")}
     return (*MIXES, *sorted(folders))
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Phases of a simulation, seconds. Metrics cover the window; sessions arrive until the end."""
-
-    warmup_s: float
-    window_s: float
-    drain_s: float  # lets the last turns of the window finish
-
-    @property
-    def window(self) -> Window:
-        return Window(self.warmup_s, self.warmup_s + self.window_s)
-
-    @property
-    def end_s(self) -> float:
-        return self.warmup_s + self.window_s + self.drain_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +61,11 @@ def run_cell(cell: Cell) -> dict[str, float]:
 
 def sample_cell(cell: Cell, *observers: Observer) -> Samples:
     """The samples of one simulation. Raises like `run_cell`."""
-    profile, window = cell_profile(cell), cell.schedule.window
+    profile = cell_profile(cell)
     load = cell_load(cell, context_tokens(profile.limits))
-    clock, cache_use = VirtualClock(), CacheUse(profile, window)
     policy, _ = find(cell.policy)
     predictor = load_predictor(cell.models) if policy.needs_models and cell.models is not None else None
-    inputs = PolicyInputs(profile.limits, cell.settings, predictor, load.sessions, clock)
-    scheduler = build_policy(cell.policy, inputs)
-    group = ObserverGroup([cache_use, *observers])
-    try:
-        simulation = Simulation(scheduler, profile, clock, load.sessions, group, agents=load.agents)
-        result = simulation.run(cell.schedule.end_s)
-    finally:
-        scheduler.shutdown()
-    bounds, closed = length_bounds(load.sessions), load.agents is not None
-    return samples_of(result, window, cell.settings.slo, bounds, cache_use.engine_use, closed)
+    return sampled_run(cell.policy, profile, load, cell.schedule, cell.settings, predictor, observers)[1]
 
 
 def cell_profile(cell: Cell) -> StepProfile:
@@ -123,12 +91,8 @@ def cell_load(cell: Cell, longest_tokens: int) -> Load:
         raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
     recorded, adjustments = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
     if cell.agents is None:
-        load = trace_load(recorded, Poisson(), cell.rate_per_s, end_s, cell.seed)
-        adjustments = dataclasses.replace(adjustments, repeated_sessions=load.adjustments.repeated_sessions)
-    else:
-        sequence = recorded_sequence(recorded, cell.agents, cell.seed)
-        load = closed_load(sequence, cell.agents, end_s, cell.seed, cell.pause_cap_s)
-    return dataclasses.replace(load, adjustments=adjustments)
+        return trace_load(recorded, Poisson(), cell.rate_per_s, end_s, cell.seed, adjustments)
+    return recorded_closed_load(recorded, cell.agents, end_s, cell.seed, cell.pause_cap_s, adjustments)
 
 
 @cache

@@ -5,15 +5,13 @@ end: by the session itself, or by another one with the same prefix. vLLM never t
 token from the cache, so the best possible hits leave it out too.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....data.workload.model import Session
-from ..forward import Step
+from ..forward import Step, prompt_chunks
 from ..profile import StepProfile
 from .observer import Observer
 from .records import EngineUse, TurnRecord
@@ -49,7 +47,7 @@ class CacheUse(Observer):
             return
         again: dict[str, int] = {}  # recomputed tokens by session
         chunks_context = 0
-        for request_id, before, count in _chunks(step.scheduled):
+        for request_id, before, count in prompt_chunks(step.scheduled):
             record, request = self._open[request_id]
             tokens = max(0, min(before + count, self._known_tokens(request)) - before)
             if tokens:
@@ -85,15 +83,3 @@ class CacheUse(Observer):
     def _known_tokens(self, request: Request) -> int:
         """The tokens computed before. A turn with output was preempted: only its last token was never computed."""
         return request.num_tokens - 1 if request.num_output_tokens else self._best_tokens(request)
-
-
-def _chunks(scheduled: SchedulerOutput) -> Iterator[tuple[str, int, int]]:
-    """(request, tokens computed before, tokens of the step) of each prompt chunk. One token counts as a decode."""
-    counts, cached = scheduled.num_scheduled_tokens, scheduled.scheduled_cached_reqs
-    for request_id, before in zip(cached.req_ids, cached.num_computed_tokens, strict=True):
-        count = counts.get(request_id, 1)  # none: it decodes ahead
-        if count > 1:
-            yield request_id, before, count
-    for new in scheduled.scheduled_new_reqs:
-        if counts[new.req_id] > 1:
-            yield new.req_id, new.num_computed_tokens, counts[new.req_id]

@@ -7,8 +7,9 @@ import pytest
 
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.results.intervals import cells_of
-from augserve.pipeline.simulator.cells.cell import Cell, Schedule, run_cell
+from augserve.pipeline.simulator.cells.cell import Cell, run_cell
 from augserve.pipeline.simulator.cells.evidence import run_evidence
+from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import StepProfile
 from augserve.pipeline.simulator.record.evidence import Evidence

@@ -12,7 +12,8 @@ from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.project import paths
 from augserve.pipeline.simulator.cells import cell as cells
-from augserve.pipeline.simulator.cells.cell import Cell, Schedule, cell_load, run_cell, workload_names
+from augserve.pipeline.simulator.cells.cell import Cell, cell_load, run_cell, workload_names
+from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.profile import StepProfile
 
@@ -83,7 +84,7 @@ def test_a_rate_that_is_not_positive_is_an_error_before_a_cell_runs(
     cell: Cell, traces: Path, monkeypatch: pytest.MonkeyPatch, workload: str, rate_per_s: float
 ) -> None:
     assert traces.is_dir()
-    monkeypatch.setattr(cells, "build_policy", lambda *_: pytest.fail("the run has begun"))
+    monkeypatch.setattr(cells, "sampled_run", lambda *_: pytest.fail("the run has begun"))
     with pytest.raises(WorkloadError, match="positive") as error:
         run_cell(dataclasses.replace(cell, workload=workload, rate_per_s=rate_per_s))
     assert "\n" not in str(error.value)

@@ -6,7 +6,7 @@ from augserve.models.serving.settings import StepTime
 from augserve.pipeline.evaluate.capacities import capacities, stock_capacities
 from augserve.pipeline.evaluate.comparison import compare
 from augserve.pipeline.project import paths
-from augserve.pipeline.simulator.cells.cell import Schedule
+from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 
 from .comparing import PARAMS, SWINGING, KnownEngine, evaluation_of

@@ -8,7 +8,8 @@ import pytest
 from augserve.models.serving.onnx_predictor import model_files
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.cells.cache import cached, cell_key
-from augserve.pipeline.simulator.cells.cell import Cell, Schedule
+from augserve.pipeline.simulator.cells.cell import Cell
+from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.evidence import Evidence
 from augserve.pipeline.simulator.record.samples import Samples

@@ -91,7 +91,7 @@ def write_params(root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Path:
     """A project whose stages have registered two versions, as `dvc repro` does after another tuning."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(mlflow_database, root / "mlflow.db")
@@ -109,7 +109,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> 
             write_json(paths.SELECTION, dataclasses.asdict(CHOSEN))
             write_tuning_reports()
             run(evaluate, report, package)
-        yield root
+    return root
 
 
 def write_tuning_reports() -> None:

@@ -64,20 +64,15 @@ def recorded_closed_load(
     pause_cap_s: float | None,
     adjustments: Adjustments,
 ) -> Load:
-    """A closed loop over recorded sessions. Raises WorkloadError as `closed_load` and `recorded_sequence`."""
-    sequence = recorded_sequence(recorded, agents, seed)
-    return closed_load(sequence, agents, duration_s, seed, pause_cap_s, adjustments)
+    """A closed loop over recorded sessions. Raises WorkloadError as `closed_load`."""
+    return closed_load(recorded_sequence(recorded, seed), agents, duration_s, seed, pause_cap_s, adjustments)
 
 
-def recorded_sequence(recorded: Sequence[RecordedSession], agents: int, seed: int) -> Iterator[Session]:
-    """The sessions at random without end, each once before any comes again, under another id.
+def recorded_sequence(recorded: Sequence[RecordedSession], seed: int) -> Iterator[Session]:
+    """The sessions at random without end, each once before any comes again as a copy (copies.py).
 
-    Raises WorkloadError for more agents than sessions: two agents would run the same session side by side.
+    More agents than sessions run copies of a session side by side.
     """
-    if agents > len(recorded):
-        raise WorkloadError(
-            f"workload: {agents} agents asked for, and there are {len(recorded)} sessions; ask for fewer agents"
-        )
     random, copy = np.random.default_rng((seed, 1)), 0
     while True:
         for index in random.permutation(len(recorded)):

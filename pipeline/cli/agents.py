@@ -21,7 +21,7 @@ OPEN_ONLY = ("rate", "load", "arrivals")
 
 
 def read_cells(arguments: argparse.Namespace, policies: Sequence[str]) -> list[Cell]:
-    """The runs. Raises as `read_engine`, and WorkloadError for more agents than recorded sessions."""
+    """The runs. Raises as `read_engine`."""
     for name in OPEN_ONLY:
         if getattr(arguments, name) is not None:
             raise SimulationError(f"--{name} and --agents exclude each other: a closed loop has no rate; remove one")

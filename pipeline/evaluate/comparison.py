@@ -11,7 +11,7 @@ from .evaluation import Evaluation
 def compare(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evidences:
     """Run every cell. The longest ones start first: many agents, then high loads."""
     params, futures = evaluation.params, {}
-    closed = [(agents, job) for job in evaluation.agent_jobs for agents in evaluation.agents_of(job)]
+    closed = [(agents, job) for job in evaluation.agent_jobs for agents in params.agents]
     for agents, job in sorted(closed, key=lambda planned: -planned[0]):
         for policy in params.agent_policies:
             runs = [submit(evaluation.agent_cell(job, policy, agents, run)) for run in range(params.agent_seeds)]

@@ -1,13 +1,11 @@
 """What all cells of a comparison share: settings, sessions, engines, and the static settings that were searched."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from ...data.tables.splits import SPLIT_SEEDS, Use
-from ...data.workload.built_in import SEQUENCES
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings, StepTime
 from ..project import paths
@@ -15,12 +13,9 @@ from ..results.metrics_file import Job, StaticBudgets
 from ..results.tables import best_budget
 from ..simulator.catalogue import static_augserve
 from ..simulator.cells.cache import Submit
-from ..simulator.cells.cell import Cell, load_profile, load_traces
+from ..simulator.cells.cell import Cell
 from ..simulator.cells.schedule import Schedule
-from ..simulator.engine import context_tokens
 from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
-
-logger = logging.getLogger(__name__)
 
 SEED_STEP = 1000
 """Between the seeds of the runs of a cell."""
@@ -95,21 +90,6 @@ class Evaluation:
         """Those with a closed loop."""
         names = self.params.present_agent_workloads
         return [(workload, profile) for workload in names for profile in self.params.profiles]
-
-    def agents_of(self, job: Job) -> tuple[int, ...]:
-        """The numbers of agents of a job. Recorded sessions allow no more agents than there are sessions."""
-        workload, profile = job
-        agents = self.params.agents
-        if workload in SEQUENCES:
-            return agents
-        limits = load_profile(paths.PROFILES / f"{profile}.json").limits
-        recorded, _ = load_traces(paths.TRACES / workload, self.split, context_tokens(limits))
-        possible = tuple(count for count in agents if count <= len(recorded))
-        if possible != agents:
-            logger.warning(
-                "%s: %d sessions for %s allow no more agents", workload, len(recorded), self.split and self.split.use
-            )
-        return possible
 
     @property
     def searched_jobs(self) -> list[Job]:

@@ -3,7 +3,14 @@ import itertools
 
 import pytest
 
-from augserve.data.workload.closed_loop import closed_load, least_s, recorded_sequence, with_capped_pauses
+from augserve.data.workload.adjustments import Adjustments
+from augserve.data.workload.closed_loop import (
+    closed_load,
+    least_s,
+    recorded_closed_load,
+    recorded_sequence,
+    with_capped_pauses,
+)
 from augserve.data.workload.model import Session, ToolCall, Turn, WorkloadError
 from augserve.data.workload.recorded.sessions import RecordedSession
 from augserve.data.workload.token_ids import session_contexts
@@ -27,7 +34,10 @@ def sessions():
 
 
 def recorded(count):
-    return [RecordedSession("made", f"s{n}", f"s{n}", 0.0, SESSION) for n in range(count)]
+    return [
+        RecordedSession("made", f"s{n}", f"s{n}", 0.0, dataclasses.replace(SESSION, session_id=f"s{n}"))
+        for n in range(count)
+    ]
 
 
 def test_the_sessions_last_for_the_whole_time():
@@ -63,21 +73,24 @@ def test_pauses_are_capped_in_sub_agents_too():
 
 
 def test_recorded_sessions_come_again_under_another_id_after_all_others():
-    names = [session.session_id for session in itertools.islice(recorded_sequence(recorded(1), 1, seed=1), 3)]
-    assert names == ["parent", "parent~1", "parent~2"]
-    agents = [next(session.agents) for session in itertools.islice(recorded_sequence(recorded(1), 1, seed=1), 2)]
+    names = [session.session_id for session in itertools.islice(recorded_sequence(recorded(1), seed=1), 3)]
+    assert names == ["s0", "s0~1", "s0~2"]
+    agents = [next(session.agents) for session in itertools.islice(recorded_sequence(recorded(1), seed=1), 2)]
     assert [agent.session_id for agent in agents] == ["child", "child~1"]
+
+
+def test_more_agents_than_recorded_sessions_run_copies_side_by_side():
+    load = recorded_closed_load(recorded(2), 5, 100.0, 1, None, Adjustments())
+    names = [session.session_id for session in load.sessions]
+    assert load.agents == 5 <= len(names) == len(set(names))
+    for first in range(0, len(names) - 1, 2):  # each session once before any comes again
+        assert {name.partition("~")[0] for name in names[first : first + 2]} == {"s0", "s1"}
 
 
 @pytest.mark.parametrize("agents", [0, -1])
 def test_no_agent_is_one_line(agents):
     with pytest.raises(WorkloadError, match=f"{agents} agents"):
         closed_load(sessions(), agents, 100.0, seed=1)
-
-
-def test_more_agents_than_recorded_sessions_is_one_line():
-    with pytest.raises(WorkloadError, match="3 agents"):
-        next(recorded_sequence(recorded(2), 3, seed=1))
 
 
 @pytest.mark.parametrize("cap_s", [-1.0, float("nan"), 1e9])

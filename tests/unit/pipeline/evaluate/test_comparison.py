@@ -1,13 +1,9 @@
 from collections import defaultdict
 
-from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.workload.mix import MIX_SWING
-from augserve.models.serving.settings import StepTime
 from augserve.pipeline.evaluate.capacities import capacities, stock_capacities
 from augserve.pipeline.evaluate.comparison import compare
-from augserve.pipeline.project import paths
 from augserve.pipeline.simulator.cells.schedule import Schedule
-from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 
 from .comparing import PARAMS, SWINGING, KnownEngine, evaluation_of
 
@@ -53,19 +49,3 @@ def test_agents_run_in_a_closed_loop_with_every_seed_and_the_same_sessions_for_e
     assert seeds["vllm"] == seeds["augserve"] == {1, 1001}
     assert [cell.agents for cell in engine.cells[:4]] == [4] * 4  # the longest first
     assert {load: len(found["coding-agents", "p", load]["augserve"]) for load in ("2", "4")} == {"2": 2, "4": 2}
-
-
-def test_recorded_sessions_run_with_no_more_agents_than_there_are_sessions(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    limits = EngineLimits(4096, 2048, 8, 512)
-    StepProfile("p", "by hand", limits, (1, 512), (0.01, 0.1), 0.0, 0.0, StepTime(0.01, 1e-4, 1e-4, 0.0)).save(
-        tmp_path / paths.PROFILES / "p.json"
-    )
-    rows = [
-        {"source": "made", "session_id": f"s{n}", "turn": 0, "arrival_s": 0.0, "prompt_tokens": 9, "output_tokens": 9}
-        for n in range(3)
-    ]
-    write_table(tmp_path / paths.TRACES / "made" / "turns.parquet", "turns", rows_to_table("turns", rows))
-    evaluation = evaluation_of(PARAMS.changed(agents=(2, 3, 4), agent_workloads=("coding-agents", "made")))
-    assert evaluation.agents_of(("made", "p")) == (2, 3)
-    assert evaluation.agents_of(("coding-agents", "p")) == (2, 3, 4)

@@ -29,6 +29,7 @@ class Policy:
     oracle: bool = False  # predictions come from the workload itself instead of from the models
     ablates: str = ""  # the part of AugServe that an ablation leaves out or replaces
     adjust: Callable[[SchedulerSettings], SchedulerSettings] | None = None  # applied to the settings before a run
+    unbounded_cache: bool = False  # the KV cache has room for all contexts of a run, so that nothing is evicted
 
     @property
     def needs_models(self) -> bool:
@@ -39,6 +40,11 @@ class Policy:
         """Whether tuned weights and gains matter; other policies read the SLO and the step time only."""
         return self.scheduler == _AUGSERVE_SCHEDULER
 
+    @property
+    def is_stock(self) -> bool:
+        """Whether vLLM's own class schedules, so that no code of AugServe can change the result."""
+        return self.scheduler == _VLLM_SCHEDULER
+
 
 VLLM = Policy("vllm", "stock vLLM", "stock vLLM: first come, first served", _VLLM_SCHEDULER)
 VLLM_TUNED = Policy(
@@ -48,6 +54,13 @@ VLLM_TUNED = Policy(
     _VLLM_SCHEDULER,
 )
 """No policy of its own: an evaluation replaces it by the best `vllm@BUDGETxSEQUENCES`."""
+VLLM_UNBOUNDED = Policy(
+    "vllm-unbounded",
+    "stock vLLM, unbounded cache",
+    "stock vLLM with a KV cache for all contexts of the run: a bound on what keeping contexts could gain",
+    _VLLM_SCHEDULER,
+    unbounded_cache=True,
+)
 SJF_PROMPT = Policy(
     "sjf-prompt",
     "shortest prompt first",
@@ -176,7 +189,7 @@ RIVALS = (VLLM, VLLM_TUNED, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, M
 """In the order of tables; AugServe and its variants follow."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
-CATALOGUE = {policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES)}
+CATALOGUE = {policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED)}
 SIMULATED = {name: policy for name, policy in CATALOGUE.items() if policy is not VLLM_TUNED}
 
 STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)

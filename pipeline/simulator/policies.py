@@ -82,7 +82,7 @@ def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     """The scheduler of a policy of the catalogue. Raises SimulationError for a name or limits that cannot be."""
     policy, static = find(name)
     settings = inputs.settings if policy.adjust is None else policy.adjust(inputs.settings)
-    inputs = dataclasses.replace(inputs, limits=_limits(name, inputs.limits, static), settings=settings)
+    inputs = dataclasses.replace(inputs, limits=_limits(name, policy, static, inputs), settings=settings)
     scheduler = resolve_name(policy.scheduler)
     if issubclass(scheduler, AugServeScheduler):
         budget = CappedBudget if policy is P_PAS_BUDGET else None
@@ -95,14 +95,24 @@ def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     return build_scheduler(scheduler, inputs.limits, **arguments)
 
 
-def _limits(name: str, configured: EngineLimits, static: StaticLimits) -> EngineLimits:
+def _limits(name: str, policy: Policy, static: StaticLimits, inputs: PolicyInputs) -> EngineLimits:
+    configured = inputs.limits
     budget = static.token_budget or configured.max_num_batched_tokens
     sequences = static.sequences or configured.max_num_seqs
     if sequences > budget:
         raise SimulationError(
             f"policy {name}: vLLM needs a token budget of at least one token a sequence; raise {budget} to {sequences}"
         )
-    return dataclasses.replace(configured, max_num_batched_tokens=budget, max_num_seqs=sequences)
+    kv_tokens = configured.kv_tokens
+    if policy.unbounded_cache:
+        kv_tokens += filled_tokens(inputs.sessions, configured.block_tokens)
+    return dataclasses.replace(configured, kv_tokens=kv_tokens, max_num_batched_tokens=budget, max_num_seqs=sequences)
+
+
+def filled_tokens(sessions: Sequence[Session], block_tokens: int) -> int:
+    """Most KV tokens, in whole blocks, that the sessions and their sub-agents can fill if nothing is evicted."""
+    turns = (turn for session in sessions for own in session.tree() for turn in own.turns)
+    return sum((turn.new_tokens + turn.output_tokens) // block_tokens + 1 for turn in turns) * block_tokens
 
 
 def _forecaster(policy: Policy, inputs: PolicyInputs) -> Forecaster:

@@ -17,8 +17,10 @@ from ..errors import SimulationError
 from ..record.evidence import Evidence
 from .cell import Cell
 
-CODE = ("runtime", "features", "models/serving", "data/tables", "data/workload", "pipeline/simulator")
-"""Folders whose code can change the result of a cell."""
+STOCK_CODE = ("models/serving", "data/tables", "data/workload", "pipeline/simulator")
+"""Folders whose code can change the result of a cell of stock vLLM."""
+CODE = ("runtime", "features", *STOCK_CODE)
+"""Folders whose code can change the result of any cell."""
 FIGURES = ("data/workload/*.csv", "data/workload/*/*.csv")
 """Figures of the built-in workloads, relative to the package."""
 
@@ -49,7 +51,7 @@ def cell_key(cell: Cell) -> str:
     facts = dataclasses.asdict(cell) | {"profile": _digest(cell.profile), "vllm": _vllm_version(), "models": None}
     facts["traces"] = [_digest(path) for path in sorted((paths.TRACES / cell.workload).glob("*.parquet"))]
     facts |= {
-        "code": code_digest(*CODE),
+        "code": code_digest(*(STOCK_CODE if policy.is_stock else CODE)),
         "figures": [_digest(path) for form in FIGURES for path in sorted(PACKAGE.glob(form))],
         "predicts": policy.needs_models,
     }

@@ -23,11 +23,11 @@ WINDOW = Window(0.0, 1e6)
 
 
 def observed(
-    profile: StepProfile, sessions: Sequence[Session], window: Window = WINDOW
+    profile: StepProfile, sessions: Sequence[Session], window: Window = WINDOW, policy: str = "vllm"
 ) -> tuple[SimulationResult, EngineUse]:
     clock, use = VirtualClock(), CacheUse(profile, window)
     inputs = PolicyInputs(profile.limits, SchedulerSettings(step_time=profile.linear), None, sessions, clock)
-    result = Simulation(build_policy("vllm", inputs), profile, clock, sessions, use).run()
+    result = Simulation(build_policy(policy, inputs), profile, clock, sessions, use).run()
     return result, use.engine_use
 
 
@@ -111,3 +111,21 @@ def test_the_block_of_the_last_prompt_token_never_counts(profile: StepProfile) -
         [turn.best_cached_tokens for turn in result.turns] == [turn.cached_tokens for turn in result.turns] == [0, 304]
     )
     assert not use.recomputed_s
+
+
+@examples(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(forests())
+def test_the_unbounded_policy_has_the_best_possible_hits_on_a_scarce_engine(
+    profile: StepProfile, sessions: list[Session]
+) -> None:
+    result, use = observed(scarce(profile, 2048, 256), sessions, policy="vllm-unbounded")
+    assert [turn.cached_tokens for turn in result.turns] == [turn.best_cached_tokens for turn in result.turns]
+    assert not use.recomputed_s
+
+
+def test_the_unbounded_policy_keeps_what_stock_evicts(profile: StepProfile) -> None:
+    engine = scarce(profile, 1024)
+    first = Session("a", "made", 0.0, (Turn(640, 1, (ToolCall("wait", 10.0, 160),)), Turn(159, 1)), max_tokens=64)
+    second = Session("b", "made", 5.0, (Turn(640, 1),), max_tokens=64)
+    assert observed(engine, (first, second), policy="vllm-unbounded")[0].turns[-1].cached_tokens == 640
+    assert observed(engine, (first, second))[0].turns[-1].cached_tokens < 440

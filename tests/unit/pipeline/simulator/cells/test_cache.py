@@ -7,6 +7,7 @@ import pytest
 
 from augserve.models.serving.onnx_predictor import model_files
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
+from augserve.pipeline.simulator.cells import cache
 from augserve.pipeline.simulator.cells.cache import cached, cell_key
 from augserve.pipeline.simulator.cells.cell import Cell
 from augserve.pipeline.simulator.cells.schedule import Schedule
@@ -123,3 +124,14 @@ def test_a_missing_profile_is_named(cell: Cell) -> None:
     cell.profile.unlink()
     with pytest.raises(SimulationError, match=r"profile\.json: No such file.*dvc repro"):
         cell_key(cell)
+
+
+def test_changed_code_of_augserve_changes_the_keys_of_all_policies_but_stock(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = ("vllm", "vllm@2048x64", "vllm-unbounded", "uncached-first", "augserve")
+    keys = []
+    for digest in ("before", "after"):
+        monkeypatch.setattr(cache, "code_digest", lambda *folders, of=digest: of if "runtime" in folders else "")
+        keys.append([cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies])
+    assert [one != other for one, other in zip(*keys, strict=True)] == [False, False, False, True, True]

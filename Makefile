@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm test-contract check docs bench compare tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm test-contract check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -75,6 +75,9 @@ bench: env  ## measure the speed of our own code into reports/bench/ (after `mak
 compare: env  ## simulate all policies on two workloads and two engines into reports/compare/: 30 minutes; resumes after an interruption
 	$(BIN)/python -m experiments.compare
 	$(RUN) report
+
+sessions: env  ## simulate agents whose contexts exceed the KV cache, against stock vLLM at its best static setting, into reports/sessions/: 40 minutes; resumes after an interruption
+	$(BIN)/python -m experiments.sessions
 
 fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 20 minutes (after `make repro`, on an idle machine)
 	$(BIN)/python -m experiments.fidelity

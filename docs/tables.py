@@ -26,7 +26,7 @@ OUTPUT = Path("build/docs")
 STAGES = ("model", "gather", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
 SECTION_MODULES = (
     *(f"augserve.pipeline.{stage}.run" for stage in STAGES),
-    *("augserve.pipeline.project.trace_sources", "experiments.compare"),
+    *("augserve.pipeline.project.trace_sources", "experiments.compare", "experiments.sessions.params"),
     *("experiments.fidelity.params", "experiments.fidelity.live"),
 )
 SAME_KEYS = {"tune_long": "tune", "compare": "evaluate"}

@@ -48,15 +48,16 @@ def search_budgets(evaluation: Evaluation, capacity90: Capacities, submit: Submi
     return dataclasses.replace(evaluation, budgets=goodputs)
 
 
-def best_static(scores: Scores) -> str:
+def best_static(
+    scores: Scores, budgets: Sequence[int] = STATIC_BUDGETS, sequences: Sequence[int] = STATIC_SEQUENCES
+) -> str:
     """The policy `vllm@BUDGETxSEQUENCES` with the best score: the budget first, then the sequences at that budget.
 
-    Of equals the larger value wins, because it is nearer to the default of vLLM.
+    Both grids ascend. Of equals the larger value wins, because it is nearer to the default of vLLM.
     """
-    most = STATIC_SEQUENCES[-1]
-    budget = _best([(budget, min(most, budget)) for budget in reversed(STATIC_BUDGETS)], scores)[0]
-    best = _best([(budget, sequences) for sequences in reversed(STATIC_SEQUENCES) if sequences <= budget], scores)
-    return static_vllm(*best)
+    most = sequences[-1]
+    budget = _best([(budget, min(most, budget)) for budget in reversed(budgets)], scores)[0]
+    return static_vllm(*_best([(budget, count) for count in reversed(sequences) if count <= budget], scores))
 
 
 def _scores(tuning: Evaluation, job: Job, unit_per_s: float, submit: Submit) -> Scores:

@@ -22,6 +22,7 @@ SECTIONS = (
     "tune_long",
     "evaluate",
     "compare",
+    "sessions",
     "fidelity",
     "live",
     "package",

@@ -1,5 +1,7 @@
 """The metrics that tables show: title, format, and text of a value. Needs no pandas."""
 
+from collections.abc import Sequence
+
 from .metrics_file import BASES, Metrics
 
 GOODPUT = "effective_throughput"
@@ -42,11 +44,11 @@ INTERVALS = (GOODPUT, SESSION_GOODPUT, STEPS, STEPS_OVER_STOCK)
 """The metrics that tables show with their intervals."""
 
 
-def value_text(cell: Metrics, metric: str, form: str) -> str:
-    """`10.0 [9.0–11.0]`; the value alone for a metric outside INTERVALS or without interval."""
+def value_text(cell: Metrics, metric: str, form: str, intervals: Sequence[str] = INTERVALS) -> str:
+    """`10.0 [9.0–11.0]`; the value alone for a metric outside `intervals` or without interval."""
     if metric not in cell:
         return NONE
     text = format(cell[metric], form)
-    if metric not in INTERVALS or f"{metric}_low" not in cell:
+    if metric not in intervals or f"{metric}_low" not in cell:
         return text
     return f"{text} [{cell[f'{metric}_low']:{form}}–{cell[f'{metric}_high']:{form}}]"

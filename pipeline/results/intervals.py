@@ -25,8 +25,16 @@ Draws = Sequence[tuple[Mapping[str, int], Floats]]
 """One entry a run: the index of each session, and how often each resample draws it, (RESAMPLES, sessions)."""
 
 
-def cells_of(runs: Mapping[str, Sequence[Evidence]], seed: int) -> dict[str, Metrics]:
-    """The cell of each policy from its runs: one run a workload seed, in the same order for every policy."""
+def cells_of(
+    runs: Mapping[str, Sequence[Evidence]],
+    seed: int,
+    bases: Sequence[str] = BASES,
+    ratios: Mapping[str, str] = RATIOS,
+) -> dict[str, Metrics]:
+    """The cell of each policy from its runs: one run a workload seed, in the same order for every policy.
+
+    `ratios`, as RATIOS, are those to each policy of `bases` that ran.
+    """
     samples = {policy: [run.samples for run in own] for policy, own in runs.items()}
     draws = _draws(samples, seed)
     resampled = {policy: estimates(own, _weights(own, draws)) for policy, own in samples.items()}
@@ -38,11 +46,11 @@ def cells_of(runs: Mapping[str, Sequence[Evidence]], seed: int) -> dict[str, Met
                 cell |= _interval(metric, cell[metric], values)
         cells[policy] = cell
     for policy, cell in cells.items():
-        for base in (*BASES, UNTUNED) if policy == OURS else BASES:
+        for base in (*bases, UNTUNED) if policy == OURS else bases:
             if base in cells and base != policy:
-                for name, metric in RATIOS.items():
-                    value = ratio(cell[metric], cells[base][metric])
-                    if value is not None:
+                for name, metric in ratios.items():
+                    value = ratio(cell.get(metric, 0.0), cells[base].get(metric, 0.0))
+                    if value is not None and metric in cell:
                         values = _divided(resampled[policy][metric], resampled[base][metric])
                         cell |= {f"{name}_{base}": value, **_interval(f"{name}_{base}", value, values)}
     return cells

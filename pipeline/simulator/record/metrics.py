@@ -33,6 +33,9 @@ def metrics_of(runs: Sequence[Samples]) -> dict[str, float]:
         if not run.ttft_s:
             raise SimulationError(f"window: no turn arrived in its {run.window_s:g} s; lengthen it")
     found = {metric: float(values[0]) for metric, values in estimates(runs, unit_weights(runs)).items()}
+    first_s = [wait_s for run in runs for wait_s, first in zip(run.ttft_s, run.first, strict=True) if first]
+    if first_s:
+        found["longest_first_wait_s"] = max(first_s)
     return {metric: value for metric, value in found.items() if not math.isnan(value)} | {
         "longest_wait_s": max(max(run.ttft_s) for run in runs),
         "preemptions": float(np.mean([run.preemptions for run in runs])),

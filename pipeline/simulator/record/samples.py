@@ -40,6 +40,7 @@ class Samples:
     turn_sessions: list[int] = field(default_factory=list)  # index into `sessions`
     ttft_s: list[float] = field(default_factory=list)  # without a first token: the wait until the end of the run
     in_time: list[int] = field(default_factory=list)  # 1: the turn met the SLO
+    first: list[int] = field(default_factory=list)  # 1: the first turn of a tree
     turn_prompt_tokens: list[int] = field(default_factory=list)
     tpot_s: list[float | None] = field(default_factory=list)  # None: unfinished, or one token
 
@@ -74,6 +75,7 @@ def samples_of(
         samples.turn_sessions.append(places[trees[turn.session_id].session_id])
         samples.ttft_s.append(round(wait_s(turn, result.end_s), DIGITS))
         samples.in_time.append(int(meets_slo(turn, slo)))
+        samples.first.append(int(turn is trees[turn.session_id].turns[0]))
         samples.turn_prompt_tokens.append(turn.prompt_tokens)
         pace_s = tpot_s(turn)
         samples.tpot_s.append(None if pace_s is None else round(pace_s, DIGITS))

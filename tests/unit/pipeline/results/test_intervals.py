@@ -31,6 +31,7 @@ def run(in_time_by_session, window_s=10.0, prefix="s"):
         turn_sessions=[index for index, _ in turns],
         ttft_s=[0.5 if met else 2.0 for _, met in turns],
         in_time=[met for _, met in turns],
+        first=[0] * len(turns),
         turn_prompt_tokens=[50] * len(turns),
         tpot_s=[0.02] * len(turns),
     )

@@ -68,6 +68,17 @@ def test_waits_include_turns_without_a_token():
     assert found["ttft_p50_s"] == pytest.approx((0.1 + 18.0) / 2)
 
 
+def test_the_longest_wait_of_first_turns_leaves_out_later_turns_and_sub_agents():
+    found = metrics(
+        turn("s", 0, last=False, arrival=10.0, first=13.0, finish=13.5),
+        turn("s", 1, arrival=14.0, first=19.0, finish=19.5),
+        turn("child", 0, arrival=14.0, first=18.0, finish=18.5, parent_id="s"),
+        turn("other", 1, arrival=15.0, first=15.5, finish=16.0, midway=True),
+    )
+    assert (found["longest_first_wait_s"], found["longest_wait_s"]) == (3.0, 5.0)
+    assert "longest_first_wait_s" not in metrics(turn(arrival=5.0), turn("s", 1, arrival=14.0))
+
+
 def test_a_session_counts_where_it_ends_and_meets_the_slo_if_all_its_turns_do():
     found = metrics(
         turn("good", 0, last=False, arrival=2.0, first=2.1, finish=2.2),

@@ -1,0 +1,56 @@
+"""`make sessions`: closed loops of agents whose contexts exceed the KV cache, on sessions that nothing was fitted to.
+
+Stock vLLM runs at its best static setting. It runs after `dvc repro`, is not a stage, and takes the time that
+params.yaml states. An interrupted run resumes with the missing cells.
+"""
+
+from pathlib import Path
+
+from augserve.data.atomic import write_json, write_text
+from augserve.pipeline.evaluate.run import counted, read_tuned
+from augserve.pipeline.project import paths
+from augserve.pipeline.project.params import BaseParams, SplitShares, load_params
+from augserve.pipeline.project.tracking import git_revision
+from augserve.pipeline.simulator.cells.cache import cached
+from augserve.pipeline.simulator.cells.evidence import run_evidence
+from augserve.pipeline.simulator.cells.parallel import pool
+
+from .cells import Experiment, all_runs, require_workloads, static_settings
+from .params import SessionsParams
+from .report import SceneResult, row_cells, sessions_markdown
+
+REPORTS = Path("reports/sessions")
+
+
+def main() -> None:
+    params = load_params(SessionsParams)
+    require_workloads(params.scenes)
+    settings, _ = read_tuned(paths.TUNED)
+    experiment = Experiment(params, load_params(BaseParams).seed, settings, load_params(SplitShares))
+    scenes = results(experiment)
+    document = {
+        "revision": git_revision(),
+        "seed": experiment.seed,
+        "params": params.model_dump(),
+        "static": {scene.name: scene.static for scene in scenes},
+        "scenes": {scene.name: {str(agents): cells for agents, cells in scene.cells.items()} for scene in scenes},
+    }
+    write_json(REPORTS / "metrics.json", document)
+    write_text(REPORTS / "table.md", text := sessions_markdown(scenes))
+    print(text)
+
+
+def results(experiment: Experiment) -> list[SceneResult]:
+    """Run all cells."""
+    params = experiment.params
+    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
+        static = static_settings(experiment, submit)
+        runs = all_runs(experiment, static, submit)
+    return [
+        SceneResult(
+            scene.name,
+            static[scene.name],
+            {agents: row_cells(runs[scene, agents], experiment.seed) for agents in scene.agents},
+        )
+        for scene in params.scenes
+    ]

@@ -91,7 +91,7 @@ def all_runs(experiment: Experiment, static: dict[str, str], submit: Submit) -> 
             simulated = static[scene.name] if policy == VLLM_TUNED else policy
             futures[scene, agents][policy] = [
                 submit(experiment.cell(scene, agents, simulated, params.schedule(scene), run))
-                for run in range(params.seeds_of(policy))
+                for run in range(params.seeds_of(scene, policy))
             ]
     return {
         row: {policy: [future.result() for future in own] for policy, own in of.items()} for row, of in futures.items()

@@ -24,6 +24,7 @@ class Scene(BaseModel):
     pause_cap_s: NonNegativeFloat | None = None
     host_memory_gib: PositiveFloat | None = None
     window_s: PositiveFloat | None = None
+    seeds: int | None = Field(None, ge=1, le=100)
 
     @field_validator("references")
     @classmethod
@@ -44,7 +45,9 @@ class Scene(BaseModel):
 
     def as_searched(self) -> "Scene":
         """The scene in which stock vLLM's static setting is searched: equal ones share one search."""
-        return self.model_copy(update={"agents": (self.static_agents,), "references": (), "window_s": None})
+        return self.model_copy(
+            update={"agents": (self.static_agents,), "references": (), "window_s": None, "seeds": None}
+        )
 
 
 class SessionsParams(Section):
@@ -84,9 +87,10 @@ class SessionsParams(Section):
             raise ValueError("static_sequences begins above static_budgets: a step needs a token a sequence")
         return self
 
-    def seeds_of(self, policy: str) -> int:
+    def seeds_of(self, scene: Scene, policy: str) -> int:
         """References have fewer runs than stock vLLM at its best static setting and the policies that it is for."""
-        return self.seeds if policy in (VLLM_TUNED, *self.policies) else self.reference_seeds
+        seeds = scene.seeds or self.seeds
+        return seeds if policy in (VLLM_TUNED, *self.policies) else min(seeds, self.reference_seeds)
 
     def policies_of(self, scene: Scene) -> list[str]:
         return list(dict.fromkeys((VLLM_TUNED, *self.policies, *scene.references)))

@@ -18,7 +18,7 @@ from experiments.sessions.cells import Experiment, all_runs, require_workloads, 
 from .scenes import PARAMS, SCENE
 
 OFFLOADING = SCENE.model_copy(update={"host_memory_gib": 4.0, "references": ()})
-LONG = SCENE.model_copy(update={"window_s": 40.0, "agents": (2,), "references": ()})
+LONG = SCENE.model_copy(update={"window_s": 40.0, "agents": (2,), "references": (), "seeds": 1})
 STEPS = {"vllm@128x128": 5.0, "vllm@512x128": 4.0, "vllm@128x2": 6.0}
 
 
@@ -75,6 +75,7 @@ def test_all_policies_of_a_row_run_the_same_sessions_and_references_fewer_of_the
     )
     assert [cell.seed for cell in own if cell.policy == "vllm"] == seeds["uncached-first"][:2]
     assert engine.cells[0].schedule.window_s == 40.0  # the longest first
+    assert {policy: len(runs) for policy, runs in found[LONG, 2].items()} == {"vllm-tuned": 1, "uncached-first": 1}
 
 
 def test_cells_state_the_step_times_of_their_own_engine(experiment: Experiment) -> None:

@@ -90,7 +90,7 @@ class Decisions:
         guard = self.engine.guard
         if turns := self.forecasting.take_arrived():
             guard.attempt("prediction", self.forecasting.predict, turns)
-        if not guard.attempt("budget", self.budget.before_step, now_s):
+        if not guard.attempt("budget", self.budget.before_step):
             self.budget.restore()
         if not guard.attempt("order", self.ordering.rank, now_s):
             self.ordering.queue.unrank()
@@ -122,7 +122,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         engine,
         forecaster,
         Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
-        _step_budget(parts, engine, ordering),
+        _step_budget(parts, engine),
         ordering,
         PausedContexts(engine, pins),
         AdmissionRoom(engine, pins, ordering),
@@ -131,12 +131,13 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     )
 
 
-def _step_budget(parts: Parts, engine: Engine, ordering: Ordering) -> StepBudget:
+def _step_budget(parts: Parts, engine: Engine) -> StepBudget:
     scheduler, settings = engine.scheduler, parts.settings
     if not vllm_compat.steers_budget(scheduler):
         return StepBudget()
     if parts.budget is not None:
         return parts.budget(scheduler)
     configured_tokens = vllm_compat.token_budget(scheduler)
-    controller = TokenBudget(settings.budget, settings.slo.tpot_s, settings.step_time, configured_tokens)
-    return SteeredBudget(controller, engine, ordering)
+    tpot_s = settings.slo.tpot_s / vllm_compat.pipeline_stages(scheduler)
+    controller = TokenBudget(settings.budget, tpot_s, settings.step_time, configured_tokens)
+    return SteeredBudget(controller, engine)

@@ -112,5 +112,5 @@ class AugServeScheduler(HookedScheduler):
         now_s = self._clock()
         step = self._tracer.step_ended(scheduler_output, now_s)
         if step is not None and self.decisions is not None:
-            self.decisions.budget.step_ended(step.step_s, step.decode_sequences, now_s)
+            self.decisions.budget.step_ended(step.step_s, step.prefill_tokens, step.decode_sequences)
         self.lifecycle.step_ended(outputs, now_s)

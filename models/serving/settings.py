@@ -10,7 +10,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Weight = Annotated[Number, Field(ge=0, le=1e6)]
 StepSeconds = Annotated[Number, Field(ge=0, le=60)]
-Gain = Annotated[Number, Field(ge=0, le=100)]
 Part = TypeVar("Part")
 
 
@@ -71,13 +70,11 @@ class ValueWeights:
 
 @settings_part
 class BudgetGains:
-    """Token-budget controller: proportional-integral on the relative distance of the step time to its target."""
+    """Token-budget controller (runtime/steering/token_budget.py)."""
 
-    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 512  # least budget; lower on a slow engine
-    proportional: Gain = 0.5  # budget share per relative error of 1
-    integral: Gain = 0.05  # the same, per step
-    target: Annotated[Number, Field(ge=0.01, le=10)] = 0.8  # share of slo.tpot_s that a step may take
-    drain_target: Annotated[Number, Field(ge=0, le=10)] = 0.8  # replaces a lower `target` to drain late turns
+    prefill_share: Annotated[Number, Field(ge=0, le=0.95)] = 0.5  # of a step's time, for prompts beside decodes
+    slack_share: Annotated[Number, Field(ge=0.01, le=1)] = 0.2  # of the tightest TPOT slack, for the next step
+    correction: Annotated[Number, Field(ge=0, le=1)] = 0.05  # of a step's error, by which its estimate learns
 
 
 @settings_part

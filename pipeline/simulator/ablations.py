@@ -23,11 +23,6 @@ def without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
     )
 
 
-def static_budget(tuned: SchedulerSettings) -> SchedulerSettings:
-    """The configured budget in every step: a controller without gains changes nothing."""
-    return dataclasses.replace(tuned, budget=dataclasses.replace(tuned.budget, proportional=0.0, integral=0.0))
-
-
 def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
     """No context is pinned; vLLM's eviction alone decides."""
     return dataclasses.replace(tuned, retention=dataclasses.replace(tuned.retention, max_share=0.0))

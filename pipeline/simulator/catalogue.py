@@ -151,7 +151,6 @@ STATIC_BUDGET = _ablation(
     "augserve-static-budget",
     "steering of the token budget",
     "AugServe with one token budget for every step, the best of a few",
-    ablations.static_budget,
 )
 P_PAS_BUDGET = _ablation(
     "augserve-p-pas",

@@ -1,7 +1,7 @@
 """Builds the scheduler of a policy of the catalogue for one simulation."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pkgutil import resolve_name
@@ -16,7 +16,7 @@ from ...runtime.decisions import Parts, Setup
 from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.scheduler import AugServeScheduler
 from ...runtime.steering.step_budget import StepBudget
-from .catalogue import P_PAS_BUDGET, Policy, StaticLimits, find
+from .catalogue import P_PAS_BUDGET, STATIC_BUDGET, Policy, StaticLimits, find
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
@@ -28,17 +28,17 @@ from .rivals.ranked import RankedScheduler
 
 
 class CountedBudget(StepBudget):
-    """The budget, which is told the decodes of each step, those included that were scheduled ahead (bulk/ahead.py)."""
+    """The budget, which is told the size of each step, with the decodes that were scheduled ahead (bulk/ahead.py)."""
 
     def __init__(self, budget: StepBudget) -> None:
         self.budget = budget
-        self.decodes: int | None = None
+        self.size = 0, 0  # of the step that ends next: prompt tokens and decodes
 
-    def before_step(self, now_s: float) -> None:
-        self.budget.before_step(now_s)
+    def before_step(self) -> None:
+        self.budget.before_step()
 
-    def step_ended(self, step_s: float, decodes: int, now_s: float) -> None:
-        self.budget.step_ended(step_s, decodes if self.decodes is None else self.decodes, now_s)
+    def step_ended(self, step_s: float, prefill_tokens: int, decodes: int) -> None:  # noqa: ARG002
+        self.budget.step_ended(step_s, *self.size)
 
     def restore(self) -> None:
         self.budget.restore()
@@ -58,13 +58,13 @@ class PacedAugServe(AugServeScheduler):
         assert self.decisions is not None  # noqa: S101 - only shadow modes have none
         return float("-inf") if self.waiting else self.decisions.contexts.pins.review_due_s
 
-    def step_ends(self, decodes: int) -> None:
-        self._counted.decodes = decodes
+    def step_ends(self, prefill_tokens: int, decodes: int) -> None:
+        self._counted.size = prefill_tokens, decodes
 
     def decode_steps_end(self, ends_s: Sequence[float], decodes: int) -> None:
-        self._counted.decodes = 0  # the step of vLLM is none of the budget's
+        self._counted.size = 0, 0  # the step of vLLM is none of the budget's
         for start_s, end_s in pairwise(ends_s):
-            self._counted.budget.step_ended(end_s - start_s, decodes, end_s)
+            self._counted.budget.step_ended(end_s - start_s, 0, decodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,13 @@ class PolicyInputs:
     clock: VirtualClock
 
 
+BUDGET_RULES: Mapping[str, Callable[[AsyncScheduler], StepBudget]] = {
+    STATIC_BUDGET.name: lambda _: StepBudget(),
+    P_PAS_BUDGET.name: CappedBudget,
+}
+"""Policy → the rule that replaces AugServe's controller of the token budget."""
+
+
 def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     """The scheduler of a policy of the catalogue. Raises SimulationError for a name or limits that cannot be."""
     policy, static = find(name)
@@ -85,8 +92,7 @@ def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     inputs = dataclasses.replace(inputs, limits=_limits(name, policy, static, inputs), settings=settings)
     scheduler = resolve_name(policy.scheduler)
     if issubclass(scheduler, AugServeScheduler):
-        budget = CappedBudget if policy is P_PAS_BUDGET else None
-        return deployed_scheduler(inputs, _forecaster(policy, inputs), budget)
+        return deployed_scheduler(inputs, _forecaster(policy, inputs), BUDGET_RULES.get(policy.name))
     arguments: dict[str, Any] = {}
     if issubclass(scheduler, RankedScheduler):
         arguments |= {"settings": inputs.settings, "clock": inputs.clock}

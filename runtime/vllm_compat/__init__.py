@@ -18,7 +18,15 @@ from .names import (
     vllm_version,
 )
 from .requests import is_decode, prompt_prefix, whole_prefix
-from .running import decode_tokens, is_paused, move_to_end, orders_by_priority, running_count, running_requests
+from .running import (
+    decoding,
+    is_paused,
+    move_to_end,
+    orders_by_priority,
+    running_count,
+    running_requests,
+    tokens_per_decode,
+)
 from .scheduled import measure_tokens, step_row
 from .stepping import (
     RunningDemand,
@@ -26,6 +34,7 @@ from .stepping import (
     free_seats,
     holding_queue,
     may_lack_blocks,
+    pipeline_stages,
     prompt_demand,
     reserves_whole_prompts,
     running_demand,

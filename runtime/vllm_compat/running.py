@@ -13,10 +13,14 @@ def running_count(scheduler: AsyncScheduler) -> int:
     return len(scheduler.running)
 
 
-def decode_tokens(scheduler: AsyncScheduler) -> int:
-    """Tokens that the decodes of the running requests take in the next step, drafts included."""
-    decodes = [request.is_prefill_chunk for request in scheduler.running].count(False)
-    return int(decodes * (1 + scheduler.num_spec_tokens))
+def decoding(scheduler: AsyncScheduler) -> list[str]:
+    """Ids of the running requests that decode in the next step."""
+    return [request.request_id for request in scheduler.running if not request.is_prefill_chunk]
+
+
+def tokens_per_decode(scheduler: AsyncScheduler) -> int:
+    """Tokens that a decode takes in a step, drafts included."""
+    return 1 + int(scheduler.num_spec_tokens)
 
 
 def move_to_end(scheduler: AsyncScheduler, last: Sequence[Request]) -> None:

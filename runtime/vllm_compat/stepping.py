@@ -11,6 +11,11 @@ def engine_number(scheduler: AsyncScheduler) -> int:
     return int(scheduler.parallel_config.data_parallel_index)
 
 
+def pipeline_stages(scheduler: AsyncScheduler) -> int:
+    """Steps among which a running request decodes in one: the size of pipeline parallelism."""
+    return int(scheduler.parallel_config.pipeline_parallel_size)
+
+
 def served_model(scheduler: AsyncScheduler) -> str | None:
     """The model's first name for clients."""
     names = scheduler.vllm_config.model_config.served_model_name

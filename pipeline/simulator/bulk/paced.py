@@ -35,8 +35,8 @@ class Paced(Protocol):
     def looks_again_s(self) -> float:
         """Virtual time from which a decode step may decide anew although nothing has happened."""
 
-    def step_ends(self, decodes: int) -> None:
-        """A step ends in which so many requests decoded, whatever its output counts."""
+    def step_ends(self, prefill_tokens: int, decodes: int) -> None:
+        """A step ends that computed so many prompt tokens and decodes, whatever its output counts."""
 
     def decode_steps_end(self, ends_s: Sequence[float], decodes: int) -> None:
         """Steps end in which vLLM's output counts no decode: `decodes` requests ran. `ends_s`: the start of the first

@@ -6,7 +6,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ..forward import ForwardPass, Step
 from .ahead import DecodeAhead
-from .paced import RoomForBulk
+from .paced import Paced, RoomForBulk
 from .whole import BulkDecode
 
 
@@ -17,6 +17,7 @@ class Stepper:
         """`each_step`: without bulks, because somebody wants to see each step of vLLM. Its statistics do, too."""
         self._scheduler = scheduler
         self._forward = forward
+        self._paced = scheduler if isinstance(scheduler, Paced) else None
         self._whole: BulkDecode | None = None
         if isinstance(scheduler, RoomForBulk) and not (each_step or scheduler.log_stats):
             self._whole, self._ahead = BulkDecode(scheduler, forward.profile), DecodeAhead(scheduler)
@@ -40,9 +41,15 @@ class Stepper:
         return step
 
     def ends(self, step: Step, end_s: float) -> None:
-        """To be called at the end of a step, before vLLM gets its output."""
-        if self._whole is not None:
-            self._whole.step_ends(step, end_s)
+        """Tell the policy of a step, or of a bulk of them, that ends at `end_s`, before it gets the output."""
+        if (paced := self._paced) is None:
+            return
+        if step.bulk_ends_s:
+            paced.decode_steps_end(step.bulk_ends_s, step.decode_sequences)
+        elif step.tokens and not step.scheduled.total_num_scheduled_tokens:  # all of it was scheduled ahead
+            paced.decode_steps_end((end_s - step.step_s, end_s), step.decode_sequences)
+        else:
+            paced.step_ends(step.prefill_tokens, step.decode_sequences)
 
     def undelivered(self, in_flight: Iterable[Step]) -> Iterator[tuple[str, int]]:
         """Requests with the number of tokens that they have decoded ahead in ended steps, and that did not come yet."""

@@ -107,14 +107,3 @@ class BulkDecode:
             request.spec_token_ids = drafts
         scheduler.bulk_tokens = (steps - 1) * len(scheduler.running)
         return scheduler.schedule()
-
-    def step_ends(self, step: Step, end_s: float) -> None:
-        """Tell the policy of a step, or of a bulk of them, that ends at `end_s`, before it gets the output."""
-        if (paced := self._paced) is None:
-            return
-        if step.bulk_ends_s:
-            paced.decode_steps_end(step.bulk_ends_s, step.decode_sequences)
-        elif step.tokens and not step.scheduled.total_num_scheduled_tokens:  # all of it was scheduled ahead
-            paced.decode_steps_end((end_s - step.step_s, end_s), step.decode_sequences)
-        else:
-            paced.step_ends(step.decode_sequences)

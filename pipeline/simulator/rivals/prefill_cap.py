@@ -31,7 +31,7 @@ class CappedBudget(StepBudget):
         self._scheduler = scheduler
         self._full_tokens = scheduler.max_num_scheduled_tokens
 
-    def before_step(self, now_s: float) -> None:  # noqa: ARG002
+    def before_step(self) -> None:
         self._scheduler.max_num_scheduled_tokens = capped_budget(self._scheduler, self._full_tokens)
 
 

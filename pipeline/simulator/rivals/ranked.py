@@ -41,7 +41,7 @@ class RankedScheduler(AsyncScheduler):
         """With each step, where requests wait whose order may change (bulk/)."""
         return float("-inf") if self._queue and not self.FIXED else float("inf")
 
-    def step_ends(self, decodes: int) -> None:
+    def step_ends(self, prefill_tokens: int, decodes: int) -> None:
         """Nothing is learned from a step."""
 
     def decode_steps_end(self, ends_s: Sequence[float], decodes: int) -> None:

@@ -10,7 +10,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.serving.predictor import Rows, TurnPredictions
-from augserve.models.serving.settings import BudgetGains, SchedulerSettings, ValueWeights
+from augserve.models.serving.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime import AugServeScheduler
@@ -18,6 +18,7 @@ from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.prediction.batching import DEADLINE_S
 from augserve.runtime.queueing.ordering import SLOW_PROBES
 from augserve.runtime.queueing.value import Column
+from augserve.runtime.steering.token_budget import LEAST_PREFILL
 from augserve.runtime.vllm_compat import KvCache
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
@@ -128,13 +129,13 @@ def test_a_turn_that_waits_too_long_goes_first(make_engine: EngineMaker) -> None
 
 
 def test_long_steps_lower_the_token_budget_until_the_engine_idles(make_engine: EngineMaker) -> None:
-    engine = make_engine(settings=SchedulerSettings(budget=BudgetGains(min_tokens=256)))
+    engine = make_engine()
     engine.add(0, 50, 400)
     engine.step()
     for _ in range(60):
         engine.clock.now_s += 0.2
         engine.step()
-    assert engine.scheduler.max_num_scheduled_tokens == 256
+    assert engine.scheduler.max_num_scheduled_tokens == 1 + LEAST_PREFILL
     engine.drain()
     engine.add(1, 50, 5)
     engine.step()
@@ -257,19 +258,6 @@ def test_few_slow_look_ups_are_made_in_a_step(make_engine: EngineMaker, monkeypa
     monkeypatch.setattr(kv_cache, "cached_tokens", lambda *facts: looked_up.append(facts) or look_up(*facts))
     engine.step()
     assert 0 < len(looked_up) <= sum(SLOW_PROBES)
-
-
-@pytest.mark.parametrize(("drain_target", "counted"), [(0.5, False), (0.8, False), (2.0, True)])
-def test_late_work_is_counted_only_if_it_can_lengthen_steps(
-    make_engine: EngineMaker, drain_target: float, counted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    budget = BudgetGains(target=0.8, drain_target=drain_target)
-    engine = make_engine(max_num_seqs=1, settings=SchedulerSettings(budget=budget))
-    asked: list[float] = []
-    monkeypatch.setattr(engine.scheduler.decisions.ordering, "late_s", lambda now_s: asked.append(now_s) or 0.5)  # type: ignore[attr-defined]
-    load(engine, 5)
-    engine.step()
-    assert bool(asked) == counted
 
 
 @pytest.mark.parametrize("mode", ["observe", "active"])

@@ -55,7 +55,7 @@ PROFILE = StepProfile(
 SETTINGS = SchedulerSettings(
     step_time=LINEAR,
     max_wait_s=30.0,
-    budget=BudgetGains(min_tokens=32, target=0.3),  # so that the budget moves, and every context is worth keeping
+    budget=BudgetGains(slack_share=0.1),  # so that the budget moves, and every context is worth keeping
     retention=Retention(max_share=0.6, ttl_factor=8.0, min_tokens=16, max_waste=1000.0),
 )
 

@@ -10,12 +10,11 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.queueing.value import Column, EngineState, keys, stage_one_s
-from augserve.runtime.steering.token_budget import TokenBudget
 
 TUNED = SchedulerSettings(
     slo=Slo(ttft_s=2.0),
     weights=ValueWeights(stage_one=3.0, uncached=5.0, output=0.5),
-    budget=BudgetGains(target=0.4),
+    budget=BudgetGains(prefill_share=0.4),
     retention=Retention(max_share=0.7),
     profile="another",
 )
@@ -26,7 +25,6 @@ TUNED = SchedulerSettings(
     [
         ("augserve-no-stage-one", {"weights"}),
         ("augserve-no-stage-two", {"weights", "slo"}),
-        ("augserve-static-budget", {"budget"}),
         ("augserve-no-context", {"retention"}),
         ("augserve-default", {"weights", "budget", "retention"}),
     ],
@@ -41,14 +39,6 @@ def test_an_ablation_changes_only_its_part(name: str, parts: set[str]) -> None:
         if getattr(ablated, field.name) != getattr(TUNED, field.name)
     }
     assert changed == parts
-
-
-def test_without_gains_a_slow_step_does_not_lower_the_budget() -> None:
-    gains = ablations.static_budget(TUNED).budget
-    budget = TokenBudget(gains, tpot_s=0.1, step=TUNED.step_time, configured=8192)
-    for step in range(50):
-        budget.measured(1.0, decodes=8, now_s=float(step))
-    assert budget.tokens(8, 50.0) == 8192
 
 
 def test_without_stage_two_the_expected_cost_alone_orders_late_turns_too() -> None:

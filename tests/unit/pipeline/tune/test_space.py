@@ -17,7 +17,7 @@ DECLARED = yaml.safe_load((Path(__file__).parents[4] / "params.yaml").read_text(
 SMALL = {
     "weights.uncached": {"low": 0.1, "high": 10.0, "log": True},
     "weights.output": {"low": 0.01, "high": 1.0, "log": True, "zero": True},
-    "budget.min_tokens": {"choices": [512, 1024]},
+    "budget.slack_share": {"choices": [0.25, 0.5]},
     "retention.max_share": {"low": 0.1, "high": 0.8, "zero": True},
     "retention.min_tokens": {"low": 64, "high": 1024, "log": True, "when": "retention.max_share"},
 }
@@ -30,14 +30,19 @@ def suggested(point):
 OFF = {
     "weights.uncached": 1.0,
     "use.weights.output": False,
-    "budget.min_tokens": 512,
+    "budget.slack_share": 0.25,
     "use.retention.max_share": False,
 }
 
 
 def test_a_parameter_that_is_off_is_zero_and_its_dependents_are_not_searched():
     values = suggested(OFF)
-    assert values == {"weights.uncached": 1.0, "weights.output": 0, "budget.min_tokens": 512, "retention.max_share": 0}
+    assert values == {
+        "weights.uncached": 1.0,
+        "weights.output": 0,
+        "budget.slack_share": 0.25,
+        "retention.max_share": 0,
+    }
 
 
 def test_a_dependent_parameter_is_searched_where_its_switch_is_on():
@@ -71,15 +76,15 @@ def test_the_hand_set_defaults_and_the_projects_starts_are_points_of_the_space()
 
 def test_a_start_outside_of_the_space_is_moved_to_its_edge():
     space = read_space(SMALL, DEFAULTS)
-    point = space.point(with_values(DEFAULTS, {"weights.uncached": 1000.0, "budget.min_tokens": 800}))
-    assert (point["weights.uncached"], point["budget.min_tokens"]) == (10.0, 1024)
+    point = space.point(with_values(DEFAULTS, {"weights.uncached": 1000.0, "budget.slack_share": 0.4}))
+    assert (point["weights.uncached"], point["budget.slack_share"]) == (10.0, 0.5)
 
 
 @pytest.mark.parametrize(
     ("declared", "named"),
     [
         ({"weights.uncached": {"low": 2, "high": 1}}, "weights.uncached.*low"),
-        ({"weights.unknown": {"low": 1, "high": 2}}, "weights.unknown.*known are .*budget.integral"),
+        ({"weights.unknown": {"low": 1, "high": 2}}, "weights.unknown.*known are .*budget.correction"),
         ({"slo.ttft_s": {"low": 1, "high": 2}}, "slo.ttft_s"),
         ({"weights": {"low": 1, "high": 2}}, "tune.space.weights"),
         ({"weights.uncached": {"low": 1, "hihg": 2}}, "weights.uncached.*hihg"),
@@ -88,10 +93,10 @@ def test_a_start_outside_of_the_space_is_moved_to_its_edge():
         ({"weights.uncached": [1, 2]}, "weights.uncached"),
         ({"weights.uncached": {"low": 0, "high": 2, "log": True}}, "weights.uncached.*low"),
         ({"weights.uncached": {"low": -1, "high": 2}}, "weights.uncached.*-1.0"),
-        ({"budget.target": {"low": 1, "high": 99}}, "budget.target.*99.0"),
-        ({"budget.min_tokens": {"low": 1, "high": 2, "zero": True}}, "budget.min_tokens.*0"),
-        ({"budget.min_tokens": {"low": 1.5, "high": 2}}, "budget.min_tokens.*1.5"),
-        ({"budget.min_tokens": {"choices": []}}, "budget.min_tokens.*choices"),
+        ({"budget.correction": {"low": 1, "high": 99}}, "budget.correction.*99.0"),
+        ({"retention.min_tokens": {"low": 1, "high": 2, "zero": True}}, "retention.min_tokens.*0"),
+        ({"retention.min_tokens": {"low": 1.5, "high": 2}}, "retention.min_tokens.*1.5"),
+        ({"retention.min_tokens": {"choices": []}}, "retention.min_tokens.*choices"),
         ({"weights.output": {"low": 1, "high": 2, "when": "weights.slack"}}, "weights.output.*when"),
         ({"weights.output": {"low": 1, "high": 2, "log": "yes"}}, "weights.output.*log"),
         ({}, "tune.space"),
@@ -104,7 +109,7 @@ def test_an_invalid_space_is_one_line_that_names_the_parameter(declared, named):
 
 
 @pytest.mark.parametrize(
-    "values", [{"weights.none": 1.0}, {"profile": "x"}, {"weights": 1.0}, {"budget.target": "much"}]
+    "values", [{"weights.none": 1.0}, {"profile": "x"}, {"weights": 1.0}, {"budget.correction": "much"}]
 )
 def test_a_start_with_an_unknown_or_invalid_setting_is_an_error(values):
     with pytest.raises(SettingsError):

@@ -19,7 +19,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from augserve.models.serving.bundle import Bundle
-from augserve.models.serving.settings import Retention
+from augserve.models.serving.settings import Residency
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
@@ -61,8 +61,7 @@ def main() -> None:
 
 
 def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
-    keeping = Retention(max_share=0.5, ttl_factor=100.0, min_tokens=16, max_waste=1e6)
-    settings = dataclasses.replace(bundle.settings, retention=keeping)
+    settings = dataclasses.replace(bundle.settings, residency=Residency(keep=1e6))
 
     parts = Parts(settings, partial(trained_forecaster, bundle.predictor, None), bundle.version)
     return type("Benched", (AugServeScheduler,), {"setup": Setup(parts=lambda _: parts)})

@@ -18,12 +18,14 @@ from .prediction.forecaster import Forecaster, PredictorForecaster
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
 from .queueing.tenants import TenantService
+from .residency.admission import NONE_HELD, HeavyAdmission
 from .residency.contexts import PausedContexts
 from .residency.pins import Pins
-from .residency.policy import ContextPolicy
+from .residency.pressure import Pressure
+from .residency.working_set import WorkingSet
+from .residency.worth import ContextWorth
 from .sessions.live_turn import LiveTurn
 from .sessions.table import Pause
-from .steering.admission_room import AdmissionRoom
 from .steering.preemption import PreemptionOrder
 from .steering.step_budget import SteeredBudget, StepBudget
 from .steering.token_budget import TokenBudget
@@ -74,7 +76,8 @@ class Decisions:
     budget: StepBudget
     ordering: Ordering
     contexts: PausedContexts
-    admission_room: AdmissionRoom
+    admission: HeavyAdmission
+    pressure: Pressure
     preemption: PreemptionOrder
     tenants: TenantService
 
@@ -92,12 +95,18 @@ class Decisions:
             guard.attempt("prediction", self.forecasting.predict, turns)
         if not guard.attempt("budget", self.budget.before_step):
             self.budget.restore()
-        if not guard.attempt("order", self.ordering.rank, now_s):
-            self.ordering.queue.unrank()
+        self.order(now_s)
         if self.contexts.pins:
-            self.contexts.attempt(self.admission_room.make)
+            self.contexts.attempt(self.pressure.make_room)
         guard.attempt("preemption", self.preemption.before_step)
         self.engine.running_demand.forget()
+
+    def order(self, now_s: float) -> None:
+        """Admit and rank the waiting turns. If that fails, nothing is held, and vLLM's own order stands."""
+        guard, queue = self.engine.guard, self.ordering.queue
+        held = guard.call("residency", self.admission.hold, queue, now_s, fallback=NONE_HELD)
+        if not guard.attempt("order", self.ordering.rank, now_s, held):
+            queue.unrank()
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
         self.tenants.turn_ended(live)
@@ -111,10 +120,12 @@ class Decisions:
 
 
 def build_decisions(parts: Parts, engine: Engine) -> Decisions:
-    settings, policy = parts.settings, ContextPolicy(parts.settings)
+    settings = parts.settings
     references = vllm_compat.BlockReferences(engine.scheduler)
-    max_blocks = policy.max_blocks(references.capacity_blocks) if engine.active else 0
-    pins = Pins(references, policy, max_blocks, engine.metrics.pin_released)
+    worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens)
+    pins = Pins(references, worth, engine.metrics.pin_released)
+    residency_share = settings.residency.share if engine.active else 0.0
+    working_set = WorkingSet(references, engine.kv_cache, residency_share)
     tenants = TenantService(settings.step_time, settings.weights.tenant > 0, engine.clock)
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
     forecaster = parts.forecaster(engine.metrics)
@@ -124,8 +135,9 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
         _step_budget(parts, engine),
         ordering,
-        PausedContexts(engine, pins),
-        AdmissionRoom(engine, pins, ordering),
+        PausedContexts(engine, pins, pins_contexts=residency_share > 0),
+        HeavyAdmission(settings, engine, pins, working_set),
+        Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
         tenants,
     )

@@ -78,13 +78,14 @@ class BudgetGains:
 
 
 @settings_part
-class Retention:
-    """Context policy: the contexts pinned in the KV cache during their tool calls, and for how long."""
+class Residency:
+    """Which sessions may hold KV memory; see runtime/residency."""
 
-    max_share: Annotated[Number, Field(ge=0, le=0.9)] = 0.0  # share of the KV cache for paused sessions; 0: off
-    ttl_factor: Annotated[Number, Field(ge=0, le=100)] = 2.0  # a pin lasts this multiple of the forecast pause
-    min_tokens: Annotated[int, Field(strict=True, ge=1, le=1 << 30)] = 256  # shorter contexts are not pinned
-    max_waste: Weight = 1.0  # memory x time of a pin over that of recomputing; 1: least waste, as InferCept
+    share: Annotated[Number, Field(ge=0, le=1)] = 0.8  # of the KV cache, to which contexts are admitted; 0: off
+    heavy_s: Annotated[Number, Field(ge=0, le=3600)] = 0.25  # prefill time from which a cold turn needs admission
+    keep: Weight = 1.0  # a paused context stays while memory x time is below this multiple of its prefill time
+    longest_share: Annotated[Number, Field(ge=0, le=1)] = 0.5  # of the admissions, for the longest wait
+    longest_wait_s: Annotated[Number, Field(ge=1e-3, le=86400)] = 600.0  # turns held beyond it go in without room
 
 
 @settings_part
@@ -101,7 +102,7 @@ class SchedulerSettings:
     weights: ValueWeights = ValueWeights()
     budget: BudgetGains = BudgetGains()
     step_time: StepTime = StepTime()
-    retention: Retention = Retention()
+    residency: Residency = Residency()
     admission: Admission = Admission()
     max_wait_s: Annotated[Number, Field(ge=1e-3, le=86400)] = 60.0  # turns beyond it go first, up to overdue_share
     profile: str = "llama-3.1-8b-h100"  # the profile that the settings were tuned on

@@ -25,7 +25,7 @@ def without_stage_two(tuned: SchedulerSettings) -> SchedulerSettings:
 
 def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
     """No context is pinned; vLLM's eviction alone decides."""
-    return dataclasses.replace(tuned, retention=dataclasses.replace(tuned.retention, max_share=0.0))
+    return dataclasses.replace(tuned, residency=dataclasses.replace(tuned.residency, share=0.0))
 
 
 def hand_set(tuned: SchedulerSettings) -> SchedulerSettings:

@@ -15,7 +15,8 @@ from vllm.v1.request import Request
 
 from ...data.workload.model import Session
 from ...data.workload.token_ids import END_ID, session_contexts
-from .agenda import Agenda, Due
+from ...runtime.hints.hints import LAST_TOOL, PARENT, TOOLS_OFFERED
+from .agenda import Agenda, Due, UnderWay
 from .bulk.stepper import Stepper
 from .clock import VirtualClock
 from .engine import ContextHasher, room_tokens
@@ -101,7 +102,7 @@ class Simulation:
         request = Request(
             request_id=request_id,
             prompt_token_ids=ids[:prompt_tokens],
-            sampling_params=_sampling_params(session, turn),
+            sampling_params=_sampling_params(under_way, turn),
             pooling_params=None,
             arrival_time=time_s,
             block_hasher=contexts[turn],
@@ -234,9 +235,12 @@ def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:
             )
 
 
-def _sampling_params(session: Session, turn: int) -> SamplingParams:
+def _sampling_params(under_way: UnderWay, turn: int) -> SamplingParams:
     """The parameters of the client, with the hints of the middleware."""
-    extra: dict[str, object] = {"augserve_tools_offered": session.tools_offered}
+    session = under_way.session
+    extra: dict[str, object] = {TOOLS_OFFERED: session.tools_offered}
+    if under_way.parent is not None:
+        extra[PARENT] = under_way.parent.session.session_id
     if turn and (call := session.turns[turn - 1].longest_call) is not None:
-        extra["augserve_last_tool"] = call.tool
+        extra[LAST_TOOL] = call.tool
     return SamplingParams(max_tokens=session.max_tokens, stop_token_ids=[END_ID], extra_args=extra)

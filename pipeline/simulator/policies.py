@@ -45,8 +45,8 @@ class CountedBudget(StepBudget):
 
 
 class PacedAugServe(AugServeScheduler):
-    """The deployed scheduler in bulks of decode steps (bulk/): a bulk ends before a review of pins, and the token
-    budget learns from each of its steps."""
+    """The deployed scheduler in bulks of decode steps (bulk/): a bulk ends before a held turn may be admitted, and the
+    token budget learns from each of its steps."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,7 +56,14 @@ class PacedAugServe(AugServeScheduler):
 
     def looks_again_s(self) -> float:
         assert self.decisions is not None  # noqa: S101 - only shadow modes have none
-        return float("-inf") if self.waiting else self.decisions.contexts.pins.review_due_s
+        if not len(self.waiting):
+            return float("inf")
+        now_s = self._clock()
+        if not self.waiting:
+            self.decisions.order(now_s)  # a turn that has ended may have left room for a held one
+        if self.waiting:
+            return float("-inf")
+        return self.decisions.admission.looks_again_s(now_s)
 
     def step_ends(self, prefill_tokens: int, decodes: int) -> None:
         self._counted.size = prefill_tokens, decodes

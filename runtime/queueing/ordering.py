@@ -12,10 +12,10 @@ from ..sessions.live_turn import Forecast, forecast_of
 from ..vllm_compat import Request
 from .free_room import Demand, FreeRoom
 from .head_of_line import PassingOver
-from .overdue import OverdueTurns
+from .overdue import OverdueTurns, Slots
 from .tenants import TenantService, slot_of
 from .value import CLASS_S, Column, EngineState, Floats, cached_future_turns, decode_step_s, keys
-from .waiting_queue import WaitingQueue
+from .waiting_queue import HELD, WaitingQueue
 
 RESERVED = -3 * CLASS_S
 """Key of the turn with a reservation: before all others."""
@@ -30,7 +30,13 @@ SLOW_PROBES = (2, 1)
 class Ordering:
     """Owns the waiting queue and ranks it by value."""
 
-    def __init__(self, settings: SchedulerSettings, engine: Engine, room: FreeRoom, tenants: TenantService) -> None:
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        engine: Engine,
+        room: FreeRoom,
+        tenants: TenantService,
+    ) -> None:
         self.room = room
         self._settings = settings
         self._engine = engine
@@ -44,13 +50,15 @@ class Ordering:
         by_priority = vllm_compat.orders_by_priority(engine.scheduler)
         self.queue = WaitingQueue(len(Column), self._describe, by_priority)
 
-    def rank(self, now_s: float) -> None:
-        """Rank all waiting turns; shadow mode only counts whether another turn would go first."""
-        if not self.queue:
+    def rank(self, now_s: float, held: Slots) -> None:
+        """Rank all waiting turns but those that are `held`; shadow mode only counts whether another turn would go
+        first."""
+        if not len(self.queue):
             return
         self._probe()
         token_budget = vllm_compat.token_budget(self._engine.scheduler)
         values = keys(self.queue.columns, self._engine_state(now_s), self._settings)
+        values[held] = HELD
         self._overdue.put_first(values, self.queue, now_s, token_budget)
         if (reserved := self.passing_over.reserved(self.queue, now_s)) is not None:
             values[self.queue.slot(reserved)] = RESERVED
@@ -69,7 +77,7 @@ class Ordering:
     @property
     def longest_tokens(self) -> int:
         """Tokens of the longest waiting turn."""
-        return int(self.queue.columns[Column.TOKENS].max()) if self.queue else 0
+        return int(self.queue.columns[Column.TOKENS].max()) if len(self.queue) else 0
 
     def admissible(self, count: int, token_budget: int) -> list[Request]:
         """The first requests, `count` at most, whose uncached tokens fill the step's budget."""
@@ -126,6 +134,7 @@ class Ordering:
             0 if live is None else request.num_prompt_tokens - live.new_tokens,
             0 if live is None else live.past_output_tokens,
             slot_of(None if live is None else live.hints.tenant),
+            1.0 if live is None or live.admitted or request.num_output_tokens else 0.0,
         )
 
     def _probe(self) -> None:

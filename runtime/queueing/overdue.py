@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..vllm_compat import Request
 from .value import CLASS_S, LIMIT_S, Column, Floats
-from .waiting_queue import WaitingQueue
+from .waiting_queue import HELD, WaitingQueue
 
 Slots = NDArray[np.intp]
 
@@ -41,7 +41,7 @@ class OverdueTurns:
             tokens for request, tokens in self._first.items() if request not in queue and has_started(request)
         )
         waited_s = now_s - queue.columns[Column.WAITING_SINCE_S]
-        overdue = np.flatnonzero(waited_s > self._max_wait_s)
+        overdue = np.flatnonzero((waited_s > self._max_wait_s) & (values < HELD))
         most = token_budget if overdue.size else 0  # no credit is saved while no turn is overdue
         self._tokens = min(self._tokens + self._share * token_budget, most)
         self._first = {}

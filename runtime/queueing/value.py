@@ -31,6 +31,7 @@ class Column(IntEnum):
     PAST_TOKENS = auto()  # context of the session before the turn
     PAST_OUTPUT_TOKENS = auto()  # the generated part of PAST_TOKENS
     TENANT = auto()  # slot of the tenant's account, see tenants.py
+    ADMITTED = auto()  # 1 if the turn may hold memory, see residency/admission.py; 0 if it asks
 
 
 @dataclass(frozen=True, slots=True)

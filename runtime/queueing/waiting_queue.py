@@ -13,6 +13,10 @@ HEAD = 128
 """Requests that are sorted at once: more than most steps admit."""
 DEFERRED = 1e12
 """Added to a key; larger than any key."""
+LAST = 1e15
+"""Key of a request that was added after the ranking."""
+HELD = float("inf")
+"""Key of a request that is not offered."""
 
 
 class WaitingQueue(RequestQueue):
@@ -21,6 +25,8 @@ class WaitingQueue(RequestQueue):
     Order: the caller's `priority` (only with `by_priority`), then the key, then the time of entry. Before the first
     `rank` the key is vLLM's own, so that the queue equals FCFSRequestQueue or PriorityRequestQueue exactly. `rank` sets
     the keys of all waiting requests; until the next `rank`, added requests come after them and prepended ones before.
+    A request ranked with the key HELD stays in the queue and is not offered until the next `rank`: `peek_request`,
+    `pop_request` and the truth value pass over it, as if it were not there; `len`, `in` and iteration do not.
     Only the first HEAD are ever sorted, and only when asked for.
 
     `describe` returns a request's row of `width` floats as it enters, and must not raise; `columns` holds the rows.
@@ -36,6 +42,7 @@ class WaitingQueue(RequestQueue):
         self._order = np.zeros((4, HEAD))  # rows: _CLASS, _OWN_KEY, _KEY, _TICKET
         self._front = 0
         self._back = 0
+        self._held = 0
         self._head: list[tuple[float, Request]] = []  # ticket and request, the next one last
 
     @property
@@ -51,6 +58,10 @@ class WaitingQueue(RequestQueue):
     def slot(self, request: Request) -> int | None:
         return self._slots.get(request)
 
+    def offers(self, request: Request) -> bool:
+        """Whether a request of the queue is not held."""
+        return bool(self._order[_KEY, self._slots[request]] != HELD)
+
     def refresh(self, request: Request) -> None:
         """Describe a request again, if it waits."""
         slot = self._slots.get(request)
@@ -63,7 +74,7 @@ class WaitingQueue(RequestQueue):
 
     def foremost(self, count: int) -> list[Request]:
         """The first `count` requests (HEAD at most, and of one priority), sorted if need be."""
-        if self._requests:
+        if self:
             self.peek_request()
         return self.head(count)
 
@@ -79,6 +90,7 @@ class WaitingQueue(RequestQueue):
         if keys.shape != (len(self._requests),) or np.isnan(keys).any():
             raise ValueError(f"{len(self._requests)} requests wait, ranked by keys of shape {keys.shape} or by NaN")
         self._order[_KEY, : len(keys)] = keys
+        self._held = int(np.count_nonzero(np.isposinf(keys)))
         self._ranked = True
         self._head.clear()
 
@@ -87,7 +99,13 @@ class WaitingQueue(RequestQueue):
         if self._ranked:
             self._order[_KEY] = self._order[_OWN_KEY]
             self._ranked = False
+            self._held = 0
             self._head.clear()
+
+    def priorities(self, slots: NDArray[np.intp]) -> Floats:
+        """The caller's priority of each slot, lowest first; 0 for all without `by_priority`."""
+        priorities: Floats = self._order[_CLASS, slots]
+        return priorities
 
     def reorders(self, keys: Floats) -> bool:
         """Whether `keys` would let another request go first than vLLM's own order does."""
@@ -99,7 +117,7 @@ class WaitingQueue(RequestQueue):
 
     def add_request(self, request: Request) -> None:
         self._back += 1
-        self._insert(request, float(self._back), np.inf)
+        self._insert(request, float(self._back), LAST)
         if self._by_priority:
             self._head.clear()
 
@@ -124,8 +142,8 @@ class WaitingQueue(RequestQueue):
                 if slot is not None and self._order[_TICKET, slot] == ticket:
                     return request
                 self._head.pop()  # removed since
-            if not self._requests:
-                raise IndexError("peek from an empty queue")
+            if not self:
+                raise IndexError("peek from a queue that offers nothing")
             self._head = self._first()
 
     def pop_request(self) -> Request:
@@ -146,7 +164,7 @@ class WaitingQueue(RequestQueue):
                 self._remove(request)
 
     def __bool__(self) -> bool:
-        return bool(self._requests)
+        return len(self._requests) > self._held
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -179,6 +197,7 @@ class WaitingQueue(RequestQueue):
     def _remove(self, request: Request) -> None:
         slot = self._slots.pop(request)
         last = self._requests.pop()
+        self._held -= bool(self._order[_KEY, slot] == HELD)
         if last is not request:
             self._requests[slot] = last
             self._slots[last] = slot
@@ -187,20 +206,20 @@ class WaitingQueue(RequestQueue):
             self._order[:, slot] = self._order[:, end]
 
     def _first_class(self) -> NDArray[np.intp]:
-        """Slots of the requests of the caller's foremost priority."""
+        """Slots of the offered requests of the caller's foremost priority."""
         n = len(self._requests)
-        if not self._by_priority or n == 0:
-            return np.arange(n)
-        classes = self._order[_CLASS, :n]
-        return np.flatnonzero(classes == classes.min())
+        offered = np.flatnonzero(self._order[_KEY, :n] != HELD) if self._held else np.arange(n)
+        if not self._by_priority or offered.size == 0:
+            return offered
+        classes = self._order[_CLASS, offered]
+        foremost: NDArray[np.intp] = offered[classes == classes.min()]
+        return foremost
 
     def _first(self) -> list[tuple[float, Request]]:
         """The first HEAD of the foremost priority (more where keys tie), the first one last."""
         slots = self._first_class()
         if len(slots) > HEAD:
-            keys = self._order[_KEY, : len(self._requests)]
-            if self._by_priority:
-                keys = keys[slots]
+            keys = self._order[_KEY, slots]
             slots = slots[keys <= np.partition(keys, HEAD - 1)[HEAD - 1]]
         if self._by_priority and not self._ranked:
             slots = np.array(sorted(slots, key=self._requests.__getitem__))

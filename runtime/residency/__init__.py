@@ -1,1 +1,1 @@
-"""Contexts of paused sessions: the policy, the pins, and their events."""
+"""Which sessions hold KV memory: the working set, admission to it, and the pins of paused contexts."""

@@ -17,11 +17,12 @@ _FINISHED = (RequestStatus.FINISHED_STOPPED, RequestStatus.FINISHED_LENGTH_CAPPE
 class PausedContexts:
     """Applies pins at a scheduler's events. No method raises: a failure is counted as `context` and unpins everything.
 
-    Nothing is pinned where `pins.max_blocks` is 0.
+    Nothing is pinned without `pins_contexts`.
     """
 
-    def __init__(self, engine: Engine, pins: Pins) -> None:
+    def __init__(self, engine: Engine, pins: Pins, pins_contexts: bool) -> None:
         self.pins = pins
+        self._pins_contexts = pins_contexts
         self._scheduler = engine.scheduler
         self._guard = engine.guard
         self._metrics = engine.metrics
@@ -32,7 +33,7 @@ class PausedContexts:
 
     def turn_finishes(self, live: LiveTurn | None) -> None:
         """To be called before vLLM frees the blocks of a turn."""
-        if self.pins.max_blocks and live is not None and live.request.status in _FINISHED:
+        if self._pins_contexts and live is not None and live.request.status in _FINISHED:
             self.attempt(self._pin, live)
 
     def turn_ended(self, live: LiveTurn) -> None:
@@ -53,15 +54,15 @@ class PausedContexts:
             self.release_all()
 
     def _claim(self, live: LiveTurn) -> None:
-        self.pins.turn_arrived(live.session_id, live.request.request_id, self._clock())
+        pins, parent = self.pins, live.hints.parent_session_id
+        pins.turn_arrived(live.session_id, live.request.request_id)
+        live.admitted = live.session_id in pins or (parent is not None and parent in pins)
 
     def _pin(self, live: LiveTurn) -> None:
-        if live.forecast is None or vllm_compat.is_paused(self._scheduler):
+        if vllm_compat.is_paused(self._scheduler):
             return
         request, pins = live.request, self.pins
-        pinned = pins.pin(
-            live.session_id, request, request.num_tokens, live.forecast, self._clock(), pins.running_tokens
-        )
+        pinned = pins.pin(live.session_id, request, request.num_tokens, live.forecast, self._clock())
         self._metrics.context("preserve" if pinned else "discard")
 
     def _note_step(self, output: SchedulerOutput) -> None:

@@ -1,4 +1,4 @@
-"""The pinned contexts of paused sessions: at most one a session, bounded in total, released by waste."""
+"""The pinned contexts of paused sessions: at most one a session, released by waste, or once they are not worth it."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from ..sessions.live_turn import Forecast
 from ..vllm_compat import BlockReferences, KVCacheBlock, Request
-from .policy import ContextPolicy
+from .worth import ContextWorth
 
-REVIEW_S = 0.25
-"""Least time between two reviews of all pins."""
+UNKNOWN_PAUSE_S = 1.0
+"""Expected length of a pause without a forecast."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,29 +21,28 @@ class Pin:
     tokens: int
     pause_s: float  # forecast
     start_s: float
-    expires_s: float
+    outlasts_s: float  # when keeping it has cost more than computing it again
     claimed_by: str | None = None  # id of the session's next request, while it waits
 
 
 class Pins:
-    """Pins by session. With `max_blocks` 0 it stays empty."""
+    """Pins by session."""
 
-    def __init__(
-        self, references: BlockReferences, policy: ContextPolicy, max_blocks: int, released: Callable[[str], None]
-    ) -> None:
-        """`released` is called with the reason of each release: hit, expired, waste, pressure, share, replaced,
-        aborted or reset."""
-        self.max_blocks = max_blocks
+    def __init__(self, references: BlockReferences, worth: ContextWorth, released: Callable[[str], None]) -> None:
+        """`released` is called with the reason of each release: hit, outlasted, pressure, replaced, aborted or
+        reset."""
         self.references = references
-        self._policy = policy
+        self._worth = worth
         self._released = released
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
         self._pin_counts: Counter[int] = Counter()  # by identity of the block: how many pins reference it
-        self._reviewed_s = float("-inf")
 
     def __len__(self) -> int:
         return len(self._pins)
+
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._pins
 
     def __iter__(self) -> Iterator[tuple[str, Pin]]:
         """Session ids and pins."""
@@ -59,13 +58,6 @@ class Pins:
         return self.blocks * self.references.block_tokens
 
     @property
-    def running_tokens(self) -> float:
-        """KV tokens in use beyond the pinned ones."""
-        references = self.references
-        used_blocks = references.capacity_blocks - references.free_blocks
-        return max(used_blocks * references.block_tokens - self.tokens, 0)
-
-    @property
     def releasable_blocks(self) -> int:
         """Blocks that releasing every pin would free: the pinned ones that no request references. Holds for one group
         of layers, in which a reference on a block implies references on those before it."""
@@ -77,45 +69,36 @@ class Pins:
                 in_use.add(block)
         return self.blocks - len(in_use)
 
-    @property
-    def review_due_s(self) -> float:
-        """When the next review releases pins at the earliest; infinite without pins."""
-        return self._reviewed_s + REVIEW_S if self._pins else float("inf")
+    def next_outlasted_s(self, now_s: float) -> float:
+        """When the next pin after `now_s` outlasts its worth; infinite without one."""
+        times_s = (pin.outlasts_s for pin in self._pins.values() if pin.claimed_by is None and pin.outlasts_s > now_s)
+        return min(times_s, default=float("inf"))
 
     def pin_count(self, block: KVCacheBlock) -> int:
         """How many pins reference the block."""
         return self._pin_counts[id(block)]
 
-    def pin(
-        self, session_id: str, request: Request, tokens: int, forecast: Forecast, now_s: float, running_tokens: float
-    ) -> bool:
-        """Pin the context of a turn that has just finished, before vLLM frees it; False if it is not worth it."""
+    def pin(self, session_id: str, request: Request, tokens: int, forecast: Forecast | None, now_s: float) -> bool:
+        """Pin the context of a turn that has just finished, before vLLM frees it.
+
+        False if its session is expected to end, or if nothing of the context is in the prefix cache.
+        """
         self._release(session_id, "replaced")
-        count = tokens // self.references.block_tokens
-        if not 0 < count <= self.max_blocks or not self._policy.is_worth_pinning(forecast, tokens, running_tokens):
+        if not self._worth.continues(forecast):
             return False
-        waste = self._policy.waste(forecast.pause_s, 0.0, tokens, running_tokens)
-        blocks, fits = self.references.hold(request), False
-        try:
-            fits = self._fit(count, blocks, waste, now_s, running_tokens)
-        finally:
-            if not fits:
-                self.references.release(blocks)
-        if not fits:
+        blocks = self.references.hold(request)
+        if not blocks:
             return False
-        expires_s = now_s + self._policy.time_to_live_s(forecast.pause_s)
-        self._pins[session_id] = Pin(blocks, tokens, forecast.pause_s, now_s, expires_s)
+        pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
+        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self._worth.lasts_s(tokens))
         self._pin_counts.update(map(id, blocks))
-        if self.blocks > self.max_blocks:  # with several groups of layers there are more blocks than `count`
-            self._release(session_id, "share")
-            return False
         return True
 
-    def turn_arrived(self, session_id: str, request_id: str, now_s: float) -> None:
-        """The session's next turn claims its pin; the blocks stay pinned for it, for a bounded time."""
+    def turn_arrived(self, session_id: str, request_id: str) -> None:
+        """The session's next turn claims its pin; the blocks stay pinned for it."""
         pin = self._pins.get(session_id)
         if pin is not None and pin.claimed_by is None:
-            pin.claimed_by, pin.expires_s = request_id, now_s + self._policy.longest_wait_s
+            pin.claimed_by = request_id
             self._claims[request_id] = session_id
 
     def turns_scheduled(self, request_ids: Iterable[str]) -> None:
@@ -133,20 +116,24 @@ class Pins:
         session_id = self._claims.get(request_id)
         return 0 if session_id is None else len(self._pins[session_id].blocks)
 
-    def review(self, now_s: float, running_tokens: float) -> None:
-        """Release pins that have expired or whose waste has become excessive."""
-        if 0 <= now_s - self._reviewed_s < REVIEW_S:  # negative if the clock was set back
-            return
-        self._reviewed_s = now_s
-        for session_id, pin in list(self._pins.items()):
-            if now_s >= pin.expires_s:
-                self._release(session_id, "expired")
-            elif self._policy.is_excessive(self._waste(pin, now_s, running_tokens)):
-                self._release(session_id, "waste")
+    def let_go(self, blocks: int, now_s: float) -> bool:
+        """Release contexts that have outlasted their worth, the longest ago first, if all of them together free this
+        many blocks; otherwise release none."""
+        outlasted = sorted(
+            (pin.outlasts_s, session_id)
+            for session_id, pin in self._pins.items()
+            if pin.claimed_by is None and pin.outlasts_s <= now_s
+        )
+        if sum(len(self._pins[session_id].blocks) for _, session_id in outlasted) < blocks:
+            return False
+        enough = self.references.free_blocks + blocks
+        for _, session_id in outlasted:
+            self._release(session_id, "outlasted")
+            if self.references.free_blocks >= enough:
+                return True
+        return False
 
-    def make_room(
-        self, blocks: int, now_s: float, running_tokens: float, spared: Collection[str] = frozenset()
-    ) -> None:
+    def make_room(self, blocks: int, now_s: float, spared: Collection[str] = frozenset()) -> None:
         """Release pins, largest waste first, until this many blocks are free.
 
         Pins claimed by the `spared` requests stay, and so do pins whose blocks are all in use: releasing them frees
@@ -154,7 +141,7 @@ class Pins:
         """
         if not self._pins or self.references.free_blocks >= blocks:
             return
-        for _, session_id in self._by_waste(now_s, running_tokens):
+        for _, session_id in self._by_waste(now_s):
             pin = self._pins[session_id]
             if pin.claimed_by in spared or not any(map(self._is_unused, reversed(pin.blocks))):
                 continue
@@ -176,34 +163,14 @@ class Pins:
         for _ in range(count):
             self._released("reset")
 
-    def _fit(self, count: int, blocks: list[KVCacheBlock], waste: float, now_s: float, running_tokens: float) -> bool:
-        """Whether a context of `count` blocks fits into `max_blocks`; releases pins of larger waste to make it fit."""
-        excess = self.blocks + count - sum(block in self._pin_counts for block in map(id, blocks)) - self.max_blocks
-        if excess <= 0:
-            return True
-        victims: list[str] = []
-        own, released = set(map(id, blocks)), Counter[int]()
-        for victim_waste, session_id in self._by_waste(now_s, running_tokens):
-            if victim_waste <= waste:
-                return False
-            victims.append(session_id)
-            freed = [block for block in map(id, self._pins[session_id].blocks) if block not in own]
-            released.update(freed)
-            excess -= sum(released[block] == self._pin_counts[block] for block in freed)
-            if excess <= 0:
-                break
-        for session_id in victims:
-            self._release(session_id, "share")
-        return excess <= 0
-
-    def _by_waste(self, now_s: float, running_tokens: float) -> list[tuple[float, str]]:
-        wastes = [(self._waste(pin, now_s, running_tokens), session_id) for session_id, pin in self._pins.items()]
+    def _by_waste(self, now_s: float) -> list[tuple[float, str]]:
+        wastes = [(self._waste(pin, now_s), session_id) for session_id, pin in self._pins.items()]
         return sorted(wastes, reverse=True)
 
-    def _waste(self, pin: Pin, now_s: float, running_tokens: float) -> float:
+    def _waste(self, pin: Pin, now_s: float) -> float:
         if pin.claimed_by is not None:
             return 0.0
-        return self._policy.waste(pin.pause_s, now_s - pin.start_s, pin.tokens, running_tokens)
+        return self._worth.waste(pin.pause_s, now_s - pin.start_s, pin.tokens)
 
     def _release_claim(self, request_id: str, reason: str) -> None:
         if (session_id := self._claims.get(request_id)) is not None:

@@ -57,6 +57,7 @@ class LiveTurn:
     first_token_s: float | None = None
     waiting_since_s: float = 0.0
     preemptions: int = 0
+    admitted: bool = False  # whether it may hold KV memory, see residency/admission.py
     prefix: Prefix | None = None  # of the prompt; None if the caller names its session
 
 

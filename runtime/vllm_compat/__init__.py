@@ -32,6 +32,7 @@ from .stepping import (
     RunningDemand,
     engine_number,
     free_seats,
+    holding_demand,
     holding_queue,
     may_lack_blocks,
     pipeline_stages,

@@ -6,8 +6,8 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import RequestStatus
 
-from augserve.models.serving.settings import SchedulerSettings
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.queueing.value import Column
 from augserve.runtime.residency.pins import Pin
 from augserve.runtime.vllm_compat import holding_queue
 
@@ -21,11 +21,11 @@ WAITING = frozenset(
 )
 
 
-def check_scheduler(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
-    """`settings`: of AugServe, if the scheduler is AugServe's."""
+def check_scheduler(scheduler: AsyncScheduler) -> None:
     each_request_is_in_one_place(scheduler)
     references_are_of_requests_and_pins(scheduler)
-    pins_are_bounded(scheduler, settings)
+    pins_are_counted(scheduler)
+    held_turns_wait_for_a_reason(scheduler)
 
 
 def each_request_is_in_one_place(scheduler: AsyncScheduler) -> None:
@@ -62,13 +62,11 @@ def check_budget(scheduler: AsyncScheduler, scheduled: SchedulerOutput, budget: 
     assert len(scheduler.running) <= scheduler.scheduler_config.max_num_seqs
 
 
-def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> None:
+def pins_are_counted(scheduler: AsyncScheduler) -> None:
     if not isinstance(scheduler, AugServeScheduler) or scheduler.decisions is None:
         return
     pins = scheduler.decisions.contexts.pins
-    most_blocks = settings.retention.max_share * scheduler.kv_cache_manager.block_pool.num_gpu_blocks
     assert pins.blocks == len({block.block_id for pin in pins_of(scheduler).values() for block in pin.blocks})
-    assert pins.blocks <= most_blocks
     counts = Counter(id(block) for pin in pins_of(scheduler).values() for block in pin.blocks)
     pinned = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
     assert pins.releasable_blocks == sum(pinned[each].ref_cnt == count for each, count in counts.items())
@@ -76,6 +74,22 @@ def pins_are_bounded(scheduler: AsyncScheduler, settings: SchedulerSettings) -> 
     for request_id, session_id in claims.items():
         assert pins.claimed_blocks(request_id) == len(pins_of(scheduler)[session_id].blocks)
     assert claims.keys() <= scheduler.requests.keys()
+
+
+def held_turns_wait_for_a_reason(scheduler: AsyncScheduler) -> None:
+    """A held turn is heavy and not admitted, and an idle engine offers one of its turns in the next step."""
+    if not isinstance(scheduler, AugServeScheduler) or scheduler.decisions is None:
+        return
+    queue, settings = scheduler.decisions.ordering.queue, scheduler.decisions.admission.settings
+    held = [request for request in queue if not queue.offers(request)]
+    uncached = {request: queue.columns[Column.UNCACHED_TOKENS, queue.slot(request)] for request in held}
+    for request in held:
+        assert not scheduler.lifecycle.turns[request.request_id].admitted
+        step = settings.step_time
+        assert step.base_s + step.per_prefill_token_s * uncached[request] >= settings.residency.heavy_s
+    if held and not (scheduler.running or queue or holding_queue(scheduler)):
+        scheduler.decisions.order(scheduler.engine.clock())
+        assert queue, "an idle engine holds every turn"
 
 
 def pins_of(scheduler: AsyncScheduler) -> dict[str, Pin]:

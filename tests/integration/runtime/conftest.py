@@ -239,8 +239,10 @@ class Engine:
         raise AssertionError("the condition is never reached")
 
     def assert_nothing_is_left(self) -> None:
-        """Every block is free, every queue empty, every turn forgotten."""
+        """Every block is free but those of paused sessions, every queue empty, every turn forgotten."""
         scheduler = self.scheduler
+        if isinstance(scheduler, AugServeScheduler) and scheduler.decisions is not None:
+            scheduler.decisions.contexts.release_all()
         pool = scheduler.kv_cache_manager.block_pool
         assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1
         assert not scheduler.requests

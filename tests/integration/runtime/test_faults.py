@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.metrics import Metrics
@@ -20,7 +20,7 @@ from .test_scheduler import load
 
 PINNING = SchedulerSettings(
     step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # makes every context worth pinning
-    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+    residency=Residency(heavy_s=3600.0),
 )
 PARTS = {
     "lifecycle.turn_arrived": "arrival",
@@ -36,11 +36,11 @@ PARTS = {
     "decisions.ordering.rank": "order",
     "decisions.ordering.passing_over.arrange": "admission",
     "decisions.preemption.before_step": "preemption",
-    "decisions.admission_room.make": "context",
+    "decisions.pressure.make_room": "context",
+    "decisions.admission.hold": "residency",
     "decisions.contexts.pins.pin": "context",
     "decisions.contexts.pins.turn_arrived": "context",
     "decisions.contexts.pins.turns_scheduled": "context",
-    "decisions.contexts.pins.review": "context",
     "decisions.contexts.pins.release_all": "context release",
 }
 """The broken method, and the reason that counts it."""

@@ -1,5 +1,6 @@
 """Random events on vLLM's real scheduler: the invariants hold after each step, and shadow mode equals stock vLLM."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from packaging.version import Version
 from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from augserve.models.serving.settings import Admission, Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Admission, Residency, SchedulerSettings, StepTime
 from augserve.runtime.vllm_compat import vllm_version
 
 from ..invariants import check_budget, check_scheduler, pins_of
@@ -21,10 +22,12 @@ Change = Callable[[VllmConfig], None] | None
 CHANGES: tuple[Change, ...] = (None, by_priority, one_lora, speculating, no_prefix_caching)
 SETTINGS = SchedulerSettings(
     step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # makes every context worth pinning
-    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+    residency=Residency(heavy_s=3600.0),  # nothing is heavy
     admission=Admission(pass_over_s=0.1, overdue_share=0.125),
     max_wait_s=0.5,
 )
+HOLDING = dataclasses.replace(SETTINGS, residency=Residency(share=0.6, heavy_s=30.0, keep=0.01, longest_wait_s=0.5))
+"""Prompts of 300 tokens and more are heavy."""
 any_workload = st.tuples(events, st.sampled_from(CHANGES), st.sampled_from([4_096, 10_000]), st.sampled_from([3, 32]))
 patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -34,12 +37,12 @@ patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture,
     reason="stock vLLM 0.29 breaks them itself: a request whose grammar does not compile may stay, and blocks leak",
 )
 @settings(patiently, max_examples=120)
-@given(any_workload)
+@given(any_workload, st.sampled_from([SETTINGS, HOLDING]))
 def test_every_invariant_holds_after_each_step(
-    make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int]
+    make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int], decided: SchedulerSettings
 ) -> None:
     played, change, kv_tokens, most = workload
-    engine = make_engine(change=change, kv_tokens=kv_tokens, max_num_seqs=most, settings=SETTINGS, predictor=Guessing())
+    engine = make_engine(change=change, kv_tokens=kv_tokens, max_num_seqs=most, settings=decided, predictor=Guessing())
     assert isinstance(engine.scheduler, TestedScheduler)
     player = Player(engine, adapters=change is one_lora)
 
@@ -48,10 +51,10 @@ def test_every_invariant_holds_after_each_step(
     def step() -> None:
         waits.before_step()
         engine.step()
-        check_scheduler(engine.scheduler, SETTINGS)
+        check_scheduler(engine.scheduler)
         if engine.last is not None:
             check_budget(engine.scheduler, engine.last, engine.budgets[-1])
-        if change is not by_priority:  # a caller's priority goes before any wait
+        if change is not by_priority and decided is SETTINGS:  # a priority goes before any wait, and so does room
             waits.check()
 
     for event in played:

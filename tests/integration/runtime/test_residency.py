@@ -7,7 +7,7 @@ import pytest
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.serving.settings import Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.residency.pins import Pins
@@ -16,7 +16,7 @@ from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
 from .test_vllm_features import structured
 
 SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # makes every context worth pinning
-SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16))
+SETTINGS = SchedulerSettings(step_time=SLOW_PREFILL, residency=Residency(heavy_s=3600.0))
 
 
 def pinning(
@@ -121,7 +121,6 @@ def test_a_tiny_cache_never_stalls_and_leaks_nothing(make_engine: EngineMaker, k
         requests.append(engine.add(number, rnd.randint(2, 3000), rnd.randint(1, 80), f"s{rnd.randrange(40)}"))
         for _ in range(rnd.randrange(6)):
             engine.step()
-            assert pins.tokens <= 0.5 * kv_tokens
         if number % 10 == 9:
             victim = rnd.choice(requests)
             engine.scheduler.finish_requests(victim.request_id, RequestStatus.FINISHED_ABORTED)
@@ -271,4 +270,5 @@ def test_other_modes_pin_nothing(make_engine: EngineMaker, mode: str) -> None:
     engine = make_engine(mode=mode, settings=SETTINGS)
     engine.add(1, 400, 5, "s1")
     engine.drain()
+    assert used_blocks(engine) == 0
     engine.assert_nothing_is_left()

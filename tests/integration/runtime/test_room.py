@@ -6,7 +6,7 @@ import pytest
 from vllm.config import VllmConfig
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.serving.settings import Admission, Retention, SchedulerSettings, StepTime, ValueWeights
+from augserve.models.serving.settings import Admission, Residency, SchedulerSettings, StepTime, ValueWeights
 from augserve.runtime import vllm_compat
 from augserve.runtime.residency.pins import Pins
 
@@ -16,7 +16,7 @@ from .test_residency import follow, pinning, released
 SETTINGS = SchedulerSettings(
     weights=ValueWeights(stage_one=0, uncached=0, output=0, remaining=0, waiting=1, slack=0),  # first come first
     step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # makes every context worth pinning
-    retention=Retention(max_share=0.5, ttl_factor=4.0, min_tokens=16),
+    residency=Residency(heavy_s=3600.0),
     admission=Admission(pass_over_s=2.0),
 )
 CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks

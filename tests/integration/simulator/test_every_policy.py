@@ -23,7 +23,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.metrics.stats import IterationStats, LoRARequestStates, PrefixCacheStats, RequestStateStats
 
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, StepTime
+from augserve.models.serving.settings import BudgetGains, Residency, SchedulerSettings, StepTime
 from augserve.pipeline.simulator import policies
 from augserve.pipeline.simulator.catalogue import SIMULATED
 from augserve.pipeline.simulator.clock import VirtualClock
@@ -55,8 +55,8 @@ PROFILE = StepProfile(
 SETTINGS = SchedulerSettings(
     step_time=LINEAR,
     max_wait_s=30.0,
-    budget=BudgetGains(slack_share=0.1),  # so that the budget moves, and every context is worth keeping
-    retention=Retention(max_share=0.6, ttl_factor=8.0, min_tokens=16, max_waste=1000.0),
+    budget=BudgetGains(slack_share=0.1),  # so that the budget moves
+    residency=Residency(heavy_s=0.01),
 )
 
 
@@ -142,7 +142,7 @@ class EachStep(Observer):
         self.budgets: set[int] = set()
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
-        check_scheduler(scheduler, SETTINGS)
+        check_scheduler(scheduler)
         check_budget(scheduler, step.scheduled, scheduler.max_num_scheduled_tokens)
         self.pinned_blocks = max([self.pinned_blocks, *(len(pin.blocks) for pin in pins_of(scheduler).values())])
         self.budgets.add(scheduler.max_num_scheduled_tokens)

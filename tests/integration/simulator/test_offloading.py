@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from augserve.data.workload.model import Session, ToolCall, Turn
-from augserve.models.serving.settings import Retention, SchedulerSettings
+from augserve.models.serving.settings import Residency, SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
@@ -91,7 +91,7 @@ def test_a_small_host_memory_has_only_the_latest_contexts(profile: StepProfile, 
 def test_offloading_helps_every_kind_of_policy_with_a_scarce_cache(
     policy: str, profile: StepProfile, settings: SchedulerSettings
 ) -> None:
-    retaining = dataclasses.replace(settings, retention=Retention(max_share=0.5))
+    retaining = dataclasses.replace(settings, residency=Residency())
     calls = (ToolCall("math", 3.0, 16),)
     turns = (Turn(1200, 20, calls), Turn(16, 20, calls), Turn(16, 20))
     sessions = tuple(Session(f"math-1-{i}", "math", 0.3 * i, turns) for i in range(16))
@@ -110,10 +110,10 @@ def test_pinned_contexts_are_not_loaded_and_evicted_ones_are(profile: StepProfil
                 "augserve-oracle",
                 offloading(profile),
                 evicting(30.0),
-                dataclasses.replace(settings, retention=Retention(max_share=share, max_waste=1e6)),
+                dataclasses.replace(settings, residency=Residency(share=share, heavy_s=3600.0)),
             )
         )
-        for share in (0.6, 0.0)
+        for share in (0.8, 0.0)
     )
     assert (kept.cached_tokens, kept.loaded_tokens) == (3200, 0)
     assert (discarded.cached_tokens, discarded.loaded_tokens) == (3200, 3200)
@@ -136,5 +136,5 @@ def test_no_block_leaks_with_any_host_and_link(
     transfer = KvTransfer(TOKEN_BYTES, bytes_per_s, "by hand")
     engine = StepProfile("scarce", "by hand", limits, (1, 256), (0.02, 0.05), 1e-4, 1e-7, step, transfer=transfer)
     sessions = fitting_sessions(count, 20.0, seed)
-    result = simulate(policy, engine, sessions, SchedulerSettings(retention=Retention(max_share=0.5)))
+    result = simulate(policy, engine, sessions, SchedulerSettings(residency=Residency()))
     assert all(turn.loaded_tokens <= turn.cached_tokens for turn in result.turns)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from augserve.models.serving.settings import BudgetGains, Retention, SchedulerSettings, Slo, ValueWeights
+from augserve.models.serving.settings import BudgetGains, Residency, SchedulerSettings, Slo, ValueWeights
 from augserve.pipeline.simulator import ablations
 from augserve.pipeline.simulator.catalogue import find
 from augserve.pipeline.simulator.clock import VirtualClock
@@ -15,7 +15,7 @@ TUNED = SchedulerSettings(
     slo=Slo(ttft_s=2.0),
     weights=ValueWeights(stage_one=3.0, uncached=5.0, output=0.5),
     budget=BudgetGains(prefill_share=0.4),
-    retention=Retention(max_share=0.7),
+    residency=Residency(share=0.7),
     profile="another",
 )
 
@@ -25,8 +25,8 @@ TUNED = SchedulerSettings(
     [
         ("augserve-no-stage-one", {"weights"}),
         ("augserve-no-stage-two", {"weights", "slo"}),
-        ("augserve-no-context", {"retention"}),
-        ("augserve-default", {"weights", "budget", "retention"}),
+        ("augserve-no-context", {"residency"}),
+        ("augserve-default", {"weights", "budget", "residency"}),
     ],
 )
 def test_an_ablation_changes_only_its_part(name: str, parts: set[str]) -> None:

@@ -18,8 +18,8 @@ SMALL = {
     "weights.uncached": {"low": 0.1, "high": 10.0, "log": True},
     "weights.output": {"low": 0.01, "high": 1.0, "log": True, "zero": True},
     "budget.slack_share": {"choices": [0.25, 0.5]},
-    "retention.max_share": {"low": 0.1, "high": 0.8, "zero": True},
-    "retention.min_tokens": {"low": 64, "high": 1024, "log": True, "when": "retention.max_share"},
+    "residency.share": {"low": 0.1, "high": 0.8, "zero": True},
+    "residency.keep": {"low": 0.5, "high": 5.0, "log": True, "when": "residency.share"},
 }
 
 
@@ -31,24 +31,19 @@ OFF = {
     "weights.uncached": 1.0,
     "use.weights.output": False,
     "budget.slack_share": 0.25,
-    "use.retention.max_share": False,
+    "use.residency.share": False,
 }
 
 
 def test_a_parameter_that_is_off_is_zero_and_its_dependents_are_not_searched():
     values = suggested(OFF)
-    assert values == {
-        "weights.uncached": 1.0,
-        "weights.output": 0,
-        "budget.slack_share": 0.25,
-        "retention.max_share": 0,
-    }
+    assert values == {"weights.uncached": 1.0, "weights.output": 0, "budget.slack_share": 0.25, "residency.share": 0}
 
 
 def test_a_dependent_parameter_is_searched_where_its_switch_is_on():
-    on = OFF | {"use.retention.max_share": True, "retention.max_share": 0.5, "retention.min_tokens": 100}
+    on = OFF | {"use.residency.share": True, "residency.share": 0.5, "residency.keep": 2.0}
     settings = read_space(SMALL, DEFAULTS).settings(suggested(on))
-    assert (settings.retention.max_share, settings.retention.min_tokens) == (0.5, 100)
+    assert (settings.residency.share, settings.residency.keep) == (0.5, 2.0)
 
 
 def test_other_settings_keep_their_defaults():

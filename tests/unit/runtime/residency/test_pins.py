@@ -6,14 +6,15 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from augserve.models.serving.settings import Retention, SchedulerSettings
+from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.runtime.residency.pins import Pins
-from augserve.runtime.residency.policy import ContextPolicy
+from augserve.runtime.residency.worth import ContextWorth
 from augserve.runtime.sessions.live_turn import Forecast
 
 CAPACITY = 100
-SETTINGS = SchedulerSettings(retention=Retention(max_share=0.4, ttl_factor=2.0, min_tokens=16))
-RUNNING = 1e6
+SETTINGS = SchedulerSettings(step_time=StepTime(base_s=0.0, per_prefill_token_s=0.01))
+LASTS_S = 16.0
+"""CAPACITY blocks of 16 tokens at 0.01 s: how long any context is worth keeping."""
 
 
 @dataclass
@@ -42,27 +43,49 @@ class Cache:
 
 def make() -> tuple[Pins, Cache, Counter[str]]:
     cache, released = Cache(), Counter[str]()
-    return Pins(cache, ContextPolicy(SETTINGS), 40, lambda reason: released.update([reason])), cache, released
+    return Pins(cache, ContextWorth(SETTINGS, 16 * CAPACITY), lambda reason: released.update([reason])), cache, released
 
 
 def pin(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
-    return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, RUNNING)
+    return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s)
 
 
-def test_a_context_is_pinned_until_its_time_to_live() -> None:
+def test_contexts_that_outlasted_their_worth_go_the_longest_ago_first_and_no_more_than_needed() -> None:
     pins, cache, released = make()
-    assert pin(pins, "a", range(10), pause_s=1.0)
-    pins.review(1.9, RUNNING)
-    assert cache.free_blocks == 90
-    pins.review(2.2, RUNNING)
-    assert cache.free_blocks == 100
-    assert released == {"expired": 1}
+    for number in range(3):
+        pin(pins, str(number), range(10 * number, 10 * number + 10), now_s=float(number))
+    assert pins.next_outlasted_s(0.0) == LASTS_S
+    assert pins.let_go(15, LASTS_S + 1.0)
+    assert set(cache.references.elements()) == set(range(20, 30))
+    assert released == {"outlasted": 2}
+
+
+def test_nothing_goes_if_all_that_outlasted_would_not_be_enough() -> None:
+    pins, _, released = make()
+    pin(pins, "a", range(10))
+    pin(pins, "b", range(10, 20), now_s=1.0)
+    assert not pins.let_go(15, LASTS_S + 0.5)
+    assert (len(pins), released) == (2, {})
+
+
+def test_a_claimed_context_does_not_outlast_its_worth() -> None:
+    pins, _, _ = make()
+    pin(pins, "a", range(10))
+    pins.turn_arrived("a", "r1")
+    assert not pins.let_go(1, 1000.0)
+    assert pins.next_outlasted_s(0.0) == float("inf")
+
+
+def test_an_ending_session_is_not_pinned() -> None:
+    pins, cache, _ = make()
+    assert not pins.pin("a", list(range(10)), 160, Forecast(1.0, 1.0, 1.0), 0.0)
+    assert cache.free_blocks == CAPACITY
 
 
 def test_the_pin_is_released_when_the_next_turn_is_scheduled() -> None:
     pins, cache, released = make()
     pin(pins, "a", range(10))
-    pins.turn_arrived("a", "r1", 1.0)
+    pins.turn_arrived("a", "r1")
     assert pins.claimed_blocks("r1") == 10
     pins.turns_scheduled(["r0"])
     assert len(pins) == 1
@@ -73,7 +96,7 @@ def test_the_pin_is_released_when_the_next_turn_is_scheduled() -> None:
 def test_an_aborted_next_turn_releases_its_claim() -> None:
     pins, cache, released = make()
     pin(pins, "a", range(10))
-    pins.turn_arrived("a", "r1", 1.0)
+    pins.turn_arrived("a", "r1")
     pins.turn_ended("r1")
     assert (cache.free_blocks, released) == (100, {"aborted": 1})
 
@@ -82,42 +105,33 @@ def test_under_pressure_the_largest_waste_is_released_first_and_no_more_than_nee
     pins, cache, released = make()
     for number, pause_s in enumerate((1.0, 9.0, 5.0)):
         pin(pins, str(number), range(10 * number, 10 * number + 10), pause_s)
-    pins.turn_arrived("2", "waits", 0.0)  # claimed: the last to be released
-    pins.make_room(75, 0.0, RUNNING)
+    pins.turn_arrived("2", "waits")  # claimed: the last to be released
+    pins.make_room(75, 0.0)
     assert set(cache.references.elements()) == {*range(10), *range(20, 30)}
-    pins.make_room(85, 0.0, RUNNING)
+    pins.make_room(85, 0.0)
     assert set(cache.references.elements()) == set(range(20, 30))
     assert released == {"pressure": 2}
 
 
-def test_a_full_share_is_released_only_for_less_waste() -> None:
-    pins, cache, released = make()
-    pin(pins, "long", range(30), pause_s=9.0)
-    assert not pin(pins, "longer", range(30, 60), pause_s=20.0)
-    assert pin(pins, "short", range(30, 60), pause_s=1.0)
-    assert set(cache.references.elements()) == set(range(30, 60))
-    assert released == {"share": 1}
-
-
 def test_shared_blocks_count_once() -> None:
-    """Two sessions share the thirty blocks of a long prompt and have three blocks of their own; forty are allowed."""
+    """Two sessions share the thirty blocks of a long prompt and have three blocks of their own."""
     pins, cache, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
         forecast = Forecast(1.0, 3.0, 1.0)
-        assert pins.pin(name, [*range(30), *own], 16 * 33, forecast, 0.0, RUNNING)
+        assert pins.pin(name, [*range(30), *own], 16 * 33, forecast, 0.0)
     assert (len(pins), pins.blocks, cache.free_blocks) == (2, 36, CAPACITY - 36)
-    pins.turn_arrived("a", "r", 0.0)
+    pins.turn_arrived("a", "r")
     pins.turns_scheduled(["r"])
     assert (len(pins), pins.blocks, released) == (1, 33, {"hit": 1})
 
 
-def test_sessions_that_share_blocks_are_released_together() -> None:
+def test_sessions_that_share_blocks_make_room_together() -> None:
     """The shared thirty blocks become free only when both pins are released."""
-    pins, _, released = make()
+    pins, cache, released = make()
     for name, own in (("a", range(30, 33)), ("b", range(33, 36))):
-        assert pins.pin(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0, RUNNING)
-    assert pin(pins, "short", range(50, 70), pause_s=0.5)
-    assert (len(pins), pins.blocks, released) == (1, 20, {"share": 2})
+        assert pins.pin(name, [*range(30), *own], 16 * 33, Forecast(1.0, 3.0, 9.0), 0.0)
+    pins.make_room(80, 0.0)
+    assert (len(pins), cache.free_blocks, released) == (0, CAPACITY, {"pressure": 2})
 
 
 def test_blocks_in_use_by_requests_are_not_releasable() -> None:
@@ -125,7 +139,7 @@ def test_blocks_in_use_by_requests_are_not_releasable() -> None:
     pins, cache, _ = make()
     for name, own in (("a", range(24, 30)), ("b", range(30, 33)), ("alone", range(40, 45))):
         blocks = [*range(0 if name != "alone" else 40, 24 if name != "alone" else 40), *own]
-        assert pins.pin(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0, RUNNING)
+        assert pins.pin(name, blocks, 16 * len(blocks), Forecast(1.0, 3.0, 1.0), 0.0)
     assert pins.releasable_blocks == pins.blocks == 38
     running = cache.hold([*range(20), 90])
     before = cache.free_blocks
@@ -133,14 +147,6 @@ def test_blocks_in_use_by_requests_are_not_releasable() -> None:
     pins.release_all()
     assert cache.free_blocks == before + 18
     cache.release(running)
-
-
-def test_pins_are_reviewed_after_the_clock_was_set_back() -> None:
-    pins, _, released = make()
-    pins.review(5000.0, RUNNING)
-    pin(pins, "a", range(10), pause_s=1.0, now_s=100.0)
-    pins.review(103.0, RUNNING)
-    assert released == {"expired": 1}
 
 
 def test_after_a_failed_release_the_next_call_releases_the_other_pins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +171,7 @@ SESSIONS = st.sampled_from("abcdef")
 
 
 class Machine(RuleBasedStateMachine):
-    """Whatever happens, pins stay within their share, and only referenced blocks are released."""
+    """Whatever happens, the pinned blocks are the referenced ones, and only referenced blocks are released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +184,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session=SESSIONS)
     def arrive(self, session: str) -> None:
-        self.pins.turn_arrived(session, f"r{session}", self.now_s)
+        self.pins.turn_arrived(session, f"r{session}")
 
     @rule(session=SESSIONS, scheduled=st.booleans())
     def start(self, session: str, scheduled: bool) -> None:
@@ -191,12 +197,18 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.0, 30.0))
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
-        self.pins.review(self.now_s, RUNNING)
 
     @rule(blocks=st.integers(0, CAPACITY))
     def need(self, blocks: int) -> None:
-        self.pins.make_room(blocks, self.now_s, RUNNING)
+        self.pins.make_room(blocks, self.now_s)
         assert self.cache.free_blocks >= blocks or not self.pins
+
+    @rule(blocks=st.integers(1, CAPACITY))
+    def let_go(self, blocks: int) -> None:
+        before = self.cache.free_blocks
+        if self.pins.let_go(blocks, self.now_s):
+            assert self.cache.free_blocks >= before + blocks
+        assert self.cache.free_blocks >= before
 
     @precondition(lambda self: len(self.pins) > 0)
     @rule()
@@ -205,8 +217,8 @@ class Machine(RuleBasedStateMachine):
         assert self.cache.free_blocks == CAPACITY
 
     @invariant()
-    def pins_stay_within_their_share(self) -> None:
-        assert self.pins.blocks == CAPACITY - self.cache.free_blocks <= 0.4 * CAPACITY
+    def pinned_blocks_are_referenced(self) -> None:
+        assert self.pins.blocks == CAPACITY - self.cache.free_blocks
         assert self.pins.tokens == 16 * self.pins.blocks
 
 

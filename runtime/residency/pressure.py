@@ -1,12 +1,12 @@
-"""Releases pins before a step, so that they never block an admission."""
+"""Releases pins before a step, so that they block neither a running turn nor one that is offered."""
 
 from dataclasses import dataclass
 
 from .. import vllm_compat
 from ..engine import Engine
 from ..queueing.ordering import Ordering
-from ..residency.pins import Pins
 from ..vllm_compat import Request
+from .pins import Pins
 
 HEADS = 32
 """Requests at the head of the queue that a step makes room for, at most."""
@@ -22,8 +22,8 @@ class _Head:
     demand: int  # free blocks for its admission
 
 
-class AdmissionRoom:
-    """Makes room for the running requests and for the head of the queue."""
+class Pressure:
+    """Makes room for the running requests and for the head of the queue. Held turns are not in it."""
 
     def __init__(self, engine: Engine, pins: Pins, ordering: Ordering) -> None:
         self._engine = engine
@@ -31,20 +31,25 @@ class AdmissionRoom:
         self._references = pins.references
         self._ordering = ordering
 
-    def make(self) -> None:
-        now_s, running_tokens = self._engine.clock(), self._pins.running_tokens
-        self._pins.review(now_s, running_tokens)
+    def make_room(self) -> None:
+        now_s = self._engine.clock()
         references, scheduler = self._references, self._engine.scheduler
         count = min(HEADS, vllm_compat.free_seats(scheduler))
         most_each = 2 + self._ordering.longest_tokens // references.block_tokens
-        step_demand = vllm_compat.step_demand(scheduler)
-        if references.free_blocks >= count * most_each * references.groups + step_demand:
+        bound = vllm_compat.step_demand(scheduler) + count * most_each * references.groups
+        if references.free_blocks >= bound:
             return  # enough for any queue: skip the exact count
         requests = self._ordering.admissible(count, vllm_compat.token_budget(scheduler)) if count else []
         heads = list(map(self._head, requests, vllm_compat.prompt_demand(scheduler, requests)))
-        demand = step_demand + sum(head.demand for head in heads)
-        self._pins.make_room(demand, now_s, running_tokens, {head.request_id for head in heads})
+        demand = self._running_demand() + sum(head.demand for head in heads)
+        self._pins.make_room(demand, now_s, {head.request_id for head in heads})
         self._give_up_claims(demand, heads)
+
+    def _running_demand(self) -> int:
+        """Blocks that the running requests take, and those that hold blocks without running."""
+        engine = self._engine
+        holding = vllm_compat.holding_demand(engine.scheduler)
+        return engine.running_demand.blocks() + engine.kv_cache.watermark_blocks * self._references.groups + holding
 
     def _give_up_claims(self, demand: int, heads: list[_Head]) -> None:
         """If the heads do not all fit, release the claims of the last ones first. Releasing a turn's own claim frees

@@ -1,0 +1,126 @@
+"""Admission of heavy cold turns: they wait until the working set leaves them room.
+
+A turn is cold if its session holds no memory: a new session, or one that was let go. It is heavy if its prefill takes
+long. Everything else is never held: resident sessions, their sub-agents, turns that have output, and light turns.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.serving.settings import SchedulerSettings
+from .. import vllm_compat
+from ..engine import Engine
+from ..queueing.value import Column, Floats, prefill_s
+from ..queueing.waiting_queue import WaitingQueue
+from .longest_wait import Admissions, OverdueAdmissions
+from .pins import Pins
+from .working_set import WorkingSet
+
+Slots = NDArray[np.intp]
+
+NONE_HELD: Slots = np.empty(0, np.intp)
+MOST_AT_ONCE = 32
+"""Turns that one step considers, at most."""
+
+
+class HeavyAdmission:
+    """Decides each step which heavy cold turns are held.
+
+    Fewest uncached tokens go first, and each admission beyond a share goes to the turn that has waited longest. A turn
+    that is next and does not fit keeps those after it waiting, so that room is left for it.
+    """
+
+    def __init__(self, settings: SchedulerSettings, engine: Engine, pins: Pins, working_set: WorkingSet) -> None:
+        self.settings = settings
+        self._step = settings.step_time
+        self._engine = engine
+        self._pins = pins
+        self._working_set = working_set
+        residency = settings.residency
+        self._admissions = Admissions(residency.longest_share)
+        self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
+
+    def hold(self, queue: WaitingQueue, now_s: float) -> Slots:
+        """Admit what fits, and return the slots of the turns that must wait on."""
+        asking = self._asking(queue.columns)
+        if asking.size:
+            offered = self._offer(queue, asking, now_s)
+            asking = np.setdiff1d(asking, offered, assume_unique=True)
+        self._report(queue.columns, asking)
+        return asking
+
+    def looks_again_s(self, now_s: float) -> float:
+        """When the passing of time alone may admit one of the held turns, at the earliest."""
+        return min(self._pins.next_outlasted_s(now_s), self._overdue.looks_again_s(now_s))
+
+    def _asking(self, columns: Floats) -> Slots:
+        """Slots of the heavy turns that are not admitted."""
+        if not self._working_set.most_blocks:
+            return NONE_HELD
+        heavy = prefill_s(self._step, columns[Column.UNCACHED_TOKENS]) >= self.settings.residency.heavy_s
+        return np.flatnonzero(heavy & (columns[Column.ADMITTED] == 0.0))
+
+    def _offer(self, queue: WaitingQueue, asking: Slots, now_s: float) -> list[int]:
+        """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
+        since_s = queue.columns[Column.WAITING_SINCE_S, asking]
+        longest = int(asking[since_s.argmin()])
+        offered: list[int] = []
+        if self._overdue.is_due(float(since_s.min()), now_s):
+            self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
+            self._enter(queue, longest, self._demand_blocks(queue, longest))
+            offered.append(longest)
+        idle = len(queue) == asking.size and not vllm_compat.running_count(self._engine.scheduler)
+        for slot in self._by_turns(queue, asking, longest):
+            if slot in offered:
+                continue
+            blocks = self._demand_blocks(queue, slot)
+            if self._is_heavy(queue.columns, slot):
+                missing = blocks - self._working_set.room_blocks
+                if missing > 0 and not self._pins.let_go(missing, now_s) and (offered or not idle):
+                    break
+                self._enter(queue, slot, blocks)
+                self._admissions.admitted(longest=slot == longest)
+            offered.append(slot)
+        return offered
+
+    def _by_turns(self, queue: WaitingQueue, asking: Slots, longest: int) -> Iterator[int]:
+        """The order of admission, the caller's priority before all."""
+        priorities = queue.priorities(asking)
+        order = np.lexsort((queue.columns[Column.UNCACHED_TOKENS, asking], priorities))[:MOST_AT_ONCE]
+        fewest = iter(asking[order].tolist())
+        if self._admissions.longest_is_next and priorities[asking == longest] == priorities.min():
+            yield longest
+        yield from fewest
+
+    def _is_heavy(self, columns: Floats, slot: int) -> bool:
+        return bool(
+            prefill_s(self._step, columns[Column.UNCACHED_TOKENS, [slot]])[0] >= self.settings.residency.heavy_s
+        )
+
+    def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
+        """Blocks that a turn takes. Its cached tokens are looked up again."""
+        columns, request = queue.columns, queue.requests[slot]
+        tokens, uncached = columns[Column.TOKENS, slot], columns[Column.UNCACHED_TOKENS, slot]
+        cached = self._engine.kv_cache.cached_tokens(request, int(tokens - uncached))
+        columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
+        return self._working_set.demand_blocks(request, cached)
+
+    def _enter(self, queue: WaitingQueue, slot: int, blocks: int) -> None:
+        request = queue.requests[slot]
+        self._working_set.enter(request, blocks)
+        queue.columns[Column.ADMITTED, slot] = 1.0
+        if (live := self._engine.turns.get(request.request_id)) is not None:
+            live.admitted = True
+
+    def _report(self, columns: Floats, held: Slots) -> None:
+        metrics = self._engine.metrics
+        metrics.held_turns.set(held.size)
+        costs_s = self._costs_s(columns[Column.TOKENS, held])
+        metrics.admission_bound.set(self._overdue.bound_s(float(costs_s.sum())) if held.size else 0.0)
+
+    def _costs_s(self, tokens: Floats) -> Floats:
+        """Engine time of admissions without room, shape (n,): their own prefill, and as much for the contexts that make
+        way."""
+        return 2 * prefill_s(self._step, tokens)

@@ -1,0 +1,51 @@
+"""The working set: the KV blocks of all resident sessions, counted by vLLM's own block pool.
+
+Running turns and pinned contexts reference their blocks. So the pool's count is exact: a block that several sessions
+share counts once, and each group of layers counts its own. Admitted turns that are not computed yet are added here.
+"""
+
+from ..vllm_compat import BlockReferences, KvCache, KVCacheBlock, Request
+
+
+class WorkingSet:
+    """Blocks in use and blocks promised, against the `share` of the cache that they may fill."""
+
+    def __init__(self, references: BlockReferences, kv_cache: KvCache, share: float) -> None:
+        self.most_blocks = int(share * references.capacity_blocks)
+        self._references = references
+        self._kv_cache = kv_cache
+        self._entering: dict[Request, int] = {}  # admitted turns whose prompts are not computed yet, with their blocks
+
+    @property
+    def room_blocks(self) -> int:
+        """Blocks that another session may take. Negative if running turns have grown beyond the share."""
+        references = self._references
+        return self.most_blocks - (references.capacity_blocks - references.free_blocks) - self._promised_blocks()
+
+    def demand_blocks(self, request: Request, cached_tokens: int) -> int:
+        """Blocks that a turn with `cached_tokens` in the prefix cache adds to the set; `most_blocks` at most, so that a
+        context larger than the set waits for an empty one."""
+        kv_cache = self._kv_cache
+        blocks = -(-request.num_tokens // kv_cache.block_tokens) * self._references.groups
+        if kv_cache.chained:
+            blocks -= kv_cache.held_blocks(request, cached_tokens, _none)
+        return min(blocks, self.most_blocks)
+
+    def enter(self, request: Request, blocks: int) -> None:
+        """Promise a turn its `blocks`."""
+        self._entering[request] = blocks
+
+    def _promised_blocks(self) -> int:
+        promised = 0
+        for request, blocks in list(self._entering.items()):
+            computed = request.num_computed_tokens // self._kv_cache.block_tokens * self._references.groups
+            if request.is_finished() or request.num_output_tokens or computed >= blocks:
+                del self._entering[request]
+            else:
+                promised += blocks - computed
+        return promised
+
+
+def _none(_: KVCacheBlock) -> int:
+    """Pins count as references: their sessions are resident."""
+    return 0

@@ -1,0 +1,199 @@
+"""Admission of heavy cold turns on vLLM's real scheduler: who waits, who does not, and that nothing waits for ever."""
+
+import pytest
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.request import Request, RequestStatus
+
+from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
+from augserve.runtime import AugServeScheduler
+from augserve.runtime.hints.hints import PARENT
+
+from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
+from .test_residency import follow, pinning, released
+
+STEP = StepTime(base_s=0.0, per_prefill_token_s=1e-3)
+SETTINGS = SchedulerSettings(step_time=STEP, residency=Residency(share=0.8, heavy_s=0.5, keep=1.0, longest_wait_s=60.0))
+CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks, of which 204 may be filled; 500 tokens are heavy
+
+
+def held(engine: Engine) -> int:
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    return int(engine.scheduler.engine.metrics.value("held_turns"))
+
+
+def running(engine: Engine, number: int, tokens: int) -> Request:
+    """A turn that decodes for long."""
+    request = engine.add(number, tokens, 400, f"s{number}", cache_salt=f"s{number}")
+    engine.drain_until(lambda: not request.is_prefill_chunk)
+    return request
+
+
+def test_a_heavy_cold_turn_waits_until_the_working_set_has_room(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    first = running(engine, 1, 2000)
+    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    for _ in range(5):
+        engine.step()
+    assert (second.status, held(engine)) == (RequestStatus.WAITING, 1)
+    engine.scheduler.finish_requests(first.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.step()
+    assert (second.status, held(engine)) == (RequestStatus.RUNNING, 0)
+    engine.drain()
+
+
+def test_a_held_turn_counts_as_waiting_and_can_be_aborted(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    engine.step()
+    assert engine.scheduler.get_request_counts() == (1, 1)
+    assert engine.scheduler.get_num_unfinished_requests() == 2
+    engine.scheduler.finish_requests(second.request_id, RequestStatus.FINISHED_ABORTED)
+    assert engine.scheduler.get_request_counts() == (1, 0)
+    engine.drain()
+    assert "r2" not in engine.finished()
+
+
+def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    heavy = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    light = engine.add(3, 400, 5, "s3", cache_salt="s3")
+    engine.step()
+    assert (heavy.status, light.status) == (RequestStatus.WAITING, RequestStatus.RUNNING)
+    engine.drain()
+
+
+def test_a_resident_session_is_not_held_however_much_its_tool_returns(make_engine: EngineMaker) -> None:
+    engine, _ = pinning(make_engine, **CACHE)
+    first = engine.add(1, 1200, 5, "s1", cache_salt="s1")
+    engine.drain()
+    running(engine, 2, 1200)
+    following = engine.add(3, 1900, 5, "s1", cache_salt="s1")
+    engine.step()
+    assert first.is_finished()
+    assert following.status == RequestStatus.RUNNING
+    engine.drain()
+
+
+def test_a_newcomer_evicts_no_resident_context_that_is_worth_its_memory(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine, **CACHE)
+    engine.add(1, 1600, 5, "s1", cache_salt="s1")
+    engine.drain()
+    running(engine, 2, 480)
+    newcomer = engine.add(3, 1600, 5, "s3", cache_salt="s3")
+    engine.step()
+    assert (newcomer.status, "s1" in pins) == (RequestStatus.WAITING, True)
+    engine.clock.now_s += 4.2  # a prefill of 1.6 s is worth 2.55 times as long: the cache is 2.55 times the context
+    engine.step()
+    assert (newcomer.status, "s1" in pins) == (RequestStatus.RUNNING, False)
+    assert released(engine, "outlasted") == 1
+    engine.drain()
+
+
+def test_a_sub_agent_of_a_resident_session_is_not_held(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine, **CACHE)
+    engine.add(1, 1600, 5, "parent", cache_salt="s1")
+    engine.drain()
+    running(engine, 2, 1000)
+    child, stranger = (
+        engine.add(number, 800, 5, f"s{number}", cache_salt=f"s{number}", extra_args=extra)
+        for number, extra in ((3, {PARENT: "parent"}), (4, {PARENT: "unknown"}))
+    )
+    engine.step()
+    assert (child.status, stranger.status) == (RequestStatus.RUNNING, RequestStatus.WAITING)
+    assert "parent" in pins
+    engine.drain()
+
+
+def test_an_idle_engine_admits_a_turn_that_fits_nowhere(make_engine: EngineMaker) -> None:
+    engine, _ = pinning(make_engine, **CACHE)
+    for number in range(2):
+        engine.add(number, 1000, 5, f"s{number}", cache_salt=f"s{number}")
+        engine.drain()
+    large = engine.add(9, 3900, 5, "large", cache_salt="large")
+    engine.step()
+    assert large.status == RequestStatus.RUNNING
+    engine.drain()
+    assert engine.finished()["r9"] == 5
+
+
+def test_a_turn_that_has_waited_too_long_goes_in_without_room(make_engine: EngineMaker) -> None:
+    engine, _ = pinning(make_engine, **CACHE)
+    engine.add(1, 1600, 5, "s1", cache_salt="s1")
+    engine.drain()
+    other = running(engine, 2, 480)
+    waits = engine.add(3, 1600, 5, "s3", cache_salt="s3")
+    engine.clock.now_s += 1.0
+    again = follow(engine, other, session="s1")  # s1 stays resident: its next turn waits with its context
+    engine.step()
+    assert again.status == RequestStatus.RUNNING
+    engine.clock.now_s += 60.0
+    for _ in range(3):
+        engine.step()
+    assert waits.status == RequestStatus.RUNNING
+    engine.drain()
+
+
+def test_the_bound_on_waits_is_told_while_turns_wait(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    engine.step()
+    metrics = engine.scheduler.engine.metrics  # type: ignore[attr-defined]
+    share = SETTINGS.admission.overdue_share
+    assert metrics.value("held_turns") == 1
+    assert metrics.value("admission_bound_seconds") == pytest.approx(60.0 + 2 * 1.6 / share)
+    engine.drain()
+    engine.step()
+    assert (metrics.value("held_turns"), metrics.value("admission_bound_seconds")) == (0, 0)
+
+
+def test_no_turn_is_held_while_the_engine_is_paused_and_all_end_after_it(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    for number in range(2, 5):
+        engine.add(number, 1600, 5, f"s{number}", cache_salt=f"s{number}")
+    engine.step()
+    engine.scheduler.set_pause_state(PauseState.PAUSED_NEW)
+    for _ in range(5):
+        engine.step()
+    engine.scheduler.set_pause_state(PauseState.UNPAUSED)
+    engine.drain()
+    assert set(engine.finished()) == {"r1", "r2", "r3", "r4"}
+
+
+def test_a_reset_of_the_cache_leaves_no_turn_held_for_ever(make_engine: EngineMaker) -> None:
+    engine, _ = pinning(make_engine, **CACHE)
+    for number in range(4):
+        engine.add(number, 1500, 5, f"s{number}", cache_salt=f"s{number}")
+    engine.step()
+    engine.step()
+    engine.scheduler.reset_prefix_cache(reset_running_requests=True)
+    engine.drain()
+    assert len(engine.finished()) == 4
+
+
+def test_a_callers_priority_goes_before_the_size_of_a_turn(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=by_priority, **CACHE)
+    first = running(engine, 1, 2000)
+    small = engine.add(2, 1600, 5, "s2", cache_salt="s2", priority=1)
+    urgent = engine.add(3, 1900, 5, "s3", cache_salt="s3", priority=0)
+    engine.step()
+    assert held(engine) == 2
+    engine.scheduler.finish_requests(first.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.step()
+    assert (urgent.status, small.status) == (RequestStatus.RUNNING, RequestStatus.WAITING)
+    engine.drain()
+
+
+def test_a_share_of_zero_holds_and_pins_nothing(make_engine: EngineMaker) -> None:
+    off = SchedulerSettings(step_time=STEP, residency=Residency(share=0.0, heavy_s=0.5))
+    engine, pins = pinning(make_engine, kv_tokens=4_096, settings=off)
+    for number in range(3):
+        engine.add(number, 1000, 5, f"s{number}", cache_salt=f"s{number}")
+    engine.step()
+    assert isinstance(engine.scheduler, TestedScheduler)
+    assert held(engine) == 0
+    engine.drain()
+    assert not pins

@@ -37,7 +37,6 @@ class Metrics:
         self.sessions = gauge("sessions", "Live sessions.")
         self.sessions_closed = counter("sessions_closed", "Dropped sessions: idle for too long, or one too many.")
         self.pinned_tokens = gauge("pinned_tokens", "KV tokens pinned for paused sessions.")
-        self.working_set_share = gauge("working_set_share", "Share of the KV cache that resident sessions fill.")
         self.held_turns = gauge("held_turns", "Heavy turns that wait for admission.")
         self.admission_bound = gauge(
             "admission_bound_seconds", "Longest wait for admission of a heavy turn that arrives now; 0: none waits."

@@ -9,7 +9,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....runtime.hints.hints import Hints
-from ....runtime.residency.policy import CONTINUING_TURNS
+from ....runtime.residency.worth import CONTINUING_TURNS
 from .forecasting import ForecastingScheduler
 from .pinned import PinnedContext, PinningScheduler
 from .ranked import Floats

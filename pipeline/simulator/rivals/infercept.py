@@ -6,7 +6,7 @@ from typing import Any
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from ....runtime.residency.policy import CONTINUING_TURNS, expected_rest_s
+from ....runtime.residency.worth import CONTINUING_TURNS, expected_rest_s
 from .forecasting import ForecastingScheduler
 from .pinned import PinnedContext, PinningScheduler
 from .waste import discard_waste, preserve_waste

@@ -7,7 +7,7 @@ import numpy as np
 from vllm.v1.request import Request
 
 from ....models.serving.settings import StepTime
-from ....runtime.residency.policy import CONTINUING_TURNS
+from ....runtime.residency.worth import CONTINUING_TURNS
 from ....runtime.vllm_compat import KvCache
 from .infercept import InferCept
 from .ranked import Floats

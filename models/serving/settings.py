@@ -93,7 +93,7 @@ class Admission:
     """Limits of the order by value in favour of turns that it would delay."""
 
     pass_over_s: Annotated[Number, Field(ge=0, le=3600)] = 2.0  # smaller turns may pass one that does not fit; 0: never
-    overdue_share: Annotated[Number, Field(ge=0.001, le=1)] = 0.1  # of the computed tokens, for turns beyond max_wait_s
+    overdue_share: Annotated[Number, Field(ge=0.001, le=1)] = 0.1  # of the engine, for turns that wait too long
 
 
 @settings_part

@@ -40,15 +40,12 @@ class SearchRange(BaseModel):
 
 class Parameter(SearchRange):
     name: str
-    whole: bool  # a whole number
 
     def suggest(self, trial: optuna.Trial) -> Value:
         if self.zero and not trial.suggest_categorical(f"use.{self.name}", [True, False]):
-            return 0 if self.whole else 0.0
+            return 0.0
         if self.choices:
             return cast(Value, trial.suggest_categorical(self.name, self.choices))
-        if self.whole:
-            return int(trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log))
         return float(trial.suggest_float(self.name, self.low, self.high, log=self.log))
 
     def nearest(self, value: Value) -> Value:
@@ -56,8 +53,7 @@ class Parameter(SearchRange):
         if self.choices:
             numbers = isinstance(value, int | float) and all(isinstance(choice, int | float) for choice in self.choices)
             return min(self.choices, key=lambda choice: abs(choice - value) if numbers else choice != value)  # type: ignore[operator]
-        clipped = min(max(float(value), self.low), self.high)
-        return round(clipped) if self.whole else clipped
+        return min(max(float(value), self.low), self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +133,6 @@ def _parameter(name: str, entry: Any, above: list[Parameter], defaults: Schedule
         raise ValueError(f"{place}{': ' if place else ''}{problem['msg']}") from error
     if searched.when is not None and searched.when not in [parameter.name for parameter in above if parameter.zero]:
         raise ValueError(f"when is {searched.when!r}: must be a parameter above it that has `zero: true`")
-    whole = isinstance(known[name], int) and not isinstance(known[name], bool)
-    for value in (*(searched.choices or (searched.low, searched.high)), *((0,) if searched.zero else ())):
-        exact = int(value) if whole and isinstance(value, float) and value.is_integer() else value
-        with_values(defaults, {name: exact})
-    return Parameter(**searched.model_dump(), name=name, whole=whole)
+    for value in (*(searched.choices or (searched.low, searched.high)), *((0.0,) if searched.zero else ())):
+        with_values(defaults, {name: value})
+    return Parameter(**searched.model_dump(), name=name)

@@ -83,7 +83,7 @@ fidelity: env  ## compare the simulator with a real server on this CPU into repo
 	$(BIN)/python -m experiments.fidelity
 	$(RUN) report
 
-live: env  ## compare AugServe with stock vLLM on a real server on this CPU into reports/live/: 12 minutes (after `make fidelity`, on an idle machine)
+live: env  ## compare AugServe with stock vLLM on a real server on this CPU into reports/live/: 22 minutes (after `make fidelity`, on an idle machine)
 	$(BIN)/python -m experiments.fidelity.live
 	$(RUN) report
 

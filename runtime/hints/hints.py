@@ -18,6 +18,8 @@ CALL_ID = "augserve_call_id"
 CALL_ID_BEFORE = "augserve_call_id_before"
 TENANT = "augserve_tenant"
 PARENT = "augserve_parent_session_id"
+LAST_STEP = "is_last_step"
+"""The name that Continuum's clients use (github.com/Hanchenli/vllm-continuum)."""
 MAX_NAME = 256
 MAX_CALLS = 32
 """Parallel calls that are read, at most."""
@@ -44,6 +46,7 @@ class Hints:
     call_id_before: str | None = None  # the same of the message with tool calls before those
     tenant: str | None = None  # hash of the user
     parent_session_id: str | None = None  # of a sub-agent: the session that waits for it
+    is_last_turn: bool = False  # the caller says that its session ends with this turn
 
     @classmethod
     def read(cls, extra_args: Mapping[str, Any] | None) -> Self:
@@ -56,6 +59,7 @@ class Hints:
             call_id_before=_name(extra_args.get(CALL_ID_BEFORE)),
             tenant=_name(extra_args.get(TENANT)),
             parent_session_id=_name(extra_args.get(PARENT)),
+            is_last_turn=extra_args.get(LAST_STEP) in (True, 1, "true"),
         )
 
     @property

@@ -62,7 +62,9 @@ class PausedContexts:
         if vllm_compat.is_paused(self._scheduler):
             return
         request, pins = live.request, self.pins
-        pinned = pins.pin(live.session_id, request, request.num_tokens, live.forecast, self._clock())
+        pinned = not live.hints.is_last_turn and pins.pin(
+            live.session_id, request, request.num_tokens, live.forecast, self._clock()
+        )
         self._metrics.context("preserve" if pinned else "discard")
 
     def _note_step(self, output: SchedulerOutput) -> None:

@@ -10,6 +10,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.hints.hints import LAST_STEP
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
@@ -66,6 +67,14 @@ def test_a_finished_turn_pins_its_context_for_the_next(make_engine: EngineMaker)
     assert stats[0].num_cached_tokens == 16 * (419 // 16)
     assert engine.scheduler.reset_prefix_cache()
     engine.assert_nothing_is_left()
+
+
+def test_a_turn_that_its_caller_calls_the_last_is_not_pinned(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine)
+    for number, last in enumerate((True, False, "no")):
+        engine.add(number, 400, 5, f"s{number}", extra_args={LAST_STEP: last})
+    engine.drain()
+    assert {session for session, _ in pins} == {"s1", "s2"}
 
 
 def test_a_pinned_context_is_not_evicted(make_engine: EngineMaker) -> None:

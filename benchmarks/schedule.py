@@ -1,7 +1,8 @@
 """Benchmark `schedule`: ms of `schedule()` of stock vLLM and AugServe, with 256 running and up to 10,000 waiting turns.
 
 Each is measured with ample KV cache, and with so little that pins are released step by step. AugServe has PINNED
-contexts pinned. The step times of both alternate, so that a slow machine slows both.
+contexts pinned. The step times of both alternate, so that a slow machine slows both. The admission of heavy turns is
+measured alone, with 2,000 sessions of which 1,000 wait for memory.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import random
 import statistics
 import time
 from functools import partial
+from typing import Any
 
 from tqdm import tqdm
 from vllm.sampling_params import SamplingParams
@@ -33,10 +35,17 @@ WAITING = (0, 1_000, 10_000)
 STEPS = 100
 PINNED = 64
 LIMITS = EngineLimits(kv_tokens=4_000_000, max_model_len=8192, max_num_seqs=RUNNING, max_num_batched_tokens=8192)
-FULL = dataclasses.replace(LIMITS, kv_tokens=16 * 2_700)
-"""At the first measured step, running requests have 900 blocks and 1,000 are pinned. A step takes 16 more, and 770 must
-be free for the largest step."""
+FULL = dataclasses.replace(LIMITS, kv_tokens=16 * 1_950)
+"""At the first measured step, running requests have 900 blocks and 1,000 are pinned. A step takes 16 more."""
+HELD, PAUSED = 1_000, 744
+"""With those that run, 2,000 sessions."""
+HEAVY_TOKENS = 310
+"""More than any paused or running prompt, and less than nearly all that wait."""
 CACHES = {"": LIMITS, "_full_cache": FULL}
+
+
+HELD_BY_NONE = Residency(keep=1e6, heavy_s=3600.0)
+"""Contexts stay pinned, and no turn is heavy."""
 
 
 def main() -> None:
@@ -57,12 +66,29 @@ def main() -> None:
         for name, times_s in {"stock": stock_s, "ours": ours_s, "added": added_s}.items():
             figures[f"{name}_{case}"] = round(statistics.median(times_s) * 1e3, 4)
     progress.close()
+    figures[f"admission_{RUNNING}_running_{HELD}_held_ms"] = round(_admission_ms(packaged_bundle(), seed), 4)
     write_figures("schedule", figures)
 
 
-def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
-    settings = dataclasses.replace(bundle.settings, residency=Residency(keep=1e6))
+def _admission_ms(bundle: Bundle, seed: int) -> float:
+    """Median time of the decision which heavy turns are held, where nothing fits."""
+    step = bundle.settings.step_time
+    heavy_s = step.base_s + step.per_prefill_token_s * HEAVY_TOKENS
+    scheduler = _with_bundle(bundle, Residency(keep=1e6, heavy_s=heavy_s, share=1e-3))
+    engine = _Engine(scheduler, LIMITS, HELD, seed, PAUSED)
+    decisions = engine.scheduler.decisions
+    times_s = []
+    for _ in range(20 * STEPS):
+        start_s = time.perf_counter()
+        held = decisions.admission.hold(decisions.ordering.queue, decisions.engine.clock())
+        times_s.append(time.perf_counter() - start_s)
+    if held.size < 0.9 * HELD:
+        raise RuntimeError(f"schedule: {held.size} of {HELD} turns are held; enlarge them or lower the share")
+    return statistics.median(times_s) * 1e3
 
+
+def _with_bundle(bundle: Bundle, residency: Residency = HELD_BY_NONE) -> type[AugServeScheduler]:
+    settings = dataclasses.replace(bundle.settings, residency=residency)
     parts = Parts(settings, partial(trained_forecaster, bundle.predictor, None), bundle.version)
     return type("Benched", (AugServeScheduler,), {"setup": Setup(parts=lambda _: parts)})
 
@@ -70,13 +96,15 @@ def _with_bundle(bundle: Bundle) -> type[AugServeScheduler]:
 class _Engine:
     """A scheduler whose running requests keep decoding while no waiting request is admitted."""
 
-    def __init__(self, scheduler: type[AsyncScheduler], limits: EngineLimits, waiting: int, seed: int) -> None:
+    def __init__(
+        self, scheduler: type[AsyncScheduler], limits: EngineLimits, waiting: int, seed: int, paused: int = PINNED
+    ) -> None:
         self._random = random.Random(seed)
-        self._scheduler = build_scheduler(scheduler, limits, {"augserve": {"mode": "active"}})
+        self.scheduler: Any = build_scheduler(scheduler, limits, {"augserve": {"mode": "active"}})
         self._output: SchedulerOutput | None = None
-        for number in range(PINNED):
+        for number in range(paused):
             self._add(f"paused-{number}", self._random.randint(200, 300), 2)
-        self._run(4)
+        self._run(4 + paused // 10)
         for number in range(RUNNING):
             self._add(f"running-{number}", self._random.randint(16, 30), 8000)
         self._run(10)
@@ -87,9 +115,9 @@ class _Engine:
     def step_s(self) -> float:
         """Run one step and return the seconds of its `schedule()`."""
         if self._output is not None:
-            self._scheduler.update_from_output(self._output, sampled(self._scheduler, self._output))
+            self.scheduler.update_from_output(self._output, sampled(self.scheduler, self._output))
         start_s = time.perf_counter()
-        self._output = self._scheduler.schedule()
+        self._output = self.scheduler.schedule()
         return time.perf_counter() - start_s
 
     def _run(self, steps: int) -> None:
@@ -99,7 +127,7 @@ class _Engine:
     def _add(self, name: str, prompt: int, output: int) -> None:
         ids = self._random.choices(range(100, 32_000), k=prompt)
         params = SamplingParams(max_tokens=output, ignore_eos=True)
-        self._scheduler.add_request(Request(name, ids, params, None, session_id=name, block_hasher=block_hasher()))
+        self.scheduler.add_request(Request(name, ids, params, None, session_id=name, block_hasher=block_hasher()))
 
 
 if __name__ == "__main__":

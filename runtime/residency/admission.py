@@ -23,6 +23,8 @@ Slots = NDArray[np.intp]
 NONE_HELD: Slots = np.empty(0, np.intp)
 MOST_AT_ONCE = 32
 """Turns that one step considers, at most."""
+PRIORITY_TOKENS = 1e12
+"""Distance between two of the caller's priorities; more than any turn has tokens."""
 
 
 class HeavyAdmission:
@@ -44,23 +46,25 @@ class HeavyAdmission:
 
     def hold(self, queue: WaitingQueue, now_s: float) -> Slots:
         """Admit what fits, and return the slots of the turns that must wait on."""
-        asking = self._asking(queue.columns)
+        asks = self._asks(queue.columns)
+        asking = np.flatnonzero(asks)
         if asking.size:
-            offered = self._offer(queue, asking, now_s)
-            asking = np.setdiff1d(asking, offered, assume_unique=True)
-        self._report(queue.columns, asking)
-        return asking
+            asks[self._offer(queue, asking, now_s)] = False
+        held = np.flatnonzero(asks)
+        self._report(queue.columns, held)
+        return held
 
     def looks_again_s(self, now_s: float) -> float:
         """When the passing of time alone may admit one of the held turns, at the earliest."""
         return min(self._pins.next_outlasted_s(now_s), self._overdue.looks_again_s(now_s))
 
-    def _asking(self, columns: Floats) -> Slots:
-        """Slots of the heavy turns that are not admitted."""
-        if not self._working_set.most_blocks:
-            return NONE_HELD
+    def _asks(self, columns: Floats) -> NDArray[np.bool_]:
+        """Which turns are heavy and not admitted, shape (n,)."""
         heavy = prefill_s(self._step, columns[Column.UNCACHED_TOKENS]) >= self.settings.residency.heavy_s
-        return np.flatnonzero(heavy & (columns[Column.ADMITTED] == 0.0))
+        asks: NDArray[np.bool_] = heavy & (columns[Column.ADMITTED] == 0.0)
+        if not self._working_set.most_blocks:
+            asks[:] = False
+        return asks
 
     def _offer(self, queue: WaitingQueue, asking: Slots, now_s: float) -> list[int]:
         """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
@@ -88,11 +92,13 @@ class HeavyAdmission:
     def _by_turns(self, queue: WaitingQueue, asking: Slots, longest: int) -> Iterator[int]:
         """The order of admission, the caller's priority before all."""
         priorities = queue.priorities(asking)
-        order = np.lexsort((queue.columns[Column.UNCACHED_TOKENS, asking], priorities))[:MOST_AT_ONCE]
-        fewest = iter(asking[order].tolist())
         if self._admissions.longest_is_next and priorities[asking == longest] == priorities.min():
             yield longest
-        yield from fewest
+        keys = PRIORITY_TOKENS * priorities + queue.columns[Column.UNCACHED_TOKENS, asking]
+        if asking.size > MOST_AT_ONCE:
+            first = np.argpartition(keys, MOST_AT_ONCE)[:MOST_AT_ONCE]
+            asking, keys = asking[first], keys[first]
+        yield from asking[np.argsort(keys, kind="stable")].tolist()
 
     def _is_heavy(self, columns: Floats, slot: int) -> bool:
         return bool(

@@ -7,7 +7,6 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import RequestStatus
 
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.queueing.value import Column
 from augserve.runtime.residency.pins import Pin
 from augserve.runtime.vllm_compat import holding_queue
 
@@ -82,11 +81,10 @@ def held_turns_wait_for_a_reason(scheduler: AsyncScheduler) -> None:
         return
     queue, settings = scheduler.decisions.ordering.queue, scheduler.decisions.admission.settings
     held = [request for request in queue if not queue.offers(request)]
-    uncached = {request: queue.columns[Column.UNCACHED_TOKENS, queue.slot(request)] for request in held}
     for request in held:
         assert not scheduler.lifecycle.turns[request.request_id].admitted
         step = settings.step_time
-        assert step.base_s + step.per_prefill_token_s * uncached[request] >= settings.residency.heavy_s
+        assert step.base_s + step.per_prefill_token_s * request.num_tokens >= settings.residency.heavy_s
     if held and not (scheduler.running or queue or holding_queue(scheduler)):
         scheduler.decisions.order(scheduler.engine.clock())
         assert queue, "an idle engine holds every turn"

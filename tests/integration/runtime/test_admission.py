@@ -129,9 +129,8 @@ def test_a_turn_that_has_waited_too_long_goes_in_without_room(make_engine: Engin
     engine.step()
     assert again.status == RequestStatus.RUNNING
     engine.clock.now_s += 60.0
-    for _ in range(3):
-        engine.step()
-    assert waits.status == RequestStatus.RUNNING
+    engine.drain_until(lambda: waits.status == RequestStatus.RUNNING)
+    assert (other.status, held(engine)) == (RequestStatus.RUNNING, 0)
     engine.drain()
 
 

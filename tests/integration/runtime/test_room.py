@@ -44,10 +44,8 @@ def test_a_turns_own_claim_is_no_room_for_its_other_tokens(make_engine: EngineMa
     engine, pins, other, claiming = with_a_claim(make_engine, running=1500, more=1400)
     engine.clock.now_s += 0.001
     small = [engine.add(number, 60, 2, cache_salt="small") for number in range(3, 6)]
-    for _ in range(4):
-        engine.step()
+    engine.drain_until(lambda: all(each.num_computed_tokens >= 60 for each in small))
     assert (claiming.status, len(pins)) == (RequestStatus.WAITING, 1)
-    assert all(each.num_computed_tokens >= 60 for each in small)
     engine.scheduler.finish_requests(other.request_id, RequestStatus.FINISHED_ABORTED)
     engine.drain()
     assert released(engine, "hit") == 1

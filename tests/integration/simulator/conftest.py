@@ -5,6 +5,7 @@ from augserve.data.workload.mix import augmentation_sessions
 from augserve.data.workload.model import Session
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.runtime import AugServeScheduler
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,9 @@ def fitting_sessions(count: int, rate_per_s: float, seed: int) -> tuple[Session,
 
 
 def check_nothing_left(scheduler: AsyncScheduler) -> None:
-    """No request, and every block free."""
+    """No request, and every block free but those of paused sessions."""
+    if isinstance(scheduler, AugServeScheduler) and scheduler.decisions is not None:
+        scheduler.decisions.contexts.release_all()
     pool = scheduler.kv_cache_manager.block_pool
     assert pool.get_num_free_blocks() == pool.num_gpu_blocks - 1  # one is vLLM's null block
-    assert not any((scheduler.requests, scheduler.running, scheduler.waiting, scheduler.kv_holding_waiting))
+    assert not any((scheduler.requests, scheduler.running, len(scheduler.waiting), scheduler.kv_holding_waiting))

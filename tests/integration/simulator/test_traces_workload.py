@@ -74,8 +74,8 @@ def test_agents_run_recorded_sessions_one_after_the_other(traces: Path, cell: Ce
     found = run_cell(closed)
     assert found["sessions_per_hour"] > 0
     assert found["turns"] > 5
-    with pytest.raises(WorkloadError, match="61 agents asked for, and there are 60"):
-        run_cell(dataclasses.replace(closed, agents=61))
+    more = run_cell(dataclasses.replace(closed, agents=61))  # there are 60 sessions
+    assert more["turns"] > found["turns"]
 
 
 @pytest.mark.parametrize("workload", [MIX, "made"])

@@ -170,7 +170,6 @@ def test_no_server_is_one_clear_error(traces, capsys):
         (["--slo-ttft-s", "nan"], "ttft_s"),
         (["--model", "large"], "'large' is not served at"),
         (["--agents", "0"], "0 agents asked for; ask for 1 or more"),
-        (["--agents", "5"], "5 agents asked for, and there are 4 sessions"),
         (["--agents", "2", "--rate", "1"], "--rate: it sets an open loop, and --agents a closed one"),
         (["--agents", "2", "--arrivals", "poisson"], "--arrivals: it sets an open loop"),
         (["--agents", "2", "--pause-cap", "-1"], "a pause cap of -1.0 s"),

@@ -66,10 +66,15 @@ def read_table(path: Path, name: TableName, columns: Sequence[str] | None = None
     Raises TraceError for a missing or unreadable file, an unknown schema version, a missing, unknown or ill-typed
     column, and a null that the schema forbids.
     """
-    files = sorted(path.glob(f"{name}*.parquet")) if path.is_dir() else [path]
+    files = table_files(path, name) if path.is_dir() else [path]
     if not files:
         raise TraceError(f"{path}: no {name}*.parquet in this folder; gather traces first or correct the path")
     return pa.concat_tables([_read_file(file, name, columns or TABLES[name].names) for file in files])
+
+
+def table_files(folder: Path, name: TableName) -> list[Path]:
+    """The files of a table in a folder; none in a folder that does not exist."""
+    return sorted(folder.glob(f"{name}*.parquet"))
 
 
 def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[str, object]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from augserve.data.tables.files import table_files
 from augserve.data.tables.splits import SPLIT_SEEDS, Use
 from augserve.data.workload.built_in import SEQUENCES
 from augserve.data.workload.trace_set import Split
@@ -58,7 +59,7 @@ class Experiment:
 def require_workloads(scenes: Sequence[Scene]) -> None:
     """Raises StageError for a workload that is not here."""
     for scene in scenes:
-        if scene.workload not in SEQUENCES and not any((paths.TRACES / scene.workload).glob("turns*.parquet")):
+        if scene.workload not in SEQUENCES and not table_files(paths.TRACES / scene.workload, "turns"):
             raise StageError(
                 f"sessions: no workload {scene.workload!r} here; import it with `dvc repro public` or remove the scene"
             )

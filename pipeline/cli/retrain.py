@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from ...data.atomic import replace_folder, write_text
-from ...data.tables.files import TableName, TraceError
+from ...data.tables.files import TableName, TraceError, table_files
 from ...data.tables.splits import MIN_GROUPS
 from ...data.workload.schedule import MIXES
 from ..cards.card import Card, measure_card
@@ -99,9 +99,9 @@ def _joined(names: str, name: str) -> str:
 
 
 def _recorded(folder: Path) -> Iterator[Path]:
-    if any(folder.glob("turns*.parquet")):
+    if table_files(folder, "turns"):
         for table in _TABLES:
-            yield from sorted(folder.glob(f"{table}*.parquet"))
+            yield from table_files(folder, table)
 
 
 def _checked(name: str, folder: Path, shown: Path) -> Card:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from ...data.tables.files import table_files
 from . import paths
 from .params import Section
 from .public_sets import load_public_sets
@@ -52,7 +53,7 @@ def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
     present = []
     for name in params.sources:
         folder = root / (paths.PUBLIC_TRACES if name in public else paths.TRACES) / name
-        if any(folder.glob("turns*.parquet")):
+        if table_files(folder, "turns"):
             present.append(Source(name, folder))
         elif name in public:
             logger.info("%s: a public set that is not here, left out; `%s` gets it", name, public[name].command)

@@ -30,13 +30,7 @@ SLOW_PROBES = (2, 1)
 class Ordering:
     """Owns the waiting queue and ranks it by value."""
 
-    def __init__(
-        self,
-        settings: SchedulerSettings,
-        engine: Engine,
-        room: FreeRoom,
-        tenants: TenantService,
-    ) -> None:
+    def __init__(self, settings: SchedulerSettings, engine: Engine, room: FreeRoom, tenants: TenantService) -> None:
         self.room = room
         self._settings = settings
         self._engine = engine

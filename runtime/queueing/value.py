@@ -7,6 +7,7 @@ it with the present state into the cost of a turn, whose prompt also serves the 
 import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ...models.serving.settings import SchedulerSettings, StepTime
 
 Floats = NDArray[np.float64]
+Tokens = TypeVar("Tokens", float, Floats)
 
 
 class Column(IntEnum):
@@ -56,8 +58,8 @@ def decode_step_s(step: StepTime, running: int, context_tokens: float) -> float:
     return step.base_s + step.per_decode_s * running + step.per_context_token_s * context_tokens
 
 
-def prefill_s(step: StepTime, tokens: Floats) -> Floats:
-    """Time to compute a number of tokens, at least 1: vLLM always computes the last token of a prompt."""
+def prefill_s(step: StepTime, tokens: Tokens) -> Tokens:
+    """T_fwd: time to compute a number of tokens, at least 1: vLLM always computes the last token of a prompt."""
     return step.base_s + step.per_prefill_token_s * tokens
 
 
@@ -121,7 +123,7 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
     that reuse it. Weights {uncached: 1, all others 0} give the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
-    uncached_s = prefill_s(step, columns[Column.UNCACHED_TOKENS])
+    uncached_s: Floats = prefill_s(step, columns[Column.UNCACHED_TOKENS])
     value = weights.uncached * uncached_s
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, engine, step)

@@ -60,8 +60,7 @@ class HeavyAdmission:
 
     def _asks(self, columns: Floats) -> NDArray[np.bool_]:
         """Which turns are heavy and not admitted, shape (n,)."""
-        heavy = prefill_s(self._step, columns[Column.UNCACHED_TOKENS]) >= self.settings.residency.heavy_s
-        asks: NDArray[np.bool_] = heavy & (columns[Column.ADMITTED] == 0.0)
+        asks: NDArray[np.bool_] = self._heavy(columns[Column.UNCACHED_TOKENS]) & (columns[Column.ADMITTED] == 0.0)
         if not self._working_set.most_blocks:
             asks[:] = False
         return asks
@@ -80,7 +79,7 @@ class HeavyAdmission:
             if slot in offered:
                 continue
             blocks = self._demand_blocks(queue, slot)
-            if self._is_heavy(queue.columns, slot):
+            if self._heavy(queue.columns[Column.UNCACHED_TOKENS, [slot]]).all():
                 missing = blocks - self._working_set.room_blocks
                 if missing > 0 and not self._pins.let_go(missing, now_s) and (offered or not idle):
                     break
@@ -100,10 +99,9 @@ class HeavyAdmission:
             asking, keys = asking[first], keys[first]
         yield from asking[np.argsort(keys, kind="stable")].tolist()
 
-    def _is_heavy(self, columns: Floats, slot: int) -> bool:
-        return bool(
-            prefill_s(self._step, columns[Column.UNCACHED_TOKENS, [slot]])[0] >= self.settings.residency.heavy_s
-        )
+    def _heavy(self, uncached_tokens: Floats) -> NDArray[np.bool_]:
+        heavy: NDArray[np.bool_] = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
+        return heavy
 
     def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
         """Blocks that a turn takes. Its cached tokens are looked up again."""
@@ -123,8 +121,10 @@ class HeavyAdmission:
     def _report(self, columns: Floats, held: Slots) -> None:
         metrics = self._engine.metrics
         metrics.held_turns.set(held.size)
-        costs_s = self._costs_s(columns[Column.TOKENS, held])
-        metrics.admission_bound.set(self._overdue.bound_s(float(costs_s.sum())) if held.size else 0.0)
+        bound_s = 0.0
+        if held.size:
+            bound_s = self._overdue.bound_s(float(self._costs_s(columns[Column.TOKENS, held]).sum()))
+        metrics.admission_bound.set(bound_s)
 
     def _costs_s(self, tokens: Floats) -> Floats:
         """Engine time of admissions without room, shape (n,): their own prefill, and as much for the contexts that make

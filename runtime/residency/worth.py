@@ -5,6 +5,7 @@ context for d seconds takes the share C/K of the memory for d, and saves T_fwd(C
 """
 
 from ...models.serving.settings import SchedulerSettings
+from ..queueing.value import prefill_s
 from ..sessions.live_turn import Forecast
 
 CONTINUING_TURNS = 1.5
@@ -35,7 +36,7 @@ class ContextWorth:
         return expected_rest_s(pause_s, paused_s) * context_tokens / self._forward_s(context_tokens)
 
     def _forward_s(self, tokens: int) -> float:
-        return max(self._step.base_s + self._step.per_prefill_token_s * tokens, 1e-9)
+        return max(prefill_s(self._step, float(tokens)), 1e-9)
 
 
 def expected_rest_s(pause_s: float, paused_s: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ....data.tables.files import table_files
 from ....data.workload.adjustments import Adjustments
 from ....data.workload.arrivals import Poisson
 from ....data.workload.built_in import SEQUENCES, built_in_load
@@ -87,7 +88,7 @@ def cell_load(cell: Cell, longest_tokens: int) -> Load:
         if cell.workload not in MIXES or cell.rate_per_s is None:
             raise SimulationError(f"workload {cell.workload!r}: it runs in a closed loop only; give a number of agents")
         return mix_load(MIXES[cell.workload], cell.rate_per_s, end_s, cell.seed)
-    if not any((paths.TRACES / cell.workload).glob("turns*.parquet")):
+    if not table_files(paths.TRACES / cell.workload, "turns"):
         raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
     recorded, adjustments = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
     if cell.agents is None:

@@ -9,11 +9,11 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....runtime.hints.hints import Hints
+from ....runtime.queueing.value import prefill_s
 from ....runtime.residency.worth import CONTINUING_TURNS
 from .forecasting import ForecastingScheduler
 from .pinned import PinnedContext, PinningScheduler
 from .ranked import Floats
-from .waste import forward_s
 
 MAX_DURATIONS = 500  # the latest durations of a tool
 MIN_DURATIONS = 5  # with fewer durations of a tool, those of all tools count
@@ -73,7 +73,7 @@ class Continuum(PinningScheduler):
         first_s, tool, _ = self._programs[session_id]
         self._programs[session_id] = (first_s, tool, self._clock())
         queue_s = sum(self._waits_s) / len(self._waits_s) if self._waits_s else 0.0
-        saved_s = queue_s + forward_s(self._settings.step_time, request.num_tokens)
+        saved_s = queue_s + prefill_s(self._settings.step_time, float(request.num_tokens))
         return time_to_live_s(self.durations_s(request, tool), saved_s) or None
 
     def durations_s(self, request: Request, tool: str) -> Iterable[float]:  # noqa: ARG002 - a subclass needs the request

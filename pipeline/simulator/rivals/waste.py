@@ -7,11 +7,7 @@ moves contexts for all policies alike.
 import math
 
 from ....models.serving.settings import StepTime
-
-
-def forward_s(step: StepTime, tokens: float) -> float:
-    """T_fwd(n): duration of a step that computes `tokens` prompt tokens."""
-    return step.base_s + step.per_prefill_token_s * tokens
+from ....runtime.queueing.value import prefill_s
 
 
 def preserve_waste(pause_s: float, context_tokens: float) -> float:
@@ -28,7 +24,7 @@ def discard_waste(step: StepTime, context_tokens: float, running_tokens: float, 
     if context_tokens <= 0:
         return 0.0
     full = math.ceil(context_tokens / chunk_tokens) - 1
-    chunk_s = forward_s(step, chunk_tokens)
-    rest_s = forward_s(step, context_tokens - full * chunk_tokens)
+    chunk_s = prefill_s(step, chunk_tokens)
+    rest_s = prefill_s(step, context_tokens - full * chunk_tokens)
     own = chunk_s * (1 + full) * full / 2 * chunk_tokens + rest_s * context_tokens
     return own + (chunk_s * full + rest_s) * running_tokens

@@ -7,6 +7,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.hints.hints import PARENT
+from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
 from .test_residency import follow, pinning, released
@@ -26,6 +27,14 @@ def running(engine: Engine, number: int, tokens: int) -> Request:
     request = engine.add(number, tokens, 400, f"s{number}", cache_salt=f"s{number}")
     engine.drain_until(lambda: not request.is_prefill_chunk)
     return request
+
+
+def paused_and_running(make_engine: EngineMaker, paused: int, runs: int) -> tuple[Engine, Pins, Request]:
+    """Session s1 has paused with a context of `paused` tokens, and a turn of `runs` tokens runs."""
+    engine, pins = pinning(make_engine, **CACHE)
+    engine.add(1, paused, 5, "s1", cache_salt="s1")
+    engine.drain()
+    return engine, pins, running(engine, 2, runs)
 
 
 def test_a_heavy_cold_turn_waits_until_the_working_set_has_room(make_engine: EngineMaker) -> None:
@@ -65,22 +74,16 @@ def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:
 
 
 def test_a_resident_session_is_not_held_however_much_its_tool_returns(make_engine: EngineMaker) -> None:
-    engine, _ = pinning(make_engine, **CACHE)
-    first = engine.add(1, 1200, 5, "s1", cache_salt="s1")
-    engine.drain()
-    running(engine, 2, 1200)
+    engine, _, _ = paused_and_running(make_engine, 1200, 1200)
     following = engine.add(3, 1900, 5, "s1", cache_salt="s1")
     engine.step()
-    assert first.is_finished()
+    assert "r1" in engine.finished()
     assert following.status == RequestStatus.RUNNING
     engine.drain()
 
 
 def test_a_newcomer_evicts_no_resident_context_that_is_worth_its_memory(make_engine: EngineMaker) -> None:
-    engine, pins = pinning(make_engine, **CACHE)
-    engine.add(1, 1600, 5, "s1", cache_salt="s1")
-    engine.drain()
-    running(engine, 2, 480)
+    engine, pins, _ = paused_and_running(make_engine, 1600, 480)
     newcomer = engine.add(3, 1600, 5, "s3", cache_salt="s3")
     engine.step()
     assert (newcomer.status, "s1" in pins) == (RequestStatus.WAITING, True)
@@ -92,17 +95,14 @@ def test_a_newcomer_evicts_no_resident_context_that_is_worth_its_memory(make_eng
 
 
 def test_a_sub_agent_of_a_resident_session_is_not_held(make_engine: EngineMaker) -> None:
-    engine, pins = pinning(make_engine, **CACHE)
-    engine.add(1, 1600, 5, "parent", cache_salt="s1")
-    engine.drain()
-    running(engine, 2, 1000)
+    engine, pins, _ = paused_and_running(make_engine, 1600, 1000)
     child, stranger = (
         engine.add(number, 800, 5, f"s{number}", cache_salt=f"s{number}", extra_args=extra)
-        for number, extra in ((3, {PARENT: "parent"}), (4, {PARENT: "unknown"}))
+        for number, extra in ((3, {PARENT: "s1"}), (4, {PARENT: "unknown"}))
     )
     engine.step()
     assert (child.status, stranger.status) == (RequestStatus.RUNNING, RequestStatus.WAITING)
-    assert "parent" in pins
+    assert "s1" in pins
     engine.drain()
 
 
@@ -119,10 +119,7 @@ def test_an_idle_engine_admits_a_turn_that_fits_nowhere(make_engine: EngineMaker
 
 
 def test_a_turn_that_has_waited_too_long_goes_in_without_room(make_engine: EngineMaker) -> None:
-    engine, _ = pinning(make_engine, **CACHE)
-    engine.add(1, 1600, 5, "s1", cache_salt="s1")
-    engine.drain()
-    other = running(engine, 2, 480)
+    engine, _, other = paused_and_running(make_engine, 1600, 480)
     waits = engine.add(3, 1600, 5, "s3", cache_salt="s3")
     engine.clock.now_s += 1.0
     again = follow(engine, other, session="s1")  # s1 stays resident: its next turn waits with its context

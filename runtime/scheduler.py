@@ -39,6 +39,7 @@ class AugServeScheduler(HookedScheduler):
         deployment = parse_deployment(self.vllm_config.additional_config)
         vllm_compat.check_vllm(allow_unknown=deployment.allow_unknown_vllm)
         vllm_compat.check_scheduler(self)
+        vllm_compat.check_setup(self)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
         self.engine = Engine.of(self, self.setup.clock, version, deployment.mode)

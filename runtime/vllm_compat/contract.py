@@ -80,7 +80,7 @@ SCHEDULER: Mapping[str, str] = {
     "pause_state",
     "vllm_config": "additional_config",
     "vllm_config.model_config": "served_model_name",
-    "scheduler_config": "enable_chunked_prefill",
+    "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling",
     "parallel_config": "data_parallel_index pipeline_parallel_size",
     "kv_cache_manager": "watermark_blocks",
     "kv_cache_manager.block_pool": "num_gpu_blocks cached_block_hash_to_block",

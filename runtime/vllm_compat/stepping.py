@@ -23,8 +23,14 @@ def served_model(scheduler: AsyncScheduler) -> str | None:
 
 
 def steers_budget(scheduler: AsyncScheduler) -> bool:
-    """Whether a smaller budget is safe. Without chunked prefill, long prompts would never be admitted."""
-    return bool(scheduler.scheduler_config.enable_chunked_prefill) and not scheduler.need_mamba_block_aligned_split
+    """Whether a smaller budget is safe. Without chunked prefill, long prompts would never be admitted. Models that read
+    an image in both directions would get it in parts (vLLM's own check misses an image at the start of a chunk)."""
+    config = scheduler.scheduler_config
+    return (
+        bool(config.enable_chunked_prefill)
+        and not config.disable_chunked_mm_input
+        and not scheduler.need_mamba_block_aligned_split
+    )
 
 
 def token_budget(scheduler: AsyncScheduler) -> int:

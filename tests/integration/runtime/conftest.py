@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,28 @@ def second_of_two(config: VllmConfig) -> None:
     config.parallel_config.data_parallel_size = 2
     config.parallel_config.data_parallel_index = 1
     config.parallel_config.data_parallel_rank = 1
+
+
+def pipelined(config: VllmConfig) -> None:
+    """`--pipeline-parallel-size 2`"""
+    config.parallel_config.pipeline_parallel_size = 2
+
+
+def pipelined_synchronously(config: VllmConfig) -> None:
+    """`--pipeline-parallel-size 2` with vLLM's first model runner, which switches asynchronous scheduling off."""
+    pipelined(config)
+    config.scheduler_config.async_scheduling = False
+
+
+def diffusion(config: VllmConfig) -> None:
+    """A model that denoises a canvas of tokens."""
+    config.model_config = copy(config.model_config)
+    config.model_config.__dict__["is_diffusion"] = True
+
+
+def whole_images(config: VllmConfig) -> None:
+    """A model that reads an image in both directions; each image is one prefill."""
+    config.scheduler_config.disable_chunked_mm_input = True
 
 
 class Grammar(StructuredOutputGrammar):

@@ -1,11 +1,15 @@
 """The attributes that AugServe relies on, checked on vLLM's constructed scheduler."""
 
+from collections.abc import Callable
+
 import pytest
+from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
+from augserve.runtime import AugServeScheduler
 from augserve.runtime.vllm_compat import UnsupportedVllmError, check_scheduler, contract
 
-from .conftest import EngineMaker
+from .conftest import EngineMaker, diffusion, pipelined, pipelined_synchronously
 
 ATTRIBUTES = [(path, name) for path, names in contract.SCHEDULER.items() for name in names.split()]
 
@@ -74,3 +78,26 @@ def test_an_unsupported_vllm_runs_with_the_override(make_engine: EngineMaker, mo
     engine.add(0, 100, 5)
     engine.drain()
     engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("mode", ["active", "shadow", "observe"])
+@pytest.mark.parametrize(
+    ("change", "named"), [(pipelined_synchronously, "asynchronous scheduling"), (diffusion, "diffusion")]
+)
+def test_a_setup_with_wrong_answers_is_refused_in_one_line(
+    make_engine: EngineMaker, change: Callable[[VllmConfig], None], named: str, mode: str
+) -> None:
+    with pytest.raises(UnsupportedVllmError, match=named) as error:
+        make_engine(change=change, mode=mode)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheduler", [AsyncScheduler, None], ids=["vLLM", "AugServe"])
+def test_a_decode_of_an_asynchronous_pipeline_waits_for_its_input_token(
+    make_engine: EngineMaker, scheduler: type[AsyncScheduler] | None
+) -> None:
+    engine = make_engine(*filter(None, [scheduler]), change=pipelined)
+    engine.scheduler.use_v2_model_runner = True  # which needs Triton
+    assert scheduler is not None or isinstance(engine.scheduler, AugServeScheduler)
+    engine.add(0, 20, 10)
+    assert [dict(engine.schedule().num_scheduled_tokens) for _ in range(3)] == [{"r0": 20}, {}, {"r0": 1}]

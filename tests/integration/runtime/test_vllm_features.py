@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from vllm.config import VllmConfig
 from vllm.lora.request import LoRARequest
+from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
+from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine import FinishReason
@@ -24,6 +26,7 @@ from .conftest import (
     one_lora,
     second_of_two,
     speculating,
+    whole_images,
     whole_prompts,
 )
 from .test_scheduler import load
@@ -192,6 +195,29 @@ def test_without_chunked_prefill_the_budget_is_left_alone(make_engine: EngineMak
     engine.drain()
     assert engine.finished() == {"r0": 100, "r1": 5}
     engine.assert_nothing_is_left()
+
+
+def test_an_image_that_must_stay_whole_is_computed_in_one_step(make_engine: EngineMaker) -> None:
+    engine = make_engine(change=whole_images, kv_tokens=65_536, max_num_seqs=64)
+    scheduler = engine.scheduler
+    scheduler.max_num_encoder_input_tokens = 2048
+    scheduler.encoder_cache_manager = EncoderCacheManager(cache_size=2048)
+    for number in range(40):
+        engine.add(number, 50, 400)
+    for _ in range(20):
+        engine.clock.now_s += 0.3  # far too slow, so that a steered budget would fall to its least
+        engine.step()
+    place = PlaceholderRange(offset=30, length=700)
+    image = MultiModalFeatureSpec(data=None, modality="image", identifier="i", mm_position=place)
+    turn = engine.add(40, 30 + 700 + 50, 4, mm_features=[image])
+    parts: list[tuple[int, int]] = []
+    while not turn.num_output_tokens:
+        before = turn.num_computed_tokens
+        engine.clock.now_s += 0.3
+        engine.step()
+        if tokens := engine.scheduled[-1].get("r40"):
+            parts.append((before, before + tokens))
+    assert any(start <= 30 and end >= 730 for start, end in parts), parts
 
 
 def test_a_paused_engine_schedules_or_admits_nothing_and_resumes(make_engine: EngineMaker) -> None:

@@ -2,17 +2,19 @@
 
 vLLM's scheduler never sees messages or headers. The middleware adds hints to the body's `vllm_xargs`, which vLLM hands
 to the engine as `sampling_params.extra_args`. Hints are counts, hashes and the parent's session id, never text.
+
+vLLM checks API keys further inside. So a request without a key that the server accepts passes before anything of it is
+read, and the server refuses it.
 """
 
-import json
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cached_property
 from typing import Any
 
-from .conversation import Hint, hints_of
-from .hints import MAX_NAME, PARENT
-
-logger = logging.getLogger(__name__)
+from .. import vllm_compat
+from .conversation import Hint, digest
+from .extension import with_hints
+from .hints import MAX_NAME, PARENT, TENANT
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,43 +23,83 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_PATH = "/v1/chat/completions"
-TEXT_PATH = "/v1/completions"
+PATHS = (CHAT_PATH, f"{CHAT_PATH}/batch", "/v1/completions", "/v1/responses", "/v1/messages")
+"""Requests that may have `vllm_xargs`."""
 PARENT_HEADER = b"x-parent-session-id"
-MAX_BODY_BYTES = 32 << 20
-"""Larger bodies pass unchanged: parsing them twice costs too much."""
+MAX_BODY_BYTES = 2 << 20
+"""Larger bodies pass unchanged, for they are parsed in the server's event loop."""
 
 
 class AugServeMiddleware:
-    """Fills `vllm_xargs` of chat completions, and of text completions that name a parent session.
+    """Fills `vllm_xargs` of chat completions, and of other completions that name a parent or bear one of several keys.
 
-    The caller's own hints are kept. Every other request, and any body that it cannot read, passes byte for byte.
+    A tenant is an API key, where the server has several. Otherwise it is the caller's `safety_identifier` or `user`.
+    The caller's own hints are kept, but for its tenant where a key names it. Every other request, and any body that the
+    middleware cannot read, passes byte for byte.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._keys: _Keys | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith((CHAT_PATH, TEXT_PATH)):
-            is_chat, parent = scope["path"].endswith(CHAT_PATH), _parent_hint(scope)
-            if not is_chat and not parent:
-                await self._app(scope, receive, send)
-                return
-            messages, body = await _read(receive)
-            extended = None if body is None else with_hints(body, parent, is_chat)
-            if extended is not None:
-                headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
-                headers.append((b"content-length", str(len(extended)).encode()))
-                scope = {**scope, "headers": headers}
-                messages = [{"type": "http.request", "body": extended, "more_body": False}]
-            receive = _resend(messages, receive)
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATHS):
+            self._keys = self._keys or _Keys(scope)
+            if self._keys.accept(scope) and _length(scope) <= MAX_BODY_BYTES:
+                is_chat = scope["path"].endswith(CHAT_PATH)
+                told, ordered = _parent_hint(scope), self._keys.tenant_hint(scope)
+                if is_chat or told or ordered:
+                    scope, receive = await _extended(scope, receive, told, ordered, is_chat)
         await self._app(scope, receive, send)
+
+
+class _Keys:
+    """The API keys of a server."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._authentication = vllm_compat.authentication_of(scope)
+
+    @cached_property
+    def _several(self) -> bool:
+        return self._authentication is not None and len(set(self._authentication.api_tokens)) > 1
+
+    def accept(self, scope: Scope) -> bool:
+        return self._authentication is None or vllm_compat.is_authentic(self._authentication, scope)
+
+    def tenant_hint(self, scope: Scope) -> dict[str, Hint]:
+        """The tenant that an accepted request's key names; empty where all requests bear the same key, or none."""
+        return {TENANT: digest(_header(scope, b"authorization").partition(" ")[2])} if self._several else {}
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """The first header of this name, empty without one."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted), "")
+
+
+def _length(scope: Scope) -> int:
+    """Bytes of the body as its header tells them, 0 if it does not."""
+    length = _header(scope, b"content-length")
+    return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
 def _parent_hint(scope: Scope) -> dict[str, Hint]:
     """The id in the first parent header; empty without one, and for an id that `Hints.read` would ignore."""
-    ids = (value.decode("latin-1") for name, value in scope["headers"] if name.lower() == PARENT_HEADER)
-    parent_id = next(ids, "")
+    parent_id = _header(scope, PARENT_HEADER)
     return {PARENT: parent_id} if 0 < len(parent_id) <= MAX_NAME else {}
+
+
+async def _extended(
+    scope: Scope, receive: Receive, told: dict[str, Hint], ordered: dict[str, Hint], is_chat: bool
+) -> tuple[Scope, Receive]:
+    """The request with its hints, see `with_hints`; as it was where there is nothing to add."""
+    messages, body = await _read(receive)
+    extended = None if body is None else with_hints(body, told, ordered, is_chat)
+    if extended is not None:
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+        headers.append((b"content-length", str(len(extended)).encode()))
+        scope = {**scope, "headers": headers}
+        messages = [{"type": "http.request", "body": extended, "more_body": False}]
+    return scope, _resend(messages, receive)
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
@@ -86,17 +128,3 @@ def _resend(messages: list[Message], receive: Receive) -> Receive:
         return await receive()
 
     return resend
-
-
-def with_hints(body: bytes, parent: dict[str, Hint], is_chat: bool) -> bytes | None:
-    """The body with `parent` and, for a chat, the hints of its messages. None: nothing to add, or no such body."""
-    try:
-        request = json.loads(body)
-        given = request.get("vllm_xargs") or {}
-        merged = {**(hints_of(request) if is_chat else {}), **parent, **given}
-        if merged == given:
-            return None
-        return json.dumps({**request, "vllm_xargs": merged}).encode()
-    except Exception as error:  # noqa: BLE001 — a malformed body is the server's to answer
-        logger.debug("augserve: body passed unchanged: %r", error)
-        return None

@@ -1,5 +1,6 @@
 """The only package of the runtime that imports vLLM or touches its internals."""
 
+from .authentication import authentication_of, is_authentic
 from .contract import check_scheduler, check_vllm
 from .hooks import HookedScheduler
 from .kv_cache import BlockReferences, KvCache

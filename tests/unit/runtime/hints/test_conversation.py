@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
-from augserve.runtime.hints.conversation import hints_of, is_random
+from augserve.runtime.hints.conversation import MAX_CALLS_SEEN, hints_of, is_random
 from augserve.runtime.hints.hints import Hints
 
 RANDOM = "chatcmpl-tool-0f3a9c1d7e5b42868a1f0c9d3e7b5a12"
@@ -112,3 +112,16 @@ def test_vllm_accepts_the_hints_unchanged() -> None:
     parsed = ChatCompletionRequest.model_validate({"model": "m", "messages": messages, "vllm_xargs": hints})
     assert Hints.read(parsed.vllm_xargs) == Hints.read(hints)
     assert "secret" not in json.dumps(hints)
+
+
+def test_the_number_of_calls_that_are_looked_at_is_bounded() -> None:
+    looked = [0]
+
+    class Call(dict[str, Any]):
+        def get(self, *arguments: Any) -> Any:
+            looked[0] += 1
+            return super().get(*arguments)
+
+    many = {"role": "user", "tool_calls": [Call() for _ in range(100_000)]}
+    hints_of({"messages": [many] * 3 + [result("unknown")] * 100_000})
+    assert looked[0] < 2 * MAX_CALLS_SEEN

@@ -1,3 +1,4 @@
+import argparse
 import asyncio
 import json
 from collections.abc import Iterable
@@ -6,9 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
 
 from augserve.data.tables.tool_arguments import argument_facts
-from augserve.runtime.hints.middleware import AugServeMiddleware, with_hints
+from augserve.runtime.hints.extension import with_hints
+from augserve.runtime.hints.middleware import MAX_BODY_BYTES, AugServeMiddleware
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -91,7 +98,7 @@ def test_a_tool_result_adds_hints_about_its_call() -> None:
 
 def test_hints_of_the_caller_are_kept() -> None:
     given_xargs = {"augserve_tools_offered": 7, "mine": 1}
-    extended = with_hints(json.dumps({**BODY, "vllm_xargs": given_xargs}).encode(), {}, is_chat=True)
+    extended = with_hints(json.dumps({**BODY, "vllm_xargs": given_xargs}).encode(), {}, {}, is_chat=True)
     assert extended is not None
     xargs = json.loads(extended)["vllm_xargs"]
     assert (xargs["augserve_tools_offered"], xargs["mine"], xargs["augserve_last_tool"]) == (7, 1, ["sql"])
@@ -181,3 +188,95 @@ def test_other_protocols_pass() -> None:
 
     asyncio.run(AugServeMiddleware(app)({"type": "lifespan"}, nothing, nothing))
     assert seen == ["lifespan"]
+
+
+PATHS = (CHAT, TEXT, "/v1/responses", "/v1/messages", f"{CHAT}/batch")
+
+
+def serve(keys: list[str], path: str, key: str | None, body: Any, **given_xargs: Any) -> tuple[int, Any, int]:
+    """What vLLM's own stack of middleware answers and passes on: status, the received body, bytes read."""
+    received: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        received.append(await request.json())
+        return Response()
+
+    app = Starlette(routes=[Route(each, endpoint, methods=["POST"]) for each in PATHS])
+    arguments = argparse.Namespace(
+        allowed_origins=["*"],
+        allow_credentials=False,
+        allowed_methods=["*"],
+        allowed_headers=["*"],
+        api_key=keys,
+        enable_request_id_headers=True,
+        middleware=["augserve.runtime.AugServeMiddleware"],
+    )
+    init_entrypoints_middleware(arguments, app, ("generate",))  # type: ignore[arg-type]
+    sent = json.dumps({**body, "vllm_xargs": given_xargs} if given_xargs else body).encode()
+    read, statuses = [0], []
+
+    async def receive() -> Any:
+        read[0] += len(sent)
+        return {"type": "http.request", "body": sent, "more_body": False}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    headers = [(b"content-length", str(len(sent)).encode())]
+    headers += [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    return statuses[0], received[0] if received else None, read[0]
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_nothing_is_read_before_the_server_has_accepted_the_key(key: str | None) -> None:
+    assert serve(["right"], CHAT, key, BODY) == (401, None, 0)
+
+
+def test_a_request_with_the_server_s_key_gets_its_hints() -> None:
+    status, received, _ = serve(["right"], CHAT, "right", {**BODY, "user": "u"}, augserve_tenant="mine")
+    assert status == 200
+    assert received["vllm_xargs"]["augserve_last_tool"] == ["sql"]
+    assert received["vllm_xargs"]["augserve_tenant"] == "mine"  # one key names nobody
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_one_of_several_keys_is_the_tenant_whatever_the_caller_says(path: str) -> None:
+    tenants = [
+        serve(["a", "b"], path, key, BODY, **claimed)[1]["vllm_xargs"]["augserve_tenant"]
+        for key in "ab"
+        for claimed in ({}, {"augserve_tenant": "other"})
+    ]
+    assert tenants[0] == tenants[1] != tenants[2] == tenants[3]
+    assert not {"a", "b", "other"} & set(tenants)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_body_beyond_the_limit_is_not_held_back(told: bool) -> None:
+    """Neither one that tells its length nor one that comes in chunks without an end."""
+    taken = [0, 0]  # chunks taken by all, and before the server was called
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        taken[1] = taken[0]
+        for _ in range(3 * MAX_BODY_BYTES // 2**16):
+            await receive()
+
+    async def receive() -> Any:
+        taken[0] += 1
+        return {"type": "http.request", "body": b" " * 2**16, "more_body": True}
+
+    async def send(_: Any) -> None: ...
+
+    headers = [(b"content-length", str(MAX_BODY_BYTES + 1).encode())] if told else []
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    asyncio.run(AugServeMiddleware(app)(scope, receive, send))
+    assert taken[1] <= (0 if told else MAX_BODY_BYTES // 2**16 + 1)
+
+
+def test_a_body_keeps_the_caller_s_text() -> None:
+    text = json.dumps(BODY, indent=1, ensure_ascii=False)
+    for encoded in (f"{text}\r\n ".encode(), text.encode("utf-16")):
+        extended = with_hints(encoded, {}, {}, is_chat=True)
+        assert extended is not None
+        assert extended.startswith(text[:-1].encode())

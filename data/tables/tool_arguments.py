@@ -13,7 +13,6 @@ from typing import Any
 
 _READ_CHARACTERS = 4096  # of a command; its word is near its beginning
 _DEPTH = 4  # of shells within shells
-_FEW_WORDS = 64  # enough for a wrapper's options; a line of a thousand wrappers then takes a thousand short looks
 _COMMAND_KEYS = ("command", "cmd")  # preferred to the first string: models write a description before or after it
 _TOKEN = re.compile(
     r"""(?P<comment>(?:(?<=\s)|^)\#[^\n]*)"""
@@ -131,7 +130,7 @@ def _work(words: Sequence[str], depth: int) -> str | None:
     at = 0
     while at < len(words):
         name = _base(words[at])
-        rest = words[at + 1 : at + _FEW_WORDS]
+        rest = words[at + 1 :]
         if _ASSIGNMENT.match(words[at]):
             at += 1
         elif name in _WRAPPERS and rest:

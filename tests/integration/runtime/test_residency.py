@@ -10,7 +10,7 @@ from vllm.v1.request import Request, RequestStatus
 from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.hints.hints import LAST_STEP
+from augserve.runtime.hints.hints import LAST_STEP, TENANT
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
@@ -67,6 +67,19 @@ def test_a_finished_turn_pins_its_context_for_the_next(make_engine: EngineMaker)
     assert stats[0].num_cached_tokens == 16 * (419 // 16)
     assert engine.scheduler.reset_prefix_cache()
     engine.assert_nothing_is_left()
+
+
+def test_another_tenant_s_turn_with_the_same_session_id_leaves_the_context_alone(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine)
+    engine.add(1, 400, 20, "s", extra_args={TENANT: "a"})
+    engine.drain()
+    kept = pins.blocks
+    engine.add(2, 40, 2, "s", extra_args={TENANT: "b"})
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler.lifecycle.turns["r2"].turn == 0
+    engine.drain()
+    assert released(engine, "hit") == 0
+    assert pins.blocks >= kept > 0
 
 
 def test_a_turn_that_its_caller_calls_the_last_is_not_pinned(make_engine: EngineMaker) -> None:

@@ -30,8 +30,8 @@ def request(number: int, prompt: int, arrival_s: float, **hints: object) -> Requ
 
 def second_turn(**hints: object) -> tuple[LiveTurn, Pause]:
     sessions = SessionTable()
-    arrive(request(0, 100, 1.0), sessions, 1.0)
-    sessions.turn_finished("s", 2.0, 100, 20)
+    first, _ = arrive(request(0, 100, 1.0, **hints), sessions, 1.0)
+    sessions.turn_finished(first.session_id, 2.0, 100, 20)
     live, pause = arrive(request(1, 150, 5.0, **hints), sessions, 5.0)
     assert pause is not None
     return live, pause

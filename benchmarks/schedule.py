@@ -26,6 +26,7 @@ from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.decisions import Parts, Setup, trained_forecaster
+from augserve.runtime.residency.admission import NONE_HELD
 from augserve.runtime.scheduler import AugServeScheduler
 
 from .measure import base_seed, packaged_bundle, sampled, write_figures
@@ -80,7 +81,7 @@ def _admission_ms(bundle: Bundle, seed: int) -> float:
     times_s = []
     for _ in range(20 * STEPS):
         start_s = time.perf_counter()
-        held = decisions.admission.hold(decisions.ordering.queue, decisions.engine.clock())
+        held = decisions.admission.hold(decisions.ordering.queue, decisions.engine.clock(), NONE_HELD)
         times_s.append(time.perf_counter() - start_s)
     if held.size < 0.9 * HELD:
         raise RuntimeError(f"schedule: {held.size} of {HELD} turns are held; enlarge them or lower the share")

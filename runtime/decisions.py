@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from ..models.serving.drift import DriftReference
 from ..models.serving.predictor import Predictor
 from ..models.serving.settings import SchedulerSettings
@@ -15,6 +17,7 @@ from .metrics import Metrics
 from .prediction.batching import Forecasting
 from .prediction.drift import monitors
 from .prediction.forecaster import Forecaster, PredictorForecaster
+from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
 from .queueing.tenants import TenantService
@@ -74,6 +77,7 @@ class Decisions:
     forecaster: Forecaster
     forecasting: Forecasting
     budget: StepBudget
+    deferred: DeferredTurns
     ordering: Ordering
     contexts: PausedContexts
     admission: HeavyAdmission
@@ -104,8 +108,9 @@ class Decisions:
     def order(self, now_s: float) -> None:
         """Admit and rank the waiting turns. If that fails, nothing is held, and vLLM's own order stands."""
         guard, queue = self.engine.guard, self.ordering.queue
-        held = guard.call("residency", self.admission.hold, queue, now_s, fallback=NONE_HELD)
-        if not guard.attempt("order", self.ordering.rank, now_s, held):
+        deferred = guard.call("deferral", self.deferred.slots, queue, fallback=NONE_HELD)
+        held = guard.call("residency", self.admission.hold, queue, now_s, deferred, fallback=NONE_HELD)
+        if not guard.attempt("order", self.ordering.rank, now_s, np.append(held, deferred)):
             queue.unrank()
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
@@ -134,6 +139,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         forecaster,
         Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
         _step_budget(parts, engine),
+        DeferredTurns(engine.scheduler),
         ordering,
         PausedContexts(engine, pins, pins_contexts=residency_share > 0),
         HeavyAdmission(settings, engine, pins, working_set),

@@ -128,6 +128,8 @@ class Ordering:
             0 if live is None else request.num_prompt_tokens - live.new_tokens,
             0 if live is None else live.past_output_tokens,
             slot_of(None if live is None else live.hints.tenant),
+            vllm_compat.adapter_number(request),
+            1.0 if vllm_compat.lacks_grammar(request) else 0.0,
             1.0 if live is None or live.admitted or request.num_output_tokens else 0.0,
         )
 

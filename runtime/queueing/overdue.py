@@ -18,6 +18,9 @@ MAX_OVERDUE = 32
 class OverdueTurns:
     """Puts turns beyond `max_wait_s` first, longest wait first, while their token account is not overdrawn.
 
+    The account serves the caller's priorities in their order: a turn that a higher priority keeps waiting takes nothing
+    from it.
+
     Each step credits the account with `share` of its budget; overdue turns that went first are debited with the tokens
     that they computed. While the account is overdrawn, overdue turns are ordered by value.
     Without an account all overdue turns would go first under a lasting overload, and every turn would be late.
@@ -45,23 +48,29 @@ class OverdueTurns:
         most = token_budget if overdue.size else 0  # no credit is saved while no turn is overdue
         self._tokens = min(self._tokens + self._share * token_budget, most)
         self._first = {}
-        for slot, uncached in self._affordable(overdue, waited_s, queue.columns):
+        for slot, uncached in self._affordable(_first(overdue, waited_s, queue), queue.columns):
             values[slot] = -CLASS_S - min(waited_s[slot], LIMIT_S)
             self._first[queue.requests[slot]] = uncached
 
-    def _affordable(self, overdue: Slots, waited_s: Floats, columns: Floats) -> Iterator[tuple[int, float]]:
+    def _affordable(self, overdue: Slots, columns: Floats) -> Iterator[tuple[int, float]]:
         """Slots and uncached tokens of the turns that go first, until they overdraw the account."""
         left = self._tokens
-        if left < 0 or not overdue.size:
-            return
-        if overdue.size > MAX_OVERDUE:
-            overdue = overdue[np.argpartition(-waited_s[overdue], MAX_OVERDUE)[:MAX_OVERDUE]]
-        for slot in overdue[np.argsort(-waited_s[overdue], kind="stable")]:
+        for slot in overdue:
             if left < 0:
                 return
             uncached = max(float(columns[Column.UNCACHED_TOKENS, slot]), 1.0)
             yield int(slot), uncached
             left -= uncached
+
+
+def _first(overdue: Slots, waited_s: Floats, queue: WaitingQueue) -> Slots:
+    """The first MAX_OVERDUE of the slots, by the caller's priority, then by the longest wait."""
+    priorities = queue.priorities(overdue)
+    if overdue.size > MAX_OVERDUE and not np.ptp(priorities):  # the usual case, in less time
+        overdue = overdue[np.argpartition(-waited_s[overdue], MAX_OVERDUE)[:MAX_OVERDUE]]
+        priorities = priorities[:MAX_OVERDUE]
+    first: Slots = overdue[np.lexsort((-waited_s[overdue], priorities))[:MAX_OVERDUE]]
+    return first
 
 
 def has_started(request: Request) -> bool:

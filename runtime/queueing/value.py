@@ -33,6 +33,8 @@ class Column(IntEnum):
     PAST_TOKENS = auto()  # context of the session before the turn
     PAST_OUTPUT_TOKENS = auto()  # the generated part of PAST_TOKENS
     TENANT = auto()  # slot of the tenant's account, see tenants.py
+    ADAPTER = auto()  # number of its LoRA adapter; 0 without one
+    LACKS_GRAMMAR = auto()  # 1 while its grammar is not compiled
     ADMITTED = auto()  # 1 if the turn may hold memory, see residency/admission.py; 0 if it asks
 
 

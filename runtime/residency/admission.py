@@ -44,12 +44,14 @@ class HeavyAdmission:
         self._admissions = Admissions(residency.longest_share)
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
 
-    def hold(self, queue: WaitingQueue, now_s: float) -> Slots:
-        """Admit what fits, and return the slots of the turns that must wait on."""
+    def hold(self, queue: WaitingQueue, now_s: float, deferred: Slots) -> Slots:
+        """Admit what fits, and return the slots of the turns that must wait on. `deferred`: slots of turns that vLLM
+        cannot run yet, which do not ask."""
         asks = self._asks(queue.columns)
+        asks[deferred] = False
         asking = np.flatnonzero(asks)
         if asking.size:
-            asks[self._offer(queue, asking, now_s)] = False
+            asks[self._offer(queue, asking, deferred.size, now_s)] = False
         held = np.flatnonzero(asks)
         self._report(queue.columns, held)
         return held
@@ -65,7 +67,7 @@ class HeavyAdmission:
             asks[:] = False
         return asks
 
-    def _offer(self, queue: WaitingQueue, asking: Slots, now_s: float) -> list[int]:
+    def _offer(self, queue: WaitingQueue, asking: Slots, deferred: int, now_s: float) -> list[int]:
         """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
         since_s = queue.columns[Column.WAITING_SINCE_S, asking]
         longest = int(asking[since_s.argmin()])
@@ -74,7 +76,7 @@ class HeavyAdmission:
             self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
             self._enter(queue, longest, self._demand_blocks(queue, longest))
             offered.append(longest)
-        idle = len(queue) == asking.size and not vllm_compat.running_count(self._engine.scheduler)
+        idle = len(queue) == asking.size + deferred and not vllm_compat.running_count(self._engine.scheduler)
         for slot in self._by_turns(queue, asking, longest):
             if slot in offered:
                 continue

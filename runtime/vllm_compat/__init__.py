@@ -2,6 +2,7 @@
 
 from .authentication import authentication_of, is_authentic
 from .contract import check_scheduler, check_vllm
+from .deferring import adapter_number, lacks_grammar, only_adapters
 from .hooks import HookedScheduler
 from .kv_cache import BlockReferences, KvCache
 from .names import (

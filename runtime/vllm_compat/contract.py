@@ -61,7 +61,8 @@ FIELDS: Mapping[type[Any], str] = {
     Request: "request_id session_id arrival_time priority status sampling_params lora_request cache_salt max_tokens "
     "mm_features prompt_token_ids prompt_is_token_ids all_token_ids output_token_ids block_hashes spec_token_ids "
     "num_tokens num_tokens_with_spec num_prompt_tokens num_output_tokens num_output_placeholders num_computed_tokens "
-    "num_preemptions is_prefill_chunk resumable use_structured_output is_finished get_finished_reason",
+    "num_preemptions is_prefill_chunk resumable use_structured_output structured_output_request "
+    "is_finished get_finished_reason",
     SamplingParams: "extra_args structured_outputs temperature top_p",
     KVCacheBlock: "block_hash ref_cnt is_null",
     SchedulerOutput: "num_scheduled_tokens total_num_scheduled_tokens scheduled_spec_decode_tokens "
@@ -77,7 +78,7 @@ FIELDS: Mapping[type[Any], str] = {
 SCHEDULER: Mapping[str, str] = {
     "": "requests waiting running policy block_size hash_block_size max_num_scheduled_tokens max_num_running_reqs "
     "current_step num_spec_tokens num_lookahead_tokens need_mamba_block_aligned_split scheduler_reserve_full_isl "
-    "pause_state",
+    "pause_state lora_config",
     "vllm_config": "additional_config",
     "vllm_config.model_config": "served_model_name",
     "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling",

@@ -8,7 +8,7 @@ from vllm.v1.request import RequestStatus
 
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.residency.pins import Pin
-from augserve.runtime.vllm_compat import holding_queue
+from augserve.runtime.vllm_compat import holding_queue, lacks_grammar
 
 WAITING = frozenset(
     {
@@ -76,16 +76,19 @@ def pins_are_counted(scheduler: AsyncScheduler) -> None:
 
 
 def held_turns_wait_for_a_reason(scheduler: AsyncScheduler) -> None:
-    """A held turn is heavy and not admitted, and an idle engine offers one of its turns in the next step."""
+    """A held turn is heavy and not admitted, or vLLM would skip it; an idle engine offers a turn that can run."""
     if not isinstance(scheduler, AugServeScheduler) or scheduler.decisions is None:
         return
     queue, settings = scheduler.decisions.ordering.queue, scheduler.decisions.admission.settings
     held = [request for request in queue if not queue.offers(request)]
     for request in held:
+        if request.lora_request or request.use_structured_output:
+            continue
         assert not scheduler.lifecycle.turns[request.request_id].admitted
         step = settings.step_time
         assert step.base_s + step.per_prefill_token_s * request.num_tokens >= settings.residency.heavy_s
-    if held and not (scheduler.running or queue or holding_queue(scheduler)):
+    can_run = not all(map(lacks_grammar, held))
+    if can_run and not (scheduler.running or queue or holding_queue(scheduler)):
         scheduler.decisions.order(scheduler.engine.clock())
         assert queue, "an idle engine holds every turn"
 

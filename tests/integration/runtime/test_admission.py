@@ -1,6 +1,10 @@
 """Admission of heavy cold turns on vLLM's real scheduler: who waits, who does not, and that nothing waits for ever."""
 
+import itertools
+from concurrent.futures import Future
+
 import pytest
+from vllm.lora.request import LoRARequest
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.request import Request, RequestStatus
 
@@ -9,12 +13,55 @@ from augserve.runtime import AugServeScheduler
 from augserve.runtime.hints.hints import PARENT
 from augserve.runtime.residency.pins import Pins
 
-from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
+from .conftest import Engine, EngineMaker, Grammar, TestedScheduler, by_priority, one_lora
 from .test_residency import follow, pinning, released
 
 STEP = StepTime(base_s=0.0, per_prefill_token_s=1e-3)
 SETTINGS = SchedulerSettings(step_time=STEP, residency=Residency(share=0.8, heavy_s=0.5, keep=1.0, longest_wait_s=60.0))
 CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks, of which 204 may be filled; 500 tokens are heavy
+
+
+def test_a_low_priority_does_not_use_up_the_bound_on_waits_of_a_higher_one(make_engine: EngineMaker) -> None:
+    """A stream of small turns of priority 0, one old large turn of priority 5, and one large turn of priority 0."""
+    settings = SchedulerSettings(max_wait_s=2.0)
+    engine = make_engine(change=by_priority, kv_tokens=65_536, max_num_seqs=8, settings=settings)
+    for number in range(100, 108):
+        engine.add(number, 40, 3)
+    engine.step()
+    old = engine.add(0, 3000, 5, priority=5)
+    large = engine.add(1, 3000, 5, priority=0)
+    numbers = itertools.count(1000)
+    while large.status == RequestStatus.WAITING and engine.clock.now_s < large.arrival_time + 4.0:
+        while len(engine.scheduler.waiting) < 42:
+            engine.add(next(numbers), 40, 3)
+        engine.step()
+    assert (old.status, large.status) == (RequestStatus.WAITING, RequestStatus.RUNNING)
+    assert engine.clock.now_s - large.arrival_time < 2.5
+
+
+def test_a_turn_that_cannot_run_yet_does_not_use_up_the_bound_on_waits(make_engine: EngineMaker) -> None:
+    """The oldest turns lack a grammar and a slot for an adapter; a stream of small turns can run."""
+    settings = SchedulerSettings(max_wait_s=2.0)
+    engine = make_engine(change=one_lora, kv_tokens=65_536, max_num_seqs=8, settings=settings)
+    engine.add(100, 40, 2000, lora_request=LoRARequest("one", 1, "/nowhere"))
+    engine.step()
+    waiting = [engine.add(0, 3000, 5, structured=True), engine.add(1, 3000, 5, lora_request=LoRARequest("two", 2, "/"))]
+    waits = waiting[0].structured_output_request
+    assert waits is not None
+    waits.grammar = compiled = Future()
+    engine.step()
+    large = engine.add(2, 3000, 5)
+    numbers = itertools.count(1000)
+    while large.status == RequestStatus.WAITING and engine.clock.now_s < large.arrival_time + 4.0:
+        while len(engine.scheduler.waiting) < 42:
+            engine.add(next(numbers), 40, 3)
+        engine.step()
+    assert engine.clock.now_s - large.arrival_time < 2.5
+    assert not any(request.num_computed_tokens for request in waiting)
+    compiled.set_result(Grammar())
+    while not waiting[0].num_computed_tokens and engine.clock.now_s < large.arrival_time + 8.0:
+        engine.step()
+    assert waiting[0].num_computed_tokens
 
 
 def held(engine: Engine) -> int:

@@ -15,7 +15,9 @@ from vllm.v1.engine import FinishReason
 from vllm.v1.request import Request, RequestStatus
 
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.queueing.ordering import FOREMOST_PROBES, ROTATING_PROBES
 from augserve.runtime.steering.token_budget import LEAST_PREFILL
+from augserve.runtime.vllm_compat import KvCache
 
 from .conftest import (
     Engine,
@@ -83,6 +85,27 @@ def test_a_request_without_a_slot_for_its_adapter_waits_and_others_pass(make_eng
     engine.drain()
     assert engine.finished() == {"r0": 30, "r1": 5, "r2": 5}
     engine.assert_nothing_is_left()
+
+
+def test_turns_without_a_slot_for_their_adapter_cost_a_step_nothing(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(change=one_lora)
+    engine.add(0, 100, 100, lora_request=adapter(1))
+    engine.step()
+    for number in range(1, 201):
+        engine.add(number, 100, 5, lora_request=adapter(2))
+    engine.step()
+    looked_up: list[Request] = []
+    original = KvCache.cached_tokens
+
+    def counted(cache: KvCache, request: Request, last_known: int = 0) -> int:
+        looked_up.append(request)
+        return original(cache, request, last_known)
+
+    monkeypatch.setattr(KvCache, "cached_tokens", counted)
+    engine.step()
+    assert len(looked_up) <= FOREMOST_PROBES + ROTATING_PROBES
 
 
 def test_a_request_waits_for_its_grammar_and_others_pass(make_engine: EngineMaker) -> None:

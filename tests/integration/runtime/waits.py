@@ -46,9 +46,13 @@ class Waits:
     def _may_be_passed(self, admitted: set[Request]) -> bool:
         """Whether the longest wait lacks a grammar (or ended without one) or a slot for its adapter, is passed over for
         a bounded time for lack of blocks, or comes after a reserved turn."""
-        wanting = self._longest & getattr(self._scheduler, "deferred_waiting", set())
+        deferred = getattr(self._scheduler, "deferred_waiting", set())
+        wanting = {each for each in self._longest if each in deferred or not self._offered(each)}
         passing_s, now_s = self._scheduler.settings.admission.pass_over_s, self._engine.clock.now_s
         since_s = self._passing_over.since_s
         passed = {each for each in self._longest if now_s - since_s.get(each, float("-inf")) < passing_s}
         ended = any(each.is_finished() for each in self._longest)
         return bool(wanting or passed or ended or self._reserved in admitted)
+
+    def _offered(self, request: Request) -> bool:
+        return request not in self._queue or self._queue.offers(request)

@@ -13,17 +13,18 @@ from augserve.runtime.vllm_compat import Request
 PARAMS = SamplingParams(max_tokens=4)
 
 
-def queue_of(*turns: tuple[float, float]) -> WaitingQueue:
-    """A queue of turns, each given by its waiting-since time and its uncached tokens."""
+def queue_of(*turns: tuple[float, float], priorities: Sequence[int] = ()) -> WaitingQueue:
+    """A queue of turns, each given by its waiting-since time and its uncached tokens, and by the caller's priority."""
 
     def describe(request: Request) -> Sequence[float]:
         since_s, uncached = turns[int(request.request_id)]
         row = dict.fromkeys(Column, 0.0) | {Column.WAITING_SINCE_S: since_s, Column.TOKENS: uncached + 500}
         return list((row | {Column.UNCACHED_TOKENS: uncached}).values())
 
-    queue = WaitingQueue(len(Column), describe, by_priority=False)
+    queue = WaitingQueue(len(Column), describe, by_priority=bool(priorities))
     for number in range(len(turns)):
-        queue.add_request(Request(str(number), [1], PARAMS, None, arrival_time=float(number)))
+        priority = priorities[number] if priorities else 0
+        queue.add_request(Request(str(number), [1], PARAMS, None, arrival_time=float(number), priority=priority))
     return queue
 
 
@@ -45,6 +46,17 @@ def first_of(overdue: OverdueTurns, queue: WaitingQueue, now_s: float, token_bud
 def test_overdue_turns_go_first_longest_wait_first() -> None:
     queue = queue_of((30.0, 10), (20.0, 10), (99.0, 10), (10.0, 10), (25.0, 10))
     assert first_of(OverdueTurns(60.0, 0.5), queue, 100.0, 1000) == ["3", "1", "4", "0"]
+
+
+def test_a_higher_priority_goes_first_whatever_the_waits() -> None:
+    queue, overdue = queue_of((0.0, 400), (20.0, 400), (10.0, 400), priorities=(5, 0, 0)), OverdueTurns(60.0, 0.4)
+    assert set(first_of(overdue, queue, 100.0, 1000)) == {"2", "1"}, "the account is spent on priority 0"
+
+
+def test_many_overdue_turns_of_a_lower_priority_displace_none_of_a_higher_one() -> None:
+    turns = [(0.0, 10.0)] * (2 * MAX_OVERDUE) + [(30.0, 10.0)]
+    queue = queue_of(*turns, priorities=(*[5] * (2 * MAX_OVERDUE), 0))
+    assert str(2 * MAX_OVERDUE) in first_of(OverdueTurns(60.0, 1.0), queue, 100.0, 10_000)
 
 
 def test_the_share_of_the_budget_limits_how_many_go_first() -> None:

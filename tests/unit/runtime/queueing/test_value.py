@@ -39,6 +39,8 @@ def turns(*rows: dict[str, float]) -> NDArray[np.float64]:
         "past_tokens": 0.0,
         "past_output_tokens": 0.0,
         "tenant": 0.0,
+        "adapter": 0.0,
+        "lacks_grammar": 0.0,
         "admitted": 1.0,
     }
     return np.array([[{**plain, **row}[column.name.lower()] for row in rows] for column in Column])

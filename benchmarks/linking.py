@@ -16,7 +16,8 @@ from tqdm import tqdm
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.profile import BLOCK_TOKENS
-from augserve.runtime.sessions.linking import TurnLinker, past_of
+from augserve.runtime.sessions.linking import TurnLinker
+from augserve.runtime.sessions.past import past_of
 from augserve.runtime.sessions.prefix import own_hashes
 from augserve.runtime.vllm_compat import prompt_prefix, whole_prefix
 

@@ -1,7 +1,8 @@
 """The life of a turn: its arrival, its first token and its end, passed on to sessions, decisions and traces."""
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from . import vllm_compat
 from .decisions import Decisions
@@ -16,6 +17,11 @@ from .sessions.table import SessionTable
 if TYPE_CHECKING:
     from .vllm_compat import EngineCoreOutputs, Request
 
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
+LINKING_DEADLINE_S = 0.02
+"""Linking that takes longer, of this thread's time, counts as a failure: the engine waits for it."""
 MAX_LOST_TURNS = 1024
 """Live turns beyond vLLM's requests at which the lost ones are searched for and dropped."""
 
@@ -33,7 +39,7 @@ class Lifecycle:
 
     def turn_arrived(self, request: "Request") -> None:
         hints = read_hints(request)
-        link, prefix = self._engine.guard.call("linking", self._link, request, hints, fallback=(None, None))
+        link, prefix = self._engine.guard.call("linking", _in_time, self._link, request, hints, fallback=(None, None))
         live, pause = note_arrival(request, hints, self.sessions, request.arrival_time, link, prefix)
         self.turns[request.request_id] = live
         self._engine.metrics.sessions.set(len(self.sessions))
@@ -91,10 +97,20 @@ class Lifecycle:
         if reason in FINISHED:
             self.sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
         if live.prefix is not None:
-            self._engine.guard.attempt("linking", self._remember, live, live.prefix, reason)
+            self._engine.guard.attempt("linking", _in_time, self._remember, live, live.prefix, reason)
         self._tracer.turn_ended(live, now_s, reason)
 
     def _remember(self, live: LiveTurn, prompt: Prefix, reason: str) -> None:
         """Remember the turn, so that the session's next turn is recognised."""
         past = past_turn(live, vllm_compat.whole_prefix(live.request, prompt), reason)
         self.sessions.turn_ended(live.session_id, past, reason in FINISHED)
+
+
+def _in_time(function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+    """The function's result. Raises TimeoutError where it comes after the deadline of linking."""
+    start_s = time.thread_time()
+    result = function(*arguments)
+    took_s = time.thread_time() - start_s
+    if took_s > LINKING_DEADLINE_S:
+        raise TimeoutError(f"linking took {took_s:.3f} s, not {LINKING_DEADLINE_S:.3f} s")
+    return result

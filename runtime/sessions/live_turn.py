@@ -12,7 +12,8 @@ from ...features.tool_call import expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
 from ..hints.hints import Hints
 from .keys import session_key
-from .linking import Link, Past, past_of
+from .linking import Link
+from .past import Past, past_of
 from .prefix import Prefix
 from .table import Pause, SessionTable
 

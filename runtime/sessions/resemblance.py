@@ -15,6 +15,8 @@ MIN_DISTINCT = 8
 GROWTH = 1.3
 """A rewritten output may be this much longer, plus SLACK tokens."""
 SLACK = 8
+SKETCHED = 1 << 15
+"""Tokens of an output that are sampled, from its first on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,85 @@ class Sketch:
 
     @classmethod
     def of(cls, output: Sequence[int]) -> Self:
-        sample = np.unique(_grams(output, 1))[:SAMPLE]  # the lowest hashes, so that equal tokens give equal samples
-        return cls(len(output), sample.tobytes(), _grams(output[-TAIL_TOKENS:], 3).tobytes())
+        begin = output[:SKETCHED]
+        sample = _lowest(_grams(begin, 1))  # the lowest hashes, so that equal tokens give equal samples
+        return cls(len(begin), sample.tobytes(), _grams(output[-TAIL_TOKENS:], 3).tobytes())
 
     @property
     def window(self) -> int:
         """Number of tokens after the prompt in which the output is searched."""
         return int(GROWTH * self.tokens) + SLACK
 
-    def share_in(self, following: Sequence[int]) -> float:
-        """Share of the output that occurs in the tokens after its prompt, 0 to 1; 0 if the output is too short."""
-        within = following[: self.window]
-        grams = _grams(within, 3)
-        if _ends_as(np.frombuffer(self.tail, np.uint32), grams):
-            return 1.0
-        return max(_share(self.sample, _grams(within, 1)), _share(self.tail, grams))
+
+class Following:
+    """The tokens after a prompt, hashed once for all the outputs that are searched in them."""
+
+    def __init__(self, token_ids: Sequence[int]) -> None:
+        self._tokens = len(token_ids)
+        self._runs = _grams(token_ids, 3)
+        self._words = _Places(_grams(token_ids, 1))
+        self._run_places = _Places(self._runs)
+
+    def shares(self, sketches: Sequence[Sketch]) -> NDArray[np.float64]:
+        """Share of each output that occurs in its window of these tokens, 0 to 1; 0 if the output is too short."""
+        windows = np.minimum([sketch.window for sketch in sketches], self._tokens)
+        shares = np.maximum(
+            self._words.shares([sketch.sample for sketch in sketches], windows),
+            self._run_places.shares([sketch.tail for sketch in sketches], windows - 2),
+        )
+        for place, sketch in enumerate(sketches):
+            tail = np.frombuffer(sketch.tail, np.uint32)
+            if len(tail) and self._ends_with(tail, int(windows[place]) - 2):
+                shares[place] = 1.0
+        return shares
+
+    def _ends_with(self, tail: NDArray[np.uint32], limit: int) -> bool:
+        """Whether the message at the start, after at most SLACK other tokens, is the end of the output `tail`."""
+        last = self._run_places.first(tail[-1]) + 1
+        if not 0 < last <= min(limit, len(tail) + SLACK):
+            return False
+        count = min(last, len(tail))
+        differ = np.flatnonzero(self._runs[last - count : last][::-1] != tail[len(tail) - count :][::-1])
+        equal = int(differ[0]) if len(differ) else count
+        return equal >= MIN_DISTINCT and last - equal <= SLACK
+
+
+class _Places:
+    """The first place of each of a series of hashes."""
+
+    def __init__(self, hashes: NDArray[np.uint32]) -> None:
+        order = np.argsort(hashes, kind="stable")
+        ordered = hashes[order]
+        begins = np.ones(len(hashes), bool)
+        begins[1:] = ordered[1:] != ordered[:-1]
+        self._hashes, self._places = ordered[begins], order[begins]
+
+    def first(self, value: np.uint32) -> int:
+        """-1 for a hash that does not occur."""
+        at = int(np.searchsorted(self._hashes, value))
+        return int(self._places[at]) if at < len(self._hashes) and self._hashes[at] == value else -1
+
+    def shares(self, sketches: Sequence[bytes], limits: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Share of each sketch's hashes that occur before its limit; 0 for one with too few hashes."""
+        counts = np.array([len(sketch) // 4 for sketch in sketches])
+        wanted = np.frombuffer(b"".join(sketches), np.uint32)
+        if not len(self._hashes) or not len(wanted):
+            return np.zeros(len(sketches))
+        owners = np.repeat(np.arange(len(sketches)), counts)
+        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
+        found = (self._hashes[at] == wanted) & (self._places[at] < limits[owners])
+        held = np.bincount(owners[found], minlength=len(sketches))
+        return np.where(counts >= MIN_DISTINCT, held / np.maximum(counts, 1), 0.0)
+
+
+def _lowest(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The SAMPLE lowest distinct hashes, ascending. Sorts few of them, for most outputs repeat few tokens often."""
+    few = 8 * SAMPLE
+    if len(hashes) > few:
+        low = np.unique(np.partition(hashes, few)[:few])
+        if len(low) > SAMPLE:
+            return low[:SAMPLE]
+    return np.unique(hashes)[:SAMPLE]
 
 
 def _grams(token_ids: Sequence[int], length: int) -> NDArray[np.uint32]:
@@ -60,22 +126,3 @@ def _grams(token_ids: Sequence[int], length: int) -> NDArray[np.uint32]:
         mixed = (mixed ^ ids[offset : offset + count]) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return (mixed >> np.uint64(8)).astype(np.uint32)
-
-
-def _share(sketch: bytes, grams: NDArray[np.uint32]) -> float:
-    wanted = np.frombuffer(sketch, np.uint32)
-    return float(np.isin(wanted, grams).mean()) if len(wanted) >= MIN_DISTINCT else 0.0
-
-
-def _ends_as(tail: NDArray[np.uint32], grams: NDArray[np.uint32]) -> bool:
-    """Whether the message at the start of `grams`, after at most SLACK other tokens, is the end of the output."""
-    if not len(tail):
-        return False
-    ends = np.flatnonzero(grams == tail[-1])
-    if not len(ends):
-        return False
-    last = int(ends[0]) + 1
-    count = min(last, len(tail))
-    differ = np.flatnonzero(grams[last - count : last][::-1] != tail[len(tail) - count :][::-1])
-    equal = int(differ[0]) if len(differ) else count
-    return equal >= MIN_DISTINCT and last - equal <= SLACK

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from ...features.session_history import ReturnedCall, SessionHistory
 from ...features.shared_history import SharedHistory
-from .linking import Link, Past, TurnLinker
+from .linking import Link, TurnLinker
+from .past import Past
 from .prefix import Prefix
 
 MAX_SESSIONS = 100_000

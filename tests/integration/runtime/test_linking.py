@@ -1,5 +1,6 @@
 """Linking of sessions whose client does not name them, on vLLM's real scheduler."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request, RequestStatus
 
 from augserve.pipeline.simulator.engine import block_hasher
+from augserve.runtime.guard import STRIKES
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.sessions.live_turn import LiveTurn
 from augserve.runtime.sessions.table import SessionTable
+from augserve.runtime.turn_lifecycle import LINKING_DEADLINE_S
 from benchmarks.conversations import SentTurn, read_block_sessions, read_text_sessions
 from benchmarks.interleaved import run_sessions
 
@@ -94,6 +97,24 @@ def test_if_linking_fails_every_turn_gets_its_own_session_and_the_fault_is_count
     engine.drain()
     assert isinstance(engine.scheduler, AugServeScheduler)
     assert engine.scheduler.engine.metrics.value("fallbacks", reason="linking") == 2
+    engine.assert_nothing_is_left()
+
+
+def test_linking_that_is_too_slow_is_suspended(make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    def slow(*_: object) -> None:
+        asked.append(None)
+        start_s = time.thread_time()
+        while time.thread_time() < start_s + 2 * LINKING_DEADLINE_S:
+            pass
+
+    monkeypatch.setattr(SessionTable, "link", slow)
+    engine = make_engine(mode="observe")
+    for number in range(STRIKES + 2):
+        send(engine, f"r{number}", SYSTEM)
+    assert len(asked) == STRIKES
+    engine.drain()
     engine.assert_nothing_is_left()
 
 

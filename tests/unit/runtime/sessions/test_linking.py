@@ -1,12 +1,18 @@
+import gc
 import itertools
+import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augserve.runtime.sessions.linking import MAX_EQUALS, Link, TurnLinker, past_of
+from augserve.runtime.sessions.indexes import PromptLengths
+from augserve.runtime.sessions.linking import MAX_COMPARED, MAX_EQUALS, MAX_LENGTHS, Link, TurnLinker
+from augserve.runtime.sessions.past import past_of
 from augserve.runtime.sessions.prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
 
 BLOCK = 16
@@ -201,6 +207,61 @@ def test_the_number_of_equal_prompts_is_bounded(conversations: Conversations) ->
     assert len(conversations.linker) == MAX_EQUALS
 
 
+class Counted(list[int]):
+    """Token ids that count how many of them are read."""
+
+    read = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        self.read += len(found) if isinstance(place, slice) else 1
+        return found
+
+
+@pytest.mark.parametrize("spread", [1, 7])
+def test_what_an_arrival_reads_is_bounded(conversations: Conversations, spread: int) -> None:
+    """Past turns of one prompt each, or of prompts that all begin the arriving one."""
+    text = words(1, 4200)
+    for number in range(1000):
+        conversations.finish(f"s{number}", text[: 1 + 4 * number // spread], words(number, 24))
+    arriving = Counted([*text, *words(5, 60_000)])
+    hashed = prefix(arriving)
+    arriving.read = 0
+    assert conversations.linker.link(hashed, (), None) is None
+    assert arriving.read < MAX_LENGTHS * BLOCK + MAX_COMPARED * 2 * 40
+
+
+def test_two_hundred_rewritten_outputs_of_one_prompt_are_all_linked(conversations: Conversations) -> None:
+    outputs = {f"s{number}": random.Random(number).choices(range(100, 30_000), k=300) for number in range(MAX_EQUALS)}
+    for session, output in outputs.items():
+        conversations.finish(session, FIRST, [*output, END])
+    for session, output in outputs.items():
+        rewritten = [*FIRST, 9, *output[:50], 11, *output[51:], *words(3, 40)]
+        assert conversations.arrive(rewritten) == Link(session, "prefix")
+
+
+def test_prompts_of_other_tenants_take_no_place(conversations: Conversations) -> None:
+    conversations.finish("a", FIRST, OUTPUT, tenant="x")
+    for number in range(MAX_EQUALS + 10):
+        conversations.finish(f"s{number}", FIRST, [*words(number, 30), END], tenant="y")
+    assert conversations.arrive(NEXT, tenant="x") == Link("a", "prefix")
+
+
+@given(st.lists(st.tuples(st.binary(max_size=2), st.integers(0, 8), st.booleans()), max_size=40))
+def test_a_length_is_known_as_long_as_one_of_its_prompts(changes: list[tuple[bytes, int, bool]]) -> None:
+    lengths, known = PromptLengths(), Counter[tuple[bytes, int]]()
+    for anchor, rest, added in changes:
+        if added:
+            lengths.add(anchor, rest)
+            known[anchor, rest] += 1
+        elif known[anchor, rest]:
+            lengths.discard(anchor, rest)
+            known[anchor, rest] -= 1
+    for anchor in {anchor for anchor, _, _ in changes} - {b""}:
+        found = set(lengths.within(Prefix([0] * 19, [anchor], 10, 19))) - set(range(10))
+        assert found == {10 + rest for rest in range(9) if known[anchor, rest]}
+
+
 def test_own_hashes_link_where_vllm_makes_none() -> None:
     def own(token_ids: list[int]) -> Prefix:
         return Prefix(token_ids, own_hashes(token_ids, "x"), OWN_BLOCK_TOKENS, len(token_ids), "x")
@@ -218,7 +279,7 @@ def test_own_hashes_continue_known_ones() -> None:
     assert own_hashes(tokens, "y") != own_hashes(tokens, "x")
 
 
-def test_a_remembered_session_takes_less_than_two_kilobytes() -> None:
+def test_a_remembered_session_takes_little_memory_and_nothing_that_collections_visit() -> None:
     count = 1000
     linker = TurnLinker()
     tracemalloc.start()
@@ -229,7 +290,12 @@ def test_a_remembered_session_takes_less_than_two_kilobytes() -> None:
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(linker) == count
-    assert size / count < 2048
+    assert size / count < 1400
+    gc.collect()
+    tracked = len(gc.get_objects())
+    del linker
+    gc.collect()
+    assert tracked - len(gc.get_objects()) < 50
 
 
 FLAGS = st.booleans()

@@ -2,7 +2,8 @@ import math
 
 from augserve.features.running import MAX_NAMES
 from augserve.features.session_history import ReturnedCall
-from augserve.runtime.sessions.linking import Link, past_of
+from augserve.runtime.sessions.linking import Link
+from augserve.runtime.sessions.past import past_of
 from augserve.runtime.sessions.prefix import Prefix
 from augserve.runtime.sessions.table import Pause, SessionTable
 

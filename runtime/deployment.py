@@ -34,6 +34,9 @@ class Deployment(BaseModel):
 
     mode: Literal["active", "shadow", "observe"] = "active"  # apply decisions, count them only, or record only
     bundle: Folder | None = None  # needed unless the mode is observe
+    bundle_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = (
+        None  # sha256 of the bundle's manifest.json; another bundle is refused
+    )
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
@@ -70,6 +73,8 @@ def parse_deployment(additional_config: object) -> Deployment:
         deployment = Deployment.model_validate(dict(section))
     except ValidationError as error:
         raise _first_error(error) from None
+    if deployment.bundle is None and deployment.bundle_sha256 is not None:
+        raise _error("bundle_sha256", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
     idle = sorted({"traces_max_gb", "traces_text"} & deployment.model_fields_set)
     if deployment.traces is None and idle:
         raise _error(idle[0], f" has no effect without {KEY}.traces", f"set {KEY}.traces to the output folder")

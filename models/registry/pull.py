@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...data.atomic import replace_folder
 from ..serving.bundle import BUNDLE_FILES, Bundle, load_bundle
-from ..serving.manifest import MANIFEST, BundleError, Manifest
+from ..serving.manifest import MANIFEST, BundleError, Manifest, files_of_manifest
 from .source import Registry
 from .versions import REGISTERED_MODEL, RegistryError, Version, resolve
 
@@ -34,7 +34,7 @@ def _fill(folder: Path, contents: dict[str, bytes]) -> None:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     try:
-        load_bundle(folder, None)
+        load_bundle(folder, None, tried=True)
     except BundleError as error:
         raise BundleError(str(error).removeprefix(f"bundle {folder}: ")) from error
 
@@ -43,5 +43,9 @@ def _check_place(folder: Path) -> None:
     """Raise RegistryError for a folder with other content than a bundle, which is never replaced."""
     if folder.exists() and not folder.is_dir():
         raise RegistryError(f"{folder}: is a file; name a folder")
-    if folder.is_dir() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise RegistryError(f"{folder}: is not empty and not a bundle; name an empty or a new folder")
+    if not folder.is_dir():
+        return
+    names = {entry.name for entry in folder.iterdir()}
+    listed = files_of_manifest((folder / MANIFEST).read_bytes()) if (folder / MANIFEST).is_file() else set()
+    if listed is None or not names <= listed:
+        raise RegistryError(f"{folder}: is not empty and not a bundle alone; name an empty or a new folder")

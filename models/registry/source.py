@@ -6,34 +6,44 @@ A server needs the extra `augserve[registry]` here (mlflow-skinny), a database t
 import os
 import re
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from .server import ServerReader
 from .versions import REGISTERED_MODEL, RegistryError, Version, registered_versions
 
 _SQLITE = "sqlite:///"
 _ARTIFACT_ROUTE = "/model-versions/get-artifact"  # of a server: it serves stores that only the server can reach
+_THIS_HOST = ("localhost", "127.0.0.1", "::1")
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # they would take the credentials to another place
 }
 
 
 class Registry:
     """The registered versions and their bundles' files. Every method raises RegistryError."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, plain_http: bool = False) -> None:
+        """`plain_http`: whether a server on another host may be asked without TLS."""
         self._uri = uri.rstrip("/") if _is_server(uri) else uri
+        if not plain_http and uri.startswith("http://") and urlsplit(uri).hostname not in _THIS_HOST:
+            raise RegistryError(
+                f"registry {without_credentials(uri)}: without TLS whoever is on the way reads tokens and changes "
+                "bundles; name an https:// address, or allow it with --plain-http"
+            )
         self.client = _open_client(self._uri)
+        self._server = ServerReader(self._uri) if _is_server(uri) else None
 
     def versions(self) -> list[Version]:
         """All registered versions, the oldest first."""
         try:
-            return registered_versions(self.client)
+            return registered_versions(self._server or self.client)
         except Exception as error:  # database drivers and HTTP have errors of their own
             raise _unreadable(self._uri, error) from error
 
@@ -48,14 +58,9 @@ class Registry:
             ) from error
 
     def _fetch(self, version: Version, name: str) -> bytes:
-        if _is_server(self._uri):
-            credentials: Any = import_module("mlflow.utils.credentials")
-            rest: Any = import_module("mlflow.utils.rest_utils")
+        if self._server is not None:
             query = {"name": REGISTERED_MODEL, "version": str(version.number), "path": name}
-            host = credentials.get_default_host_creds(self._uri)
-            answer = rest.http_request(host, _ARTIFACT_ROUTE, "GET", params=query)
-            answer.raise_for_status()
-            return bytes(answer.content)
+            return self._server.get(_ARTIFACT_ROUTE, query)
         from mlflow.artifacts import download_artifacts
 
         with tempfile.TemporaryDirectory() as folder:

@@ -14,9 +14,11 @@ from typing import Any
 
 from ...data.atomic import replace_folder
 from .drift import DRIFT_FILE, DriftReference
+from .graph_rules import MAX_BYTES
 from .manifest import MANIFEST, BundleError, Manifest, vllm_range
 from .onnx_predictor import OnnxPredictor, PredictorError, model_files
 from .settings import SchedulerSettings, SettingsError
+from .trial import try_models
 
 __all__ = ["Bundle", "BundleError", "Provenance", "load_bundle", "write_bundle"]
 
@@ -35,6 +37,7 @@ class Bundle:
     predictor: OnnxPredictor
     drift: DriftReference
     version: str
+    sha256: str  # of the manifest
     path: Path
 
 
@@ -48,14 +51,16 @@ class Provenance:
     evaluation: Mapping[str, Any]
 
 
-def load_bundle(path: Path, vllm_version: str | None) -> Bundle:
+def load_bundle(path: Path, vllm_version: str | None, sha256: str | None = None, tried: bool = False) -> Bundle:
     """Verify the bundle in folder `path` and load it.
 
-    `vllm_version`: the running vLLM's; None skips that check. Each file is read once, so that the verified bytes are
-    the used bytes. Raises BundleError naming the file, the cause and the remedy.
+    `vllm_version`: the running vLLM's; None skips that check. `sha256`: what the manifest must hash to, in hexadecimal;
+    the manifest has the hashes of all other files. `tried`: another process predicts first, under a time limit.
+    Each file is read once, so that the verified bytes are the used bytes. Raises BundleError naming the file, the cause
+    and the remedy.
     """
     try:
-        return _load(path, vllm_version)
+        return _load(path, vllm_version, sha256, tried)
     except (BundleError, PredictorError, SettingsError) as error:
         raise BundleError(f"bundle {path}: {error}") from error
 
@@ -92,10 +97,14 @@ def write_bundle(
     return load_bundle(path, None)
 
 
-def _load(path: Path, vllm_version: str | None) -> Bundle:
+def _load(path: Path, vllm_version: str | None, sha256: str | None, tried: bool) -> Bundle:
     if not path.is_dir():
         raise BundleError("no such folder; run `dvc repro package` or correct the path")
-    manifest = Manifest.parse(_read(path / MANIFEST))
+    rendered = _read(path / MANIFEST)
+    found = hashlib.sha256(rendered).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise BundleError(f"{MANIFEST} has the sha256 {found}, expected is {sha256}; correct the path or bundle_sha256")
+    manifest = Manifest.parse(rendered)
     _check_names(path, manifest.files)
     contents = {name: _verified(path / name, digest) for name, digest in manifest.files.items()}
     if vllm_version is not None:
@@ -104,9 +113,12 @@ def _load(path: Path, vllm_version: str | None) -> Bundle:
         document = json.loads(contents[SETTINGS])
     except ValueError as error:
         raise BundleError(f"{SETTINGS} is not JSON ({error}); {_REMEDY}") from error
-    predictor = OnnxPredictor({name: contents[name] for name in model_files()})
+    models = {name: contents[name] for name in model_files()}
+    if tried:
+        try_models(models)
+    predictor = OnnxPredictor(models)
     drift = DriftReference.parse(contents[DRIFT_FILE])
-    return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, path)
+    return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, found, path)
 
 
 def _check_names(path: Path, listed: Mapping[str, str]) -> None:
@@ -131,6 +143,8 @@ def _read(path: Path) -> bytes:
     try:
         if path.is_symlink():
             raise BundleError(f"{path.name} is a link; a bundle holds plain files only: copy it anew")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise BundleError(f"{path.name} has {size} bytes, more than {MAX_BYTES}; {_REMEDY}")
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path.name}: {error.strerror}; {_REMEDY}") from error

@@ -100,6 +100,17 @@ class Manifest:
             raise BundleError(f"{MANIFEST}: the bundle is for vLLM {self.vllm}, here runs {version}; {remedy}")
 
 
+def files_of_manifest(content: bytes) -> set[str] | None:
+    """Names of the files that a bundle's manifest of any format lists, itself included; None if it is none."""
+    try:
+        value = json.loads(content)
+        if isinstance(value["format"], int) and _CHECKSUM in value and "features" in value:
+            return {MANIFEST, *map(str, value["files"])}
+    except (ValueError, LookupError, TypeError):
+        pass
+    return None
+
+
 def vllm_range(text: str) -> SpecifierSet:
     """Parse a range of vLLM versions. Raises BundleError for another text."""
     try:

@@ -18,6 +18,7 @@ from ...features import feature
 from ...features.feature import Feature
 from ...features.tool_call import TOOL_CALL_FEATURES
 from ...features.turn import TURN_FEATURES
+from .graph_rules import GraphRuleError, check_graph
 from .predictor import Rows, TurnPredictions
 from .target import (
     ENDS_IN_TOOL,
@@ -127,6 +128,10 @@ class _GraphSession:
 def _open(graph: Graph, models: Mapping[str, bytes]) -> Any:
     if graph.file not in models:
         raise PredictorError(f"{graph.file}: this model is missing; run `dvc repro export`")
+    try:
+        check_graph(models[graph.file], len(graph.features), len(graph.model_names))
+    except GraphRuleError as error:
+        raise PredictorError(f"{graph.file}: not a usable ONNX model: {error}; export it again") from error
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

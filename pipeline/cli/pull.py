@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from ...models.registry.pull import pull
-from ...models.registry.source import Registry
 from ...models.registry.versions import CHAMPION
-from .versions import add_registry
+from .versions import add_registry, opened_registry
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    version, bundle = pull(Registry(arguments.registry), arguments.version, arguments.folder)
+    version, bundle = pull(opened_registry(arguments), arguments.version, arguments.folder)
     aliases = "".join(f", {alias}" for alias in version.aliases)
     print(f"{arguments.folder}: bundle {bundle.version} (version {version.number}{aliases}), verified")
+    print(f'To pin it: "bundle_sha256": "{bundle.sha256}" in --additional-config')

@@ -3,9 +3,8 @@
 import argparse
 from datetime import UTC, datetime
 
-from ...models.registry.source import Registry
 from ...models.registry.versions import roll_back
-from .versions import add_registry
+from .versions import add_registry, opened_registry
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    registry = Registry(arguments.registry)
+    registry = opened_registry(arguments)
     registry.versions()  # an unreachable registry is an error of one line here
     target, left = roll_back(registry.client, arguments.version, datetime.now(UTC))
     instead = "" if left is None else f", instead of version {left.number}"

@@ -17,6 +17,12 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}",
         help="URL of an MLflow server, or a database's URI (default: MLFLOW_TRACKING_URI, else mlflow.db here)",
     )
+    parser.add_argument("--plain-http", action="store_true", help="allow a server on another host without TLS")
+
+
+def opened_registry(arguments: argparse.Namespace) -> Registry:
+    """The registry of the options that `add_registry` has added."""
+    return Registry(arguments.registry, arguments.plain_http)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    print(listing(Registry(arguments.registry).versions()))
+    print(listing(opened_registry(arguments).versions()))
 
 
 def listing(versions: Sequence[Version]) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,36 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     (folder / "stale").write_text("old")
     replace_folder(folder, lambda place: (place / "fresh").write_text("new") and None)
     assert [entry.name for entry in folder.iterdir()] == ["fresh"]
+
+
+def test_a_replacement_that_fails_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "kept").write_text("old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+    with pytest.raises(OSError, match="no space"):
+        replace_folder(folder, lambda place: (place / "fresh").write_text("new") and None)
+    assert [entry.name for entry in folder.iterdir()] == ["kept"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_old_folder_is_not_deleted_before_the_new_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "kept").write_text("old")
+    contents: list[list[str]] = []
+    removed = shutil.rmtree
+
+    def watched(path: Path, *, ignore_errors: bool = False) -> None:
+        contents.append([entry.name for entry in folder.iterdir()] if folder.exists() else [])
+        removed(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    replace_folder(folder, lambda place: (place / "fresh").write_text("new") and None)
+    assert contents
+    assert all(seen == ["fresh"] for seen in contents)
 
 
 def test_a_failing_fill_leaves_the_old_folder(tmp_path: Path) -> None:

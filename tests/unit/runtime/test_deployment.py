@@ -10,6 +10,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     section = {
         "mode": "shadow",
         "bundle": "b",
+        "bundle_sha256": 32 * "0f",
         "traces": str(tmp_path / "t"),
         "source": "s",
         "traces_max_gb": 2,
@@ -43,6 +44,8 @@ def test_without_its_key_the_server_does_not_start(config: object) -> None:
         ({"bundle": 3}, "bundle"),
         ({"bundle": ""}, "bundle"),
         ({"source": ""}, "source"),
+        ({"bundle": "b", "bundle_sha256": 32 * "0F"}, "bundle_sha256"),
+        ({"bundle_sha256": 32 * "0f"}, "bundle_sha256"),
         ({"traces": "/nowhere/at/all"}, "traces"),
         ({"traces": "/tmp", "traces_max_gb": 0}, "traces_max_gb"),
         ({"traces": "/tmp", "traces_max_gb": "9"}, "traces_max_gb"),

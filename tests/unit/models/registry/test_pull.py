@@ -17,6 +17,8 @@ from augserve.models.registry.source import Registry, without_credentials
 from augserve.models.registry.versions import RegistryError, Version, promote, register
 from augserve.models.serving.bundle import BundleError, load_bundle
 
+TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+
 
 @pytest.fixture
 def uri(mlflow_database: Path, good_bundle: Path, tmp_path: Path) -> str:
@@ -53,6 +55,33 @@ def test_pull_refuses_a_folder_with_other_files(uri: str, tmp_path: Path) -> Non
     refuse(uri, tmp_path / "precious" / "thesis.txt", r"thesis\.txt")
     (tmp_path / "empty").mkdir()
     pull(Registry(uri), "1", tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"name": "a web app"}', "no JSON", '{"format": 2, "files": 7, "checksum": "", "features": {}}', None]
+)
+def test_a_folder_with_another_kind_of_manifest_keeps_its_files(uri: str, tmp_path: Path, manifest: str | None) -> None:
+    folder = tmp_path / "webapp"
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "main.py").touch()
+    if manifest is None:
+        (folder / "manifest.json").mkdir()
+    else:
+        (folder / "manifest.json").write_text(manifest)
+    refuse(uri, folder, "not a bundle")
+
+
+def test_a_bundle_beside_other_files_is_not_replaced(uri: str, tmp_path: Path) -> None:
+    pull(Registry(uri), "champion", tmp_path / "out")
+    (tmp_path / "out" / "thesis.txt").touch()
+    refuse(uri, tmp_path / "out", "not a bundle alone")
+
+
+def test_an_older_format_is_replaced(uri: str, tmp_path: Path) -> None:
+    pull(Registry(uri), "champion", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    pull(Registry(uri), "champion", tmp_path / "out")
 
 
 def test_missing_champion_and_unknown_version_are_refused(uri: str, tmp_path: Path) -> None:
@@ -104,6 +133,8 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
             answers = (answer for head, answer in served.answers.items() if self.path.startswith(head))
             status, body = next(answers, (404, b""))
             self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", body.decode())
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -136,6 +167,64 @@ def test_server_without_versions_is_refused(server, tmp_path) -> None:
     refuse(url_of(server), tmp_path / "out", "no version")
 
 
+def test_a_redirect_is_refused_and_takes_the_token_nowhere(server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(TOKEN, "very-secret")
+    server.answers["/elsewhere"] = (200, b"{}")
+    server.answers["/"] = (302, f"http://localhost:{server.server_port}/elsewhere".encode())
+    refuse(url_of(server), tmp_path / "out", "302")
+    version = Version(3, "", (), datetime.now(UTC), "", "", "file:///only/on/the/server", {})
+    with pytest.raises(RegistryError, match="302"):
+        Registry(url_of(server)).read(version, "scheduler.json")
+    assert not any(path.startswith("/elsewhere") for path, _ in server.asked)
+
+
+@pytest.mark.parametrize("route", ["/api/", "/model-versions/"])
+def test_an_endless_answer_is_refused(server, tmp_path, monkeypatch, route) -> None:
+    monkeypatch.setattr("augserve.models.registry.server.MAX_BYTES", 300_000)
+    server.answers[route] = (200, b" " * 3_000_000)
+    version = Version(3, "", (), datetime.now(UTC), "", "", "file:///only/on/the/server", {})
+    registry = Registry(url_of(server))
+    with pytest.raises(RegistryError, match="more than 300000 bytes"):
+        registry.versions() if route == "/api/" else registry.read(version, "scheduler.json")
+
+
+def test_another_host_without_tls_needs_a_flag() -> None:
+    with pytest.raises(RegistryError, match="TLS") as error:
+        Registry("http://me:secret@training-host:5000")
+    assert "secret" not in str(error.value)
+    Registry("http://training-host:5000", plain_http=True)
+    Registry("https://training-host")
+    Registry("http://localhost:5000")
+
+
+def test_versions_of_a_server_are_read_page_by_page(server) -> None:
+    aliases = [{"alias": "champion", "version": "2"}]
+    models = {"registered_models": [{"name": "augserve-scheduler", "aliases": aliases}]}
+    pages = [
+        {
+            "model_versions": [
+                {
+                    "version": str(number),
+                    "creation_timestamp": "1700000000000",
+                    "run_id": "r",
+                    "tags": [{"key": "augserve.bundle", "value": f"b{number}"}],
+                }
+            ],
+            "next_page_token": token,
+        }
+        for number, token in ((2, "next"), (1, ""))
+    ]
+    server.answers["/api/2.0/mlflow/registered-models/search"] = (200, json.dumps(models).encode())
+    search = "/api/2.0/mlflow/model-versions/search"
+    server.answers[f"{search}?filter=name+%3D+%27augserve-scheduler%27&page_token=next"] = (
+        200,
+        json.dumps(pages[1]).encode(),
+    )
+    server.answers[search] = (200, json.dumps(pages[0]).encode())
+    versions = Registry(url_of(server)).versions()
+    assert [(each.number, each.bundle, each.aliases) for each in versions] == [(1, "b1", ()), (2, "b2", ("champion",))]
+
+
 def test_missing_mlflow_client_error_names_the_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     refuse("http://127.0.0.1:9", tmp_path / "out", r"augserve\[registry\]")
@@ -143,9 +232,6 @@ def test_missing_mlflow_client_error_names_the_extra(tmp_path, monkeypatch) -> N
 
 def test_credentials_are_removed_from_a_uri() -> None:
     assert without_credentials("postgresql://me:secret@db/x") == "postgresql://db/x"
-
-
-TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 
 @pytest.mark.parametrize(

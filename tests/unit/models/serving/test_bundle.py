@@ -89,6 +89,21 @@ def test_link_is_refused(bundle: Path, tmp_path: Path) -> None:
     refuse(bundle, r"scheduler\.json")
 
 
+def test_a_bundle_is_pinned_by_the_hash_of_its_manifest(bundle: Path) -> None:
+    pinned = load_bundle(bundle, None).sha256
+    assert load_bundle(bundle, None, sha256=pinned).sha256 == pinned
+    forge(bundle, lambda value: value.update(git_revision="forged"))
+    load_bundle(bundle, None)
+    with pytest.raises(BundleError, match=r"manifest\.json has the sha256"):
+        load_bundle(bundle, None, sha256=pinned)
+
+
+def test_a_file_of_a_great_size_is_refused_unread(bundle: Path) -> None:
+    with (bundle / "turns.onnx").open("r+b") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    refuse(bundle, r"turns\.onnx has 1099511627776 bytes")
+
+
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "nowhere", "nowhere")
 

@@ -1,0 +1,54 @@
+"""The first prediction of model files, in a process of its own: a hang or a crash there harms no engine."""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .onnx_predictor import TOOL_CALLS, TURNS, OnnxPredictor, PredictorError
+
+LIMIT_S = 60.0
+"""Time for the start of a process, for loading, and for the predictions, which take about a second together."""
+MEMORY_BYTES = 4 * 2**30
+"""Address space of that process."""
+ROWS = 64
+
+
+def try_models(models: Mapping[str, bytes], limit_s: float = LIMIT_S) -> None:
+    """Let another process load the models (file name → content) and predict. Raises PredictorError if it does not
+    succeed in `limit_s`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in models.items():
+            Path(folder, name).write_bytes(content)
+        command = [sys.executable, "-m", __name__, folder]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        try:
+            tried = subprocess.run(command, capture_output=True, env=environment, timeout=limit_s, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise PredictorError(f"the models did not answer within {limit_s:.0f} s; export them again") from error
+        except OSError as error:
+            raise PredictorError(f"the models cannot be tried in a process: {error}; mend {sys.executable}") from error
+    if tried.returncode:
+        last = (tried.stderr.decode(errors="replace").split("\n") or [""])[-2:]
+        cause = " ".join(last).strip()[:200] or f"exit status {tried.returncode}"
+        raise PredictorError(f"the models failed in their first prediction ({cause}); export them again")
+
+
+def predict_once(folder: Path) -> None:
+    """Load the models of a folder and predict for rows of all sizes, missing values among them."""
+    predictor, random = OnnxPredictor.load(folder), np.random.default_rng(0)
+    for graph, answer in ((TURNS, predictor.turns), (TOOL_CALLS, predictor.tool_duration)):
+        rows = random.lognormal(0.0, 5.0, (ROWS, len(graph.features))).astype(np.float32)
+        rows[random.random(rows.shape) < 0.3] = np.nan
+        rows[0] = np.nan
+        answer(rows)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    predict_once(Path(sys.argv[1]))

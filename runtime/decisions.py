@@ -1,8 +1,7 @@
 """AugServe's decisions for one engine: the parts that make them, and the order in which each event asks them."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..models.serving.drift import DriftReference
 from ..models.serving.predictor import Predictor
 from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
+from .clock import SteadyClock
 from .deployment import Deployment
 from .engine import Engine
 from .metrics import Metrics
@@ -65,8 +65,9 @@ def trained_forecaster(predictor: Predictor, drift: DriftReference | None, metri
 class Setup:
     """The clock and the parts of a scheduler; simulations and tests bring their own."""
 
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = field(default_factory=SteadyClock)
     parts: Callable[[Deployment], Parts] = bundle_parts
+    trusts_arrivals: bool = False  # True: the requests bear times of this clock, as in a simulation
 
 
 @dataclass(frozen=True, slots=True)

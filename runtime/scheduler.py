@@ -42,7 +42,7 @@ class AugServeScheduler(HookedScheduler):
         vllm_compat.check_setup(self)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
-        self.engine = Engine.of(self, self.setup.clock, version, deployment.mode)
+        self.engine = Engine.of(self, self.setup.clock, version, deployment.mode, self.setup.trusts_arrivals)
         self._guard, self._clock = self.engine.guard, self.engine.clock
         model, dropped = vllm_compat.served_model(self), self.engine.metrics.recorder_dropped
         self._tracer = Tracer.of(deployment, version, model, dropped.inc)

@@ -38,9 +38,11 @@ class Lifecycle:
         self._hash_block_tokens = hash_block_tokens
 
     def turn_arrived(self, request: "Request") -> None:
-        hints = read_hints(request)
-        link, prefix = self._engine.guard.call("linking", _in_time, self._link, request, hints, fallback=(None, None))
-        live, pause = note_arrival(request, hints, self.sessions, request.arrival_time, link, prefix)
+        hints, now_s = read_hints(request), self._engine.arrived_s(request)
+        link, prefix = self._engine.guard.call(
+            "linking", _in_time, self._link, request, hints, now_s, fallback=(None, None)
+        )
+        live, pause = note_arrival(request, hints, self.sessions, now_s, link, prefix)
         self.turns[request.request_id] = live
         self._engine.metrics.sessions.set(len(self.sessions))
         if self._decisions is not None:
@@ -77,7 +79,7 @@ class Lifecycle:
             for request_id in self.turns.keys() - set(request_ids):
                 del self.turns[request_id]
 
-    def _link(self, request: "Request", hints: Hints) -> tuple[Link | None, Prefix | None]:
+    def _link(self, request: "Request", hints: Hints, now_s: float) -> tuple[Link | None, Prefix | None]:
         """The session that the request continues, unless its caller names one, and the prefix of its prompt."""
         if request.session_id:
             return None, None
@@ -85,7 +87,7 @@ class Lifecycle:
         link = None
         if request.sampling_params is not None:
             call_ids = (hints.call_id, hints.call_id_before)
-            link = self.sessions.link(prefix, call_ids, hints.tenant, request.arrival_time)
+            link = self.sessions.link(prefix, call_ids, hints.tenant, now_s)
         self._engine.metrics.linked("nothing" if link is None else link.by)
         return link, prefix
 

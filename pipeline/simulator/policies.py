@@ -144,6 +144,6 @@ def deployed_scheduler(
     """The deployed scheduler with the clock, settings and forecasts of the simulation, and with another rule for the
     budget of each step if one is given."""
     parts = Parts(inputs.settings, lambda _: forecaster, "simulated", budget)
-    setup = Setup(inputs.clock, lambda _: parts)
+    setup = Setup(inputs.clock, lambda _: parts, trusts_arrivals=True)
     scheduler = type("SimulatedAugServe", (PacedAugServe,), {"setup": setup})
     return build_scheduler(scheduler, inputs.limits, {"augserve": {"mode": "active"}})

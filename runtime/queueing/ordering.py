@@ -114,9 +114,10 @@ class Ordering:
         forecast = forecast_of(live)
         future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens
-        deadline_s = request.arrival_time + self._settings.slo.ttft_s
+        arrival_s = self._engine.clock() if live is None else live.arrival_s
+        deadline_s = arrival_s + self._settings.slo.ttft_s
         return (
-            request.arrival_time if live is None else live.waiting_since_s,
+            arrival_s if live is None else live.waiting_since_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
             tokens - self._kv_cache.cached_tokens(request),

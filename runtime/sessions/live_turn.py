@@ -84,8 +84,8 @@ def note_arrival(
     link: Link | None = None,
     prefix: Prefix | None = None,
 ) -> tuple[LiveTurn, Pause | None]:
-    """Note a request's arrival in the session that it names, else in the linked one, else in a new one. Returns the
-    turn and the pause (tool calls) that it ends, if any.
+    """Note a request's arrival at `now_s` in the session that it names, else in the linked one, else in a new one.
+    Returns the turn and the pause (tool calls) that it ends, if any.
 
     Raises whatever a malformed request makes the features raise; the session has noted the arrival by then.
     """
@@ -101,11 +101,11 @@ def note_arrival(
         request=request,
         session_id=session_id,
         turn=turn,
-        arrival_s=request.arrival_time,
+        arrival_s=now_s,
         hints=hints,
         new_tokens=max(request.num_prompt_tokens - history.context_tokens, 0),
         past_output_tokens=int(history.output_tokens.total),
-        waiting_since_s=request.arrival_time,
+        waiting_since_s=now_s,
         prefix=prefix,
     )
     if request.sampling_params is not None:

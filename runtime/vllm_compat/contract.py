@@ -58,11 +58,11 @@ QUEUE_METHODS = (
 """The abstract methods of RequestQueue, all of which AugServe's queue implements."""
 
 FIELDS: Mapping[type[Any], str] = {
-    Request: "request_id session_id arrival_time priority status sampling_params lora_request cache_salt max_tokens "
-    "mm_features prompt_token_ids prompt_is_token_ids all_token_ids output_token_ids block_hashes spec_token_ids "
-    "num_tokens num_tokens_with_spec num_prompt_tokens num_output_tokens num_output_placeholders num_computed_tokens "
-    "num_preemptions is_prefill_chunk resumable use_structured_output structured_output_request "
-    "is_finished get_finished_reason",
+    Request: "request_id session_id client_index arrival_time priority status sampling_params lora_request cache_salt "
+    "max_tokens mm_features prompt_token_ids prompt_is_token_ids all_token_ids output_token_ids block_hashes "
+    "spec_token_ids num_tokens num_tokens_with_spec num_prompt_tokens num_output_tokens num_output_placeholders "
+    "num_computed_tokens num_preemptions is_prefill_chunk resumable use_structured_output "
+    "structured_output_request is_finished get_finished_reason",
     SamplingParams: "extra_args structured_outputs temperature top_p",
     KVCacheBlock: "block_hash ref_cnt is_null",
     SchedulerOutput: "num_scheduled_tokens total_num_scheduled_tokens scheduled_spec_decode_tokens "

@@ -205,7 +205,7 @@ class Engine:
             shared + own,
             params,
             None,
-            arrival_time=self.clock.now_s,
+            arrival_time=facts.pop("arrival_s", self.clock.now_s),
             session_id=session,
             block_hasher=block_hasher(),
             **facts,

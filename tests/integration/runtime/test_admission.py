@@ -21,6 +21,20 @@ SETTINGS = SchedulerSettings(step_time=STEP, residency=Residency(share=0.8, heav
 CACHE = {"kv_tokens": 4_096, "settings": SETTINGS}  # 255 blocks, of which 204 may be filled; 500 tokens are heavy
 
 
+def test_turns_of_a_server_whose_clock_is_behind_are_served_alike(make_engine: EngineMaker) -> None:
+    """More load than the engine can serve, from two API servers; the clock of one is 2 s behind."""
+    engine = make_engine(kv_tokens=65_536, max_num_seqs=8)
+    turns: dict[int, list[Request]] = {0: [], 1: []}
+    for number in range(400):
+        server = number % 2
+        turns[server].append(
+            engine.add(number, 200, 10, client_index=server, arrival_s=engine.clock.now_s - 2.0 * server)
+        )
+        engine.step()
+    in_step, behind = (sum(each.num_output_tokens > 0 for each in turns[server]) for server in (0, 1))
+    assert behind == pytest.approx(in_step, rel=0.2)
+
+
 def test_a_low_priority_does_not_use_up_the_bound_on_waits_of_a_higher_one(make_engine: EngineMaker) -> None:
     """A stream of small turns of priority 0, one old large turn of priority 5, and one large turn of priority 0."""
     settings = SchedulerSettings(max_wait_s=2.0)

@@ -11,7 +11,11 @@ TOOL_BUCKETS = 16
 MAX_CALLS = 256
 """Bound on the distinct calls (tool and head) of a session, whose names callers choose."""
 
-CallKey = tuple[str, str | None]
+
+def call_key(tool: str, head: str | None = None) -> int:
+    """Stands for a tool, or for a tool and an argument head, within one process: names may be long, and callers choose
+    them. `hash` has a secret in each process, so that nobody can make two names collide."""
+    return hash((tool, head))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,10 @@ class SessionHistory:
     last_calls: int = 0  # known calls of the last turn
     calls: int = 0  # known calls of the session
     argument_bytes: int = 0  # of the session's calls, as far as known
-    call_s: dict[CallKey, Running] = field(default_factory=dict)  # by tool, and by tool and head
+    call_s: dict[int, Running] = field(default_factory=dict)  # by `call_key`
     tool_turns: list[float] = field(default_factory=lambda: [NAN] * TOOL_BUCKETS)  # the turn of each tool's last call
     tool_counts: list[int] = field(default_factory=lambda: [0] * TOOL_BUCKETS)
-    tools: set[str] = field(default_factory=set)
+    tools: set[int] = field(default_factory=set)  # their `call_key`s
 
     def turn_finished(self, prompt_tokens: int, output_tokens: int) -> None:
         if not self.output_tokens.count:
@@ -79,14 +83,14 @@ class SessionHistory:
             self.tool_counts[index] += 1
             self.tool_turns[index] = self.output_tokens.count
             if len(self.tools) < MAX_CALLS:
-                self.tools.add(call.tool)
+                self.tools.add(call_key(call.tool))
             duration_s = own_duration_s(call, calls, pause_s)
             if duration_s is not None:
-                self._timed((call.tool, None), duration_s)
+                self._timed(call_key(call.tool), duration_s)
                 if call.argument_head is not None:
-                    self._timed((call.tool, call.argument_head), duration_s)
+                    self._timed(call_key(call.tool, call.argument_head), duration_s)
 
-    def _timed(self, key: CallKey, duration_s: float) -> None:
+    def _timed(self, key: int, duration_s: float) -> None:
         past = self.call_s.get(key)
         if past is None:
             if len(self.call_s) >= MAX_CALLS:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .feature import Feature, bucket, bucket_features
 from .running import NAN, UNSEEN, Running
-from .session_history import TOOL_BUCKETS, SessionHistory
+from .session_history import TOOL_BUCKETS, SessionHistory, call_key
 from .shared_history import SharedHistory, fall_back, tool_family
 
 HEAD_BUCKETS = 16
@@ -86,13 +86,13 @@ def tool_call_features(facts: ToolCallFacts, session: SessionHistory, shared: Sh
     same_tool = same_call = _NEVER
     by_tool = by_call = by_family = UNSEEN
     if tool is not None:
-        same_tool = session.call_s.get((tool, None), _NEVER)
+        same_tool = session.call_s.get(call_key(tool), _NEVER)
         by_tool = shared.tool_s.of(tool)
         family = tool_family(tool)
         if family is not None:
             by_family = shared.family_s.of(family)
         if head is not None:
-            same_call = session.call_s.get((tool, head), _NEVER)
+            same_call = session.call_s.get(call_key(tool, head), _NEVER)
             by_call = shared.call_s.of((tool, head))
     pauses = session.pause_s
     pause_mean, _, pause_high = fall_back(shared.all_pause_s, shared.pause_s.of(session.last_tool))

@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections import OrderedDict
+import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from .drift import DRIFTED_WIDTH, DriftMonitor
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
-MAX_PREDICTED = 100_000
-"""Predictions whose outcome is awaited; beyond this number the oldest is dropped."""
+MAX_PREDICTED = 1 << 16
+"""Sessions whose last turn's predictions await their outcome; beyond this number the oldest DROPPED are dropped."""
+DROPPED = 256
 
 Row = NDArray[np.float32]  # one feature vector
 
@@ -43,9 +45,23 @@ class Forecaster:
 class _Predicted(NamedTuple):
     """The models' answer for a turn, kept until its outcome."""
 
+    turn: int
     output: Sequence[float]  # p10, p50, p90, tokens
     pause: Sequence[float]  # s
     tool: str | None
+
+    def pack(self) -> bytes:
+        """One object, which the garbage collector need not visit."""
+        tool = b"" if self.tool is None else self.tool.encode("utf-8", "surrogatepass")
+        return _NUMBERS.pack(self.turn, *self.output, *self.pause) + tool
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        turn, *quantiles = _NUMBERS.unpack_from(packed)
+        return cls(turn, quantiles[:3], quantiles[3:], packed[_NUMBERS.size :].decode("utf-8", "surrogatepass") or None)
+
+
+_NUMBERS = struct.Struct("<q6d")
 
 
 class PredictorForecaster(Forecaster):
@@ -68,7 +84,7 @@ class PredictorForecaster(Forecaster):
         self._call_drift = call_drift
         self._report = report
         self._warned = False
-        self._predicted: OrderedDict[tuple[str, int], _Predicted] = OrderedDict()  # by session and turn
+        self._predicted: dict[str, bytes] = {}  # of each session's last turn, the oldest first
         self.output = Correction("output length")
         self.pause = Correction("tool duration")
 
@@ -108,14 +124,15 @@ class PredictorForecaster(Forecaster):
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
         """Learn from a turn that stopped by itself; a truncated output says too little."""
-        predicted = self._predicted.get((live.session_id, live.turn))
+        predicted = self._predicted_of(live.session_id, live.turn)
         if predicted is not None and reason == "stop":
             self.output.observe(predicted.output, predicted.tool, float(live.request.num_output_tokens))
         self.output.report_to(self._report)
 
     def pause_ended(self, session_id: str, pause: Pause) -> None:
-        predicted = self._predicted.pop((session_id, pause.turn), None)
+        predicted = self._predicted_of(session_id, pause.turn)
         if predicted is not None:
+            del self._predicted[session_id]
             self.pause.observe(predicted.pause, predicted.tool, pause.duration_s)
         self.pause.report_to(self._report)
 
@@ -132,12 +149,19 @@ class PredictorForecaster(Forecaster):
 
     def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
         tool = live.hints.calls[-1].tool if live.hints.calls else None  # as in `features.tool_call.expected_call`
-        self._predicted[live.session_id, live.turn] = _Predicted(output, pause, tool)
+        self._predicted.pop(live.session_id, None)
+        self._predicted[live.session_id] = _Predicted(live.turn, output, pause, tool).pack()
         if len(self._predicted) > MAX_PREDICTED:
-            self._predicted.popitem(last=False)
+            for session_id in list(islice(self._predicted, DROPPED)):
+                del self._predicted[session_id]
         output_low, output_tokens, output_high = self.output.corrected(output, tool)
         pause_low, pause_s, pause_high = self.pause.corrected(pause, tool)
         return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
+
+    def _predicted_of(self, session_id: str, turn: int) -> _Predicted | None:
+        packed = self._predicted.get(session_id)
+        predicted = None if packed is None else _Predicted.unpack(packed)
+        return predicted if predicted is not None and predicted.turn == turn else None
 
     def _watch(self, rows: Sequence[Row], calls: Sequence[Row]) -> None:
         """Drifted features widen the intervals that are predicted from them."""

@@ -1,6 +1,6 @@
 import math
 
-from augserve.features.session_history import MAX_CALLS, ReturnedCall, SessionHistory
+from augserve.features.session_history import MAX_CALLS, ReturnedCall, SessionHistory, call_key
 
 
 def test_an_empty_history_has_no_values() -> None:
@@ -15,15 +15,15 @@ def test_an_empty_history_has_no_values() -> None:
 def test_a_single_untimed_call_takes_the_whole_pause() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash", None, 40, "git")], 2.5)
-    assert session.call_s["bash", None].last == session.call_s["bash", "git"].last == 2.5
+    assert session.call_s[call_key("bash")].last == session.call_s[call_key("bash", "git")].last == 2.5
     assert (session.last_tool, session.last_head, session.last_calls) == ("bash", "git", 1)
 
 
 def test_of_parallel_calls_only_timed_ones_have_a_duration() -> None:
     session = SessionHistory()
     session.calls_returned([ReturnedCall("bash", 1.0), ReturnedCall("read")], 2.5)
-    assert session.call_s["bash", None].last == 1.0
-    assert ("read", None) not in session.call_s
+    assert session.call_s[call_key("bash")].last == 1.0
+    assert call_key("read") not in session.call_s
     assert (session.last_calls, session.calls, len(session.tools)) == (2, 2, 2)
     assert session.pause_s.last == 2.5
 

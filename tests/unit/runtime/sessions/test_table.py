@@ -1,11 +1,19 @@
+import gc
 import math
+import tracemalloc
+from dataclasses import asdict
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from augserve.features.running import MAX_NAMES
 from augserve.features.session_history import ReturnedCall
 from augserve.runtime.sessions.linking import Link
 from augserve.runtime.sessions.past import past_of
 from augserve.runtime.sessions.prefix import Prefix
-from augserve.runtime.sessions.table import Pause, SessionTable
+from augserve.runtime.sessions.session import Session
+from augserve.runtime.sessions.table import UNPACKED, Pause, SessionTable
 
 
 def test_a_pause_lasts_from_a_finish_to_the_next_arrival() -> None:
@@ -80,5 +88,63 @@ def test_the_pause_of_parallel_calls_is_not_counted_as_a_tools_time() -> None:
     session, _, pause = table.turn_arrived("a", 4.0, [ReturnedCall("read"), ReturnedCall("sql")])
     assert pause is not None
     assert session.history.pause_s.last == 3.0
-    assert session.history.tools == {"read", "sql"}
+    assert len(session.history.tools) == 2
     assert math.isnan(table.shared.tool_s.of("read").mean)
+
+
+def returned(number: int) -> tuple[ReturnedCall, ...]:
+    """Calls of as many made-up tools as a turn may name, with names as long as they may be."""
+    return tuple(
+        ReturnedCall(f"{number}-{call}".ljust(256, "z"), 0.1, 10, f"{call}".ljust(256, "y")) for call in range(32)
+    )
+
+
+def visit(table: SessionTable, session: str, at_s: float, turns: int = 1, calls: bool = False) -> None:
+    for turn in range(turns):
+        table.turn_arrived(session, at_s + turn, returned(turn) if calls and turn else ())
+        table.turn_finished(session, at_s + turn + 0.5, 100, 5)
+
+
+def test_the_bytes_of_sessions_are_bounded_whatever_their_callers_name() -> None:
+    tracemalloc.start()
+    table = SessionTable(max_bytes=1 << 20)
+    for number in range(300):
+        visit(table, f"s{number}", number, turns=9, calls=True)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 20 < len(table) < 100
+    assert "s299" in table
+    assert "s0" not in table
+    shared = 8 * MAX_NAMES * 1024
+    assert taken < shared + (1 << 20) + 2 * UNPACKED * 65_536
+
+
+def test_sessions_give_the_garbage_collector_nothing_to_visit() -> None:
+    def tracked() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    table = SessionTable()
+    before = tracked()
+    for number in range(2000):
+        visit(table, f"s{number}", number, turns=2)
+    assert tracked() - before < 1000
+    assert len(table) == 2000
+
+
+@given(st.integers(1, 4), st.booleans(), st.integers(0, 3 * UNPACKED))
+def test_a_session_is_the_same_after_others_were_seen(turns: int, calls: bool, others: int) -> None:
+    table, alone = SessionTable(), SessionTable()
+    for each in (table, alone):
+        visit(each, "s", 0.0, turns, calls)
+    for number in range(others):
+        visit(table, f"other-{number}", 0.0)
+    (session, turn, pause), expected = table.turn_arrived("s", 9.0), alone.turn_arrived("s", 9.0)
+    assert (turn, pause) == expected[1:]
+    assert repr(facts(session)) == repr(facts(expected[0]))  # NaN is not equal to itself
+
+
+def facts(session: Session) -> dict[str, Any]:
+    found = asdict(session)
+    found["history"]["tools"] = sorted(found["history"]["tools"])
+    return found

@@ -34,7 +34,7 @@ class Engine:
             scheduler,
             kv_cache,
             running_demand,
-            Guard(clock, metrics.fallback),
+            Guard(clock, metrics.fallback, metrics.suspended),
             metrics,
             clock,
             mode == "active",

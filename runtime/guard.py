@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"vllm.{__name__}")  # vLLM prints only what is logged below its own logger
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -15,6 +15,8 @@ Fallback = TypeVar("Fallback")
 STRIKES = 3
 """Failures in a row after which a decision is suspended."""
 SUSPENSION_S = 30.0
+REMIND_S = 600.0
+"""Least time between two warnings of one reason."""
 _FAILED: Final = object()
 
 
@@ -22,18 +24,26 @@ _FAILED: Final = object()
 class _Record:
     strikes: int = 0
     suspended_s: float = float("-inf")  # start of the suspension
+    is_suspended: bool = False  # until the next success
+    warned_s: float = float("-inf")
+    unreported: int = 0  # failures since the last warning
 
 
 class Guard:
     """Calls decisions; one that raises gets its fallback, and one that keeps raising is suspended for SUSPENSION_S.
 
-    Each reason has its own record, so a broken recorder does not suspend the ordering.
+    Each reason has its own record, so a broken recorder does not suspend the ordering. The first failure logs a
+    warning, and so does a later one if the last warning is REMIND_S old.
     """
 
-    def __init__(self, clock: Callable[[], float], count: Callable[[str], None]) -> None:
-        """`count` is called with the reason of each fallback."""
+    def __init__(
+        self, clock: Callable[[], float], count: Callable[[str], None], suspend: Callable[[str, bool], None]
+    ) -> None:
+        """`count` is called with the reason of each fallback; `suspend` with a reason that is suspended (True) or
+        works again (False)."""
         self._clock = clock
         self._count = count
+        self._suspend = suspend
         self._records: dict[str, _Record] = {}
 
     def call(
@@ -51,8 +61,9 @@ class Guard:
         except Exception as error:  # noqa: BLE001 — no exception may pass this point
             self._note_failure(reason, error)
             return fallback
-        if record is not None:
+        if record is not None and record.strikes:
             record.strikes = 0
+            self._set_suspended(reason, record, False)
         return result
 
     def attempt(self, reason: str, function: Callable[[*Arguments], object], *arguments: *Arguments) -> bool:
@@ -68,8 +79,26 @@ class Guard:
         record = self._records.get(reason)
         if record is None:
             record = self._records[reason] = _Record()
-            logger.warning("augserve: %s failed and falls back to vLLM's behaviour: %r", reason, error, exc_info=True)
         record.strikes += 1
+        record.unreported += 1
+        now_s = self._clock()
         if record.strikes == STRIKES:
-            record.suspended_s = self._clock()
-            logger.debug("augserve: %s failed %d times in a row: suspended for %.0f s", reason, STRIKES, SUSPENSION_S)
+            record.suspended_s = now_s
+            self._set_suspended(reason, record, True)
+        if not 0 <= now_s - record.warned_s < REMIND_S:
+            message = "augserve: %s failed (%d times since the last warning) and falls back to vLLM's behaviour: %r"
+            logger.warning(message, reason, record.unreported, error, exc_info=error)
+            record.warned_s, record.unreported = now_s, 0
+
+    def _set_suspended(self, reason: str, record: _Record, is_suspended: bool) -> None:
+        if record.is_suspended == is_suspended:
+            return
+        record.is_suspended = is_suspended
+        with contextlib.suppress(Exception):
+            self._suspend(reason, is_suspended)
+        if is_suspended:
+            logger.warning(
+                "augserve: %s failed %d times in a row: suspended, tried every %.0f s", reason, STRIKES, SUSPENSION_S
+            )
+        else:
+            logger.info("augserve: %s works again", reason)

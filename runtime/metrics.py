@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from ..data.atomic import write_text
 from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"vllm.{__name__}")
 
 FOLDER_VARIABLE = "AUGSERVE_METRICS_FOLDER"
 """Set by the plugin in the API server and inherited by the engines; each engine writes `<pid>.prom` there."""
@@ -60,6 +60,9 @@ class Metrics:
             "psi", "Population stability index against the training data; tool_call.…: of an expected call.", "feature"
         )
         self.fallback = self._count_by("fallbacks", "Decisions left to vLLM's own behaviour, by reason.", "reason")
+        self._suspended = gauge(
+            "suspended", "1 while a part of AugServe is suspended, by its fallback's reason.", "part"
+        )
         self._gauge("info", "Always 1; the labels name the bundle's version and the mode.", "version", "mode").labels(
             version, mode, self._engine
         ).set(1)
@@ -78,6 +81,9 @@ class Metrics:
             for sample in family.samples
             if wanted <= sample.labels.items() and not sample.name.endswith("_created")
         )
+
+    def suspended(self, part: str, is_suspended: bool) -> None:
+        self._suspended.labels(part, self._engine).set(is_suspended)
 
     def corrected(self, quantity: str, factor: float, coverage: float, width: float) -> None:
         self._corrections.labels(quantity, self._engine).set(factor)

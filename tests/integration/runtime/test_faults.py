@@ -33,6 +33,7 @@ PARTS = {
     "decisions.forecaster.reset": "correction",
     "decisions.forecasting.predict": "prediction",
     "decisions.budget.before_step": "budget",
+    "decisions.deferred.slots": "deferral",
     "decisions.ordering.rank": "order",
     "decisions.ordering.passing_over.arrange": "admission",
     "decisions.preemption.before_step": "preemption",
@@ -88,6 +89,21 @@ def test_a_fault_is_counted_by_its_reason_and_loses_no_request(
     assert scheduler.reset_prefix_cache(), "pins are released as soon as that works again"
     scheduler.lifecycle.forget_lost(scheduler.requests, most=0)
     engine.assert_nothing_is_left()
+
+
+def test_a_suspended_part_is_named_in_the_metrics(make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine()
+    scheduler = engine.scheduler
+    assert isinstance(scheduler, TestedScheduler)
+    monkeypatch.setattr(scheduler.decisions.budget, "before_step", Broken())
+    load(engine)
+    for _ in range(5):
+        engine.step()
+    assert scheduler.engine.metrics.value("suspended", part="budget") == 1
+    monkeypatch.undo()
+    engine.clock.now_s += SUSPENSION_S
+    engine.step()
+    assert scheduler.engine.metrics.value("suspended") == 0
 
 
 def test_pins_are_released_though_the_metrics_fail(make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch) -> None:

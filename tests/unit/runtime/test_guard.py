@@ -1,8 +1,6 @@
-import logging
-
 import pytest
 
-from augserve.runtime.guard import STRIKES, SUSPENSION_S, Guard
+from augserve.runtime.guard import REMIND_S, STRIKES, SUSPENSION_S, Guard
 
 
 class Bench:
@@ -12,7 +10,10 @@ class Bench:
         self.now_s = 0.0
         self.counted: list[str] = []
         self.calls = 0
-        self.guard = Guard(lambda: self.now_s, self.counted.append)
+        self.suspended: list[tuple[str, bool]] = []
+        self.guard = Guard(
+            lambda: self.now_s, self.counted.append, lambda reason, on: self.suspended.append((reason, on))
+        )
 
     def fail(self) -> str:
         self.calls += 1
@@ -71,7 +72,7 @@ def test_a_failing_counter_raises_nothing() -> None:
         raise OSError(f"no space left for {reason}")
 
     bench = Bench()
-    guard = Guard(lambda: 0.0, broken)
+    guard = Guard(lambda: 0.0, broken, lambda reason, _: broken(reason))
     for _ in range(STRIKES + 1):
         assert guard.call("order", bench.fail, fallback="own way") == "own way"
     assert bench.calls == STRIKES
@@ -91,10 +92,39 @@ def test_one_reason_does_not_suspend_another() -> None:
     assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
 
 
-def test_each_reason_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_warns_at_its_first_failure(vllm_log: pytest.LogCaptureFixture) -> None:
     bench = Bench()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(5):
-            bench.guard.call("order", bench.fail, fallback=None)
-        bench.guard.call("budget", bench.fail, fallback=None)
-    assert len(caplog.records) == 2
+    for reason in ("order", "budget", "order", "budget"):
+        bench.guard.call(reason, bench.fail, fallback=None)
+    assert len(vllm_log.records) == 2
+
+
+def test_a_failure_long_after_another_warns_again(vllm_log: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.guard.call("order", bench.fail, fallback=None)
+    for _ in range(1000):
+        bench.guard.call("order", bench.succeed, fallback=None)
+    bench.now_s = 30 * 86_400.0
+    bench.guard.call("order", bench.fail, fallback=None)
+    assert len(vllm_log.records) == 2
+    assert all("order" in record.getMessage() for record in vllm_log.records)
+
+
+def test_a_lasting_failure_warns_again_and_again_but_seldom(vllm_log: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    for second in range(3600):
+        bench.now_s = float(second)
+        bench.guard.call("order", bench.fail, fallback=None)
+    assert 3600 / REMIND_S <= len(vllm_log.records) <= 3600 / REMIND_S + 2
+
+
+def test_a_suspension_is_reported_until_the_next_success(vllm_log: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    for second in range(100):
+        bench.now_s = float(second)
+        bench.guard.call("order", bench.fail, fallback=None)
+    assert bench.suspended == [("order", True)]
+    bench.now_s += SUSPENSION_S
+    for _ in range(3):
+        bench.guard.call("order", bench.succeed, fallback=None)
+    assert bench.suspended == [("order", True), ("order", False)]

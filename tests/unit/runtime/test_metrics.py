@@ -59,7 +59,7 @@ def test_every_feature_has_its_psi(metrics: Metrics) -> None:
 
 
 def test_a_failing_publication_is_retried_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vllm_log: pytest.LogCaptureFixture
 ) -> None:
     tries: list[Path] = []
     written = threading.Event()
@@ -76,4 +76,4 @@ def test_a_failing_publication_is_retried_and_logged_once(
     exporting = Metrics(0, "test-1", "active")
     assert written.wait(10.0)
     exporting.close()
-    assert len([each for each in caplog.records if "cannot publish" in each.message]) == 1
+    assert len([each for each in vllm_log.records if "cannot publish" in each.message]) == 1

@@ -42,6 +42,9 @@ class Deployment(BaseModel):
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
         MAX_GB  # limit on the recorded files; the oldest are deleted first
     )
+    traces_max_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        30.0  # age at which recorded files are deleted
+    )
     traces_text: bool = False  # whether to record the token ids of prompts and outputs
     allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with
 
@@ -75,7 +78,7 @@ def parse_deployment(additional_config: object) -> Deployment:
         raise _first_error(error) from None
     if deployment.bundle is None and deployment.bundle_sha256 is not None:
         raise _error("bundle_sha256", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
-    idle = sorted({"traces_max_gb", "traces_text"} & deployment.model_fields_set)
+    idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)
     if deployment.traces is None and idle:
         raise _error(idle[0], f" has no effect without {KEY}.traces", f"set {KEY}.traces to the output folder")
     if deployment.traces is not None:
@@ -99,7 +102,7 @@ def _first_error(error: ValidationError) -> DeploymentError:
 def _make_folder(path: Path) -> None:
     """Make the folder but not its parents, so that a mistyped path is noticed."""
     try:
-        path.mkdir(exist_ok=True)
+        path.mkdir(0o700, exist_ok=True)
     except OSError as error:
         cause = f": cannot make the folder {path}: {error.strerror}"
         raise _error("traces", cause, "make its parent folder or correct the path") from error

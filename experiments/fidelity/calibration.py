@@ -11,10 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from augserve.data.tables.files import read_table, write_table
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.pipeline.profile.cpu import cpu_profile
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from augserve.runtime.recording.rows import session_name
 
 from .chunks import prompt_pairs
 
@@ -71,7 +73,7 @@ def calibrate(recorded: Path, runs: Sequence[Replayed], pace_s: float, limits: E
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
     profile, _, _ = cpu_profile(path, prompt_pairs(steps, turns))
-    measured = overheads(steps, turns, runs)
+    measured = overheads(steps, turns, runs, Pseudonyms.kept_in(recorded))
     return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 
 
@@ -91,14 +93,14 @@ def cycles(steps: pa.Table) -> pa.Table:
     return steps.set_column(column, field, pa.array(whole_s, field.type))
 
 
-def overheads(steps: pa.Table, turns: pa.Table, runs: Sequence[Replayed]) -> Overheads:
-    """Raises StageError if client and recorder share too few turns."""
+def overheads(steps: pa.Table, turns: pa.Table, runs: Sequence[Replayed], names: Pseudonyms) -> Overheads:
+    """`names`: those of the recorded turns. Raises StageError if client and recorder share too few turns."""
     start_s = steps.column("start_s").to_numpy()
     end_s = start_s + steps.column("step_s").to_numpy().astype(float)
     rows = {(row["session_id"], row["turn"]): row for row in turns.to_pylist()}
     request_s, response_s, arrivals_s = list[float](), list[float](), list[float]()
     for replayed, seen in ((run, turn) for run in runs for turn in run.turns):
-        row = rows.get((seen.session_id, seen.turn))
+        row = rows.get((session_name(seen.session_id, names), seen.turn))
         if row is None or seen.first_token_s is None or row["first_token_s"] is None:
             continue
         arrivals_s.append(row["arrival_s"])

@@ -7,10 +7,12 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from ...data.tables.files import read_table, rows_to_table
+from ...data.tables.pseudonyms import Pseudonyms
+from ...runtime.recording.rows import session_name
 from ..project.stage import StageError
 from .session import CallSeen, GatheredTurn, SessionSeen, argument_facts
 
-Key = tuple[str, int]  # session id, turn
+Key = tuple[str, int]  # name of the session in the recorder's files, turn
 
 
 class JoinError(StageError):
@@ -24,7 +26,8 @@ def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
     """
     table = read_table(recorded, "turns").sort_by([("arrival_s", "ascending"), ("turn", "ascending")])
     rows = table.to_pylist()
-    by_key = {(turn.session_id, turn.turn): turn for session in seen for turn in session.turns}
+    names = Pseudonyms.kept_in(recorded)
+    by_key = {(session_name(turn.session_id, names), turn.turn): turn for session in seen for turn in session.turns}
     _check_same_turns(rows, by_key)
     for row in rows:
         turn = by_key[row["session_id"], row["turn"]]
@@ -35,7 +38,7 @@ def join_turns(recorded: Path, seen: Sequence[SessionSeen]) -> pa.Table:
                 f"turn {turn.turn} of {turn.session_id}: the recorder has {server_counts} prompt and output tokens, "
                 f"the client {client_counts}; gather again and report it"
             )
-        row["tool_called"] = turn.tool_called
+        row["session_id"], row["tool_called"] = turn.session_id, turn.tool_called
     return rows_to_table("turns", rows)
 
 

@@ -1,4 +1,4 @@
-"""Keeps a recorder's folder below a size: removes the oldest finished files, and only files of recorders."""
+"""Keeps a recorder's folder below a size and an age: removes the oldest finished files, and only files of recorders."""
 
 import contextlib
 import os
@@ -20,8 +20,9 @@ def run_name() -> str:
     return f"{int(time.time())}-{os.urandom(4).hex()}"
 
 
-def remove_oldest(folder: Path, max_bytes: int, keep: Collection[Path]) -> int:
-    """Remove recorders' files, oldest first and never those of `keep`, until they take at most `max_bytes` together.
+def remove_oldest(folder: Path, max_bytes: int, keep: Collection[Path], max_age_s: float = float("inf")) -> int:
+    """Remove recorders' files, oldest first and never those of `keep`, until they take at most `max_bytes` together and
+    all were written within `max_age_s`.
 
     Stale temporary files are removed too. Returns the number of removed files. A missing folder is no error; raises
     OSError for an unreadable one.
@@ -44,8 +45,9 @@ def remove_oldest(folder: Path, max_bytes: int, keep: Collection[Path]) -> int:
                     Path(entry.path).unlink(missing_ok=True)
                     removed += 1
     total = sum(size for _, _, size in files)
-    for _, name, size in sorted(files):
-        if total <= max_bytes:
+    young_ns = (time.time() - max_age_s) * 1e9
+    for written_ns, name, size in sorted(files):
+        if total <= max_bytes and written_ns >= young_ns:
             break
         if name not in kept:
             (folder / name).unlink(missing_ok=True)

@@ -66,12 +66,13 @@ class TableFiles:
     def write(self) -> bool:
         """Write all rows to disk; True if that finished a file.
 
-        Makes a missing folder, but not its parents. Raises OSError, and keeps the rows, if the folder is not writable.
+        Nobody but the owner may read them. Makes a missing folder, but not its parents. Raises OSError, and keeps the
+        rows, if the folder is not writable.
         """
         if self._added:
             newest = pa.concat_tables([self._written, *self._added]).combine_chunks()
-            self.folder.mkdir(exist_ok=True)
-            with atomic_file(self.path) as temporary:
+            self.folder.mkdir(0o700, exist_ok=True)
+            with atomic_file(self.path, 0o600) as temporary:
                 pq.write_table(newest, temporary, compression="zstd", use_dictionary=self._strings)
             self._written, self._added, self._bytes = newest, [], newest.nbytes
         if not self._bytes or not (self.full or self._clock() - self._begun_s >= self._max_age_s):

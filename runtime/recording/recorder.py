@@ -33,11 +33,13 @@ class Limits:
     """Bounds on a recorder's disk, memory and delay."""
 
     total_bytes: int = 10_000_000_000  # all files in the folder; the oldest are removed
+    total_age_s: float = 30 * 86_400.0  # older files are removed
     file_bytes: int = 4 << 20  # rows of one file, in memory
     file_age_s: float = 3600.0
     queued_bytes: int = 64 << 20
     wait_s: float = 2.0  # longest wait of a row before a write
     tick_s: float = 0.5
+    tidy_s: float = 600.0  # between two looks at the files' age while nothing is recorded
 
 
 class Recorder:
@@ -94,7 +96,7 @@ class Recorder:
     def _run(self) -> None:
         self._remove_oldest()
         oldest_s: float | None = None
-        seen = 0
+        seen, tidied_s = 0, time.monotonic()
         while not self._stop.wait(self._limits.tick_s):
             count = len(self._queue)
             if count or self._outage is not None:
@@ -105,6 +107,10 @@ class Recorder:
                     self._flush()
                     oldest_s, count = None, 0
             seen = count
+            if time.monotonic() - tidied_s >= self._limits.tidy_s:
+                tidied_s = time.monotonic()
+                self._flush()  # ends files that are old enough, although they get no more rows
+                self._remove_oldest()
             self._lost.report()
         self._flush()
         self._lost.add(sum(files.forget() for files in self._files.values()), NOT_WRITABLE)
@@ -177,8 +183,10 @@ class Recorder:
         try:
             open_files = [files.path for files in self._files.values()]
             reserve = len(open_files) * self._limits.file_bytes  # growth before the next call
-            remove_oldest(self._folder, self._limits.total_bytes - reserve, keep=open_files)
+            remove_oldest(
+                self._folder, self._limits.total_bytes - reserve, keep=open_files, max_age_s=self._limits.total_age_s
+            )
         except OSError as error:
             logger.warning(
-                "augserve: cannot keep %s below its size limit (%s); remove old files yourself", self._folder, error
+                "augserve: cannot keep %s below its limits (%s); remove old files yourself", self._folder, error
             )

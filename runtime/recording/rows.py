@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.tables.prompt_tail import TAIL_BUCKETS
+from ...data.tables.pseudonyms import Pseudonyms
 from ...features.feature import VERSION
 from ...features.turn import TAIL_AT
 from ..hints.hints import CallHint
+from ..sessions.keys import session_key
 from ..sessions.live_turn import LiveTurn
 from ..sessions.table import Pause
 
@@ -21,7 +23,13 @@ class Origin:
 
     source: str
     version: str  # of the scheduler
-    model: str | None = None
+    model: str | None
+    names: Pseudonyms  # of sessions, requests and tenants
+
+
+def session_name(session_id: str, names: Pseudonyms) -> str:
+    """The name in traces of the session that a caller without a tenant calls `session_id`."""
+    return names.of(session_key(session_id, None))
 
 
 def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text: bool = False) -> dict[str, object]:
@@ -34,13 +42,13 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
     prompt = request.prompt_token_ids  # None for embeddings
     return {
         "source": origin.source,
-        "session_id": live.session_id,
+        "session_id": origin.names.of(live.session_id),
         "turn": live.turn,
-        "parent_session_id": _parent_id(live),
-        "tenant": live.hints.tenant,
+        "parent_session_id": _named(_parent_id(live), origin),
+        "tenant": _named(live.hints.tenant, origin),
         "model": origin.model,
         "split_group": None,
-        "request_id": request.request_id,
+        "request_id": origin.names.of(request.request_id),
         "arrival_s": live.arrival_s,
         "first_token_s": live.first_token_s,
         "finish_s": finish_s,
@@ -63,6 +71,10 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
     }
 
 
+def _named(name: str | None, origin: Origin) -> str | None:
+    return None if name is None else origin.names.of(name)
+
+
 def _parent_id(live: LiveTurn) -> str | None:
     """The session that the caller names as the parent; None where that is the session itself."""
     parent_id = live.hints.parent_session_id
@@ -80,7 +92,7 @@ def pause_rows(live: LiveTurn, pause: Pause, origin: Origin) -> list[dict[str, o
     return [
         {
             "source": origin.source,
-            "session_id": live.session_id,
+            "session_id": origin.names.of(live.session_id),
             "turn": pause.turn,
             "call": number,
             "tool": call.tool,

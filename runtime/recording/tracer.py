@@ -1,8 +1,13 @@
 """Passes turns, tool calls and steps to the recorder. Without a recorder it only measures step times."""
 
+import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ...data.tables.files import TraceError
+from ...data.tables.pseudonyms import KEY_BYTES, KEY_FILE, Pseudonyms
 from ...data.tables.schema import StepRow
 from ..deployment import Deployment
 from ..sessions.live_turn import LiveTurn
@@ -14,6 +19,9 @@ from .steps import StepLog
 if TYPE_CHECKING:
     from vllm.v1.core.sched.output import SchedulerOutput
 
+logger = logging.getLogger(f"vllm.{__name__}")
+
+DAY_S = 86_400.0
 ID_BYTES = 40
 """Memory of a token id in a list: the reference and the number."""
 
@@ -31,8 +39,10 @@ class Tracer:
         """The tracer that the deployment asks for; `dropped` receives the number of lost rows."""
         recorder = None
         if deployment.traces is not None:
-            recorder = Recorder(deployment.traces, dropped, Limits(total_bytes=deployment.traces_max_bytes))
-        return cls(recorder, Origin(deployment.source, version, model), deployment.traces_text)
+            limits = Limits(total_bytes=deployment.traces_max_bytes, total_age_s=deployment.traces_max_days * DAY_S)
+            recorder = Recorder(deployment.traces, dropped, limits)
+        origin = Origin(deployment.source, version, model, _names(deployment.traces))
+        return cls(recorder, origin, deployment.traces_text)
 
     def pause_ended(self, live: LiveTurn, pause: Pause) -> None:
         if self._recorder is not None:
@@ -57,3 +67,17 @@ class Tracer:
     def close(self) -> None:
         if self._recorder is not None:
             self._recorder.close()
+
+
+def _names(folder: Path | None) -> Pseudonyms:
+    """The folder's names; those of this process alone without a folder, or while its key cannot be kept."""
+    if folder is not None:
+        try:
+            return Pseudonyms.kept_in(folder)
+        except (OSError, TraceError) as error:
+            logger.warning(
+                "augserve: cannot use the key %s (%s); until the next start sessions have names of their own",
+                folder / KEY_FILE,
+                error,
+            )
+    return Pseudonyms(os.urandom(KEY_BYTES))

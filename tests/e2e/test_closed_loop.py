@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.process import hook_arguments, vllm_server
+from augserve.runtime.recording.rows import session_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -71,6 +73,10 @@ def run(
         main(["replay", str(traces), "--url", server.url, *loop, "--session-ids", "--hints", "--out", str(out)])
         after, report = counters(server.url), json.loads(out.read_text())
         rows = recorded_turns(folder / "recorded", len(report["turns"]))
+        names = Pseudonyms.kept_in(folder / "recorded")
+    ids = {session_name(turn["session_id"], names): turn["session_id"] for turn in report["turns"]}
+    for row in rows:
+        row |= {name: ids.get(row[name]) for name in ("session_id", "parent_session_id")}
     return report, by_turn(rows), {name: after[name] - before.get(name, 0.0) for name in after}
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
+from augserve.runtime.recording.rows import session_name
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +102,8 @@ def recorder_rows(report: dict, recorded: Path, recording_server: Server) -> dic
     """The recorder's turns, as soon as it has written as many as the client saw."""
     deadline_s = time.monotonic() + RECORDER_S
     rows: list[dict] = []
+    names = Pseudonyms.kept_in(recorded)
+    ids = {session_name(turn["session_id"], names): turn["session_id"] for turn in report["turns"]}
     while len(rows) < len(report["turns"]) and time.monotonic() < deadline_s:
         recording_server.check_alive()
         time.sleep(0.5)
@@ -108,7 +112,7 @@ def recorder_rows(report: dict, recorded: Path, recording_server: Server) -> dic
         except TraceError:  # nothing is written yet
             continue
     assert len(rows) == len(by_turn(rows))
-    return by_turn(rows)
+    return by_turn([{**row, "session_id": ids.get(row["session_id"])} for row in rows])
 
 
 def test_a_minute_s_replay_sends_every_recorded_turn_once(report: dict, traces: Path) -> None:

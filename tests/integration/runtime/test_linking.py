@@ -9,6 +9,7 @@ import pytest
 from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request, RequestStatus
 
+from augserve.data.tables.pseudonyms import KEY_FILE, Pseudonyms
 from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime.guard import STRIKES
 from augserve.runtime.scheduler import AugServeScheduler
@@ -55,7 +56,8 @@ def test_the_next_turn_is_linked_and_ends_the_pause(make_engine: EngineMaker, tm
     rows = [row for path in tmp_path.rglob("tool_calls*.parquet") for row in pq.read_table(path).to_pylist()]
     rows.sort(key=lambda row: row["call"])
     calls = [(row["session_id"], row["turn"], row["call"], row["tool"], row["result_tokens"]) for row in rows]
-    assert calls == [(named.session_id, 0, 0, "read", 31), (named.session_id, 0, 1, "sql", 10)]
+    name = Pseudonyms.kept_in(next(tmp_path.rglob(KEY_FILE)).parent).of(named.session_id)
+    assert calls == [(name, 0, 0, "read", 31), (name, 0, 1, "sql", 10)]
     assert all(2.0 <= row["duration_s"] < 2.2 for row in rows)
 
 

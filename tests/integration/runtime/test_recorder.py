@@ -1,11 +1,14 @@
 """The recorder under vLLM's own scheduler."""
 
+import os
+import stat
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from vllm.sampling_params import SamplingParams
 
+from augserve.data.tables.pseudonyms import KEY_FILE
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.scheduler import AugServeScheduler
@@ -47,7 +50,22 @@ def test_tokens_are_recorded_on_request(tmp_path: Path) -> None:
     assert [OUTPUT] * 3 in values
 
 
-@pytest.mark.parametrize("key", ["traces_max_gb", "traces_text"])
+def test_nobody_else_may_read_the_traces_whatever_the_umask(tmp_path: Path) -> None:
+    folder, before = tmp_path / "traces", os.umask(0)
+    try:
+        serve_a_turn(folder)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_a_recorder_without_its_key_records_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).write_bytes(b"damaged")
+    assert serve_a_turn(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["traces_max_gb", "traces_max_days", "traces_text"])
 def test_a_wrong_value_is_refused_at_start(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match=f"augserve.{key}"):
         serve_a_turn(tmp_path, **{key: "many"})

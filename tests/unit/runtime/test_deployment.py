@@ -14,6 +14,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "traces": str(tmp_path / "t"),
         "source": "s",
         "traces_max_gb": 2,
+        "traces_max_days": 7.5,
         "traces_text": True,
         "allow_unknown_vllm": True,
     }
@@ -51,6 +52,8 @@ def test_without_its_key_the_server_does_not_start(config: object) -> None:
         ({"traces": "/tmp", "traces_max_gb": "9"}, "traces_max_gb"),
         ({"traces": "/tmp", "traces_max_gb": True}, "traces_max_gb"),
         ({"traces": "/tmp", "traces_max_gb": float("nan")}, "traces_max_gb"),
+        ({"traces": "/tmp", "traces_max_days": 0}, "traces_max_days"),
+        ({"traces_max_days": 2}, "traces_max_days"),
         ({"traces": "/tmp", "traces_text": "yes"}, "traces_text"),
         ({"allow_unknown_vllm": 1}, "allow_unknown_vllm"),
         ({"traces_text": True}, "traces_text"),

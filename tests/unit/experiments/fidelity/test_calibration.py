@@ -3,11 +3,13 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from experiments.fidelity.calibration import Calibration, Overheads, cycles, overheads
 
+NAMES = Pseudonyms(bytes(32))
 START_S = 1_000.0
 
 
@@ -22,7 +24,7 @@ def made(turns=8, busy_steps=6):
         for _ in range(busy_steps):
             steps.append({"start_s": at_s, "step_s": 0.010})
             at_s += 0.012
-        rows.append({"session_id": "s", "turn": number, "arrival_s": arrival_s, "first_token_s": first_s})
+        rows.append({"session_id": NAMES.of("s"), "turn": number, "arrival_s": arrival_s, "first_token_s": first_s})
         first = first_s + 0.004 - START_S
         seen.append(SimpleNamespace(session_id="s", turn=number, due_s=due_s, first_token_s=first))
     replayed = SimpleNamespace(turns=seen, started_at_s=START_S)
@@ -30,7 +32,7 @@ def made(turns=8, busy_steps=6):
 
 
 def test_each_overhead_is_the_median_of_what_was_measured():
-    found = overheads(*made())
+    found = overheads(*made(), NAMES)
     assert found.request_s == pytest.approx(0.005, abs=1e-6)
     assert found.handover_s == pytest.approx(0.003, abs=1e-6)
     assert found.response_s == pytest.approx(0.004, abs=1e-6)
@@ -39,13 +41,13 @@ def test_each_overhead_is_the_median_of_what_was_measured():
 
 def test_a_short_calibration_names_the_parameter_to_raise():
     with pytest.raises(StageError, match=r"fidelity\.calibration_s"):
-        overheads(*made(turns=3))
+        overheads(*made(turns=3), NAMES)
 
 
 def test_without_an_idle_engine_the_handover_is_zero(caplog):
     _, turns, replayed = made()
     busy = pa.Table.from_pylist([{"start_s": START_S - 1 + 0.02 * n, "step_s": 0.021} for n in range(600)])
-    assert overheads(busy, turns, replayed).handover_s == 0.0
+    assert overheads(busy, turns, replayed, NAMES).handover_s == 0.0
     assert "0 turns reached an idle engine" in caplog.text
 
 

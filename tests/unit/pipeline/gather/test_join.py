@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from augserve.data.tables.files import rows_to_table, write_table
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.pipeline.gather.join import JoinError, join_turns
 from augserve.pipeline.gather.session import GatheredTurn, SessionSeen
 
@@ -31,7 +32,7 @@ def record(folder: Path, turns: int = 2) -> Path:
     rows = [
         {
             "source": "t",
-            "session_id": "s",
+            "session_id": Pseudonyms.kept_in(folder).of("s"),
             "turn": turn,
             "arrival_s": float(turn),
             "prompt_tokens": 10,
@@ -46,6 +47,7 @@ def record(folder: Path, turns: int = 2) -> Path:
 def test_turns_are_sorted_by_arrival_with_the_planned_tool(tmp_path: Path) -> None:
     table = join_turns(record(tmp_path), seen())
     assert table.column("turn").to_pylist() == [0, 1]
+    assert table.column("session_id").to_pylist() == ["s", "s"]
     assert table.column("tool_called").to_pylist() == ["python", None]
 
 

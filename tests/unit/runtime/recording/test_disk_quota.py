@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def test_the_oldest_file_of_all_tables_is_removed_first(tmp_path: Path) -> None:
     assert remove_oldest(tmp_path, 250, keep=()) == 1
     assert [oldest.exists(), older.exists(), newer.exists()] == [False, True, True]
     assert remove_oldest(tmp_path, 250, keep=()) == 0
+
+
+def test_a_file_that_is_too_old_is_removed_however_few_there_are(tmp_path: Path) -> None:
+    run, now_s = run_name(), time.time()
+    old, young, other = (tmp_path / f"{name}-{run}-000000.parquet" for name in ("turns", "steps", "notes"))
+    for path, age_s in ((old, 5000.0), (young, 1000.0), (other, 5000.0)):
+        path.write_bytes(b"x")
+        os.utime(path, (now_s - age_s, now_s - age_s))
+    assert remove_oldest(tmp_path, 1 << 30, keep=(), max_age_s=3000.0) == 1
+    assert [old.exists(), young.exists(), other.exists()] == [False, True, True]
 
 
 def test_an_open_file_is_never_removed(tmp_path: Path) -> None:

@@ -261,3 +261,13 @@ def test_the_folder_stays_below_its_limit(tmp_path: Path, dropped: Dropped) -> N
     assert recorded == [str(kept) for kept in range(number - len(recorded), number)]  # the newest, none missing
     assert 0 < len(recorded) < number
     assert (tmp_path / "turns.parquet").stat().st_size == 100_000
+
+
+def test_files_that_are_too_old_are_removed_while_nothing_is_recorded(tmp_path: Path, dropped: Dropped) -> None:
+    limits = Limits(wait_s=0.0, tick_s=0.01, tidy_s=0.05, file_age_s=0.1, total_age_s=0.3)
+    recorder = Recorder(tmp_path, dropped, limits)
+    recorder.add("tool_calls", row(1))
+    until(lambda: files(tmp_path))
+    until(lambda: not files(tmp_path))
+    recorder.close()
+    assert dropped.count == 0

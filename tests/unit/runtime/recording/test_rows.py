@@ -5,6 +5,7 @@ from vllm.sampling_params import SamplingParams
 
 from augserve.data.tables.files import rows_to_table
 from augserve.data.tables.prompt_tail import tail_counts
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.data.tables.schema import TOOL_CALLS, TURNS
 from augserve.features.feature import VERSION
 from augserve.features.turn import TURN_FEATURES
@@ -13,7 +14,8 @@ from augserve.runtime.sessions.live_turn import LiveTurn, note_arrival, read_hin
 from augserve.runtime.sessions.table import Pause, SessionTable
 from augserve.runtime.vllm_compat import Request
 
-ORIGIN = Origin("live", "v", "llama")
+NAMES = Pseudonyms(bytes(32))
+ORIGIN = Origin("live", "v", "llama", NAMES)
 UNKNOWN = {"prefix_id", "prefix_tokens", "block_hashes", "block_tokens", "block_scope"}
 """Columns of turns that a server does not fill."""
 
@@ -69,7 +71,9 @@ def test_the_row_of_a_turn_has_all_facts_and_no_text() -> None:
     assert read["features_version"] == VERSION
     assert read["tail_counts"] == list(tail_counts(list(range(1000, 1150))))
     assert read["top_p"] == pytest.approx(0.9)
-    assert (read["tenant"], read["model"], read["source"], read["scheduler_version"]) == ("t", "llama", "live", "v")
+    assert (read["model"], read["source"], read["scheduler_version"]) == ("llama", "live", "v")
+    assert read["tenant"] == NAMES.of("t")
+    assert (read["session_id"], read["request_id"]) == (NAMES.of(live.session_id), NAMES.of("r1"))
     assert (read["prompt_tokens"], read["output_tokens"], read["tools_offered"]) == (150, 2, 3)
     assert read["prompt_token_ids"] is None
     assert read["output_token_ids"] is None
@@ -79,7 +83,7 @@ def test_the_row_of_a_turn_has_all_facts_and_no_text() -> None:
 def test_the_row_names_the_parent_that_the_caller_names(told: object, recorded: str | None) -> None:
     live, _ = second_turn(augserve_parent_session_id=told)
     (read,) = rows_to_table("turns", [turn_row(live, ORIGIN, 6.0, "stop")]).to_pylist()
-    assert read["parent_session_id"] == recorded
+    assert read["parent_session_id"] == (None if recorded is None else NAMES.of(recorded))
 
 
 def test_the_row_has_the_text_on_request() -> None:

@@ -26,7 +26,7 @@ from .residency.contexts import PausedContexts
 from .residency.pins import Pins
 from .residency.pressure import Pressure
 from .residency.working_set import WorkingSet
-from .residency.worth import ContextWorth
+from .residency.worth import ContextWorth, admitted_share, restore_cost
 from .sessions.live_turn import LiveTurn
 from .sessions.table import Pause
 from .steering.preemption import PreemptionOrder
@@ -128,9 +128,10 @@ class Decisions:
 def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     settings = parts.settings
     references = vllm_compat.BlockReferences(engine.scheduler)
-    worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens)
+    restore = restore_cost(settings.step_time, engine.kv_cache.has_host_memory)
+    worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, restore)
     pins = Pins(references, worth, engine.metrics.pin_released)
-    residency_share = settings.residency.share if engine.active else 0.0
+    residency_share = admitted_share(settings.residency.share, restore) if engine.active else 0.0
     working_set = WorkingSet(references, engine.kv_cache, residency_share)
     tenants = TenantService(settings.step_time, settings.weights.tenant > 0, engine.clock)
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)

@@ -92,7 +92,8 @@ def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tup
     )
     works = [work for work in _held_out() if work.fits(limits)]
     seconds = np.array([kernels.step_s(work) for work in works])
-    profile = dataclasses.replace(profile, linear=_linear(works, seconds))
+    linear = dataclasses.replace(_linear(works, seconds), per_loaded_token_s=kv_transfer(engine).token_s)
+    profile = dataclasses.replace(profile, linear=linear)
     return dataclasses.replace(profile, residual=_residual(profile, works, seconds)), works, seconds
 
 

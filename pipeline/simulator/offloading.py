@@ -52,7 +52,7 @@ class TimedCopies(OffloadingWorker):
     """
 
     def __init__(self, transfer: KvTransfer, block_tokens: int) -> None:
-        block_s = block_tokens * transfer.token_bytes / transfer.bytes_per_s
+        block_s = block_tokens * transfer.token_s
         self.stores, self.loads = Direction(block_s), Direction(block_s)
         self.now_s = 0.0
         self.compute_free_s = 0.0

@@ -54,6 +54,11 @@ class KvTransfer:
     bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # over the links of all GPUs, in one direction
     source: str
 
+    @property
+    def token_s(self) -> float:
+        """Seconds to copy the KV of one token."""
+        return self.token_bytes / self.bytes_per_s
+
 
 @with_config(_EXACT)
 @dataclass(frozen=True, slots=True)

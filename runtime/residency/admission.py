@@ -19,6 +19,7 @@ from .pins import Pins
 from .working_set import WorkingSet
 
 Slots = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 NONE_HELD: Slots = np.empty(0, np.intp)
 MOST_AT_ONCE = 32
@@ -47,10 +48,10 @@ class HeavyAdmission:
     def hold(self, queue: WaitingQueue, now_s: float, deferred: Slots) -> Slots:
         """Admit what fits, and return the slots of the turns that must wait on. `deferred`: slots of turns that vLLM
         cannot run yet, which do not ask."""
-        asks = self._asks(queue.columns)
-        asks[deferred] = False
+        asks, light = self._asks(queue.columns, deferred)
         asking = np.flatnonzero(asks)
         if asking.size:
+            self._working_set.note_waiting(queue.columns[Column.TOKENS, light])
             asks[self._offer(queue, asking, deferred.size, now_s)] = False
         held = np.flatnonzero(asks)
         self._report(queue.columns, held)
@@ -60,12 +61,14 @@ class HeavyAdmission:
         """When the passing of time alone may admit one of the held turns, at the earliest."""
         return min(self._pins.next_outlasted_s(now_s), self._overdue.looks_again_s(now_s))
 
-    def _asks(self, columns: Floats) -> NDArray[np.bool_]:
-        """Which turns are heavy and not admitted, shape (n,)."""
-        asks: NDArray[np.bool_] = self._heavy(columns[Column.UNCACHED_TOKENS]) & (columns[Column.ADMITTED] == 0.0)
+    def _asks(self, columns: Floats, deferred: Slots) -> tuple[Mask, Mask]:
+        """Which cold turns are heavy and ask for admission, and which are light, each of shape (n,)."""
+        heavy = self._heavy(columns[Column.UNCACHED_TOKENS])
+        cold = columns[Column.ADMITTED] == 0.0
         if not self._working_set.most_blocks:
-            asks[:] = False
-        return asks
+            cold[:] = False
+        cold[deferred] = False
+        return cold & heavy, cold & ~heavy
 
     def _offer(self, queue: WaitingQueue, asking: Slots, deferred: int, now_s: float) -> list[int]:
         """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
@@ -101,8 +104,8 @@ class HeavyAdmission:
             asking, keys = asking[first], keys[first]
         yield from asking[np.argsort(keys, kind="stable")].tolist()
 
-    def _heavy(self, uncached_tokens: Floats) -> NDArray[np.bool_]:
-        heavy: NDArray[np.bool_] = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
+    def _heavy(self, uncached_tokens: Floats) -> Mask:
+        heavy: Mask = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
         return heavy
 
     def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:

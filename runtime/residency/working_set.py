@@ -1,9 +1,13 @@
 """The working set: the KV blocks of all resident sessions, counted by vLLM's own block pool.
 
 Running turns and pinned contexts reference their blocks. So the pool's count is exact: a block that several sessions
-share counts once, and each group of layers counts its own. Admitted turns that are not computed yet are added here.
+share counts once, and each group of layers counts its own. Admitted turns that are not computed yet are added here, and
+so are light turns that wait for blocks: they go before newcomers.
 """
 
+import numpy as np
+
+from ..queueing.value import Floats
 from ..vllm_compat import BlockReferences, KvCache, KVCacheBlock, Request
 
 
@@ -14,13 +18,15 @@ class WorkingSet:
         self.most_blocks = int(share * references.capacity_blocks)
         self._references = references
         self._kv_cache = kv_cache
+        self._waiting_blocks = 0
         self._entering: dict[Request, int] = {}  # admitted turns whose prompts are not computed yet, with their blocks
 
     @property
     def room_blocks(self) -> int:
         """Blocks that another session may take. Negative if running turns have grown beyond the share."""
         references = self._references
-        return self.most_blocks - (references.capacity_blocks - references.free_blocks) - self._promised_blocks()
+        used_blocks = references.capacity_blocks - references.free_blocks
+        return self.most_blocks - used_blocks - self._waiting_blocks - self._promised_blocks()
 
     def demand_blocks(self, request: Request, cached_tokens: int) -> int:
         """Blocks that a turn with `cached_tokens` in the prefix cache adds to the set; `most_blocks` at most, so that a
@@ -30,6 +36,11 @@ class WorkingSet:
         if kv_cache.chained:
             blocks -= kv_cache.held_blocks(request, cached_tokens, _none)
         return min(blocks, self.most_blocks)
+
+    def note_waiting(self, tokens: Floats) -> None:
+        """Note the contexts of the light turns that wait now, shape (n,)."""
+        blocks = np.ceil(tokens / self._kv_cache.block_tokens).sum()
+        self._waiting_blocks = int(blocks) * self._references.groups
 
     def enter(self, request: Request, blocks: int) -> None:
         """Promise a turn its `blocks`."""

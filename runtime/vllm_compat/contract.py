@@ -15,6 +15,7 @@ from .names import (
     BlockHashToBlockMap,
     BlockPool,
     CachedRequestData,
+    CPUOffloadingManager,
     EngineCoreOutput,
     EngineCoreOutputs,
     KVCacheBlock,
@@ -48,6 +49,7 @@ SIGNATURES: Mapping[type[Any], Mapping[str, tuple[str, ...]]] = {
     UnitaryKVCacheCoordinator: {"find_longest_cache_hit": ("block_hashes", "max_cache_hit_length")},
     BlockPool: {"touch": ("blocks",), "free_blocks": ("ordered_blocks",), "get_num_free_blocks": (), "get_usage": ()},
     BlockHashToBlockMap: {"get_one_block": ("key",)},
+    CPUOffloadingManager: {"lookup": ("key", "req_context")},
 }
 """Methods that AugServe calls or overrides, with the names of their parameters after `self`."""
 
@@ -76,7 +78,8 @@ FIELDS: Mapping[type[Any], str] = {
 """Attributes of the objects that vLLM hands over."""
 
 SCHEDULER: Mapping[str, str] = {
-    "": "requests waiting running policy block_size hash_block_size max_num_scheduled_tokens max_num_running_reqs "
+    "": "requests waiting running connector policy "
+    "block_size hash_block_size max_num_scheduled_tokens max_num_running_reqs "
     "current_step num_spec_tokens num_lookahead_tokens need_mamba_block_aligned_split scheduler_reserve_full_isl "
     "pause_state lora_config",
     "vllm_config": "additional_config",

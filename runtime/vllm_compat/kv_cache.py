@@ -1,9 +1,11 @@
 """The KV cache of vLLM: read without side effects, and pinned by references beyond those of requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from .host_memory import HostMemory
 from .names import (
     AsyncScheduler,
+    BlockHash,
     BlockPool,
     FullAttentionSpec,
     KVCacheBlock,
@@ -60,6 +62,7 @@ class KvCache:
         )
         self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self.block_tokens
         self.watermark_blocks = int(self._manager.watermark_blocks)
+        self._host = HostMemory.of(scheduler) if self._chained else None
 
     @property
     def usage(self) -> float:
@@ -100,30 +103,42 @@ class KvCache:
                 high = middle
         return low
 
+    @property
+    def has_host_memory(self) -> bool:
+        """Whether contexts that were evicted are loaded instead of computed."""
+        return self._host is not None
+
     def cached_tokens(self, request: Request, last_known: int = 0) -> int:
-        """Prompt tokens of the request in the prefix cache; fastest if the answer is still `last_known`.
+        """Prompt tokens of the request that need no computing: in the prefix cache, or in host memory, from which vLLM
+        loads them. Fastest if the answer is still `last_known`.
 
         A binary search over block hashes. It finds a lower bound if an inner block was evicted before a later one; that
         is rare, as vLLM evicts the last blocks of a request first.
         """
         if not self._manager.prefix_cache_lookup_enabled(request):
             return 0
+        hashes = request.block_hashes
         if not self._chained:
-            coordinator = self._manager.coordinator
-            return int(coordinator.find_longest_cache_hit(request.block_hashes, request.num_tokens - 1)[1])
-        hashes, block = request.block_hashes, self._pool.cached_block_hash_to_block.get_one_block
+            return int(self._manager.coordinator.find_longest_cache_hit(hashes, request.num_tokens - 1)[1])
         low, high = 0, min(len(hashes), (request.num_tokens - 1) // self.block_tokens)
         middle = min(last_known // self.block_tokens, high)
-        if middle and block(make_block_hash_with_group_id(hashes[middle - 1], 0)) is None:
+        if middle and not self._holds(hashes, middle - 1):
             high = middle - 1
         else:
             low = middle
-            if low < high and block(make_block_hash_with_group_id(hashes[low], 0)) is None:
+            if low < high and not self._holds(hashes, low):
                 high = low
         while low < high:
             middle = (low + high) // 2
-            if block(make_block_hash_with_group_id(hashes[middle], 0)) is None:
-                high = middle
-            else:
+            if self._holds(hashes, middle):
                 low = middle + 1
+            else:
+                high = middle
         return low * self.block_tokens
+
+    def _holds(self, hashes: Sequence[BlockHash], block: int) -> bool:
+        """Whether the block with this index is in the prefix cache or in host memory."""
+        key = make_block_hash_with_group_id(hashes[block], 0)
+        if self._pool.cached_block_hash_to_block.get_one_block(key) is not None:
+            return True
+        return self._host is not None and self._host.holds(hashes, block)

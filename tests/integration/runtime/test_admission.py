@@ -134,6 +134,18 @@ def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:
     engine.drain()
 
 
+def test_light_turns_that_wait_have_their_room_before_a_newcomer(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 1000)
+    for number in range(2, 8):
+        engine.add(number, 400, 5, f"s{number}", cache_salt=f"s{number}")
+    heavy = engine.add(8, 600, 5, "s8", cache_salt="s8")  # would fit beside the running turn
+    engine.step()
+    assert (heavy.status, held(engine)) == (RequestStatus.WAITING, 1)
+    engine.drain()
+    assert "r8" in engine.finished()
+
+
 def test_a_resident_session_is_not_held_however_much_its_tool_returns(make_engine: EngineMaker) -> None:
     engine, _, _ = paused_and_running(make_engine, 1200, 1200)
     following = engine.add(3, 1900, 5, "s1", cache_salt="s1")

@@ -9,6 +9,7 @@ import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
+from augserve.data.tables.pseudonyms import Pseudonyms
 from augserve.models.serving.predictor import Rows, TurnPredictions
 from augserve.models.serving.settings import SchedulerSettings, ValueWeights
 from augserve.pipeline.simulator.engine import build_scheduler
@@ -278,7 +279,9 @@ def test_traces_contain_every_turn_tool_call_and_step(make_engine: EngineMaker, 
         (path,) = (tmp_path / "traces").glob(f"{name}-*.parquet")
         return list(pq.read_table(path).to_pylist())
 
-    turns = {row["request_id"]: row for row in read("turns")}
+    names = Pseudonyms.kept_in(tmp_path / "traces")
+    ids = {names.of(f"r{number}"): f"r{number}" for number in range(3)}
+    turns = {ids[str(row["request_id"])]: row for row in read("turns")}
     assert {key: (row["turn"], row["output_tokens"], row["finish_reason"]) for key, row in turns.items()} == {
         "r0": (0, 5, "length"),
         "r1": (1, 4, "length"),

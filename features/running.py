@@ -1,7 +1,7 @@
 """Running statistics in constant memory, of one series or of a bounded number of named series."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,9 +11,10 @@ HIGH = 0.9
 HIGH_STEP = 0.2
 FEW = 10  # of so few values, the greatest is the 0.9 quantile
 MAX_NAMES = 4096
-"""Bound on names, which callers choose. The least recently used name is forgotten first."""
+"""Bound on names, which callers choose."""
 
 Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -71,25 +72,53 @@ UNSEEN = RecentLog()
 """An empty series; nothing is ever added to it."""
 
 
+class BoundedTable(Generic[Key, Value]):
+    """A value per name, for at most `max_names` names.
+
+    Where a new name finds the table full, the oldest of the names that were used once gives way, as long as they take a
+    quarter of the table; otherwise the least recently used of the others. So made-up names displace each other.
+    """
+
+    def __init__(self, new: Callable[[], Value], max_names: int = MAX_NAMES) -> None:
+        self._new = new
+        self._max_names = max_names
+        self._once: dict[Key, Value] = {}  # dicts keep the order of insertion
+        self._often: dict[Key, Value] = {}
+
+    def __len__(self) -> int:
+        return len(self._once) + len(self._often)
+
+    def get(self, key: Key) -> Value | None:
+        value = self._often.get(key)
+        return self._once.get(key) if value is None else value
+
+    def use(self, key: Key) -> Value:
+        """The name's value, a new one for an unknown or forgotten name."""
+        value = self._often.pop(key, None)
+        if value is None:
+            value = self._once.pop(key, None)
+        if value is not None:
+            self._often[key] = value
+            return value
+        if len(self) >= self._max_names:
+            full = self._once if len(self._once) >= max(self._max_names // 4, 1) else self._often
+            del full[next(iter(full))]
+        value = self._once[key] = self._new()
+        return value
+
+
 class RecentTable(Generic[Key]):
     """A RecentLog per name, for at most `max_names` names."""
 
     def __init__(self, max_names: int = MAX_NAMES) -> None:
-        self._max_names = max_names
-        self._series: dict[Key, RecentLog] = {}
+        self._series: BoundedTable[Key, RecentLog] = BoundedTable(RecentLog, max_names)
 
     def __len__(self) -> int:
         return len(self._series)
 
     def of(self, key: Key) -> RecentLog:
         """The series of a name, UNSEEN for an unknown or forgotten one. Do not add to it."""
-        return self._series.get(key, UNSEEN)
+        return self._series.get(key) or UNSEEN
 
     def add(self, key: Key, value: float) -> None:
-        series = self._series.pop(key, None)
-        if series is None:
-            series = RecentLog()
-            if len(self._series) >= self._max_names:
-                del self._series[next(iter(self._series))]
-        self._series[key] = series  # at the end: dicts keep the order of insertion
-        series.add(value)
+        self._series.use(key).add(value)

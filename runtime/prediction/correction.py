@@ -9,6 +9,8 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
+from ...features.running import BoundedTable
+
 logger = logging.getLogger(f"vllm.{__name__}")
 
 COVERAGE = 0.8  # target coverage of the interval from p10 to p90
@@ -19,9 +21,6 @@ LIMIT = math.log(4.0)  # bound on a correction: a factor of 4
 WIDEN_STEP = 0.02  # learning rate of the interval's width
 MAX_WIDTH = 4.0
 ALARM_WIDTH = 1.5  # a wider interval is logged, once
-MAX_NAMES = 4096
-"""Tool names come from callers; beyond this number, new ones get the overall correction."""
-
 Report = Callable[[str, float, float, float], None]
 """Quantity, overall factor, coverage and interval width of a correction."""
 
@@ -58,7 +57,7 @@ class Correction:
     def reset(self) -> None:
         """Forget all observations: the models' answers stay as they are."""
         self._all = _Ratio()
-        self._by_name: dict[str, _Ratio] = {}
+        self._by_name: BoundedTable[str, _Ratio] = BoundedTable(_Ratio)
         self._width = 1.0
         self._warned = False
         self.observed = 0
@@ -103,14 +102,8 @@ class Correction:
         self._note_interval(low <= actual <= high)
         log_ratio = math.log(actual / median)
         self._all.add(log_ratio)
-        if name is None:
-            return
-        by_name = self._by_name.get(name)
-        if by_name is None:
-            if len(self._by_name) >= MAX_NAMES:
-                return
-            by_name = self._by_name[name] = _Ratio()
-        by_name.add(log_ratio)
+        if name is not None:
+            self._by_name.use(name).add(log_ratio)
 
     def report_to(self, report: Report) -> None:
         report(self.quantity, self.overall, self.coverage, self.width)

@@ -46,10 +46,12 @@ class Ordering:
 
     def rank(self, now_s: float, held: Slots) -> None:
         """Rank all waiting turns but those that are `held`; shadow mode only counts whether another turn would go
-        first."""
+        first. Raises ValueError where no waiting turn could be described."""
         if not len(self.queue):
             return
         self._probe()
+        if np.isnan(self.queue.columns[Column.OUTPUT_TOKENS]).all():
+            raise ValueError("none of the waiting turns could be described")
         token_budget = vllm_compat.token_budget(self._engine.scheduler)
         values = keys(self.queue.columns, self._engine_state(now_s), self._settings)
         values[held] = HELD
@@ -104,7 +106,8 @@ class Ordering:
 
     def _describe(self, request: Request) -> Sequence[float]:
         """The request's row, in the order of `Column`. vLLM's own calls end here, so it must not raise."""
-        return self._engine.guard.call("description", self._row, request, fallback=_UNKNOWN)
+        row = self._engine.guard.call("description", self._row, request, fallback=None)
+        return _unknown(request) if row is None else row
 
     def _row(self, request: Request) -> Sequence[float]:
         live = self._engine.turns.get(request.request_id)
@@ -136,18 +139,18 @@ class Ordering:
 
     def _probe(self) -> None:
         """Look up the cached tokens of the first requests and of some others in rotation: the prefix cache changes."""
-        queue, columns = self.queue, self.queue.columns
+        queue, columns, guard = self.queue, self.queue.columns, self._engine.guard
         foremost, rotating = (FOREMOST_PROBES, ROTATING_PROBES) if self._kv_cache.chained else SLOW_PROBES
         for request in queue.head(foremost):
             slot = queue.slot(request)
             if slot is not None:
-                self._look_up(columns, slot)
+                guard.attempt("description", self._look_up, columns, slot)
         count = len(queue)
         if self._next_probe >= count:
             self._next_probe = 0
         end = min(self._next_probe + rotating, count)
         for slot in range(self._next_probe, end):
-            self._look_up(columns, slot)
+            guard.attempt("description", self._look_up, columns, slot)
         self._next_probe = end
 
     def _look_up(self, columns: Floats, slot: int) -> None:
@@ -171,5 +174,11 @@ def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> flo
     return max(min(left, max_tokens - generated), 1.0)
 
 
-_UNKNOWN = tuple(float("nan") for _ in Column)
-"""A row that makes the ranking fall back to vLLM's own order."""
+def _unknown(request: Request) -> Sequence[float]:
+    """The row of a request that cannot be described: what it needs is known, what it is worth is not."""
+    row = dict.fromkeys(Column, float("nan"))
+    tokens = request.num_tokens
+    row |= {Column.WAITING_SINCE_S: request.arrival_time, Column.DEADLINE_S: float("inf")}
+    row |= {Column.TOKENS: tokens, Column.UNCACHED_TOKENS: tokens, Column.NEW_TOKENS: tokens}
+    row |= {Column.TENANT: 0.0, Column.ADAPTER: 0.0, Column.LACKS_GRAMMAR: 0.0, Column.ADMITTED: 1.0}
+    return tuple(row.values())

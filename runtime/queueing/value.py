@@ -122,7 +122,8 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
     The terms are those of models.serving.settings.ValueWeights; a term without weight is not computed. Turns that can
     still meet their deadline (or have their first token) form the first class, the others the second; overdue.py puts
     some turns before both. The cost of a prompt (uncached, stage_one) is divided among the turn and the future turns
-    that reuse it. Weights {uncached: 1, all others 0} give the rule `uncached-first`.
+    that reuse it. A turn whose value is not known is the last of its class. Weights {uncached: 1, all others 0} give
+    the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
     uncached_s: Floats = prefill_s(step, columns[Column.UNCACHED_TOKENS])
@@ -145,5 +146,6 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
         value += weights.tenant * engine.tenants_s[columns[Column.TENANT].astype(np.intp)]
     np.minimum(value, LIMIT_S, out=value)
     np.maximum(value, -LIMIT_S, out=value)
+    value[np.isnan(value)] = LIMIT_S
     value[engine.now_s + uncached_s > columns[Column.DEADLINE_S]] += CLASS_S
     return value

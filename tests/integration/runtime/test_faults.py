@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
-from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
+from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime, ValueWeights
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.metrics import Metrics
@@ -159,28 +159,6 @@ def test_an_error_in_the_ordering_leaves_vllms_own_order(
     engines[0].assert_nothing_is_left()
 
 
-def test_one_turn_that_cannot_be_described_leaves_all_in_vllms_own_order(
-    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = make_engine(max_num_seqs=1)
-    kv_cache = engine.scheduler.decisions.engine.kv_cache
-    cached_tokens = kv_cache.cached_tokens
-
-    def broken_for_one(request: Request, last_known: int = 0) -> int:
-        if request.request_id == "r9":
-            raise RuntimeError("broken")
-        return cached_tokens(request, last_known)
-
-    monkeypatch.setattr(kv_cache, "cached_tokens", broken_for_one)
-    load(engine)
-    engine.step()
-    waiting = [int(request.request_id[1:]) for request in engine.scheduler.waiting]
-    assert len(waiting) > 20
-    assert waiting == sorted(waiting)
-    engine.drain()
-    engine.assert_nothing_is_left()
-
-
 def test_an_order_that_fails_later_is_replaced_by_vllms_own(
     make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,5 +171,36 @@ def test_an_order_that_fails_later_is_replaced_by_vllms_own(
     monkeypatch.setattr(engine.scheduler.decisions.ordering.queue, "head", Broken())
     engine.step()
     assert list(engine.scheduler.waiting) == arrived
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_a_turn_that_cannot_be_described_leaves_the_order_of_the_others(
+    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither as it arrives nor at a later look-up."""
+    engine = make_engine(settings=SchedulerSettings(weights=ValueWeights(tenant=1.0)), kv_tokens=16_384, max_num_seqs=4)
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    assert engine.scheduler.decisions is not None
+    kv_cache = engine.scheduler.decisions.engine.kv_cache
+    cached_tokens = kv_cache.cached_tokens
+
+    def broken_for_one(request: Request, last_known: int = 0) -> int:
+        if request.request_id == "r10":
+            raise RuntimeError("malformed")
+        return cached_tokens(request, last_known)
+
+    monkeypatch.setattr(kv_cache, "cached_tokens", broken_for_one)
+    for number in range(4):
+        engine.add(number, 50, 400)
+    engine.step()
+    engine.add(10, 900, 5)
+    waiting = [engine.add(number, 100 + 50 * (20 - number), 5) for number in range(11, 20)]
+    for _ in range(5):
+        engine.step()
+    order = [request.request_id for request in engine.scheduler.decisions.ordering.queue]
+    assert order == [*(request.request_id for request in reversed(waiting)), "r10"]
+    assert fallbacks(engine, "description") > 0
+    assert (fallbacks(engine, "order"), fallbacks(engine, "admission")) == (0, 0)
     engine.drain()
     engine.assert_nothing_is_left()

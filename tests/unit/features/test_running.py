@@ -63,3 +63,23 @@ def test_a_full_table_forgets_the_least_recently_used_name() -> None:
         table.add(name, 1.0)
     assert (table.of("a").count, table.of("b").count, table.of("c").count) == (2, 0, 1)
     assert len(table) == 2
+
+
+def test_names_that_are_used_once_leave_those_that_are_used_often() -> None:
+    many = 100
+    table: RecentTable[str] = RecentTable(max_names=40)
+    for name in [f"tool-{number}" for number in range(30)] * 2 + [f"made up {number}" for number in range(many)]:
+        table.add(name, 1.0)
+    assert len(table) == 40
+    assert all(table.of(f"tool-{number}").count == 2 for number in range(30))
+    assert table.of(f"made up {many - 1}").count == 1
+
+
+@given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 8))
+def test_a_table_is_bounded_and_knows_the_name_used_last(names: list[int], most: int) -> None:
+    table: RecentTable[int] = RecentTable(max_names=most)
+    for name in names:
+        known = table.of(name).count
+        table.add(name, 1.0)
+        assert table.of(name).count == known + 1
+        assert len(table) <= most

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.runtime.prediction.correction import ALARM_WIDTH, LIMIT, MAX_NAMES, MAX_WIDTH, Correction
+from augserve.features.running import MAX_NAMES
+from augserve.runtime.prediction.correction import ALARM_WIDTH, LIMIT, MAX_WIDTH, Correction
 
 PREDICTED = (5.0, 10.0, 20.0)
 
@@ -90,10 +91,15 @@ def test_a_reset_forgets_all_observations() -> None:
     assert correction.observed == 0
 
 
-def test_names_beyond_the_bound_get_the_overall_correction() -> None:
+def test_made_up_names_displace_no_tool_that_is_used_often_and_a_new_tool_is_learned() -> None:
     correction = Correction("output length")
-    for number in range(MAX_NAMES):
+    for _ in range(10):
+        correction.observe(PREDICTED, "bash", 1000.0)
+    for number in range(2 * MAX_NAMES):
         correction.observe(PREDICTED, f"tool-{number}", 10.0)
-    for _ in range(100):
-        correction.observe(PREDICTED, "one too many", 1000.0)
-    assert correction.factor("one too many") == correction.overall
+    assert correction.factor("bash") > 1.1 * correction.overall
+    for _ in range(30):
+        correction.observe(PREDICTED, "new", 30.0)
+        correction.observe(PREDICTED, None, 10.0)
+        correction.observe(PREDICTED, None, 10.0)
+    assert correction.factor("new") > 1.2 * correction.overall

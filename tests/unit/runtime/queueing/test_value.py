@@ -155,5 +155,7 @@ def test_no_value_leaves_its_class(weight: float, output_tokens: float) -> None:
     assert -CLASS_S < in_time < late
 
 
-def test_an_unknown_column_gives_nan() -> None:
-    assert np.isnan(keys(turns({"tokens": np.nan}), ENGINE, settings(ValueWeights()))).all()
+def test_a_turn_of_unknown_value_is_the_last_of_its_class() -> None:
+    rows = ({"tokens": np.nan}, {"output_tokens": 1e6}, {"tokens": np.nan, "deadline_s": 0.0}, {"deadline_s": 0.0})
+    ranked = keys(turns(*rows), ENGINE, settings(ValueWeights()))
+    assert np.argsort(ranked).tolist() == [1, 0, 3, 2]

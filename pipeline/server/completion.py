@@ -12,6 +12,8 @@ from .endpoint import failure_of
 SESSION_HEADER = "X-Session-ID"
 PARENT_HEADER = "X-Parent-Session-ID"  # of a sub-agent: the session that waits for it
 _DETAIL_LENGTH = 300
+_LINE_BYTES = 4 << 20  # an event has a few tokens
+_ERROR_BYTES = 64 << 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,8 +54,7 @@ async def stream_completion(
     try:
         async with client.stream("POST", url, content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
-                text = (await response.aread()).decode("utf-8", "replace")
-                reader.fail(f"HTTP {response.status_code}", _message(text))
+                reader.fail(f"HTTP {response.status_code}", _message(await _beginning(response)))
                 return reader.output
             async for line in _lines(response):
                 if line.startswith("data:") and not reader.take(line[5:].strip()):
@@ -69,13 +70,27 @@ async def stream_completion(
 
 async def _lines(response: httpx.Response) -> AsyncIterator[str]:
     """Lines of server-sent events. httpx's own lines also end at U+2028 and the like, which an output may contain."""
-    rest = b""
+    rest = bytearray()
     async for part in response.aiter_bytes():
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line.decode("utf-8")
+        end, *begun = part.split(b"\n")
+        rest += end
+        for line in begun:
+            yield rest.decode("utf-8")
+            rest = bytearray(line)
+        if len(rest) > _LINE_BYTES:
+            raise ValueError(f"a line of more than {_LINE_BYTES >> 20} MiB")
     if rest:
         yield rest.decode("utf-8")
+
+
+async def _beginning(response: httpx.Response) -> str:
+    """The beginning of an error's body, which may be of any length."""
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) >= _ERROR_BYTES:
+            break
+    return body[:_ERROR_BYTES].decode("utf-8", "replace")
 
 
 class _Reader:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_INT64 = 1 << 63
+
 
 def attributes(values: object) -> dict[str, Any]:
     """OTLP's list of keys and typed values as a mapping; values of another form are ignored."""
@@ -22,9 +24,11 @@ def _value(value: object) -> Any:
     [(kind, content)] = value.items()
     if kind == "intValue":  # int64: a string in JSON
         try:
-            return int(str(content))
+            content = int(str(content))
         except ValueError:
             return None
+    if isinstance(content, int) and not -_INT64 <= content < _INT64:
+        return None
     if kind == "arrayValue" and isinstance(content, dict):
         items = content.get("values")
         return [_value(item) for item in items] if isinstance(items, list) else []

@@ -407,3 +407,11 @@ def test_a_tool_around_an_agent_does_not_run_the_agents_own_agents() -> None:
         ("t", "bash"): "t/one",
         ("t/one", "the a two"): "t/one/a two",
     }
+
+
+@pytest.mark.parametrize("huge", [10**400, -(10**400), 1 << 63])
+def test_a_number_beyond_int64_is_an_unknown_value(huge: int) -> None:
+    turn = chat("a", 0, 1, (5, 5), server__time_to_first_token=huge, request__temperature=huge)
+    (row,), _ = run(lines(export(turn)))
+    assert row.get("first_token_s") is None
+    assert row["temperature"] is None

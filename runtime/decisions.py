@@ -133,7 +133,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     pins = Pins(references, worth, engine.metrics.pin_released)
     residency_share = admitted_share(settings.residency.share, restore) if engine.active else 0.0
     working_set = WorkingSet(references, engine.kv_cache, residency_share)
-    tenants = TenantService(settings.step_time, settings.weights.tenant > 0, engine.clock)
+    tenants = TenantService(settings.step_time, engine.clock)
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
     forecaster = parts.forecaster(engine.metrics)
     return Decisions(
@@ -144,7 +144,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         DeferredTurns(engine.scheduler),
         ordering,
         PausedContexts(engine, pins, pins_contexts=residency_share > 0),
-        HeavyAdmission(settings, engine, pins, working_set),
+        HeavyAdmission(settings, engine, pins, working_set, tenants),
         Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
         tenants,

@@ -66,7 +66,7 @@ class ValueWeights:
     waiting: Weight = 0.0  # time waited, subtracted
     slack: Weight = 0.0  # time left to the TTFT deadline
     attained: Weight = 0.0  # engine time that the session has used: fairness between sessions
-    tenant: Weight = 0.0  # engine time of the tenant above the least of all waiting tenants: fairness between tenants
+    tenant: Weight = 1.0  # recent engine time of the tenant, where tenants are known: fairness between tenants
 
 
 @settings_part

@@ -13,7 +13,7 @@ from ..vllm_compat import Request
 from .free_room import Demand, FreeRoom
 from .head_of_line import PassingOver
 from .overdue import OverdueTurns, Slots
-from .tenants import TenantService, slot_of
+from .tenants import TenantService
 from .value import CLASS_S, Column, EngineState, Floats, cached_future_turns, decode_step_s, keys
 from .waiting_queue import HELD, WaitingQueue
 
@@ -131,7 +131,7 @@ class Ordering:
             forecast.pause_s,
             0 if live is None else request.num_prompt_tokens - live.new_tokens,
             0 if live is None else live.past_output_tokens,
-            slot_of(None if live is None else live.hints.tenant),
+            self._tenants.slot_of(None if live is None else live.hints.tenant),
             vllm_compat.adapter_number(request),
             1.0 if vllm_compat.lacks_grammar(request) else 0.0,
             1.0 if live is None or live.admitted or request.num_output_tokens else 0.0,

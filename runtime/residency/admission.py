@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
+from ..queueing.tenants import TenantService
 from ..queueing.value import Column, Floats, prefill_s
 from ..queueing.waiting_queue import WaitingQueue
 from .longest_wait import Admissions, OverdueAdmissions
@@ -24,23 +25,30 @@ Mask = NDArray[np.bool_]
 NONE_HELD: Slots = np.empty(0, np.intp)
 MOST_AT_ONCE = 32
 """Turns that one step considers, at most."""
-PRIORITY_TOKENS = 1e12
-"""Distance between two of the caller's priorities; more than any turn has tokens."""
 
 
 class HeavyAdmission:
     """Decides each step which heavy cold turns are held.
 
-    Fewest uncached tokens go first, and each admission beyond a share goes to the turn that has waited longest. A turn
-    that is next and does not fit keeps those after it waiting, so that room is left for it.
+    The tenant with the least recent engine time goes first. Of its turns, fewest uncached tokens go first, and each
+    admission beyond a share goes to the turn that has waited longest. A turn that is next and does not fit keeps those
+    after it waiting, so that room is left for it.
     """
 
-    def __init__(self, settings: SchedulerSettings, engine: Engine, pins: Pins, working_set: WorkingSet) -> None:
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        engine: Engine,
+        pins: Pins,
+        working_set: WorkingSet,
+        tenants: TenantService,
+    ) -> None:
         self.settings = settings
         self._step = settings.step_time
         self._engine = engine
         self._pins = pins
         self._working_set = working_set
+        self._tenants = tenants
         residency = settings.residency
         self._admissions = Admissions(residency.longest_share)
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
@@ -80,7 +88,9 @@ class HeavyAdmission:
             self._enter(queue, longest, self._demand_blocks(queue, longest))
             offered.append(longest)
         idle = len(queue) == asking.size + deferred and not vllm_compat.running_count(self._engine.scheduler)
-        for slot in self._by_turns(queue, asking, longest):
+        foremost = self._foremost(queue, asking, now_s)
+        longest = int(foremost[queue.columns[Column.WAITING_SINCE_S, foremost].argmin()])
+        for slot in self._by_turns(queue, foremost, longest):
             if slot in offered:
                 continue
             blocks = self._demand_blocks(queue, slot)
@@ -93,16 +103,23 @@ class HeavyAdmission:
             offered.append(slot)
         return offered
 
-    def _by_turns(self, queue: WaitingQueue, asking: Slots, longest: int) -> Iterator[int]:
-        """The order of admission, the caller's priority before all."""
+    def _foremost(self, queue: WaitingQueue, asking: Slots, now_s: float) -> Slots:
+        """Those of the caller's foremost priority, and of these the turns of the tenant with the smallest account."""
         priorities = queue.priorities(asking)
-        if self._admissions.longest_is_next and priorities[asking == longest] == priorities.min():
+        foremost = asking[priorities == priorities.min()]
+        if (accounts_s := self._tenants.accounts(now_s)) is not None:
+            used_s = accounts_s[queue.columns[Column.TENANT, foremost].astype(np.intp)]
+            foremost = foremost[used_s == used_s.min()]
+        return foremost
+
+    def _by_turns(self, queue: WaitingQueue, foremost: Slots, longest: int) -> Iterator[int]:
+        if self._admissions.longest_is_next:
             yield longest
-        keys = PRIORITY_TOKENS * priorities + queue.columns[Column.UNCACHED_TOKENS, asking]
-        if asking.size > MOST_AT_ONCE:
-            first = np.argpartition(keys, MOST_AT_ONCE)[:MOST_AT_ONCE]
-            asking, keys = asking[first], keys[first]
-        yield from asking[np.argsort(keys, kind="stable")].tolist()
+        uncached = queue.columns[Column.UNCACHED_TOKENS, foremost]
+        if foremost.size > MOST_AT_ONCE:
+            first = np.argpartition(uncached, MOST_AT_ONCE)[:MOST_AT_ONCE]
+            foremost, uncached = foremost[first], uncached[first]
+        yield from foremost[np.argsort(uncached, kind="stable")].tolist()
 
     def _heavy(self, uncached_tokens: Floats) -> Mask:
         heavy: Mask = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s

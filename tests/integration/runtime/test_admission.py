@@ -10,7 +10,7 @@ from vllm.v1.request import Request, RequestStatus
 
 from augserve.models.serving.settings import Residency, SchedulerSettings, StepTime
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.hints.hints import PARENT
+from augserve.runtime.hints.hints import PARENT, TENANT
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, Grammar, TestedScheduler, by_priority, one_lora
@@ -122,6 +122,21 @@ def test_a_held_turn_counts_as_waiting_and_can_be_aborted(make_engine: EngineMak
     assert engine.scheduler.get_request_counts() == (1, 0)
     engine.drain()
     assert "r2" not in engine.finished()
+
+
+def test_the_tenant_with_the_least_engine_time_is_admitted_first(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    busy, quiet = {TENANT: "busy"}, {TENANT: "quiet"}
+    engine.add(1, 1000, 5, "s1", cache_salt="s1", extra_args=busy)
+    engine.drain()
+    first = running(engine, 2, 2000)
+    small = engine.add(3, 1500, 5, "s3", cache_salt="s3", extra_args=busy)
+    large = engine.add(4, 1600, 5, "s4", cache_salt="s4", extra_args=quiet)
+    engine.scheduler.finish_requests(first.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.step()
+    assert (small.status, large.status) == (RequestStatus.WAITING, RequestStatus.RUNNING)
+    engine.drain()
+    assert {"r3", "r4"} <= set(engine.finished())
 
 
 def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:

@@ -97,7 +97,7 @@ def test_each_weight_weighs_its_term(weights: dict[str, float], expected: float)
     facts = {"past_tokens": 800, "past_output_tokens": 300, "tenant": 2}
     columns = turns({"future_turns": 4, "waiting_since_s": 99.7, "deadline_s": 100.7, **facts})
     load = dataclasses.replace(ENGINE, tenants_s=np.array([0.1, 0.3, 0.7]))
-    zero = dict.fromkeys(("stage_one", "uncached", "output", "future", "remaining", "waiting", "slack"), 0.0)
+    zero = dict.fromkeys(("stage_one", "uncached", "output", "future", "remaining", "waiting", "slack", "tenant"), 0.0)
     assert keys(columns, load, settings(ValueWeights(**{**zero, **weights}))) == pytest.approx([expected])
 
 

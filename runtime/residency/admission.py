@@ -106,7 +106,7 @@ class HeavyAdmission:
     def _foremost(self, queue: WaitingQueue, asking: Slots, now_s: float) -> Slots:
         """Those of the caller's foremost priority, and of these the turns of the tenant with the smallest account."""
         priorities = queue.priorities(asking)
-        foremost = asking[priorities == priorities.min()]
+        foremost: Slots = asking[priorities == priorities.min()]
         if (accounts_s := self._tenants.accounts(now_s)) is not None:
             used_s = accounts_s[queue.columns[Column.TENANT, foremost].astype(np.intp)]
             foremost = foremost[used_s == used_s.min()]

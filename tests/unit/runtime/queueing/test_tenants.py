@@ -58,7 +58,9 @@ def test_accounts_decay_on_after_the_clock_was_set_back() -> None:
     service = TenantService(STEP, clock)
     service.turn_ended(turn("a"))
     before = service.accounts(clock.now_s - 3600.0)[service.slot_of("a")]
-    assert service.accounts(clock.now_s - 3600.0 + MEMORY_S)[service.slot_of("a")] == pytest.approx(before / 2.718281828)
+    assert service.accounts(clock.now_s - 3600.0 + MEMORY_S)[service.slot_of("a")] == pytest.approx(
+        before / 2.718281828
+    )
 
 
 def test_each_tenant_has_its_own_slot_and_the_smallest_account_makes_way() -> None:

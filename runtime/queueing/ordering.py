@@ -111,16 +111,13 @@ class Ordering:
 
     def _row(self, request: Request) -> Sequence[float]:
         live = self._engine.turns.get(request.request_id)
-        if live is not None and request.num_preemptions != live.preemptions:
-            live.preemptions = request.num_preemptions
-            live.waiting_since_s = self._engine.clock()
         forecast = forecast_of(live)
         future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens
         arrival_s = self._engine.clock() if live is None else live.arrival_s
         deadline_s = arrival_s + self._settings.slo.ttft_s
         return (
-            arrival_s if live is None else live.waiting_since_s,
+            arrival_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
             tokens - self._kv_cache.cached_tokens(request),

@@ -57,8 +57,6 @@ class LiveTurn:
     forecast: Forecast | None = None
     cached_tokens: int | None = None  # prompt tokens found in the prefix cache at admission
     first_token_s: float | None = None
-    waiting_since_s: float = 0.0
-    preemptions: int = 0
     admitted: bool = False  # whether it may hold KV memory, see residency/admission.py
     prefix: Prefix | None = None  # of the prompt; None if the caller names its session
 
@@ -105,7 +103,6 @@ def note_arrival(
         hints=hints,
         new_tokens=max(request.num_prompt_tokens - history.context_tokens, 0),
         past_output_tokens=int(history.output_tokens.total),
-        waiting_since_s=now_s,
         prefix=prefix,
     )
     if request.sampling_params is not None:

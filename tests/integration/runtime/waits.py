@@ -26,7 +26,7 @@ class Waits:
         scheduler = self._scheduler
         now_s, turns = self._engine.clock.now_s + STEP_S, scheduler.lifecycle.turns
         self._tokens = {request: request.num_tokens for request in scheduler.waiting}
-        since_s = {request: turns[request.request_id].waiting_since_s for request in self._tokens}
+        since_s = {request: turns[request.request_id].arrival_s for request in self._tokens}
         self._overdue = {each for each in since_s if now_s - since_s[each] > scheduler.settings.max_wait_s}
         longest_s = min((since_s[each] for each in self._overdue), default=None)
         self._longest = {each for each in self._overdue if since_s[each] == longest_s}  # there may be several

@@ -131,7 +131,8 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     restore = restore_cost(settings.step_time, engine.kv_cache.has_host_memory)
     worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, restore)
     pins = Pins(references, worth, engine.metrics.pin_released)
-    residency_share = admitted_share(settings.residency.share, restore) if engine.active else 0.0
+    keeps = engine.active and engine.kv_cache.keeps_contexts
+    residency_share = admitted_share(settings.residency.share, restore) if keeps else 0.0
     working_set = WorkingSet(references, engine.kv_cache, residency_share)
     tenants = TenantService(settings.step_time, engine.clock)
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)

@@ -84,6 +84,12 @@ class AugServeScheduler(HookedScheduler):
         if self.decisions is not None:
             self.decisions.contexts.turn_finishes(self.engine.turns.get(request.request_id))
 
+    def usage_of_requests(self, usage: float) -> float:
+        """Contexts that only pins hold do not count: balancers take usage for load."""
+        if self.decisions is None:
+            return usage
+        return max(usage - self._guard.call("usage", self.decisions.contexts.idle_share, fallback=0.0), 0.0)
+
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
         if self.decisions is not None:
             self.decisions.prefix_cache_reset()

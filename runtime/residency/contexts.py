@@ -13,6 +13,8 @@ Arguments = TypeVarTuple("Arguments")
 
 _FINISHED = (RequestStatus.FINISHED_STOPPED, RequestStatus.FINISHED_LENGTH_CAPPED)
 
+RECOUNT_S = 0.25
+
 
 class PausedContexts:
     """Applies pins at a scheduler's events. No method raises: a failure is counted as `context` and unpins everything.
@@ -27,6 +29,8 @@ class PausedContexts:
         self._guard = engine.guard
         self._metrics = engine.metrics
         self._clock = engine.clock
+        self._idle_share = 0.0
+        self._counted_s = float("-inf")
 
     def turn_arrived(self, live: LiveTurn) -> None:
         self.attempt(self._claim, live)
@@ -47,6 +51,16 @@ class PausedContexts:
     def release_all(self) -> None:
         self._guard.attempt("context release", self.pins.release_all)
         self._metrics.pinned_tokens.set(self.pins.tokens)
+
+    def idle_share(self) -> float:
+        """Share of the KV cache that pins hold and no request uses, counted anew each RECOUNT_S."""
+        if not self.pins:
+            return 0.0
+        now_s = self._clock()
+        if not 0 <= now_s - self._counted_s < RECOUNT_S:
+            self._counted_s = now_s
+            self._idle_share = self.pins.releasable_blocks / self.pins.references.capacity_blocks
+        return self._idle_share
 
     def attempt(self, function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
         """Call a function that changes pins; if it fails, unpin everything."""

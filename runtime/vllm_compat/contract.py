@@ -86,7 +86,7 @@ SCHEDULER: Mapping[str, str] = {
     "vllm_config.model_config": "served_model_name",
     "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling",
     "parallel_config": "data_parallel_index pipeline_parallel_size",
-    "kv_cache_manager": "watermark_blocks",
+    "kv_cache_manager": "watermark_blocks enable_caching",
     "kv_cache_manager.block_pool": "num_gpu_blocks cached_block_hash_to_block",
     "kv_cache_manager.coordinator": "single_type_managers eagle_group_ids",
 }

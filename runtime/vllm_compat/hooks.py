@@ -1,9 +1,25 @@
-"""vLLM's scheduler with a hook that subclasses may override without knowing its internals."""
+"""vLLM's scheduler with hooks that subclasses may override without knowing its internals."""
 
-from .names import AsyncScheduler, Request
+from typing import Any
+
+from .names import AsyncScheduler, Request, SchedulerStats
 
 
 class HookedScheduler(AsyncScheduler):
+    def usage_of_requests(self, usage: float) -> float:
+        """The usage of the KV cache, 0 to 1, that vLLM reports; `usage` is its own count. Must not raise."""
+        return usage
+
+    def make_stats(self, *args: Any, **kwargs: Any) -> SchedulerStats | None:
+        stats: SchedulerStats | None = super().make_stats(*args, **kwargs)
+        if stats is not None:
+            stats.kv_cache_usage = self.usage_of_requests(stats.kv_cache_usage)
+        return stats
+
+    def get_kv_cache_usage(self) -> float:
+        """Older releases of vLLM do not call it."""
+        return self.usage_of_requests(super().get_kv_cache_usage())
+
     def before_free(self, request: Request) -> None:
         """Called when a request has ended and still owns its blocks. Must not raise."""
 

@@ -65,6 +65,11 @@ class KvCache:
         self._host = HostMemory.of(scheduler) if self._chained else None
 
     @property
+    def keeps_contexts(self) -> bool:
+        """Whether prefix caching is on."""
+        return bool(self._manager.enable_caching)
+
+    @property
     def usage(self) -> float:
         """Share of the blocks in use, 0 to 1."""
         return float(self._pool.get_usage())

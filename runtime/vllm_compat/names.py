@@ -17,7 +17,7 @@ try:
     from vllm.v1.kv_cache_interface import FullAttentionSpec
     from vllm.v1.kv_offload.base import LookupResult, ReqContext, make_offload_key
     from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager
-    from vllm.v1.metrics.stats import PrefillStats
+    from vllm.v1.metrics.stats import PrefillStats, SchedulerStats
     from vllm.v1.outputs import ModelRunnerOutput
     from vllm.v1.request import Request, RequestStatus
 except ImportError as error:

@@ -45,7 +45,10 @@ def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) ->
 
 def free_seats(scheduler: AsyncScheduler) -> int:
     """Most requests that the next step can admit, blocks and tokens aside."""
-    return max(scheduler.max_num_running_reqs - len(scheduler.running), 0)
+    most = getattr(scheduler, "max_num_active_reqs", None)
+    if most is None:  # releases before it count no paused streaming session
+        return max(scheduler.max_num_running_reqs - len(scheduler.running), 0)
+    return max(int(most) - len(scheduler.running) - int(scheduler.num_waiting_for_streaming_input), 0)
 
 
 def step_demand(scheduler: AsyncScheduler) -> int:
@@ -84,11 +87,12 @@ def _ahead(scheduler: AsyncScheduler) -> int:
 
 
 def may_lack_blocks(scheduler: AsyncScheduler) -> bool:
-    """Whether a step that scheduled nothing may have lacked free blocks: nothing runs, and a request is ready to run.
+    """Whether a step that scheduled nothing may have lacked free blocks: nothing runs, a seat is free, and a request is
+    ready to run.
 
     Reads all waiting requests: not for the hot path.
     """
-    if scheduler.running:
+    if scheduler.running or not free_seats(scheduler):
         return False
     waiting = itertools.chain(scheduler.waiting, holding_queue(scheduler))
     return any(request.status in (RequestStatus.WAITING, RequestStatus.PREEMPTED) for request in waiting)

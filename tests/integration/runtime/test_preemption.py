@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from vllm.v1.request import RequestStatus
 
-from augserve.runtime.queueing.value import Column
 from augserve.runtime.steering.preemption import PreemptionOrder
 from augserve.runtime.vllm_compat import holding_queue
 
@@ -26,19 +25,6 @@ def test_a_late_turn_is_preempted_instead_of_the_latest(make_engine: EngineMaker
     engine.drain()
     assert set(engine.finished().values()) == {300}
     engine.assert_nothing_is_left()
-
-
-def test_a_preempted_turn_keeps_its_wait(make_engine: EngineMaker) -> None:
-    """It has waited since its arrival: the bound on waits does not begin anew in the midst of an answer."""
-    engine = make_engine(kv_tokens=4_096)
-    arrived_s = engine.clock.now_s
-    requests = [engine.add(number, 200, 300) for number in range(16)]
-    while not (preempted := [each for each in requests if each.status == RequestStatus.PREEMPTED]):
-        engine.step()
-    queue = engine.scheduler.decisions.ordering.queue  # type: ignore[attr-defined]
-    slots = [queue.slot(each) for each in preempted]
-    assert engine.clock.now_s > arrived_s + 0.5
-    assert queue.columns[Column.WAITING_SINCE_S, slots] == pytest.approx(arrived_s)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

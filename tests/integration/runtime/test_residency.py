@@ -4,6 +4,8 @@ import random
 from typing import Any
 
 import pytest
+from packaging.version import Version
+from vllm.config import VllmConfig
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.request import Request, RequestStatus
 
@@ -12,8 +14,9 @@ from augserve.pipeline.simulator.engine import block_hasher
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.hints.hints import LAST_STEP, TENANT
 from augserve.runtime.residency.pins import Pins
+from augserve.runtime.vllm_compat import vllm_version
 
-from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler
+from .conftest import Engine, EngineMaker, Grammar, Guessing, TestedScheduler, no_prefix_caching
 from .test_vllm_features import structured
 
 SLOW_PREFILL = StepTime(base_s=0.01, per_prefill_token_s=0.1)  # makes every context worth pinning
@@ -132,6 +135,56 @@ def test_no_pin_is_released_for_a_turn_beyond_max_num_seqs(make_engine: EngineMa
     assert large.status == RequestStatus.RUNNING
     assert released(engine, "pressure") >= 1
     engine.drain()
+
+
+def few_active(config: VllmConfig) -> None:
+    """`--max-num-active-seqs 1`"""
+    config.scheduler_config.max_num_active_seqs = 1
+
+
+@pytest.mark.skipif(Version(vllm_version) < Version("0.32"), reason="vLLM limits running requests alone")
+@pytest.mark.parametrize("streaming", [False, True])
+def test_no_pin_is_released_for_a_turn_beyond_vllm_s_limit_on_active_ones(
+    make_engine: EngineMaker, streaming: bool
+) -> None:
+    """The only seat is taken by a running turn, or by a streaming session that waits for its next input."""
+    engine, pins = pinning(make_engine, kv_tokens=4_096, max_num_seqs=8, change=few_active)
+    engine.add(0, 1200, 5, "s0")
+    engine.drain()
+    engine.add(1, 100, 2 if streaming else 200, "s1", resumable=streaming)
+    for _ in range(6):
+        engine.step()
+    large = engine.add(2, 3000, 5, "large")
+    for _ in range(3):
+        engine.step()
+    assert (len(pins), large.status) == (1, RequestStatus.WAITING)
+
+
+def test_without_prefix_caching_nothing_is_pinned_or_held(make_engine: EngineMaker) -> None:
+    settings = SchedulerSettings(step_time=SLOW_PREFILL, residency=Residency(heavy_s=1.0, share=0.1))
+    engine, pins = pinning(make_engine, change=no_prefix_caching, settings=settings)
+    for number in range(40):
+        engine.add(number, 200, 5, f"s{number}")
+        engine.step()
+        assert not pins
+        assert engine.scheduler.engine.metrics.value("held_turns") == 0  # type: ignore[attr-defined]
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_pinned_contexts_do_not_count_as_usage(make_engine: EngineMaker) -> None:
+    engine, pins = pinning(make_engine, log_stats=True)
+    engine.add(1, 4000, 5, "s1")
+    engine.step()
+    engine.step()
+    running = engine.scheduler.get_kv_cache_usage()
+    assert running == pytest.approx(251 / 1023, abs=0.01)
+    engine.drain()
+    engine.clock.now_s += 1.0
+    stats = engine.scheduler.make_stats()
+    assert pins.blocks == 250
+    assert stats is not None
+    assert (stats.kv_cache_usage, engine.scheduler.get_kv_cache_usage()) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("kv_tokens", [4_096, 8_192])

@@ -83,7 +83,8 @@ def test_the_check_finds(source: str) -> None:
 def test_the_scheduler_has_no_name_of_vllm_but_the_methods_it_overrides() -> None:
     """Any other common name would change what vLLM does."""
     overridden = {"schedule", "add_request", "update_from_output", "finish_requests", "before_free"}
-    overridden |= {"reset_prefix_cache", "set_pause_state", "shutdown"}
+    overridden |= {"reset_prefix_cache", "set_pause_state", "shutdown", "usage_of_requests"}
     own = {name for name in vars(AugServeScheduler) if not name.startswith(("__", "_abc_"))}
     assert {name for name in own if hasattr(HookedScheduler, name)} == overridden
     assert not hasattr(AsyncScheduler, "before_free")
+    assert not hasattr(AsyncScheduler, "usage_of_requests")

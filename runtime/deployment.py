@@ -4,11 +4,14 @@ Modes: `active` decides and applies; `shadow` decides, counts what it would do, 
 needs no bundle and only records traces.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+
+logger = logging.getLogger(f"vllm.{__name__}")
 
 KEY = "augserve"
 MAX_GB = 10.0
@@ -84,6 +87,16 @@ def parse_deployment(additional_config: object) -> Deployment:
     if deployment.traces is not None:
         _make_folder(deployment.traces)
     return deployment
+
+
+def check_split_sessions(deployment: Deployment) -> None:
+    """To be called where vLLM may send the turns of one session to different engines. Raises DeploymentError where
+    traces are recorded; otherwise logs a warning."""
+    cause = "data parallelism sends the turns of one session to different engines"
+    remedy = "use one engine, or --data-parallel-external-lb and a balancer that keeps each session on one engine"
+    if deployment.traces is not None:
+        raise _error("traces", f": {cause}, so recorded pauses would be wrong", remedy)
+    logger.warning("AugServe: %s, so it misjudges pauses and keeps contexts in vain; %s", cause, remedy)
 
 
 def _error(key: str, cause: str, remedy: str) -> DeploymentError:

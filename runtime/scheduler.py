@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .. import __version__
 from . import vllm_compat
 from .decisions import Setup, build_decisions
-from .deployment import parse_deployment
+from .deployment import check_split_sessions, parse_deployment
 from .engine import Engine
 from .recording.tracer import Tracer
 from .turn_lifecycle import Lifecycle
@@ -40,6 +40,8 @@ class AugServeScheduler(HookedScheduler):
         vllm_compat.check_vllm(allow_unknown=deployment.allow_unknown_vllm)
         vllm_compat.check_scheduler(self)
         vllm_compat.check_setup(self)
+        if vllm_compat.splits_sessions(self):
+            check_split_sessions(deployment)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
         self.engine = Engine.of(self, self.setup.clock, version, deployment.mode, self.setup.trusts_arrivals)

@@ -30,7 +30,7 @@ from .running import (
     tokens_per_decode,
 )
 from .scheduled import measure_tokens, step_row
-from .setups import check_setup
+from .setups import check_setup, splits_sessions
 from .stepping import (
     RunningDemand,
     engine_number,

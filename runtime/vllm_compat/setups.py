@@ -1,4 +1,4 @@
-"""Ways to start vLLM that AugServe refuses, because answers would be wrong."""
+"""How vLLM was started: what AugServe refuses, because answers would be wrong, and what it must know."""
 
 from collections.abc import Iterator
 
@@ -22,3 +22,13 @@ def _refusals(scheduler: AsyncScheduler) -> Iterator[str]:
         )
     if getattr(scheduler.vllm_config.model_config, "is_diffusion", False):  # the oldest releases have no such models
         yield "diffusion models are not supported: they need vLLM's own DiffusionScheduler; serve another model,"
+
+
+def splits_sessions(scheduler: AsyncScheduler) -> bool:
+    """Whether vLLM may send the turns of one session to different engines, by their load.
+
+    The first of several engines of a dense model cannot tell; the others can, and one that refuses stops the server.
+    """
+    parallel = scheduler.parallel_config
+    several = parallel.data_parallel_size > 1 or parallel.data_parallel_index > 0
+    return several and not parallel.data_parallel_external_lb

@@ -135,6 +135,17 @@ def second_of_two(config: VllmConfig) -> None:
     config.parallel_config.data_parallel_rank = 1
 
 
+def second_of_two_dense(config: VllmConfig) -> None:
+    """`--data-parallel-size 2`, the second engine of a dense model: vLLM tells it that it is alone."""
+    config.parallel_config.data_parallel_index = 1
+
+
+def balanced_outside(config: VllmConfig) -> None:
+    """`--data-parallel-size 2 --data-parallel-external-lb`, its second engine."""
+    second_of_two(config)
+    config.parallel_config.data_parallel_external_lb = True
+
+
 def pipelined(config: VllmConfig) -> None:
     """`--pipeline-parallel-size 2`"""
     config.parallel_config.pipeline_parallel_size = 2

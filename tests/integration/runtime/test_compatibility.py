@@ -7,9 +7,18 @@ from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from augserve.runtime import AugServeScheduler
+from augserve.runtime.deployment import DeploymentError
 from augserve.runtime.vllm_compat import UnsupportedVllmError, check_scheduler, contract
 
-from .conftest import EngineMaker, diffusion, pipelined, pipelined_synchronously
+from .conftest import (
+    EngineMaker,
+    balanced_outside,
+    diffusion,
+    pipelined,
+    pipelined_synchronously,
+    second_of_two,
+    second_of_two_dense,
+)
 
 ATTRIBUTES = [(path, name) for path, names in contract.SCHEDULER.items() for name in names.split()]
 
@@ -90,6 +99,20 @@ def test_a_setup_with_wrong_answers_is_refused_in_one_line(
     with pytest.raises(UnsupportedVllmError, match=named) as error:
         make_engine(change=change, mode=mode)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [second_of_two, second_of_two_dense])
+def test_engines_that_share_sessions_record_no_traces(
+    make_engine: EngineMaker, change: Callable[[VllmConfig], None]
+) -> None:
+    with pytest.raises(DeploymentError, match=r"traces: data parallelism") as error:
+        make_engine(change=change, traces=True)
+    assert "\n" not in str(error.value)
+    make_engine(change=change)
+
+
+def test_an_engine_whose_sessions_are_its_own_records_traces(make_engine: EngineMaker) -> None:
+    make_engine(change=balanced_outside, traces=True)
 
 
 @pytest.mark.parametrize("scheduler", [AsyncScheduler, None], ids=["vLLM", "AugServe"])

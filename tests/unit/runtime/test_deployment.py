@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from augserve.runtime.deployment import Deployment, DeploymentError, parse_deployment
+from augserve.runtime.deployment import Deployment, DeploymentError, check_split_sessions, parse_deployment
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -77,3 +77,11 @@ def test_a_mode_that_needs_a_bundle_refuses_a_missing_one(tmp_path: Path) -> Non
     with pytest.raises(DeploymentError, match=str(tmp_path / "none")):
         Deployment(bundle=tmp_path / "none").bundle_folder()
     assert Deployment(bundle=tmp_path).bundle_folder() == tmp_path
+
+
+def test_split_sessions_are_not_recorded_and_else_warned_of(tmp_path: Path, vllm_log: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DeploymentError, match=r"augserve\.traces"):
+        check_split_sessions(Deployment(traces=tmp_path))
+    assert not vllm_log.records
+    check_split_sessions(Deployment(bundle=tmp_path))
+    assert len(vllm_log.records) == 1

@@ -1,6 +1,7 @@
 """The life of a turn: its arrival, its first token and its end, passed on to sessions, decisions and traces."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 LINKING_DEADLINE_S = 0.02
 """Linking that takes longer, of this thread's time, counts as a failure: the engine waits for it."""
+MAX_REMEMBERED = 32
+"""Ended turns that one step or arrival remembers, which takes about 5 ms; more wait for the next."""
 MAX_LOST_TURNS = 1024
 """Live turns beyond vLLM's requests at which the lost ones are searched for and dropped."""
 
@@ -36,8 +39,10 @@ class Lifecycle:
         self._decisions = decisions
         self._tracer = tracer
         self._hash_block_tokens = hash_block_tokens
+        self._ended: deque[tuple[LiveTurn, Prefix, str]] = deque()  # to be remembered, with their finish reasons
 
     def turn_arrived(self, request: "Request") -> None:
+        self._remember_some()
         hints, now_s = read_hints(request), self._engine.arrived_s(request)
         link, prefix = self._engine.guard.call(
             "linking", _in_time, self._link, request, hints, now_s, fallback=(None, None)
@@ -64,6 +69,7 @@ class Lifecycle:
                         live.cached_tokens = output.prefill_stats.num_cached_tokens
                 if output.finish_reason is not None and live.request.is_finished():
                     self._turn_ended(live, now_s, str(output.finish_reason))
+        self._remember_some()
 
     def requests_finished(self, requests: Iterable["Request"]) -> None:
         """Note ends from outside the engine: a client's abort, a stop string that the server found."""
@@ -72,6 +78,7 @@ class Lifecycle:
             live = self.turns.get(request.request_id)
             if live is not None:
                 self._turn_ended(live, now_s, str(request.get_finished_reason()))
+        self._remember_some()
 
     def forget_lost(self, request_ids: Collection[str], most: int = MAX_LOST_TURNS) -> None:
         """Drop turns whose end was missed, which happens while `output` or `finish` is suspended."""
@@ -99,8 +106,12 @@ class Lifecycle:
         if reason in FINISHED:
             self.sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
         if live.prefix is not None:
-            self._engine.guard.attempt("linking", _in_time, self._remember, live, live.prefix, reason)
+            self._ended.append((live, live.prefix, reason))
         self._tracer.turn_ended(live, now_s, reason)
+
+    def _remember_some(self) -> None:
+        for _ in range(min(len(self._ended), MAX_REMEMBERED)):
+            self._engine.guard.attempt("linking", _in_time, self._remember, *self._ended.popleft())
 
     def _remember(self, live: LiveTurn, prompt: Prefix, reason: str) -> None:
         """Remember the turn, so that the session's next turn is recognised."""

@@ -15,7 +15,7 @@ from augserve.runtime.guard import STRIKES
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.sessions.live_turn import LiveTurn
 from augserve.runtime.sessions.table import SessionTable
-from augserve.runtime.turn_lifecycle import LINKING_DEADLINE_S
+from augserve.runtime.turn_lifecycle import LINKING_DEADLINE_S, MAX_REMEMBERED
 from benchmarks.conversations import SentTurn, read_block_sessions, read_text_sessions
 from benchmarks.interleaved import run_sessions
 
@@ -116,6 +116,24 @@ def test_linking_that_is_too_slow_is_suspended(make_engine: EngineMaker, monkeyp
     for number in range(STRIKES + 2):
         send(engine, f"r{number}", SYSTEM)
     assert len(asked) == STRIKES
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_of_many_turns_that_end_at_once_a_step_remembers_some_and_none_is_forgotten(make_engine: EngineMaker) -> None:
+    engine = make_engine(mode="observe", kv_tokens=65_536, max_num_seqs=256)
+    assert isinstance(engine.scheduler, AugServeScheduler)
+    sessions = engine.scheduler.lifecycle.sessions
+    count = 2 * MAX_REMEMBERED
+    for number in range(count):
+        send(engine, f"r{number}", [*range(200 + number, 240 + number)])
+    before = 0
+    while engine.scheduler.has_unfinished_requests():
+        engine.step()
+        assert len(sessions.linker) - before <= MAX_REMEMBERED
+        before = len(sessions.linker)
+    assert send(engine, "next", [*range(200, 240), *[7] * 20, 9]).session_id == "r0"
+    assert len(sessions.linker) == count
     engine.drain()
     engine.assert_nothing_is_left()
 

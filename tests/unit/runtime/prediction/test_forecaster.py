@@ -1,3 +1,7 @@
+import gc
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from vllm.sampling_params import SamplingParams
@@ -6,6 +10,7 @@ from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.serving.drift import Histogram
 from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.runtime.hints.hints import MAX_NAME, CallHint, Hints
 from augserve.runtime.prediction.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
 from augserve.runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, note_arrival, read_hints
@@ -143,3 +148,29 @@ def test_drifted_call_features_widen_the_intervals_of_pauses() -> None:
     assert forecast.output_interval == FIRST.output_interval
     forecaster.reset()
     assert forecaster.forecast([live(1)]) == [FIRST]
+
+
+def test_awaited_outcomes_are_bounded_and_give_the_garbage_collector_nothing_to_visit() -> None:
+    forecaster, turn, count = PredictorForecaster(Numbering()), live(1), 2000
+    gc.collect()
+    tracked = len(gc.get_objects())
+    tracemalloc.start()
+    for number in range(count):
+        hints = Hints(calls=(CallHint("z" * MAX_NAME),))
+        forecaster.forecast([replace(turn, session_id=f"{number:032x}", hints=hints)])
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    gc.collect()
+    assert len(gc.get_objects()) - tracked < 100
+    assert taken / count < 1000
+    forecaster.pause_ended(f"{count - 1:032x}", pause_after(turn.turn, 2.0))
+    assert forecaster.pause.observed == 1
+
+
+def test_the_outcome_of_an_earlier_turn_is_not_taken_for_the_last_one_s() -> None:
+    forecaster, turn = PredictorForecaster(Numbering()), live(1)
+    forecaster.forecast([replace(turn, turn=1)])
+    forecaster.pause_ended(turn.session_id, pause_after(0, 2.0))
+    assert forecaster.pause.observed == 0
+    forecaster.pause_ended(turn.session_id, pause_after(1, 2.0))
+    assert forecaster.pause.observed == 1

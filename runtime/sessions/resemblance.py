@@ -60,17 +60,15 @@ class Following:
             self._words.shares([sketch.sample for sketch in sketches], windows),
             self._run_places.shares([sketch.tail for sketch in sketches], windows - 2),
         )
-        for place, sketch in enumerate(sketches):
-            tail = np.frombuffer(sketch.tail, np.uint32)
-            if len(tail) and self._ends_with(tail, int(windows[place]) - 2):
+        ends = np.frombuffer(b"".join(sketch.tail[-4:] or bytes(4) for sketch in sketches), np.uint32)
+        lasts = self._run_places.first(ends) + 1
+        for place in np.flatnonzero((lasts > 0) & (lasts <= np.minimum(windows - 2, TAIL_TOKENS + SLACK))):
+            if self._ends_with(np.frombuffer(sketches[place].tail, np.uint32), int(lasts[place])):
                 shares[place] = 1.0
         return shares
 
-    def _ends_with(self, tail: NDArray[np.uint32], limit: int) -> bool:
-        """Whether the message at the start, after at most SLACK other tokens, is the end of the output `tail`."""
-        last = self._run_places.first(tail[-1]) + 1
-        if not 0 < last <= min(limit, len(tail) + SLACK):
-            return False
+    def _ends_with(self, tail: NDArray[np.uint32], last: int) -> bool:
+        """Whether the first `last` runs, after at most SLACK other ones, are the end `tail` of an output."""
         count = min(last, len(tail))
         differ = np.flatnonzero(self._runs[last - count : last][::-1] != tail[len(tail) - count :][::-1])
         equal = int(differ[0]) if len(differ) else count
@@ -87,20 +85,20 @@ class _Places:
         begins[1:] = ordered[1:] != ordered[:-1]
         self._hashes, self._places = ordered[begins], order[begins]
 
-    def first(self, value: np.uint32) -> int:
-        """-1 for a hash that does not occur."""
-        at = int(np.searchsorted(self._hashes, value))
-        return int(self._places[at]) if at < len(self._hashes) and self._hashes[at] == value else -1
+    def first(self, values: NDArray[np.uint32]) -> NDArray[np.intp]:
+        """The first place of each value; -1 for one that does not occur."""
+        if not len(self._hashes):
+            return np.full(len(values), -1)
+        at = np.minimum(np.searchsorted(self._hashes, values), len(self._hashes) - 1)
+        return np.where(self._hashes[at] == values, self._places[at], -1)
 
     def shares(self, sketches: Sequence[bytes], limits: NDArray[np.int64]) -> NDArray[np.float64]:
         """Share of each sketch's hashes that occur before its limit; 0 for one with too few hashes."""
         counts = np.array([len(sketch) // 4 for sketch in sketches])
         wanted = np.frombuffer(b"".join(sketches), np.uint32)
-        if not len(self._hashes) or not len(wanted):
-            return np.zeros(len(sketches))
         owners = np.repeat(np.arange(len(sketches)), counts)
-        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
-        found = (self._hashes[at] == wanted) & (self._places[at] < limits[owners])
+        places = self.first(wanted)
+        found = (places >= 0) & (places < limits[owners])
         held = np.bincount(owners[found], minlength=len(sketches))
         return np.where(counts >= MIN_DISTINCT, held / np.maximum(counts, 1), 0.0)
 

@@ -114,19 +114,21 @@ class Ordering:
         forecast = forecast_of(live)
         future_turns = max(forecast.remaining_turns - 1.0, 0.0)
         tokens = request.num_tokens
+        past_tokens = 0 if live is None else request.num_prompt_tokens - live.new_tokens
+        likely = 0 if self._kv_cache.chained else past_tokens  # where look-ups take too long
         arrival_s = self._engine.clock() if live is None else live.arrival_s
         deadline_s = arrival_s + self._settings.slo.ttft_s
         return (
             arrival_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
-            tokens - self._kv_cache.cached_tokens(request),
+            tokens - self._kv_cache.cached_tokens(request, likely),
             tokens if live is None else live.new_tokens,
             remaining_output(forecast, request.num_output_tokens, request.max_tokens),
             future_turns,
             cached_future_turns(future_turns, forecast.pause_s, self._settings.weights.soon_s),
             forecast.pause_s,
-            0 if live is None else request.num_prompt_tokens - live.new_tokens,
+            past_tokens,
             0 if live is None else live.past_output_tokens,
             self._tenants.slot_of(None if live is None else live.hints.tenant),
             vllm_compat.adapter_number(request),

@@ -14,6 +14,7 @@ from .names import (
     UnitaryKVCacheCoordinator,
     make_block_hash_with_group_id,
 )
+from .walk_time import WalkTime
 
 
 class BlockReferences:
@@ -60,6 +61,7 @@ class KvCache:
             and isinstance(coordinator.kv_cache_spec, FullAttentionSpec)
             and not coordinator.eagle_group_ids
         )
+        self._walk_time = WalkTime()
         self.capacity_tokens = max(self._pool.num_gpu_blocks - 1, 1) * self.block_tokens
         self.watermark_blocks = int(self._manager.watermark_blocks)
         self._host = HostMemory.of(scheduler) if self._chained else None
@@ -117,14 +119,17 @@ class KvCache:
         """Prompt tokens of the request that need no computing: in the prefix cache, or in host memory, from which vLLM
         loads them. Fastest if the answer is still `last_known`.
 
-        A binary search over block hashes. It finds a lower bound if an inner block was evicted before a later one; that
-        is rare, as vLLM evicts the last blocks of a request first.
+        Without `chained` the answer is that of vLLM's own walk over the prompt, or `last_known` while walks take too
+        long. With it, a binary search over block hashes. It finds a lower bound if an inner block was evicted before a
+        later one; that is rare, as vLLM evicts the last blocks of a request first.
         """
         if not self._manager.prefix_cache_lookup_enabled(request):
             return 0
         hashes = request.block_hashes
         if not self._chained:
-            return int(self._manager.coordinator.find_longest_cache_hit(hashes, request.num_tokens - 1)[1])
+            most = request.num_tokens - 1
+            walk = self._manager.coordinator.find_longest_cache_hit
+            return self._walk_time.spend(lambda: int(walk(hashes, most)[1]), otherwise=min(last_known, most))
         low, high = 0, min(len(hashes), (request.num_tokens - 1) // self.block_tokens)
         middle = min(last_known // self.block_tokens, high)
         if middle and not self._holds(hashes, middle - 1):

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVarTuple
 
 from . import vllm_compat
 from .decisions import Decisions
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .vllm_compat import EngineCoreOutputs, Request
 
 Arguments = TypeVarTuple("Arguments")
-Result = TypeVar("Result")
 
 LINKING_DEADLINE_S = 0.02
 """Linking that takes longer, of this thread's time, counts as a failure: the engine waits for it."""
@@ -44,9 +43,9 @@ class Lifecycle:
     def turn_arrived(self, request: "Request") -> None:
         self._remember_some()
         hints, now_s = read_hints(request), self._engine.arrived_s(request)
-        link, prefix = self._engine.guard.call(
-            "linking", _in_time, self._link, request, hints, now_s, fallback=(None, None)
-        )
+        found: list[tuple[Link | None, Prefix | None]] = []  # filled even where linking is late
+        self._engine.guard.attempt("linking", _in_time, self._link, request, hints, now_s, found)
+        link, prefix = found[0] if found else (None, None)
         live, pause = note_arrival(request, hints, self.sessions, now_s, link, prefix)
         self.turns[request.request_id] = live
         self._engine.metrics.sessions.set(len(self.sessions))
@@ -86,17 +85,19 @@ class Lifecycle:
             for request_id in self.turns.keys() - set(request_ids):
                 del self.turns[request_id]
 
-    def _link(self, request: "Request", hints: Hints, now_s: float) -> tuple[Link | None, Prefix | None]:
-        """The session that the request continues, unless its caller names one, and the prefix of its prompt."""
+    def _link(
+        self, request: "Request", hints: Hints, now_s: float, found: list[tuple[Link | None, Prefix | None]]
+    ) -> None:
+        """Append the session that the request continues and the prefix of its prompt, unless its caller names one."""
         if request.session_id:
-            return None, None
+            return
         prefix = vllm_compat.prompt_prefix(request, self._hash_block_tokens)
         link = None
         if request.sampling_params is not None:
             call_ids = (hints.call_id, hints.call_id_before)
             link = self.sessions.link(prefix, call_ids, hints.tenant, now_s)
+        found.append((link, prefix))
         self._engine.metrics.linked("nothing" if link is None else link.by)
-        return link, prefix
 
     def _turn_ended(self, live: LiveTurn, now_s: float, reason: str) -> None:
         request = live.request
@@ -119,11 +120,10 @@ class Lifecycle:
         self.sessions.turn_ended(live.session_id, past, reason in FINISHED)
 
 
-def _in_time(function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """The function's result. Raises TimeoutError where it comes after the deadline of linking."""
+def _in_time(function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+    """Call the function. Raises TimeoutError where it ends after the deadline of linking."""
     start_s = time.thread_time()
-    result = function(*arguments)
+    function(*arguments)
     took_s = time.thread_time() - start_s
     if took_s > LINKING_DEADLINE_S:
         raise TimeoutError(f"linking took {took_s:.3f} s, not {LINKING_DEADLINE_S:.3f} s")
-    return result

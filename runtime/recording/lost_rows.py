@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"vllm.{__name__}")
 
 WARN_S = 60.0
 """Least time between two warnings."""

@@ -15,7 +15,7 @@ from .disk_quota import remove_oldest, run_name
 from .files import TableFiles, convert
 from .lost_rows import WARN_S, LostRows
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"vllm.{__name__}")
 
 Row = dict[str, object]
 

@@ -1,7 +1,5 @@
-import logging
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,9 +50,8 @@ def dropped() -> Dropped:
 
 
 @pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    with caplog.at_level(logging.WARNING, "augserve"):
-        yield caplog
+def warnings(vllm_log: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    return vllm_log
 
 
 def until(condition: object) -> None:

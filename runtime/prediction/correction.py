@@ -7,7 +7,7 @@ Candès 2021, on log scale).
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from ...features.running import BoundedTable
 
@@ -57,7 +57,7 @@ class Correction:
     def reset(self) -> None:
         """Forget all observations: the models' answers stay as they are."""
         self._all = _Ratio()
-        self._by_name: BoundedTable[str, _Ratio] = BoundedTable(_Ratio)
+        self._by_name: BoundedTable[Hashable, _Ratio] = BoundedTable(_Ratio)
         self._width = 1.0
         self._warned = False
         self.observed = 0
@@ -73,7 +73,7 @@ class Correction:
         """The factor for an unknown name."""
         return self.factor(None)
 
-    def factor(self, name: str | None) -> float:
+    def factor(self, name: Hashable | None) -> float:
         """The factor on a prediction for `name`."""
         log = self._all.shrunk_to(0.0)
         by_name = None if name is None else self._by_name.get(name)
@@ -81,7 +81,7 @@ class Correction:
             log = by_name.shrunk_to(log)
         return math.exp(min(max(log, -LIMIT), LIMIT))
 
-    def corrected(self, quantiles: Sequence[float], name: str | None) -> tuple[float, float, float]:
+    def corrected(self, quantiles: Sequence[float], name: Hashable | None) -> tuple[float, float, float]:
         """p10, p50 and p90 of the models, corrected and widened about the median."""
         low, median, high = quantiles
         factor, width = self.factor(name), self.width
@@ -93,7 +93,7 @@ class Correction:
             median * min((high / median) ** width, 1e6) * factor,
         )
 
-    def observe(self, quantiles: Sequence[float], name: str | None, actual: float) -> None:
+    def observe(self, quantiles: Sequence[float], name: Hashable | None, actual: float) -> None:
         """Learn from the outcome of a prediction; `quantiles` are the models' own."""
         median = quantiles[1]
         if not (0 < median < math.inf and 0 < actual < math.inf):

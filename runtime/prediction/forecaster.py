@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.session_history import call_key
 from ...models.serving.predictor import Predictor, Rows
 from ..sessions.live_turn import Forecast, LiveTurn
 from ..sessions.table import Pause
@@ -48,20 +49,20 @@ class _Predicted(NamedTuple):
     turn: int
     output: Sequence[float]  # p10, p50, p90, tokens
     pause: Sequence[float]  # s
-    tool: str | None
+    tool: int | None  # its `call_key`
 
     def pack(self) -> bytes:
         """One object, which the garbage collector need not visit."""
-        tool = b"" if self.tool is None else self.tool.encode("utf-8", "surrogatepass")
-        return _NUMBERS.pack(self.turn, *self.output, *self.pause) + tool
+        tool = (False, 0) if self.tool is None else (True, self.tool)
+        return _NUMBERS.pack(self.turn, *tool, *self.output, *self.pause)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        turn, *quantiles = _NUMBERS.unpack_from(packed)
-        return cls(turn, quantiles[:3], quantiles[3:], packed[_NUMBERS.size :].decode("utf-8", "surrogatepass") or None)
+        turn, is_known, tool, *quantiles = _NUMBERS.unpack(packed)
+        return cls(turn, quantiles[:3], quantiles[3:], tool if is_known else None)
 
 
-_NUMBERS = struct.Struct("<q6d")
+_NUMBERS = struct.Struct("<q?q6d")
 
 
 class PredictorForecaster(Forecaster):
@@ -148,7 +149,8 @@ class PredictorForecaster(Forecaster):
             correction.report_to(self._report)
 
     def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
-        tool = live.hints.calls[-1].tool if live.hints.calls else None  # as in `features.tool_call.expected_call`
+        # The same call as in `features.tool_call.expected_call`.
+        tool = call_key(live.hints.calls[-1].tool) if live.hints.calls else None
         self._predicted.pop(live.session_id, None)
         self._predicted[live.session_id] = _Predicted(live.turn, output, pause, tool).pack()
         if len(self._predicted) > MAX_PREDICTED:

@@ -162,7 +162,7 @@ def test_awaited_outcomes_are_bounded_and_give_the_garbage_collector_nothing_to_
     tracemalloc.stop()
     gc.collect()
     assert len(gc.get_objects()) - tracked < 100
-    assert taken / count < 1000
+    assert taken / count < 400
     forecaster.pause_ended(f"{count - 1:032x}", pause_after(turn.turn, 2.0))
     assert forecaster.pause.observed == 1
 

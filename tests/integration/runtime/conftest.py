@@ -163,6 +163,12 @@ def diffusion(config: VllmConfig) -> None:
     config.model_config.__dict__["is_diffusion"] = True
 
 
+def pooling(config: VllmConfig) -> None:
+    """A model that embeds prompts."""
+    config.model_config = copy(config.model_config)
+    config.model_config.__dict__["runner_type"] = "pooling"
+
+
 def whole_images(config: VllmConfig) -> None:
     """A model that reads an image in both directions; each image is one prefill."""
     config.scheduler_config.disable_chunked_mm_input = True

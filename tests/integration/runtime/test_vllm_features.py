@@ -1,28 +1,21 @@
 """The features of vLLM's scheduler work with AugServe's, in every mode."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
-import torch
 from vllm.config import VllmConfig
 from vllm.lora.request import LoRARequest
-from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
-from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
-from vllm.v1.core.kv_cache_coordinator import HybridKVCacheCoordinator
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine import FinishReason
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec, SlidingWindowSpec
 from vllm.v1.request import Request, RequestStatus
 
 from augserve.runtime import AugServeScheduler
 from augserve.runtime.queueing.ordering import FOREMOST_PROBES, ROTATING_PROBES
 from augserve.runtime.steering.token_budget import LEAST_PREFILL
 from augserve.runtime.vllm_compat import KvCache
-from augserve.runtime.vllm_compat.walk_time import BURST_S, SHARE
 
 from .conftest import (
     Engine,
@@ -33,25 +26,12 @@ from .conftest import (
     one_lora,
     second_of_two,
     speculating,
-    whole_images,
     whole_prompts,
 )
 from .test_scheduler import load
 
 GRAMMAR = RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
 STREAMING = RequestStatus.WAITING_FOR_STREAMING_REQ
-
-
-def sliding_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build schedulers with a second group of layers, which has a sliding window."""
-
-    def two_groups(num_blocks: int, **_: Any) -> KVCacheConfig:
-        facts: dict[str, Any] = {"block_size": 16, "num_kv_heads": 8, "head_size": 128, "dtype": torch.bfloat16}
-        full, sliding = FullAttentionSpec(**facts), SlidingWindowSpec(**facts, sliding_window=256)
-        groups = [KVCacheGroupSpec(["full"], full), KVCacheGroupSpec(["sliding"], sliding)]
-        return KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=groups)
-
-    monkeypatch.setattr("augserve.pipeline.simulator.engine.KVCacheConfig", two_groups)
 
 
 def adapter(number: int) -> LoRARequest:
@@ -235,72 +215,6 @@ def test_without_chunked_prefill_the_budget_is_left_alone(make_engine: EngineMak
     engine.drain()
     assert engine.finished() == {"r0": 100, "r1": 5}
     engine.assert_nothing_is_left()
-
-
-def test_an_image_that_must_stay_whole_is_computed_in_one_step(make_engine: EngineMaker) -> None:
-    engine = make_engine(change=whole_images, kv_tokens=65_536, max_num_seqs=64)
-    scheduler = engine.scheduler
-    scheduler.max_num_encoder_input_tokens = 2048
-    scheduler.encoder_cache_manager = EncoderCacheManager(cache_size=2048)
-    for number in range(40):
-        engine.add(number, 50, 400)
-    for _ in range(20):
-        engine.clock.now_s += 0.3  # far too slow, so that a steered budget would fall to its least
-        engine.step()
-    place = PlaceholderRange(offset=30, length=700)
-    image = MultiModalFeatureSpec(data=None, modality="image", identifier="i", mm_position=place)
-    turn = engine.add(40, 30 + 700 + 50, 4, mm_features=[image])
-    parts: list[tuple[int, int]] = []
-    while not turn.num_output_tokens:
-        before = turn.num_computed_tokens
-        engine.clock.now_s += 0.3
-        engine.step()
-        if tokens := engine.scheduled[-1].get("r40"):
-            parts.append((before, before + tokens))
-    assert any(start <= 30 and end >= 730 for start, end in parts), parts
-
-
-@pytest.mark.parametrize("mode", ["active", "shadow", "observe"])
-def test_every_request_of_a_hybrid_model_ends(
-    make_engine: EngineMaker, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model with full attention and with a sliding window, each with blocks of its own."""
-    sliding_too(monkeypatch)
-    engine = make_engine(mode=mode, kv_tokens=12_000)
-    assert isinstance(engine.scheduler.kv_cache_manager.coordinator, HybridKVCacheCoordinator)
-    expected = load(engine, 60)
-    engine.drain()
-    assert engine.finished() == expected
-    assert isinstance(engine.scheduler, AugServeScheduler)
-    assert engine.scheduler.engine.metrics.value("fallbacks") == 0
-    engine.assert_nothing_is_left()
-
-
-def test_slow_look_ups_of_a_hybrid_model_take_little_time(
-    make_engine: EngineMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each walk over a prompt takes 5 ms; 40 turns arrive and wait for 40 steps, at least one walk each."""
-    sliding_too(monkeypatch)
-    engine = make_engine(kv_tokens=12_000, max_num_seqs=1)
-    coordinator = engine.scheduler.kv_cache_manager.coordinator
-    walk = coordinator.find_longest_cache_hit
-    engine.add(0, 100, 100)
-    engine.step()
-
-    walks = 0
-
-    def slow(*arguments: Any) -> Any:
-        nonlocal walks
-        walks += 1
-        time.sleep(0.005)
-        return walk(*arguments)
-
-    monkeypatch.setattr(coordinator, "find_longest_cache_hit", slow)
-    start_s = time.perf_counter()
-    for number in range(1, 41):
-        engine.add(number, 500, 2)
-        engine.step()
-    assert 0 < walks <= (BURST_S + SHARE * (time.perf_counter() - start_s)) / 0.005 + 1
 
 
 def test_a_paused_engine_schedules_or_admits_nothing_and_resumes(make_engine: EngineMaker) -> None:

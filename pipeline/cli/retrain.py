@@ -74,7 +74,7 @@ def add_recordings(folder: Path, name: str) -> Card:
     def fill(temporary: Path) -> None:
         # The later file of a name wins: a recorder's newest file grows.
         for file in (*_recorded(target), *_recorded(folder)):
-            shutil.copyfile(file, temporary / file.name)
+            shutil.copy(file, temporary / file.name)  # with its permissions
         cards.append(_checked(name, temporary, folder))
 
     replace_folder(target, fill)

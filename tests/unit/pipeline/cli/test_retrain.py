@@ -1,4 +1,5 @@
 import argparse
+import stat
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_recordings_are_added_and_the_rest_of_the_parameters_is_unchanged(
     said = capsys.readouterr().out
     assert said.startswith("mine")
     assert said.endswith("params.yaml: data.sources: [gathered, azure-conv, mine]\n")
+
+
+def test_recordings_keep_their_permissions(root: Path, tmp_path: Path) -> None:
+    folder = record(tmp_path / "server", 1, sessions=3)
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    retrain.add_recordings(folder, "mine")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (paths.TRACES / "mine").glob("*.parquet")} == {0o600}
 
 
 def test_a_second_run_adds_new_recordings_and_keeps_the_old_ones(root: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Policy:
     oracle: bool = False  # predictions come from the workload itself instead of from the models
     ablates: str = ""  # the part of AugServe that an ablation leaves out or replaces
     adjust: Callable[[SchedulerSettings], SchedulerSettings] | None = None  # applied to the settings before a run
+    knows_programs: bool = False  # which sessions and sub-agents belong together, and when they end
     unbounded_cache: bool = False  # the KV cache has room for all contexts of a run, so that nothing is evicted
 
     @property
@@ -121,6 +122,31 @@ CONTINUUM_FORECAST = Policy(
     source="Li et al., 2025, arXiv 2511.02230, changed",
     predicts=(TOOL_DURATION, REMAINING_TURNS),
 )
+PLAS = Policy(
+    "plas",
+    "PLAS",
+    "least attained service of the program first",
+    f"{_RIVALS}.attained:LeastAttainedService",
+    source="Luo et al. (Autellix), NSDI 2026, arXiv 2502.13965",
+    knows_programs=True,
+)
+THUNDERAGENT = Policy(
+    "thunderagent",
+    "ThunderAgent",
+    "pauses and resumes whole programs, so that their contexts fit",
+    f"{_RIVALS}.thunderagent:ThunderAgent",
+    source="Kang et al., 2026, arXiv 2602.13692",
+    knows_programs=True,
+)
+SESSION_LIMIT = Policy(
+    "session-limit",
+    "limit on sessions",
+    "a static limit on sessions at once, in vLLM's order",
+    f"{_RIVALS}.session_limit:SessionLimit",
+    source="classic rule",
+    knows_programs=True,
+)
+"""No policy of its own: `session-limit@SESSIONS` states the limit."""
 AUGSERVE = Policy(
     "augserve", "AugServe", "AugServe as deployed, with tuned settings", _AUGSERVE_SCHEDULER, predicts=EVERYTHING
 )
@@ -185,27 +211,31 @@ def _oracle_of(policy: Policy) -> Policy:
 ORACLE = _oracle_of(AUGSERVE)
 
 RIVALS = (VLLM, VLLM_TUNED, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, MARS, CONTINUUM, CONTINUUM_FORECAST)
+PROGRAM_RIVALS = (PLAS, THUNDERAGENT, SESSION_LIMIT)
+"""For agents in a closed loop."""
 """In the order of tables; AugServe and its variants follow."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
-CATALOGUE = {policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED)}
-SIMULATED = {name: policy for name, policy in CATALOGUE.items() if policy is not VLLM_TUNED}
+CATALOGUE = {policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED, *PROGRAM_RIVALS)}
+SIMULATED = {name: policy for name, policy in CATALOGUE.items() if policy not in (VLLM_TUNED, SESSION_LIMIT)}
 
 STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)
 STATIC_SEQUENCES = (64, 128, 256, 512, 1024)
 """The grid of static configurations of stock vLLM in which `vllm-tuned` is searched."""
 _STATIC_VLLM = re.compile(rf"{VLLM.name}@(?P<budget>[1-9]\d*)x(?P<sequences>[1-9]\d*)")
 _STATIC_AUGSERVE = re.compile(rf"{AUGSERVE.name}@(?P<budget>[1-9]\d*)")
-FAMILIES = (f"{VLLM.name}@BUDGETxSEQUENCES", f"{AUGSERVE.name}@BUDGET")
-"""Policies whose names state limits of the engine: a static token budget, and how many requests may run."""
+_SESSION_LIMIT = re.compile(rf"{SESSION_LIMIT.name}@(?P<sessions>[1-9]\d*)")
+FAMILIES = (f"{VLLM.name}@BUDGETxSEQUENCES", f"{AUGSERVE.name}@BUDGET", f"{SESSION_LIMIT.name}@SESSIONS")
+"""Policies whose names state limits: a static token budget, and how many requests may run or sessions may be served."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticLimits:
-    """Limits of the engine that the name of a policy states. None: as the profile has it."""
+    """Limits that the name of a policy states. None: as the profile has it."""
 
     token_budget: int | None = None
     sequences: int | None = None
+    sessions: int | None = None  # at once
 
 
 def static_vllm(budget: int, sequences: int) -> str:
@@ -218,6 +248,11 @@ def static_augserve(budget: int) -> str:
     return f"{AUGSERVE.name}@{budget}"
 
 
+def session_limit(sessions: int) -> str:
+    """The name of the static limit on sessions at once."""
+    return f"{SESSION_LIMIT.name}@{sessions}"
+
+
 def find(name: str) -> tuple[Policy, StaticLimits]:
     """The policy of a name in SIMULATED or of a form in FAMILIES, with the limits that the name states.
 
@@ -227,6 +262,8 @@ def find(name: str) -> tuple[Policy, StaticLimits]:
         return VLLM, StaticLimits(int(static["budget"]), int(static["sequences"]))
     if static := _STATIC_AUGSERVE.fullmatch(name):
         return STATIC_BUDGET, StaticLimits(int(static["budget"]))
+    if static := _SESSION_LIMIT.fullmatch(name):
+        return SESSION_LIMIT, StaticLimits(sessions=int(static["sessions"]))
     if name not in SIMULATED:
         raise SimulationError(f"policy {name!r} is unknown; choose from {', '.join((*SIMULATED, *FAMILIES))}")
     return SIMULATED[name], StaticLimits()

@@ -103,6 +103,10 @@ def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     arguments: dict[str, Any] = {}
     if issubclass(scheduler, RankedScheduler):
         arguments |= {"settings": inputs.settings, "clock": inputs.clock}
+    if policy.knows_programs:
+        arguments["sessions"] = inputs.sessions
+    if static.sessions is not None:
+        arguments["most_programs"] = static.sessions
     if issubclass(scheduler, ForecastingScheduler):
         arguments["forecaster"] = _forecaster(policy, inputs)
     return build_scheduler(scheduler, inputs.limits, **arguments)

@@ -7,13 +7,16 @@ from augserve.pipeline.simulator.catalogue import (
     ABLATIONS,
     CATALOGUE,
     ORACLES,
+    PROGRAM_RIVALS,
     RIVALS,
     SIMULATED,
+    SESSION_LIMIT,
     STATIC_BUDGET,
     VLLM,
     VLLM_TUNED,
     StaticLimits,
     find,
+    session_limit,
     static_augserve,
     static_vllm,
 )
@@ -26,15 +29,16 @@ def test_the_catalogue_is_imported_without_vllm() -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len(CATALOGUE) == len(RIVALS) + 1 + len(ABLATIONS) + len(ORACLES) + 1
+    assert len(CATALOGUE) == len(RIVALS) + 1 + len(ABLATIONS) + len(ORACLES) + 1 + len(PROGRAM_RIVALS)
 
 
 def test_static_limits_are_read_from_a_name() -> None:
     assert find(static_vllm(2048, 64)) == (VLLM, StaticLimits(2048, 64))
     assert find(static_augserve(2048)) == (STATIC_BUDGET, StaticLimits(2048))
+    assert find(session_limit(8)) == (SESSION_LIMIT, StaticLimits(sessions=8))
 
 
-@pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@2048", VLLM_TUNED.name])
+@pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@2048", VLLM_TUNED.name, SESSION_LIMIT.name])
 def test_an_unknown_policy_is_refused(name: str) -> None:
     with pytest.raises(SimulationError, match=name):
         find(name)

@@ -216,7 +216,9 @@ PROGRAM_RIVALS = (PLAS, THUNDERAGENT, SESSION_LIMIT)
 """In the order of tables; AugServe and its variants follow."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
-CATALOGUE = {policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED, *PROGRAM_RIVALS)}
+CATALOGUE = {
+    policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED, *PROGRAM_RIVALS)
+}
 SIMULATED = {name: policy for name, policy in CATALOGUE.items() if policy not in (VLLM_TUNED, SESSION_LIMIT)}
 
 STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)

@@ -14,8 +14,8 @@ from .ranked import RankedScheduler
 class LeastAttainedService(RankedScheduler):
     """By the tokens that the program's earlier turns, those of its sub-agents included, have computed.
 
-    Luo et al., "Autellix: An Efficient Serving Engine for LLM Agents as General Programs" (NSDI 2026, arXiv 2502.13965),
-    without its preemption of running turns.
+    Luo et al., "Autellix: An Efficient Serving Engine for LLM Agents as General Programs" (NSDI 2026, arXiv
+    2502.13965), without its preemption of running turns.
     """
 
     FIXED = True

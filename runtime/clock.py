@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -20,29 +21,41 @@ class SteadyClock:
         return self._start_s + time.monotonic()
 
 
+@dataclass(slots=True)
+class _Delays:
+    """Least delays of the present window, which began at `since_s`, and of the one before."""
+
+    since_s: float
+    least_s: float
+    before_s: float = float("inf")
+
+
 class ArrivalClock:
     """When requests arrived, on the engine's clock.
 
     A request bears the time of its API server, which may run on another host, and comes in up to a step later. So each
-    server's clock is compared with the engine's by the least delay seen: what exceeds it is a delay, at most
-    LONGEST_S. The least delay rises slowly, so that it follows a server's clock that is slewed.
+    server's clock is compared with the engine's by the least delay of the last WINDOW_S to 2 WINDOW_S: what exceeds it
+    is a delay. More than LONGEST_S is rather a step of the server's clock.
     """
 
-    LONGEST_S: ClassVar[float] = 0.25
-    RISE: ClassVar[float] = 1e-3
-    """Seconds a second."""
+    WINDOW_S: ClassVar[float] = 30.0
+    LONGEST_S: ClassVar[float] = 10.0
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._least: dict[int, tuple[float, float]] = {}  # by API server: least delay, and when it was seen
+        self._delays: dict[int, _Delays] = {}  # by API server
 
     def arrived_s(self, server: int, sent_s: float) -> float:
         """When a request arrived that comes in now; `sent_s`: its arrival on the clock of its API server."""
         now_s = self._clock()
         delay_s = now_s - sent_s
-        least_s, seen_s = self._least.get(server, (delay_s, now_s))
-        least_s = min(least_s + self.RISE * (now_s - seen_s), delay_s)
-        if delay_s - least_s > self.LONGEST_S:  # rather a step of the server's clock
-            least_s = delay_s
-        self._least[server] = least_s, now_s
-        return now_s - (delay_s - least_s)
+        seen = self._delays.get(server)
+        if seen is None or now_s - seen.since_s > 2 * self.WINDOW_S:
+            seen = self._delays[server] = _Delays(now_s, delay_s)
+        elif now_s - seen.since_s > self.WINDOW_S:
+            seen = self._delays[server] = _Delays(now_s, delay_s, seen.least_s)
+        seen.least_s = min(seen.least_s, delay_s)
+        late_s = delay_s - min(seen.least_s, seen.before_s)
+        if late_s > self.LONGEST_S:
+            self._delays[server], late_s = _Delays(now_s, delay_s), 0.0
+        return now_s - late_s

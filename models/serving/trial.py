@@ -15,7 +15,7 @@ from .onnx_predictor import TOOL_CALLS, TURNS, OnnxPredictor, PredictorError
 LIMIT_S = 60.0
 """Time for the start of a process, for loading, and for the predictions, which take about a second together."""
 MEMORY_BYTES = 4 * 2**30
-"""Address space of that process."""
+"""Address space that loading and predicting may take, beyond that of a process that has imported all it needs."""
 ROWS = 64
 
 
@@ -50,5 +50,6 @@ def predict_once(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    taken_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken_bytes + MEMORY_BYTES,) * 2)
     predict_once(Path(sys.argv[1]))

@@ -1,6 +1,5 @@
 """The life of a turn: its arrival, its first token and its end, passed on to sessions, decisions and traces."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVarTuple
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 Arguments = TypeVarTuple("Arguments")
 
 LINKING_DEADLINE_S = 0.02
-"""Linking that takes longer, of this thread's time, counts as a failure: the engine waits for it."""
+"""Linking that takes longer counts as a failure: the engine waits for it."""
 MAX_REMEMBERED = 32
 """Ended turns that one step or arrival remembers, which takes about 5 ms; more wait for the next."""
 MAX_LOST_TURNS = 1024
@@ -44,7 +43,7 @@ class Lifecycle:
         self._remember_some()
         hints, now_s = read_hints(request), self._engine.arrived_s(request)
         found: list[tuple[Link | None, Prefix | None]] = []  # filled even where linking is late
-        self._engine.guard.attempt("linking", _in_time, self._link, request, hints, now_s, found)
+        self._engine.guard.attempt("linking", self._in_time, self._link, request, hints, now_s, found)
         link, prefix = found[0] if found else (None, None)
         live, pause = note_arrival(request, hints, self.sessions, now_s, link, prefix)
         self.turns[request.request_id] = live
@@ -112,18 +111,17 @@ class Lifecycle:
 
     def _remember_some(self) -> None:
         for _ in range(min(len(self._ended), MAX_REMEMBERED)):
-            self._engine.guard.attempt("linking", _in_time, self._remember, *self._ended.popleft())
+            self._engine.guard.attempt("linking", self._in_time, self._remember, *self._ended.popleft())
 
     def _remember(self, live: LiveTurn, prompt: Prefix, reason: str) -> None:
         """Remember the turn, so that the session's next turn is recognised."""
         past = past_turn(live, vllm_compat.whole_prefix(live.request, prompt), reason)
         self.sessions.turn_ended(live.session_id, past, reason in FINISHED)
 
-
-def _in_time(function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
-    """Call the function. Raises TimeoutError where it ends after the deadline of linking."""
-    start_s = time.thread_time()
-    function(*arguments)
-    took_s = time.thread_time() - start_s
-    if took_s > LINKING_DEADLINE_S:
-        raise TimeoutError(f"linking took {took_s:.3f} s, not {LINKING_DEADLINE_S:.3f} s")
+    def _in_time(self, function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Call the function. Raises TimeoutError where it ends after the deadline of linking."""
+        start_s = self._engine.clock()
+        function(*arguments)
+        took_s = self._engine.clock() - start_s
+        if took_s > LINKING_DEADLINE_S:
+            raise TimeoutError(f"linking took {took_s:.3f} s, not {LINKING_DEADLINE_S:.3f} s")

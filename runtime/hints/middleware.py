@@ -8,10 +8,8 @@ read, and the server refuses it.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cached_property
 from typing import Any
 
-from .. import vllm_compat
 from .conversation import Hint, digest
 from .extension import with_hints
 from .hints import MAX_NAME, PARENT, TENANT
@@ -39,36 +37,21 @@ class AugServeMiddleware:
     """
 
     def __init__(self, app: App) -> None:
+        from ..vllm_compat import ApiKeys  # here, at the server's start, so that importing the class needs no vLLM
+
         self._app = app
-        self._keys: _Keys | None = None
+        self._keys_of = ApiKeys
+        self._keys: ApiKeys | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATHS):
-            self._keys = self._keys or _Keys(scope)
-            if self._keys.accept(scope) and _length(scope) <= MAX_BODY_BYTES:
+            keys = self._keys = self._keys or self._keys_of(scope)
+            if keys.accept(scope) and _length(scope) <= MAX_BODY_BYTES:
                 is_chat = scope["path"].endswith(CHAT_PATH)
-                told, ordered = _parent_hint(scope), self._keys.tenant_hint(scope)
+                told, ordered = _parent_hint(scope), _tenant_hint(scope) if keys.several else {}
                 if is_chat or told or ordered:
                     scope, receive = await _extended(scope, receive, told, ordered, is_chat)
         await self._app(scope, receive, send)
-
-
-class _Keys:
-    """The API keys of a server."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._authentication = vllm_compat.authentication_of(scope)
-
-    @cached_property
-    def _several(self) -> bool:
-        return self._authentication is not None and len(set(self._authentication.api_tokens)) > 1
-
-    def accept(self, scope: Scope) -> bool:
-        return self._authentication is None or vllm_compat.is_authentic(self._authentication, scope)
-
-    def tenant_hint(self, scope: Scope) -> dict[str, Hint]:
-        """The tenant that an accepted request's key names; empty where all requests bear the same key, or none."""
-        return {TENANT: digest(_header(scope, b"authorization").partition(" ")[2])} if self._several else {}
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
@@ -86,6 +69,11 @@ def _parent_hint(scope: Scope) -> dict[str, Hint]:
     """The id in the first parent header; empty without one, and for an id that `Hints.read` would ignore."""
     parent_id = _header(scope, PARENT_HEADER)
     return {PARENT: parent_id} if 0 < len(parent_id) <= MAX_NAME else {}
+
+
+def _tenant_hint(scope: Scope) -> dict[str, Hint]:
+    """The tenant that an accepted request's key names."""
+    return {TENANT: digest(_header(scope, b"authorization").partition(" ")[2])}
 
 
 async def _extended(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 
-class Authentication(Protocol):
+class _Authentication(Protocol):
     """vLLM's AuthenticationMiddleware."""
 
     api_tokens: list[bytes]  # hashes of the server's keys
@@ -12,17 +12,18 @@ class Authentication(Protocol):
     def verify_token(self, headers: Any) -> bool: ...
 
 
-def authentication_of(scope: Mapping[str, Any]) -> Authentication | None:
-    """The check that the server of an ASGI scope makes of its requests; None for a server without API keys."""
-    for middleware in getattr(scope.get("app"), "user_middleware", ()):
-        if hasattr(middleware.cls, "verify_token"):
-            authentication: Authentication = middleware.cls(None, *middleware.args, **middleware.kwargs)
-            return authentication
-    return None
+class ApiKeys:
+    """The keys of the server that serves an ASGI scope. `several`: whether it has more than one."""
 
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self._authentication: _Authentication | None = None
+        for middleware in getattr(scope.get("app"), "user_middleware", ()):
+            if hasattr(middleware.cls, "verify_token"):
+                self._authentication = middleware.cls(None, *middleware.args, **middleware.kwargs)
+        self.several = self._authentication is not None and len(set(self._authentication.api_tokens)) > 1
 
-def is_authentic(authentication: Authentication, scope: Mapping[str, Any]) -> bool:
-    """Whether the request of an ASGI scope bears one of the server's API keys."""
-    from starlette.datastructures import Headers
+    def accept(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a request bears one of the keys, or needs none."""
+        from starlette.datastructures import Headers
 
-    return authentication.verify_token(Headers(scope=dict(scope)))
+        return self._authentication is None or self._authentication.verify_token(Headers(scope=dict(scope)))

@@ -10,6 +10,7 @@ read, and the server refuses it.
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from .api_keys import ApiKeys
 from .conversation import Hint, digest
 from .extension import with_hints
 from .hints import MAX_NAME, PARENT, TENANT
@@ -37,15 +38,12 @@ class AugServeMiddleware:
     """
 
     def __init__(self, app: App) -> None:
-        from ..vllm_compat import ApiKeys  # here, at the server's start, so that importing the class needs no vLLM
-
         self._app = app
-        self._keys_of = ApiKeys
         self._keys: ApiKeys | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATHS):
-            keys = self._keys = self._keys or self._keys_of(scope)
+            keys = self._keys = self._keys or ApiKeys(scope)
             if keys.accept(scope) and _length(scope) <= MAX_BODY_BYTES:
                 is_chat = scope["path"].endswith(CHAT_PATH)
                 told, ordered = _parent_hint(scope), _tenant_hint(scope) if keys.several else {}

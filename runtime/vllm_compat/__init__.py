@@ -1,6 +1,5 @@
 """The only package of the runtime that imports vLLM or touches its internals."""
 
-from .authentication import ApiKeys
 from .contract import check_scheduler, check_vllm
 from .deferring import adapter_number, lacks_grammar, only_adapters
 from .hooks import HookedScheduler

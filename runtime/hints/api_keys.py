@@ -1,4 +1,7 @@
-"""The API keys of vLLM's server, which it checks inside of all middleware that `--middleware` names."""
+"""The API keys of vLLM's server, which it checks inside of all middleware that `--middleware` names.
+
+Nothing of vLLM is imported: `vllm_compat` would load the scheduler into the API server.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -35,11 +35,13 @@ class ArrivalClock:
 
     A request bears the time of its API server, which may run on another host, and comes in up to a step later. So each
     server's clock is compared with the engine's by the least delay of the last WINDOW_S to 2 WINDOW_S: what exceeds it
-    is a delay. More than LONGEST_S is rather a step of the server's clock.
+    is a delay. More than LONGEST_S is rather a step of the server's clock. If the least delay is below TRANSIT_S, it is
+    the time that requests take to come in, and the clocks agree.
     """
 
-    WINDOW_S: ClassVar[float] = 30.0
+    WINDOW_S: ClassVar[float] = 300.0
     LONGEST_S: ClassVar[float] = 10.0
+    TRANSIT_S: ClassVar[float] = 0.1
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -55,7 +57,8 @@ class ArrivalClock:
         elif now_s - seen.since_s > self.WINDOW_S:
             seen = self._delays[server] = _Delays(now_s, delay_s, seen.least_s)
         seen.least_s = min(seen.least_s, delay_s)
-        late_s = delay_s - min(seen.least_s, seen.before_s)
+        least_s = min(seen.least_s, seen.before_s)
+        late_s = delay_s if 0.0 <= least_s < self.TRANSIT_S else delay_s - least_s
         if late_s > self.LONGEST_S:
             self._delays[server], late_s = _Delays(now_s, delay_s), 0.0
         return now_s - late_s

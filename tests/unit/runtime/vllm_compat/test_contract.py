@@ -28,7 +28,7 @@ def test_another_build_of_a_supported_release_starts_with_one_warning(
     assert version in warning.getMessage()
 
 
-@pytest.mark.parametrize("version", ["0.28.9", "0.33.0", "0.33.0.dev1", "1.0.0", "dev"])
+@pytest.mark.parametrize("version", ["0.28.9", "0.34.0", "0.34.0.dev1", "1.0.0", "dev"])
 def test_an_unsupported_version_starts_only_with_the_override(version: str, vllm_log: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UnsupportedVllmError, match="allow_unknown_vllm") as error:
         check_vllm(version)

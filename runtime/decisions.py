@@ -141,7 +141,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         engine,
         forecaster,
         Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
-        _step_budget(parts, engine),
+        _step_budget(parts, engine, ordering),
         DeferredTurns(engine.scheduler),
         ordering,
         PausedContexts(engine, pins, pins_contexts=residency_share > 0),
@@ -152,7 +152,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
     )
 
 
-def _step_budget(parts: Parts, engine: Engine) -> StepBudget:
+def _step_budget(parts: Parts, engine: Engine, ordering: Ordering) -> StepBudget:
     scheduler, settings = engine.scheduler, parts.settings
     if not vllm_compat.steers_budget(scheduler):
         return StepBudget()
@@ -161,4 +161,4 @@ def _step_budget(parts: Parts, engine: Engine) -> StepBudget:
     configured_tokens = vllm_compat.token_budget(scheduler)
     tpot_s = settings.slo.tpot_s / vllm_compat.pipeline_stages(scheduler)
     controller = TokenBudget(settings.budget, tpot_s, settings.step_time, configured_tokens)
-    return SteeredBudget(controller, engine)
+    return SteeredBudget(controller, engine, ordering)

@@ -75,6 +75,7 @@ class BudgetGains:
 
     prefill_share: Annotated[Number, Field(ge=0, le=0.95)] = 0.5  # of a step's time, for prompts beside decodes
     slack_share: Annotated[Number, Field(ge=0.01, le=1)] = 0.2  # of the tightest TPOT slack, for the next step
+    drain_share: Annotated[Number, Field(ge=0, le=1)] = 0.7  # the same while a few late turns wait
     correction: Annotated[Number, Field(ge=0, le=1)] = 0.05  # of a step's error, by which its estimate learns
 
 

@@ -65,6 +65,12 @@ class Ordering:
         if reorders:
             self._engine.metrics.reorders.inc()
 
+    def late_s(self, now_s: float) -> float:
+        """Engine time of the prompts of the waiting turns that have missed their deadline."""
+        columns = self.queue.columns
+        late = columns[Column.DEADLINE_S] < now_s
+        return float(columns[Column.UNCACHED_TOKENS, late].sum()) * self._settings.step_time.per_prefill_token_s
+
     def cached_tokens(self, request: Request) -> int:
         """Cached tokens of a waiting request at its last look-up."""
         columns, slot = self.queue.columns, self.queue.slot(request)

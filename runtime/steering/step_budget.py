@@ -2,6 +2,7 @@
 
 from .. import vllm_compat
 from ..engine import Engine
+from ..queueing.ordering import Ordering
 from .token_budget import TokenBudget
 
 
@@ -21,15 +22,17 @@ class StepBudget:
 class SteeredBudget(StepBudget):
     """The budget of a controller that is fed with the measured step times; shadow mode only reports it."""
 
-    def __init__(self, controller: TokenBudget, engine: Engine) -> None:
+    def __init__(self, controller: TokenBudget, engine: Engine, ordering: Ordering) -> None:
         self._controller = controller
         self._engine = engine
+        self._ordering = ordering
         self._configured = vllm_compat.token_budget(engine.scheduler)
         self._tokens_each = vllm_compat.tokens_per_decode(engine.scheduler)
 
     def before_step(self) -> None:
         scheduler = self._engine.scheduler
-        tokens = self._controller.tokens(vllm_compat.decoding(scheduler), self._tokens_each)
+        late_s = self._ordering.late_s(self._engine.clock())
+        tokens = self._controller.tokens(vllm_compat.decoding(scheduler), self._tokens_each, late_s)
         self._engine.metrics.token_budget.set(tokens)
         if self._engine.active:
             vllm_compat.set_token_budget(scheduler, tokens, self._configured)

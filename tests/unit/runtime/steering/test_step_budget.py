@@ -12,10 +12,10 @@ class Controller:
     """Always decides on 512 tokens, and records its inputs."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[str], int]] = []
+        self.asked: list[tuple[list[str], int, float]] = []
 
-    def tokens(self, decodes: list[str], tokens_each: int) -> int:
-        self.asked.append((decodes, tokens_each))
+    def tokens(self, decodes: list[str], tokens_each: int, late_s: float) -> int:
+        self.asked.append((decodes, tokens_each, late_s))
         return 512
 
 
@@ -29,11 +29,12 @@ def test_the_budget_is_reported_and_only_in_active_mode_applied(active: bool, to
     scheduler = SimpleNamespace(running=running, num_spec_tokens=3, max_num_scheduled_tokens=CONFIGURED)
     reported: list[int] = []
     metrics = SimpleNamespace(token_budget=SimpleNamespace(set=reported.append))
-    engine: Any = SimpleNamespace(scheduler=scheduler, metrics=metrics, active=active)
+    engine: Any = SimpleNamespace(scheduler=scheduler, metrics=metrics, active=active, clock=lambda: 7.0)
     controller: Any = Controller()
-    budget = SteeredBudget(controller, engine)
+    ordering: Any = SimpleNamespace(late_s=lambda now_s: now_s / 10)
+    budget = SteeredBudget(controller, engine, ordering)
     budget.before_step()
-    assert controller.asked == [(["a", "c"], 4)]
+    assert controller.asked == [(["a", "c"], 4, 0.7)]
     assert reported == [512]
     assert scheduler.max_num_scheduled_tokens == tokens
     budget.restore()

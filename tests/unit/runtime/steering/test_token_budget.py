@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.models.serving.settings import BudgetGains, StepTime
-from augserve.runtime.steering.token_budget import LEAST_PREFILL, TokenBudget
+from augserve.runtime.steering.token_budget import DRAIN_S, LEAST_PREFILL, TokenBudget
 
 TPOT_S = 0.1
 STEP = StepTime(base_s=0.005, per_prefill_token_s=2e-5, per_decode_s=1e-4, per_context_token_s=0.0)
-GAINS = BudgetGains(prefill_share=0.6, slack_share=0.25, correction=0.05)
+GAINS = BudgetGains(prefill_share=0.6, slack_share=0.25, drain_share=0.5, correction=0.05)
 
 
 def decodes(count: int) -> list[str]:
@@ -28,7 +28,7 @@ def run(steered: TokenBudget, steps: int, step_s: float, prefill_tokens: int, co
     st.lists(st.tuples(st.floats(0, 10), st.integers(0, 9000), st.sets(st.integers(0, 300), max_size=30)), max_size=60),
     st.integers(1, 9000),
     st.integers(1, 5),
-    st.builds(BudgetGains, st.floats(0, 0.95), st.floats(0.01, 1), st.floats(0, 1)),
+    st.builds(BudgetGains, st.floats(0, 0.95), st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)),
 )
 def test_decodes_and_prompts_progress_within_the_configured_budget(
     steps: list[tuple[float, int, set[int]]], configured: int, tokens_each: int, gains: BudgetGains
@@ -44,6 +44,12 @@ def test_decodes_and_prompts_progress_within_the_configured_budget(
 def test_new_decodes_leave_a_share_of_one_token_time() -> None:
     """By hand: 25 ms of 100 ms, of which 5 ms and 10 decodes of 0.1 ms are fixed: 19 ms for prompts."""
     assert budget().tokens(decodes(10)) == 10 + 950
+
+
+@pytest.mark.parametrize(("late_s", "tokens"), [(0.0, 950), (0.3, 2200), (DRAIN_S, 2200), (1.1, 950)])
+def test_steps_are_longer_while_late_turns_wait_that_can_be_cleared(late_s: float, tokens: int) -> None:
+    """By hand: 50 ms of 100 ms instead of 25, of which 6 are fixed."""
+    assert budget().tokens(decodes(10), late_s=late_s) == 10 + tokens
 
 
 def test_many_decodes_share_the_step_with_prompts() -> None:

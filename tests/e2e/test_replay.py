@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.timeout(600)
 
-SPAN_S = 62.0
-SESSIONS = 24
+SPAN_S = 31.0
+SESSIONS = 14
 CLOCK_S = 0.002  # between two readings of one host's clocks
 NEAR_S = 0.5  # at the median, also on a busy machine
 ORDERED = (
@@ -33,7 +33,7 @@ RECORDER_S = 60.0  # the recorder writes its open buffer within this
 
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sessions of one to four turns that begin over a minute, as if they had been recorded."""
+    """Sessions of one to four turns that begin over half a minute, as if they had been recorded."""
     folder = tmp_path_factory.mktemp("workload")
     random = np.random.default_rng(5)
     turns: list[dict[str, object]] = []
@@ -122,10 +122,10 @@ def recorder_rows(report: dict, recorded: Path, recording_server: Server) -> dic
     return by_turn([{**row, "session_id": ids.get(row["session_id"])} for row in rows])
 
 
-def test_a_minute_s_replay_sends_every_recorded_turn_once(report: dict, traces: Path) -> None:
+def test_a_replay_of_half_a_minute_sends_every_recorded_turn_once(report: dict, traces: Path) -> None:
     asked = read_table(traces, "turns").to_pylist()
     assert report["failures"] == {}
-    assert report["window_s"][1] >= 60
+    assert report["window_s"][1] >= 30
     assert {(f"made:{row['session_id']}", row["turn"]) for row in asked} == set(by_turn(report["turns"]))
     assert len(report["turns"]) == len(asked)
     for row in asked:

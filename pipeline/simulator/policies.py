@@ -7,6 +7,7 @@ from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ...data.workload.model import Session
@@ -14,6 +15,7 @@ from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
 from ...runtime.decisions import Parts, Setup
 from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
+from ...runtime.queueing.value import Column
 from ...runtime.scheduler import AugServeScheduler
 from ...runtime.steering.step_budget import StepBudget
 from .catalogue import P_PAS_BUDGET, STATIC_BUDGET, Policy, StaticLimits, find
@@ -59,9 +61,13 @@ class PacedAugServe(AugServeScheduler):
         if not len(self.waiting):
             return float("inf")
         now_s = self._clock()
+        changed = False
         if not self.waiting:
+            queue = self.decisions.ordering.queue
+            uncached = queue.columns[Column.UNCACHED_TOKENS].copy()
             self.decisions.order(now_s)  # a turn that has ended may have left room for a held one
-        if self.waiting:
+            changed = not np.array_equal(uncached, queue.columns[Column.UNCACHED_TOKENS])
+        if self.waiting or changed:  # with other tokens in the cache, the next step may admit another turn
             return float("-inf")
         return self.decisions.admission.looks_again_s(now_s)
 

@@ -211,9 +211,9 @@ def _oracle_of(policy: Policy) -> Policy:
 ORACLE = _oracle_of(AUGSERVE)
 
 RIVALS = (VLLM, VLLM_TUNED, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, MARS, CONTINUUM, CONTINUUM_FORECAST)
+"""In the order of tables; AugServe and its variants follow."""
 PROGRAM_RIVALS = (PLAS, THUNDERAGENT, SESSION_LIMIT)
 """For agents in a closed loop."""
-"""In the order of tables; AugServe and its variants follow."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
 CATALOGUE = {
@@ -248,11 +248,6 @@ def static_vllm(budget: int, sequences: int) -> str:
 def static_augserve(budget: int) -> str:
     """The name of AugServe with one token budget for every step."""
     return f"{AUGSERVE.name}@{budget}"
-
-
-def session_limit(sessions: int) -> str:
-    """The name of the static limit on sessions at once."""
-    return f"{SESSION_LIMIT.name}@{sessions}"
 
 
 def find(name: str) -> tuple[Policy, StaticLimits]:

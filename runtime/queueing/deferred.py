@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from .. import vllm_compat
 from ..vllm_compat import AsyncScheduler
 from .value import Column
-from .waiting_queue import WaitingQueue
-
-Slots = NDArray[np.intp]
+from .waiting_queue import Slots, WaitingQueue
 
 
 class DeferredTurns:

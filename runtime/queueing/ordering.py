@@ -12,10 +12,10 @@ from ..sessions.live_turn import Forecast, forecast_of
 from ..vllm_compat import Request
 from .free_room import Demand, FreeRoom
 from .head_of_line import PassingOver
-from .overdue import OverdueTurns, Slots
+from .overdue import OverdueTurns
 from .tenants import TenantService
 from .value import CLASS_S, Column, EngineState, Floats, cached_future_turns, decode_step_s, keys
-from .waiting_queue import HELD, WaitingQueue
+from .waiting_queue import HELD, Slots, WaitingQueue
 
 RESERVED = -3 * CLASS_S
 """Key of the turn with a reservation: before all others."""

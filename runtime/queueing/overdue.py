@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..vllm_compat import Request
 from .value import CLASS_S, LIMIT_S, Column, Floats
-from .waiting_queue import HELD, WaitingQueue
-
-Slots = NDArray[np.intp]
+from .waiting_queue import HELD, Slots, WaitingQueue
 
 MAX_OVERDUE = 32
 """Overdue turns that go first in a step, at most."""

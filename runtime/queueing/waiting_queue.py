@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..vllm_compat import Request, RequestQueue
 
 Floats = NDArray[np.float64]
+Slots = NDArray[np.intp]
 
 HEAD = 128
 """Requests that are sorted at once: more than most steps admit."""
@@ -102,7 +103,7 @@ class WaitingQueue(RequestQueue):
             self._held = 0
             self._head.clear()
 
-    def priorities(self, slots: NDArray[np.intp]) -> Floats:
+    def priorities(self, slots: Slots) -> Floats:
         """The caller's priority of each slot, lowest first; 0 for all without `by_priority`."""
         priorities: Floats = self._order[_CLASS, slots]
         return priorities

@@ -14,12 +14,11 @@ from .. import vllm_compat
 from ..engine import Engine
 from ..queueing.tenants import TenantService
 from ..queueing.value import Column, Floats, prefill_s
-from ..queueing.waiting_queue import WaitingQueue
+from ..queueing.waiting_queue import Slots, WaitingQueue
 from .longest_wait import Admissions, OverdueAdmissions
 from .pins import Pins
 from .working_set import WorkingSet
 
-Slots = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 NONE_HELD: Slots = np.empty(0, np.intp)

@@ -8,6 +8,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from ....data.workload.model import Session
+from .programs import roots_of
 from .ranked import RankedScheduler
 
 
@@ -22,7 +23,7 @@ class LeastAttainedService(RankedScheduler):
 
     def __init__(self, *args: Any, sessions: Sequence[Session], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._roots = {own.session_id: root.session_id for root in sessions for own in root.tree()}
+        self._roots = roots_of(sessions)
         self._attained: defaultdict[str, int] = defaultdict(int)
 
     def describe(self, request: Request) -> Sequence[float]:

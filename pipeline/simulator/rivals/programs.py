@@ -12,7 +12,12 @@ from vllm.v1.request import Request
 
 from ....data.workload.model import Session
 from ....runtime.queueing.waiting_queue import HELD
-from .ranked import RankedScheduler
+from .ranked import Floats, RankedScheduler
+
+
+def roots_of(sessions: Sequence[Session]) -> dict[str, str]:
+    """The session that each session and sub-agent belongs to, by id."""
+    return {own.session_id: root.session_id for root in sessions for own in root.tree()}
 
 
 class Program:
@@ -52,7 +57,7 @@ class ProgramScheduler(RankedScheduler):
 
     def __init__(self, *args: Any, sessions: Sequence[Session], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._roots = {own.session_id: root.session_id for root in sessions for own in root.tree()}
+        self._roots = roots_of(sessions)
         self._turns_left = {own.session_id: len(own.turns) for root in sessions for own in root.tree()}
         self.programs: dict[str, Program] = {}  # in order of arrival
 
@@ -75,12 +80,13 @@ class ProgramScheduler(RankedScheduler):
         program.turn_arrives(request.request_id, session_id, request.num_tokens)
         super().add_request(request)
 
+    def keys(self, columns: Floats) -> Floats:
+        held = [not self.may_run(self._roots[str(request.session_id)]) for request in self._queue.requests]
+        return np.asarray(np.where(held, HELD, columns[0]))
+
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self.review()
-        if self._queue.requests:
-            held = [not self.may_run(self._roots[str(request.session_id)]) for request in self._queue.requests]
-            self._queue.rank(np.where(held, HELD, self._queue.columns[0]))
-        return super(RankedScheduler, self).schedule(throttle_prefills)
+        return super().schedule(throttle_prefills)
 
     def _free_blocks(self, request: Request) -> None:
         if request.is_finished():

@@ -48,6 +48,6 @@ class RankedScheduler(AsyncScheduler):
         """Nothing is learned from the time of a step."""
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        if len(self._queue) > 1:
+        if self._queue.requests:
             self._queue.rank(self.keys(self._queue.columns))
         return super().schedule(throttle_prefills)

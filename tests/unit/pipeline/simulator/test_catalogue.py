@@ -16,7 +16,6 @@ from augserve.pipeline.simulator.catalogue import (
     VLLM_TUNED,
     StaticLimits,
     find,
-    session_limit,
     static_augserve,
     static_vllm,
 )
@@ -35,7 +34,7 @@ def test_names_are_unique() -> None:
 def test_static_limits_are_read_from_a_name() -> None:
     assert find(static_vllm(2048, 64)) == (VLLM, StaticLimits(2048, 64))
     assert find(static_augserve(2048)) == (STATIC_BUDGET, StaticLimits(2048))
-    assert find(session_limit(8)) == (SESSION_LIMIT, StaticLimits(sessions=8))
+    assert find("session-limit@8") == (SESSION_LIMIT, StaticLimits(sessions=8))
 
 
 @pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@2048", VLLM_TUNED.name, SESSION_LIMIT.name])

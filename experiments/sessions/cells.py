@@ -1,7 +1,7 @@
-"""The simulations of the experiment: stock vLLM's best static setting in each scene, then every row of the table."""
+"""The simulations of the experiment: each policy's best static setting in each scene, then every row of the table."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -11,11 +11,14 @@ from augserve.data.workload.built_in import SEQUENCES
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.evaluation import SEED_STEP
-from augserve.pipeline.evaluate.params import VLLM_TUNED
-from augserve.pipeline.evaluate.static_search import best_static
+from augserve.pipeline.evaluate.static_grid import Scores
+from augserve.pipeline.evaluate.static_search import search_all
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import SplitShares
 from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.results.metrics_file import Tried
+from augserve.pipeline.results.tables import best_setting
+from augserve.pipeline.simulator.catalogue import TUNED
 from augserve.pipeline.simulator.cells.cache import Submit
 from augserve.pipeline.simulator.cells.cell import Cell, load_profile
 from augserve.pipeline.simulator.cells.schedule import Schedule
@@ -65,31 +68,36 @@ def require_workloads(scenes: Sequence[Scene]) -> None:
             )
 
 
-def static_settings(experiment: Experiment, submit: Submit) -> dict[str, str]:
-    """Scene → stock vLLM's best static setting: the most steps per minute on the sessions of tuning."""
-    params, best = experiment.params, {}
-    for scene in dict.fromkeys(scene.as_searched() for scene in params.scenes):
-
-        def scores(names: Sequence[str], searched: Scene = scene) -> list[float]:
-            cells = [
-                experiment.cell(searched, searched.static_agents, name, params.static_schedule, use="tune")
-                for name in names
-            ]
-            futures = [submit(cell) for cell in cells]
-            return [future.result().metrics["steps_per_minute"] for future in futures]
-
-        best[scene] = best_static(scores, params.static_budgets, params.static_sequences)
-    return {scene.name: best[scene.as_searched()] for scene in params.scenes}
+def static_settings(experiment: Experiment, submit: Submit) -> dict[str, dict[str, Tried]]:
+    """Scene → policy → the settings that were tried: the most steps per minute on the sessions of tuning."""
+    params = experiment.params
+    policies: dict[Scene, list[str]] = {}
+    for scene in params.scenes:
+        policies.setdefault(scene.as_searched(), []).extend(params.policies_of(scene))
+    found = search_all(params.static, {scene: _steps(experiment, scene, submit) for scene in policies}, policies)
+    return {scene.name: found[scene.as_searched()] for scene in params.scenes}
 
 
-def all_runs(experiment: Experiment, static: dict[str, str], submit: Submit) -> dict[Row, dict[str, list[Evidence]]]:
+def _steps(experiment: Experiment, scene: Scene, submit: Submit) -> Scores:
+    def scores(names: Sequence[str]) -> list[float]:
+        schedule, agents = experiment.params.static_schedule, scene.static_agents
+        cells = [experiment.cell(scene, agents, name, schedule, use="tune") for name in names]
+        futures = [submit(cell) for cell in cells]
+        return [future.result().metrics["steps_per_minute"] for future in futures]
+
+    return scores
+
+
+def all_runs(
+    experiment: Experiment, static: Mapping[str, Mapping[str, Tried]], submit: Submit
+) -> dict[Row, dict[str, list[Evidence]]]:
     """The runs of every policy in every row. The longest ones start first: long windows, then many agents."""
     params = experiment.params
     rows = [(scene, agents) for scene in params.scenes for agents in scene.agents]
     futures: dict[Row, dict[str, list[Future[Evidence]]]] = {row: {} for row in rows}
     for scene, agents in sorted(rows, key=lambda row: (params.schedule(row[0]).end_s, row[1]), reverse=True):
         for policy in params.policies_of(scene):
-            simulated = static[scene.name] if policy == VLLM_TUNED else policy
+            simulated = best_setting(static[scene.name][policy]) if policy in TUNED else policy
             futures[scene, agents][policy] = [
                 submit(experiment.cell(scene, agents, simulated, params.schedule(scene), run))
                 for run in range(params.seeds_of(scene, policy))

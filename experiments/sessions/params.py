@@ -4,12 +4,12 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from augserve.pipeline.evaluate.params import VLLM_TUNED
+from augserve.pipeline.evaluate.static_grid import StaticGrid
 from augserve.pipeline.project.params import Processes, Section, known_names
 from augserve.pipeline.simulator import catalogue
 from augserve.pipeline.simulator.cells.schedule import Schedule
 
-Grid = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+VLLM_TUNED = catalogue.tuned(catalogue.VLLM).name
 
 
 class Scene(BaseModel):
@@ -18,7 +18,7 @@ class Scene(BaseModel):
     model_config = Section.model_config
     workload: str
     profile: str
-    agents: Grid
+    agents: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     static_agents: PositiveInt
     references: tuple[str, ...] = ()
     pause_cap_s: NonNegativeFloat | None = None
@@ -29,7 +29,7 @@ class Scene(BaseModel):
     @field_validator("references")
     @classmethod
     def _known_references(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return known_names(names, catalogue.SIMULATED) if names else names
+        return known_names(names, catalogue.CATALOGUE) if names else names
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Scene(BaseModel):
         return ", ".join(parts)
 
     def as_searched(self) -> "Scene":
-        """The scene in which stock vLLM's static setting is searched: equal ones share one search."""
+        """The scene in which static settings are searched: equal ones share one search."""
         return self.model_copy(
             update={"agents": (self.static_agents,), "references": (), "window_s": None, "seeds": None}
         )
@@ -56,8 +56,7 @@ class SessionsParams(Section):
     policies: tuple[str, ...]
     seeds: int = Field(ge=1, le=100)
     reference_seeds: int = Field(ge=1, le=100)
-    static_budgets: Grid
-    static_sequences: Grid
+    static: StaticGrid
     static_window_s: PositiveFloat
     warmup_s: NonNegativeFloat
     window_s: PositiveFloat
@@ -69,13 +68,6 @@ class SessionsParams(Section):
     def _known_policies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return known_names(names, catalogue.SIMULATED)
 
-    @field_validator("static_budgets", "static_sequences")
-    @classmethod
-    def _ascends(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
-        if list(grid) != sorted(set(grid)):
-            raise ValueError("a list that ascends")
-        return grid
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         names = [scene.name for scene in self.scenes]
@@ -83,8 +75,6 @@ class SessionsParams(Section):
             raise ValueError("scenes lists a scene twice: give one of them all numbers of agents")
         if self.reference_seeds > self.seeds:
             raise ValueError("reference_seeds exceeds seeds: lower it, because ratios are over the same sessions")
-        if self.static_sequences[0] > self.static_budgets[0]:
-            raise ValueError("static_sequences begins above static_budgets: a step needs a token a sequence")
         return self
 
     def seeds_of(self, scene: Scene, policy: str) -> int:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from augserve.pipeline.evaluate.params import VLLM_TUNED
 from augserve.pipeline.results.columns import AGENT_COLUMNS, STEPS, value_text
 from augserve.pipeline.results.intervals import cells_of
-from augserve.pipeline.results.metrics_file import Metrics
-from augserve.pipeline.results.tables import markdown, order_of
+from augserve.pipeline.results.metrics_file import OURS, Metrics, Tried
+from augserve.pipeline.results.tables import OVER_IT, markdown, order_of, over_it, static_settings
 from augserve.pipeline.simulator import catalogue
 from augserve.pipeline.simulator.record.evidence import Evidence
+
+from .params import VLLM_TUNED
 
 UNBOUNDED = catalogue.VLLM_UNBOUNDED.name
 BASES = (VLLM_TUNED, UNBOUNDED)
@@ -51,7 +52,7 @@ CAPTION = (
 @dataclass(frozen=True, slots=True)
 class SceneResult:
     name: str
-    static: str  # the policy that `vllm-tuned` stands for
+    static: Mapping[str, Tried]  # policy at its best static setting → the settings that were tried
     cells: Mapping[int, Mapping[str, Metrics]]  # agents → policy → metrics
 
 
@@ -71,7 +72,8 @@ def row_cells(runs: Mapping[str, Sequence[Evidence]], seed: int) -> dict[str, Me
 
 def _base(name: str) -> str | None:
     """The policy to which a ratio is; None: another metric."""
-    return next((base for base in BASES if f"over_{base}" in name), None)
+    _, over, rest = name.partition("over_")
+    return rest.removesuffix("_low").removesuffix("_high") if over else None
 
 
 def sessions_markdown(scenes: Sequence[SceneResult]) -> str:
@@ -80,9 +82,11 @@ def sessions_markdown(scenes: Sequence[SceneResult]) -> str:
         table = pd.DataFrame(
             {"agents": agents, "policy": policy}
             | {title: value_text(cells[policy], name, form, INTERVALS) for name, (title, form) in COLUMNS.items()}
-            | {"seeds": f"{cells[policy]['seeds']:.0f}"}
+            | {OVER_IT: over_it(cells.get(OURS, {}), "steps_over", policy), "seeds": f"{cells[policy]['seeds']:.0f}"}
             for agents, cells in scene.cells.items()
             for policy in sorted(cells, key=order_of)
         )
-        parts += [f"## {scene.name}\n", f"`{VLLM_TUNED}` is `{scene.static}`.\n", markdown(table)]
+        settings = static_settings(scene.static, "steps/min")
+        parts += [f"## {scene.name}\n", markdown(table)]
+        parts += ["Best static settings, searched on other sessions:\n", markdown(settings)]
     return "\n".join(parts)

@@ -1,7 +1,7 @@
 """`make sessions`: closed loops of agents whose contexts exceed the KV cache, on sessions that nothing was fitted to.
 
-Stock vLLM runs at its best static setting. It runs after `dvc repro`, is not a stage, and takes the time that
-params.yaml states. An interrupted run resumes with the missing cells.
+Stock vLLM and other rivals run at their best static settings. The experiment runs after `dvc repro`, is not a stage,
+and takes the time that params.yaml states. An interrupted run resumes with the missing cells.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ from ..project.stage import StageError
 if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its scheduler is simulated; install it")
 
-from ..simulator.catalogue import FAMILIES, SIMULATED, VLLM, find
+from ..simulator.catalogue import SIMULATED, VLLM, find
 from ..simulator.cells.cell import cell_load
 from ..simulator.cells.sampled import sampled_run
 from ..simulator.engine import context_tokens
@@ -21,6 +21,7 @@ from ..simulator.record.progress import Progress
 from ..simulator.record.recording import Recording
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
+from ..simulator.static_setting import FORMS
 from .agents import agents_table, read_cells
 from .scene import (
     CLOSED_LOOP,
@@ -44,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_PROFILE,
         help=f"file of {paths.PROFILES} without .json, or a path (default %(default)s)",
     )
-    policies = f"one or more of {', '.join((*SIMULATED, *FAMILIES))} (default: {VLLM.name})"
+    policies = f"one or more of {', '.join((*SIMULATED, *FORMS))} (default: {VLLM.name})"
     add("--policy", nargs="+", default=[VLLM.name], metavar="POLICY", help=policies)
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--rate", type=float, help=f"open loop: sessions per second (default {RATE_PER_S:g})")

@@ -9,13 +9,13 @@ from ...data.tables.splits import SPLIT_SEEDS, Use
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings, StepTime
 from ..project import paths
-from ..results.metrics_file import Job, StaticBudgets
-from ..results.tables import best_budget
-from ..simulator.catalogue import static_augserve
+from ..results.metrics_file import Job, Tried
+from ..results.tables import best_setting
+from ..simulator.catalogue import TUNED
 from ..simulator.cells.cache import Submit
 from ..simulator.cells.cell import Cell
 from ..simulator.cells.schedule import Schedule
-from .params import STATIC_BUDGET, VLLM_TUNED, ComparisonParams, steady
+from .params import ComparisonParams, steady
 
 SEED_STEP = 1000
 """Between the seeds of the runs of a cell."""
@@ -28,24 +28,26 @@ class Evaluation:
     settings: SchedulerSettings
     guess_per_s: float  # a rough capacity@90 of stock vLLM, sessions/s, from tuning
     split: Split | None = None  # which sessions of traces run; required where a workload is traces
-    static: Mapping[Job, str] = field(default_factory=dict)  # the policy that `vllm-tuned` stands for
-    budgets: Mapping[Job, StaticBudgets] = field(default_factory=dict)  # tried for `augserve-static-budget`
+    static: Mapping[Job, Mapping[str, Tried]] = field(default_factory=dict)  # policy of TUNED → settings, open loops
+    agent_static: Mapping[Job, Mapping[str, Tried]] = field(default_factory=dict)  # the same, closed loops
     guesses: Mapping[Job, float] = field(default_factory=dict)  # like guess_per_s, of jobs that tuning did not run
     step_times: Mapping[str, StepTime] = field(default_factory=dict)  # profile → what a bundle for it would state
 
     def cell(self, job: Job, policy: str, rate_per_s: float, run: int = 0) -> Cell:
         """Run number `run` of a cell. Every policy gets the same sessions."""
-        workload, _ = job
-        if policy == VLLM_TUNED:
-            policy = self.static[job]
-        if policy == STATIC_BUDGET and (tried := self.budgets.get(job)):
-            policy = static_augserve(best_budget(tried))
-        return self._cell(job, policy, run, self.params.schedule(workload), rate_per_s=rate_per_s)
+        policy = _simulated(policy, self.static.get(job, {}))
+        return self._cell(job, policy, run, self.params.schedule(job[0]), rate_per_s=rate_per_s)
 
     def agent_cell(self, job: Job, policy: str, agents: int, run: int) -> Cell:
         """Run number `run` of a closed loop. Every policy gets the same sessions in the same order."""
-        params = self.params
+        params, policy = self.params, _simulated(policy, self.agent_static.get(job, {}))
         return self._cell(job, policy, run, params.agent_schedule, agents=agents, pause_cap_s=params.pause_cap_s)
+
+    def static_agent_cell(self, job: Job, policy: str) -> Cell:
+        """A closed loop in the search for the best static setting."""
+        params = self.params
+        schedule = dataclasses.replace(params.agent_schedule, window_s=params.static_agent_window_s)
+        return self._cell(job, policy, 0, schedule, agents=params.static_agents, pause_cap_s=params.pause_cap_s)
 
     def _cell(
         self,
@@ -105,3 +107,8 @@ class Evaluation:
             return [sum(f.result().metrics["attainment"] for f in own) / len(own) for own in futures]
 
         return at
+
+
+def _simulated(policy: str, tried: Mapping[str, Tried]) -> str:
+    """The name to simulate: of a policy at its best static setting, the best that was tried."""
+    return best_setting(tried[policy]) if policy in TUNED else policy

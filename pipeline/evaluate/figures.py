@@ -12,7 +12,6 @@ from ..results.tables import order_of, write_csv
 from ..simulator import catalogue
 
 COLOURS = (
-    "#9aa0a6",
     "#5f6368",
     "#b07aa1",
     "#9c755f",
@@ -22,13 +21,22 @@ COLOURS = (
     "#e15759",
     "#b6992d",
     "#499894",
+    "#76b7b2",
+    "#ff9da7",
+    "#8cd17d",
 )
-"""Of catalogue.RIVALS, in their order."""
+"""Of catalogue.RIVALS and PROGRAM_RIVALS, in their order."""
 OUR_COLOUR = "#1a73e8"
 ORACLE = catalogue.ORACLE.name
-VARIANTS = {ORACLE, *(policy.name for policy in catalogue.ABLATIONS)}
+VARIANTS = {ORACLE, *(name for name, policy in catalogue.CATALOGUE.items() if policy.ablates)}
 CONTRASTED = tuple(
-    policy.name for policy in (catalogue.VLLM, catalogue.UNCACHED_FIRST, catalogue.INFERCEPT, catalogue.AUGSERVE)
+    policy.name
+    for policy in (
+        catalogue.VLLM,
+        catalogue.tuned(catalogue.UNCACHED_FIRST),
+        catalogue.tuned(catalogue.INFERCEPT),
+        catalogue.AUGSERVE,
+    )
 )
 """The policies of figures that would be unreadable with all policies."""
 LEAST_S = 0.01
@@ -81,14 +89,19 @@ def panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
 
 
 def line_of(policy: str) -> dict[str, Any]:
-    """AugServe stands out; an oracle or ablation has the colour of its policy."""
+    """AugServe stands out; an oracle or ablation has the colour of its policy, as has a policy at its default."""
     if policy == OURS or policy in VARIANTS:
         style = {OURS: "-", ORACLE: "--"}.get(policy, ":")
         return {"color": OUR_COLOUR, "linestyle": style, "linewidth": 2.4 if policy == OURS else 1.4, "label": policy}
-    rivals = [rival.name for rival in catalogue.RIVALS]
-    rival = policy.removesuffix("-oracle")
+    rivals = [rival.name for rival in (*catalogue.RIVALS, *catalogue.PROGRAM_RIVALS)]
+    if policy in catalogue.TUNED:
+        rival, style = catalogue.TUNED[policy].tunes, "-"
+    elif policy.endswith("-oracle"):
+        rival, style = policy.removesuffix("-oracle"), "--"
+    else:
+        rival, style = policy, ":"
     colour = COLOURS[rivals.index(rival)] if rival in rivals else INK
-    return {"color": colour, "linestyle": "-" if rival == policy else "--", "label": policy}
+    return {"color": colour, "linestyle": style, "label": policy}
 
 
 def _against_load(results: EvaluationResults, metric: str, label: str) -> Draw:

@@ -21,10 +21,9 @@ from ..project.public_sets import load_public_sets
 from ..simulator import catalogue
 from ..simulator.cells.cell import workload_names
 from ..simulator.cells.schedule import Schedule
+from .static_grid import StaticGrid
 
-STATIC_BUDGET = catalogue.STATIC_BUDGET.name
-VLLM_TUNED = catalogue.VLLM_TUNED.name
-ABLATIONS = tuple(policy.name for policy in catalogue.ABLATIONS)
+ABLATIONS = tuple(name for name, policy in catalogue.CATALOGUE.items() if policy.ablates)
 ORACLES = tuple(policy.name for policy in catalogue.ORACLES)
 
 
@@ -46,8 +45,10 @@ class ComparisonParams(Section):
     capacity_policies: tuple[str, ...]
     capacity_rounds: SearchRounds
     capacity_within: float = Field(ge=0.001, le=1)
+    static: StaticGrid
     static_loads: tuple[PositiveFloat, ...] = Field(min_length=1)
-    static_budgets: tuple[PositiveInt, ...]
+    static_agents: PositiveInt
+    static_agent_window_s: PositiveFloat
     warmup_s: NonNegativeFloat
     window_s: PositiveFloat
     drain_s: NonNegativeFloat
@@ -95,7 +96,7 @@ class ComparisonParams(Section):
     @field_validator("agent_policies")
     @classmethod
     def _known_agent_policies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if catalogue.VLLM.name not in known_names(names, catalogue.SIMULATED):
+        if catalogue.VLLM.name not in known_names(names, catalogue.CATALOGUE):
             raise ValueError("a list with vllm, the base of every comparison")
         return names
 
@@ -105,8 +106,6 @@ class ComparisonParams(Section):
             raise ValueError("target_policies is empty: list the policies that run at target_loads")
         if MIX_SWING in self.workloads and "vllm" not in self.swing_policies:
             raise ValueError(f"swing_policies must list vllm where {MIX_SWING} is a workload")
-        if self.budgeted and not self.static_budgets:
-            raise ValueError(f"static_budgets is empty: list some, because {STATIC_BUDGET} runs")
         return self
 
     def loads_of(self, workload: str) -> tuple[float, ...]:
@@ -119,10 +118,10 @@ class ComparisonParams(Section):
         """The load of ablations, and of the search for the static budget."""
         return self.swing_load if workload == MIX_SWING else max(self.loads)
 
-    @property
-    def budgeted(self) -> list[str]:
-        """The workloads on which AugServe runs with a static budget, which is searched."""
-        return [name for name in self.workloads if STATIC_BUDGET in self.policies_at(name, self.main_load(name))]
+    def policies_of(self, workload: str) -> list[str]:
+        """All policies of an open loop."""
+        at = [name for load in self.loads_of(workload) for name in self.policies_at(workload, load)]
+        return list(dict.fromkeys((*at, *self.capacity_policies)))
 
     def policies_at(self, workload: str, load: float) -> tuple[str, ...]:
         """Ablations and oracles run at the highest load only, `target_policies` alone at `target_loads`."""

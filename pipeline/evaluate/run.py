@@ -35,7 +35,7 @@ from .distributions import Evidences, distributions
 from .evaluation import Evaluation
 from .figures import write_figures
 from .params import ComparisonParams, steady
-from .static_search import search_budgets, search_static
+from .static_search import search_static
 
 Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
@@ -99,12 +99,12 @@ def simulated(evaluation: Evaluation, parent_id: str) -> tuple[EvaluationResults
     params = evaluation.params
     with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
         stock = stock_capacities(evaluation, submit)
-        evaluation = search_budgets(search_static(evaluation, stock, submit), stock, submit)
+        evaluation = search_static(evaluation, stock, submit)
         evidences = compare(evaluation, stock, submit)
         reached, missed = capacities(evaluation, stock, evidences, submit)
     cells = pooled_cells(evidences, evaluation.seed, parent_id)
-    static, budgets = by_workload(evaluation.static), by_workload(evaluation.budgets)
-    return EvaluationResults(cells, reached, static, budgets, missed), evidences
+    static, agent_static = by_workload(evaluation.static), by_workload(evaluation.agent_static)
+    return EvaluationResults(cells, reached, static, agent_static, missed), evidences
 
 
 def by_workload(of_jobs: Mapping[Job, Value]) -> dict[str, dict[str, Value]]:

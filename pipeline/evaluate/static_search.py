@@ -1,66 +1,69 @@
-"""The best static settings: of stock vLLM for `vllm-tuned`, of AugServe for `augserve-static-budget`.
+"""The best static setting of each policy that is to run at its best.
 
-A fair comparison gives both a static setting that was searched, on sessions that the report does not see.
+A fair comparison gives each rival the setting that an operator would find, on sessions that the report does not see.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from ..results.metrics_file import Capacities, Job
-from ..simulator.catalogue import STATIC_BUDGETS, STATIC_SEQUENCES, static_augserve, static_vllm
+from ..results.metrics_file import Capacities, Job, Tried
+from ..simulator.catalogue import CATALOGUE, TUNED
 from ..simulator.cells.cache import Submit
 from .evaluation import Evaluation
-from .params import VLLM_TUNED, steady
+from .params import steady
+from .static_grid import Scores, StaticGrid, search
 
-Scores = Callable[[Sequence[str]], Sequence[float]]
-"""One score a policy name, the larger the better."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
-    """Resolve `vllm-tuned` for each job, on the sessions of tuning. A swing has the setting of the steady mix."""
-    params = evaluation.params
-    if VLLM_TUNED not in (*params.policies, *params.capacity_policies, *params.swing_policies):
-        return evaluation
-    tuning, best = evaluation.on("tune"), {}
+    """Search on the sessions of tuning. A swing has the settings of the steady mix."""
+    params, tuning = evaluation.params, evaluation.on("tune")
+    scores: dict[Job, Scores] = {}
+    names: dict[Job, list[str]] = {}
     for job in evaluation.jobs:
-        searched = (steady(job[0]), job[1])
-        if searched not in best:
-            unit_per_s = capacity90[job[0]][job[1]]["vllm"] or 0.0
-            best[searched] = best_static(_scores(tuning, searched, unit_per_s, submit))
-    return dataclasses.replace(evaluation, static={job: best[steady(job[0]), job[1]] for job in evaluation.jobs})
+        searched = steady(job[0]), job[1]
+        scores[searched] = _goodputs(tuning, searched, capacity90[job[0]][job[1]]["vllm"] or 0.0, submit)
+        names.setdefault(searched, []).extend(params.policies_of(job[0]))
+    found = search_all(params.static, scores, names)
+    closed = {job: _steps(tuning, job, submit) for job in evaluation.agent_jobs}
+    return dataclasses.replace(
+        evaluation,
+        static={job: found[steady(job[0]), job[1]] for job in evaluation.jobs},
+        agent_static=search_all(params.static, closed, dict.fromkeys(closed, params.agent_policies)),
+    )
 
 
-def search_budgets(evaluation: Evaluation, capacity90: Capacities, submit: Submit) -> Evaluation:
-    """Try each of `static_budgets` in AugServe at the load of the ablations, on the sessions of selection."""
-    params, selecting = evaluation.params, evaluation.on("select")
-    futures = {}
-    for job in evaluation.jobs:
-        if job[0] in params.budgeted:
-            rate_per_s = params.main_load(job[0]) * (capacity90[job[0]][job[1]]["vllm"] or 0.0)
-            cells = {
-                budget: selecting.cell(job, static_augserve(budget), rate_per_s) for budget in params.static_budgets
-            }
-            futures[job] = {str(budget): submit(cell) for budget, cell in cells.items()}
-    goodputs = {
-        job: {budget: run.result().metrics["effective_throughput"] for budget, run in runs.items()}
-        for job, runs in futures.items()
-    }
-    return dataclasses.replace(evaluation, budgets=goodputs)
+def search_all(
+    grid: StaticGrid, scores: Mapping[Key, Scores], policies: Mapping[Key, Sequence[str]]
+) -> dict[Key, dict[str, Tried]]:
+    """For each key, what was tried for each policy of TUNED among its `policies`. All searches run side by side."""
+    tasks = [(key, name) for key in scores for name in dict.fromkeys(policies[key]) if name in TUNED]
+
+    def tried(task: tuple[Key, str]) -> Tried:
+        key, name = task
+        return search(CATALOGUE[TUNED[name].tunes], grid, scores[key])
+
+    found: dict[Key, dict[str, Tried]] = {key: {} for key in scores}
+    with ThreadPoolExecutor(max(len(tasks), 1)) as threads:  # they only wait for the processes
+        for (key, name), result in zip(tasks, threads.map(tried, tasks), strict=True):
+            found[key][name] = result
+    return found
 
 
-def best_static(
-    scores: Scores, budgets: Sequence[int] = STATIC_BUDGETS, sequences: Sequence[int] = STATIC_SEQUENCES
-) -> str:
-    """The policy `vllm@BUDGETxSEQUENCES` with the best score: the budget first, then the sequences at that budget.
+def _steps(tuning: Evaluation, job: Job, submit: Submit) -> Scores:
+    """Steps per minute of a closed loop with `static_agents`."""
 
-    Both grids ascend. Of equals the larger value wins, because it is nearer to the default of vLLM.
-    """
-    most = sequences[-1]
-    budget = _best([(budget, min(most, budget)) for budget in reversed(budgets)], scores)[0]
-    return static_vllm(*_best([(budget, count) for count in reversed(sequences) if count <= budget], scores))
+    def scores(names: Sequence[str]) -> list[float]:
+        futures = [submit(tuning.static_agent_cell(job, name)) for name in names]
+        return [future.result().metrics["steps_per_minute"] for future in futures]
+
+    return scores
 
 
-def _scores(tuning: Evaluation, job: Job, unit_per_s: float, submit: Submit) -> Scores:
+def _goodputs(tuning: Evaluation, job: Job, unit_per_s: float, submit: Submit) -> Scores:
     """Goodput divided by the load, the mean over `static_loads`.
 
     At 2x stock vLLM is late with every setting, so that load distinguishes none.
@@ -76,8 +79,3 @@ def _scores(tuning: Evaluation, job: Job, unit_per_s: float, submit: Submit) -> 
         ]
 
     return scores
-
-
-def _best(candidates: Sequence[tuple[int, int]], scores: Scores) -> tuple[int, int]:
-    values = scores([static_vllm(*candidate) for candidate in candidates])
-    return candidates[max(range(len(candidates)), key=lambda index: (values[index], -index))]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from .columns import AGENT_COLUMNS, STEPS, STEPS_OVER_STOCK, value_text
-from .metrics_file import EvaluationResults, Job
-from .tables import order_of, title_of
+from .columns import AGENT_COLUMNS, STEPS, value_text
+from .metrics_file import OURS, EvaluationResults, Job
+from .tables import OVER_IT, order_of, over_it, title_of
 
-HEADLINE = (STEPS, STEPS_OVER_STOCK, "attainment", "session_time_mean_s", "prefix_hit_rate", "recompute_share")
+HEADLINE = (STEPS, "attainment", "session_time_mean_s", "prefix_hit_rate", "recompute_share")
 
 
 def agent_cells(results: EvaluationResults, job: Job) -> pd.DataFrame:
@@ -26,6 +26,7 @@ def _table(results: EvaluationResults, job: Job, metrics: Iterable[str], named: 
     return pd.DataFrame(
         {"agents": agents, "policy": named(policy)}
         | {title: value_text(by_policy[policy], metric, form) for metric, title, form in columns}
+        | {OVER_IT: over_it(by_policy.get(OURS, {}), "steps_over", policy)}
         for agents, by_policy in results.by_agents(job).items()
         for policy in sorted(by_policy, key=order_of)
     )

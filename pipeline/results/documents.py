@@ -9,6 +9,7 @@ from .tuning import Selection, tuning_table
 
 CAPTION = "[low–high]: 95 % interval, by a bootstrap over sessions."
 AGENTS = "A row is a number of agents that work at once: a closed loop."
+STATIC = "Best static settings, searched on other sessions"
 LOADS = "Load 1× is the capacity@90 of stock vLLM: an open loop."
 
 
@@ -17,12 +18,14 @@ def evaluation_markdown(results: EvaluationResults) -> str:
     parts = [f"{CAPTION}\n"]
     for job in results.agent_jobs:
         parts += [f"## Agents: {' on '.join(job)}\n", f"{AGENTS}\n", markdown(agent_cells(results, job))]
+        if len(settings := static_settings(results.agent_static.get(job[0], {}).get(job[1], {}), "steps/min")):
+            parts += [_titled(STATIC, settings)]
     for job in results.jobs:
         load = load_text(job[0], results.main_load(job))
         tables = {
             "All policies": cells(results, job),
             f"Ablations at load {load}": ablations(results, job),
-            "Static settings, searched on other sessions": static_settings(results, job),
+            STATIC: static_settings(results.static.get(job[0], {}).get(job[1], {}), "goodput by load"),
         }
         parts += [
             f"## {' on '.join(job)}\n",

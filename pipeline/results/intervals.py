@@ -15,7 +15,7 @@ from ..simulator.record.estimates import Floats, Weights, estimates
 from ..simulator.record.evidence import Evidence
 from ..simulator.record.metrics import metrics_of
 from ..simulator.record.samples import Samples
-from .metrics_file import BASES, OURS, UNTUNED, Metrics, ratio
+from .metrics_file import BASES, OURS, Metrics, ratio
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
@@ -33,7 +33,7 @@ def cells_of(
 ) -> dict[str, Metrics]:
     """The cell of each policy from its runs: one run a workload seed, in the same order for every policy.
 
-    `ratios`, as RATIOS, are those to each policy of `bases` that ran.
+    `ratios`, as RATIOS, are those to each policy of `bases` that ran; AugServe's are to all policies.
     """
     samples = {policy: [run.samples for run in own] for policy, own in runs.items()}
     draws = _draws(samples, seed)
@@ -46,7 +46,7 @@ def cells_of(
                 cell |= _interval(metric, cell[metric], values)
         cells[policy] = cell
     for policy, cell in cells.items():
-        for base in (*bases, UNTUNED) if policy == OURS else bases:
+        for base in cells if policy == OURS else bases:
             if base in cells and base != policy:
                 for name, metric in ratios.items():
                     value = ratio(cell.get(metric, 0.0), cells[base].get(metric, 0.0))

@@ -10,13 +10,13 @@ from typing import Any
 from ...data.atomic import write_json
 from ..simulator import catalogue
 
-FORMAT = 3
-"""Raised when a reader of the older form would misread the newer one. Format 3 tells open from closed loops."""
+FORMAT = 4
+"""Raised when a reader of the older form would misread the newer one. Format 4 has the settings of every policy."""
 OURS = catalogue.AUGSERVE.name
 UNTUNED = catalogue.UNTUNED.name
-BASES = (catalogue.VLLM.name, catalogue.UNCACHED_FIRST.name)
-"""Every policy is compared with these, paired over the same sessions. AugServe is compared with UNTUNED too."""
-NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "budgets")
+BASES = (catalogue.VLLM.name,)
+"""Every policy is compared with these, paired over the same sessions. AugServe is compared with every policy."""
+NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "agent_static")
 
 Metrics = dict[str, float]
 Cells = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
@@ -26,8 +26,8 @@ A load is `2x`, a multiple of stock vLLM's capacity@90, in an open loop, and `16
 """
 Capacities = dict[str, dict[str, dict[str, float | None]]]
 """workload → profile → policy → sessions/s. None: no rate that was tried qualifies."""
-StaticBudgets = Mapping[str, float]
-"""Token budget → goodput in turns/s, on the sessions reserved for selection."""
+Tried = Mapping[str, float]
+"""Name of a policy with a static setting → its score, in the order in which they were tried, vLLM's default first."""
 Job = tuple[str, str]
 """Workload and profile."""
 _LOAD = re.compile(r"\d+(\.\d+)?(e[+-]\d+)?x|\d+")
@@ -43,8 +43,8 @@ class EvaluationResults:
 
     cells: Cells
     capacity90: Capacities  # the highest rate with 90 % SLO attainment; that of stock vLLM is load 1x
-    static: Mapping[str, Mapping[str, str]]  # workload → profile → the policy that `vllm-tuned` stands for
-    budgets: Mapping[str, Mapping[str, StaticBudgets]] = field(default_factory=dict)  # workload → profile → as tried
+    static: Mapping[str, Mapping[str, Mapping[str, Tried]]]  # workload → profile → policy at its best, open loops
+    agent_static: Mapping[str, Mapping[str, Mapping[str, Tried]]] = field(default_factory=dict)  # of closed loops
     misses90: Capacities = field(default_factory=dict)  # the lowest rate above a capacity that missed 90 %
 
     @property
@@ -101,7 +101,7 @@ def write_results(path: Path, results: EvaluationResults) -> None:
         "capacity90": results.capacity90,
         "misses90": results.misses90,
         "static": results.static,
-        "budgets": results.budgets,
+        "agent_static": results.agent_static,
         "summary": summarize(results),
     }
     write_json(path, {**results.cells, **document})
@@ -122,7 +122,7 @@ def read_results(path: Path) -> EvaluationResults:
     try:
         cells = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
         _check(cells)
-        return EvaluationResults(cells, value["capacity90"], value["static"], value["budgets"], value["misses90"])
+        return EvaluationResults(cells, value["capacity90"], value["static"], value["agent_static"], value["misses90"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"{path}: incomplete ({type(error).__name__}: {error}); {remedy}") from error
 
@@ -139,7 +139,7 @@ def _check(cells: Cells) -> None:
 
 
 def summarize(results: EvaluationResults) -> dict[str, Any]:
-    """By workload and profile: AugServe's goodput at the main load, and its ratio to that of each policy.
+    """By workload and profile: AugServe's goodput at the main load, with its ratio to that of each policy.
 
     Of a closed loop, by agents: its steps per minute and their ratios.
     """
@@ -147,22 +147,18 @@ def summarize(results: EvaluationResults) -> dict[str, Any]:
     for job in results.agent_jobs:
         for agents, cells in results.by_agents(job).items():
             if OURS in cells:
-                names = ("steps_per_minute", *(f"steps_over_{base}" for base in BASES))
-                figures = {name: cells[OURS][name] for name in names if name in cells[OURS]}
-                summary.setdefault(job[0], {}).setdefault(job[1], {})[closed_loop(agents)] = figures
+                entry = _with_ratios(cells[OURS], "steps_per_minute", "steps_over_")
+                summary.setdefault(job[0], {}).setdefault(job[1], {})[closed_loop(agents)] = entry
     for job in results.jobs:
         cells = results.at_main_load(job)
-        if OURS not in cells:
-            continue
-        ours = cells[OURS]["effective_throughput"]
-        entry: dict[str, Any] = {"load": results.main_load(job), "effective_throughput": ours}
-        for policy, cell in cells.items():
-            if policy != OURS:
-                entry[f"over_{policy}"] = ratio(ours, cell["effective_throughput"])
-        bounds = [f"over_{base}_{side}" for base in (*BASES, UNTUNED) for side in ("low", "high")]
-        entry |= {name: cells[OURS][name] for name in bounds if name in cells[OURS]}
-        summary.setdefault(job[0], {}).setdefault(job[1], {}).update(entry)
+        if OURS in cells:
+            entry = {"load": results.main_load(job)} | _with_ratios(cells[OURS], "effective_throughput", "over_")
+            summary.setdefault(job[0], {}).setdefault(job[1], {}).update(entry)
     return summary
+
+
+def _with_ratios(ours: Metrics, metric: str, prefix: str) -> Metrics:
+    return {name: value for name, value in ours.items() if name == metric or name.startswith(prefix)}
 
 
 def ratio(value: float, base: float) -> float | None:

@@ -12,10 +12,11 @@ from ...data.workload.mix import MIX_SWING
 from ...data.workload.schedule import SWING
 from ..simulator import catalogue
 from .columns import COLUMNS, GOODPUT, NONE, SESSION_GOODPUT, value_text
-from .metrics_file import OURS, EvaluationResults, Job, Metrics, ratio
+from .metrics_file import OURS, EvaluationResults, Job, Metrics, Tried, ratio
 
 TAIL = ("ttft_p50_s", "ttft_p99_s", "longest_wait_s", SESSION_GOODPUT)
 CAPACITY = "capacity@90, sessions/s"
+OVER_IT = "AugServe, × it"
 _FIGURE = re.compile(r"[+−<≥]? ?\d.*|–|")
 _ORDER = [OURS, *catalogue.CATALOGUE]
 
@@ -64,11 +65,12 @@ def cells(results: EvaluationResults, job: Job) -> pd.DataFrame:
 def headline(results: EvaluationResults, job: Job) -> pd.DataFrame:
     """AugServe and its rivals at the main load, without ablations and oracles."""
     by_policy = results.at_main_load(job)
-    rows = []
+    ours, rows = by_policy.get(OURS, {}), []
     for policy in sorted(by_policy, key=order_of):
         entry = catalogue.CATALOGUE.get(policy)
         if entry is None or not (entry.ablates or entry.oracle):
             row = {"policy": title_of(policy)} | _figures(by_policy[policy], (GOODPUT,))
+            row[OVER_IT] = over_it(ours, "over", policy)
             row[CAPACITY] = capacity_text(results, job, policy)
             rows.append(row | _figures(by_policy[policy], TAIL))
     return pd.DataFrame(rows)
@@ -94,18 +96,25 @@ def ablations(results: EvaluationResults, job: Job) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def static_settings(results: EvaluationResults, job: Job) -> pd.DataFrame:
-    """The policies with a static setting, and the best one that the search found; empty where there was no search."""
-    best = {catalogue.VLLM_TUNED.name: results.static.get(job[0], {}).get(job[1])}
-    if tried := results.budgets.get(job[0], {}).get(job[1]):
-        best[catalogue.STATIC_BUDGET.name] = catalogue.static_augserve(best_budget(tried))
-    rows = [(policy, name) for policy, name in best.items() if name is not None]
-    return pd.DataFrame(rows, columns=["policy", "token budget x running requests"])
+def static_settings(tried: Mapping[str, Tried], score: str) -> pd.DataFrame:
+    """For each policy at its best the setting that the search found, its `score` and that of vLLM's default."""
+    rows = []
+    for policy in sorted(tried, key=order_of):
+        scores, best = tried[policy], best_setting(tried[policy])
+        default = scores.get(catalogue.CATALOGUE[policy].tunes)
+        row = {"policy": policy, "best setting": best, score: f"{scores[best]:.4g}"}
+        rows.append(row | {"by default": NONE if default is None else f"{default:.4g}", "tried": f"{len(scores)}"})
+    return pd.DataFrame(rows)
 
 
-def best_budget(tried: Mapping[str, float]) -> int:
-    """The token budget with the best goodput; of equals the larger one, which is nearer to the default of vLLM."""
-    return int(max(tried, key=lambda budget: (tried[budget], int(budget))))
+def best_setting(tried: Tried) -> str:
+    """The name with the best score; of equals the one that was tried first."""
+    return max(tried, key=lambda name: tried[name])
+
+
+def over_it(ours: Metrics, prefix: str, policy: str) -> str:
+    """The ratio of AugServe's figure to that of a policy, with its interval."""
+    return value_text(ours, f"{prefix}_{policy}", ".2f", (f"{prefix}_{policy}",))
 
 
 def capacity_text(results: EvaluationResults, job: Job, policy: str) -> str:

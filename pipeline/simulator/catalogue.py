@@ -1,12 +1,12 @@
 """Every policy that can be simulated, declared once. Importing the catalogue needs no vLLM."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...models.serving.settings import SchedulerSettings
 from . import ablations
 from .errors import SimulationError
+from .static_setting import FORMS, StaticSetting
 
 OUTPUT_LENGTH, TOOL_DURATION, REMAINING_TURNS = "output length", "tool duration", "remaining turns"
 EVERYTHING = (OUTPUT_LENGTH, TOOL_DURATION, REMAINING_TURNS)
@@ -31,6 +31,7 @@ class Policy:
     adjust: Callable[[SchedulerSettings], SchedulerSettings] | None = None  # applied to the settings before a run
     knows_programs: bool = False  # which sessions and sub-agents belong together, and when they end
     unbounded_cache: bool = False  # the KV cache has room for all contexts of a run, so that nothing is evicted
+    tunes: str = ""  # no policy of its own: an evaluation replaces it by this policy at its best static setting
 
     @property
     def needs_models(self) -> bool:
@@ -48,13 +49,6 @@ class Policy:
 
 
 VLLM = Policy("vllm", "stock vLLM", "stock vLLM: first come, first served", _VLLM_SCHEDULER)
-VLLM_TUNED = Policy(
-    "vllm-tuned",
-    "stock vLLM, best static setting",
-    "stock vLLM with its best static token budget and limit on running requests",
-    _VLLM_SCHEDULER,
-)
-"""No policy of its own: an evaluation replaces it by the best `vllm@BUDGETxSEQUENCES`."""
 VLLM_UNBOUNDED = Policy(
     "vllm-unbounded",
     "stock vLLM, unbounded cache",
@@ -79,7 +73,7 @@ SJF = Policy(
 )
 UNCACHED_FIRST = Policy(
     "uncached-first",
-    "uncached-first, the best rule without learning",
+    "uncached-first",
     "turns that can still meet the TTFT limit first, then fewest uncached prompt tokens",
     f"{_RIVALS}.uncached:UncachedFirst",
     source="ours; near the longest-prefix-match order of SGLang, Zheng et al., NeurIPS 2024, arXiv 2312.07104",
@@ -146,7 +140,7 @@ SESSION_LIMIT = Policy(
     source="classic rule",
     knows_programs=True,
 )
-"""No policy of its own: `session-limit@SESSIONS` states the limit."""
+"""Runs with a limit only: `session-limit@sessions=8`."""
 AUGSERVE = Policy(
     "augserve", "AugServe", "AugServe as deployed, with tuned settings", _AUGSERVE_SCHEDULER, predicts=EVERYTHING
 )
@@ -176,7 +170,7 @@ NO_STAGE_TWO = _ablation(
 STATIC_BUDGET = _ablation(
     "augserve-static-budget",
     "steering of the token budget",
-    "AugServe with one token budget for every step, the best of a few",
+    "AugServe with one token budget for every step",
 )
 P_PAS_BUDGET = _ablation(
     "augserve-p-pas",
@@ -210,57 +204,54 @@ def _oracle_of(policy: Policy) -> Policy:
 
 ORACLE = _oracle_of(AUGSERVE)
 
-RIVALS = (VLLM, VLLM_TUNED, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, MARS, CONTINUUM, CONTINUUM_FORECAST)
+
+def _tuned(policy: Policy) -> Policy:
+    return replace(
+        policy,
+        name=f"{policy.name}-tuned",
+        title=f"{policy.title}, best static setting",
+        description=f"{policy.description}, with the best static setting that a search found",
+        tunes=policy.name,
+    )
+
+
+RIVALS = (VLLM, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, MARS, CONTINUUM, CONTINUUM_FORECAST)
 """In the order of tables; AugServe and its variants follow."""
 PROGRAM_RIVALS = (PLAS, THUNDERAGENT, SESSION_LIMIT)
 """For agents in a closed loop."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
+TUNED = {policy.name: policy for policy in map(_tuned, (*RIVALS, *PROGRAM_RIVALS, STATIC_BUDGET))}
+"""Policies at their best static settings."""
 CATALOGUE = {
-    policy.name: policy for policy in (*RIVALS, AUGSERVE, *ABLATIONS, *ORACLES, VLLM_UNBOUNDED, *PROGRAM_RIVALS)
+    policy.name: policy
+    for policy in (
+        *(each for rival in (*RIVALS, *PROGRAM_RIVALS) for each in (rival, TUNED[f"{rival.name}-tuned"])),
+        AUGSERVE,
+        *ABLATIONS,
+        TUNED[f"{STATIC_BUDGET.name}-tuned"],
+        *ORACLES,
+        VLLM_UNBOUNDED,
+    )
 }
-SIMULATED = {name: policy for name, policy in CATALOGUE.items() if policy not in (VLLM_TUNED, SESSION_LIMIT)}
-
-STATIC_BUDGETS = (512, 1024, 2048, 4096, 8192, 16_384)
-STATIC_SEQUENCES = (64, 128, 256, 512, 1024)
-"""The grid of static configurations of stock vLLM in which `vllm-tuned` is searched."""
-_STATIC_VLLM = re.compile(rf"{VLLM.name}@(?P<budget>[1-9]\d*)x(?P<sequences>[1-9]\d*)")
-_STATIC_AUGSERVE = re.compile(rf"{AUGSERVE.name}@(?P<budget>[1-9]\d*)")
-_SESSION_LIMIT = re.compile(rf"{SESSION_LIMIT.name}@(?P<sessions>[1-9]\d*)")
-FAMILIES = (f"{VLLM.name}@BUDGETxSEQUENCES", f"{AUGSERVE.name}@BUDGET", f"{SESSION_LIMIT.name}@SESSIONS")
-"""Policies whose names state limits: a static token budget, and how many requests may run or sessions may be served."""
+SIMULATED = {name: policy for name, policy in CATALOGUE.items() if not policy.tunes and policy is not SESSION_LIMIT}
 
 
-@dataclass(frozen=True, slots=True)
-class StaticLimits:
-    """Limits that the name of a policy states. None: as the profile has it."""
-
-    token_budget: int | None = None
-    sequences: int | None = None
-    sessions: int | None = None  # at once
+def tuned(policy: Policy) -> Policy:
+    """The entry for a policy at its best static setting. Raises KeyError for an oracle, and for AugServe itself."""
+    return TUNED[f"{policy.name}-tuned"]
 
 
-def static_vllm(budget: int, sequences: int) -> str:
-    """The name of stock vLLM with a static token budget and a limit on running requests."""
-    return f"{VLLM.name}@{budget}x{sequences}"
+def find(name: str) -> tuple[Policy, StaticSetting]:
+    """The policy of a name in SIMULATED or of a form in FORMS, with the setting that the name states.
 
-
-def static_augserve(budget: int) -> str:
-    """The name of AugServe with one token budget for every step."""
-    return f"{AUGSERVE.name}@{budget}"
-
-
-def find(name: str) -> tuple[Policy, StaticLimits]:
-    """The policy of a name in SIMULATED or of a form in FAMILIES, with the limits that the name states.
-
-    Raises SimulationError for an unknown name.
+    Raises SimulationError for an unknown name, and for one that needs a search or a limit on sessions.
     """
-    if static := _STATIC_VLLM.fullmatch(name):
-        return VLLM, StaticLimits(int(static["budget"]), int(static["sequences"]))
-    if static := _STATIC_AUGSERVE.fullmatch(name):
-        return STATIC_BUDGET, StaticLimits(int(static["budget"]))
-    if static := _SESSION_LIMIT.fullmatch(name):
-        return SESSION_LIMIT, StaticLimits(sessions=int(static["sessions"]))
-    if name not in SIMULATED:
-        raise SimulationError(f"policy {name!r} is unknown; choose from {', '.join((*SIMULATED, *FAMILIES))}")
-    return SIMULATED[name], StaticLimits()
+    base, at, stated = name.partition("@")
+    policy = CATALOGUE.get(base)
+    setting = StaticSetting.parse(stated) if at else StaticSetting()
+    if policy is None or policy.tunes or setting is None:
+        raise SimulationError(f"policy {name!r} is unknown; choose from {', '.join((*SIMULATED, *FORMS))}")
+    if (policy is SESSION_LIMIT) != (setting.sessions is not None):
+        raise SimulationError(f"policy {name!r}: sessions=N and {SESSION_LIMIT.name} go together; see {FORMS[-1]}")
+    return policy, setting

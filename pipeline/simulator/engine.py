@@ -1,5 +1,6 @@
 """Builds vLLM's scheduler without a worker: configuration, KV-cache manager, prefix cache and block hasher."""
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -73,6 +74,7 @@ def build_scheduler(
             max_model_len=limits.max_model_len,
             enable_chunked_prefill=True,
             async_scheduling=True,
+            **_chunking(limits),
         ),
         additional_config=additional_config or {},
     )
@@ -91,6 +93,19 @@ def build_scheduler(
         block_size=block_tokens,
         **arguments,
     )
+
+
+def _chunking(limits: EngineLimits) -> dict[str, Any]:
+    """What differs from vLLM's defaults. Raises SimulationError for a setting that this release does not know."""
+    stated = {
+        "long_prefill_token_threshold": limits.long_prefill_tokens,
+        "long_prefill_token_threshold_adaptive": limits.adaptive_long_prefill,
+        "watermark": limits.watermark,
+    }
+    settings = {name: value for name, value in stated.items() if value}
+    if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(SchedulerConfig)}):
+        raise SimulationError(f"this release of vLLM has no {unknown[0]}; leave it out or install a newer release")
+    return settings
 
 
 def room_tokens(limits: EngineLimits) -> int:

@@ -18,7 +18,7 @@ from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.queueing.value import Column
 from ...runtime.scheduler import AugServeScheduler
 from ...runtime.steering.step_budget import StepBudget
-from .catalogue import P_PAS_BUDGET, STATIC_BUDGET, Policy, StaticLimits, find
+from .catalogue import P_PAS_BUDGET, STATIC_BUDGET, Policy, find
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
@@ -27,6 +27,7 @@ from .profile import EngineLimits
 from .rivals.forecasting import ForecastingScheduler
 from .rivals.prefill_cap import CappedBudget
 from .rivals.ranked import RankedScheduler
+from .static_setting import StaticSetting
 
 
 class CountedBudget(StepBudget):
@@ -118,10 +119,10 @@ def build_policy(name: str, inputs: PolicyInputs) -> AsyncScheduler:
     return build_scheduler(scheduler, inputs.limits, **arguments)
 
 
-def _limits(name: str, policy: Policy, static: StaticLimits, inputs: PolicyInputs) -> EngineLimits:
+def _limits(name: str, policy: Policy, static: StaticSetting, inputs: PolicyInputs) -> EngineLimits:
     configured = inputs.limits
-    budget = static.token_budget or configured.max_num_batched_tokens
-    sequences = static.sequences or configured.max_num_seqs
+    budget = static.budget or configured.max_num_batched_tokens
+    sequences = static.sequences or min(configured.max_num_seqs, budget)
     if sequences > budget:
         raise SimulationError(
             f"policy {name}: vLLM needs a token budget of at least one token a sequence; raise {budget} to {sequences}"
@@ -129,7 +130,15 @@ def _limits(name: str, policy: Policy, static: StaticLimits, inputs: PolicyInput
     kv_tokens = configured.kv_tokens
     if policy.unbounded_cache:
         kv_tokens += filled_tokens(inputs.sessions, configured.block_tokens)
-    return dataclasses.replace(configured, kv_tokens=kv_tokens, max_num_batched_tokens=budget, max_num_seqs=sequences)
+    return dataclasses.replace(
+        configured,
+        kv_tokens=kv_tokens,
+        max_num_batched_tokens=budget,
+        max_num_seqs=sequences,
+        long_prefill_tokens=static.adaptive or static.prefill or configured.long_prefill_tokens,
+        adaptive_long_prefill=bool(static.adaptive) or configured.adaptive_long_prefill,
+        watermark=configured.watermark if static.watermark is None else static.watermark,
+    )
 
 
 def filled_tokens(sessions: Sequence[Session], block_tokens: int) -> int:

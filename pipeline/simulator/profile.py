@@ -43,6 +43,9 @@ class EngineLimits:
     max_num_batched_tokens: Count
     host_kv_tokens: Annotated[int, Field(strict=True, ge=0)] = 0  # host memory of vLLM's offloading connector; 0: off
     block_tokens: Count = BLOCK_TOKENS
+    long_prefill_tokens: Annotated[int, Field(strict=True, ge=0)] = 0  # most prompt tokens a step; 0: no limit
+    adaptive_long_prefill: bool = False  # whether the limit rises while few requests share the budget
+    watermark: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0  # share of KV blocks that newcomers leave free
 
 
 @with_config(_EXACT)

@@ -25,10 +25,16 @@ def pool(processes: int, run: Callable[[Job], Outcome]) -> Iterator[Callable[[Jo
     Processes are not forked, because vLLM and MLflow start threads. `run` must be a function of a module.
     """
     executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
+    for _ in range(processes):  # a worker ends with the thread that starts it, which must not be one of the caller's
+        executor.submit(_start)
     try:
         yield lambda job: executor.submit(run, job)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+    """A first job for each worker."""
 
 
 def _prepare() -> None:

@@ -43,7 +43,9 @@ def budgets(policy: str, profile: StepProfile, settings: SchedulerSettings, *ses
     return set(watched.seen)
 
 
-@pytest.mark.parametrize(("policy", "budget"), [("augserve@1024", 1024), ("augserve-static-budget", FULL)])
+@pytest.mark.parametrize(
+    ("policy", "budget"), [("augserve-static-budget@1024", 1024), ("augserve-static-budget", FULL)]
+)
 def test_a_static_budget_applies_to_every_step(
     policy: str, budget: int, profile: StepProfile, settings: SchedulerSettings
 ) -> None:

@@ -42,16 +42,16 @@ def call(seconds: float) -> tuple[ToolCall, ...]:
 
 def test_a_session_beyond_the_limit_waits_until_one_ends(profile: StepProfile, settings: SchedulerSettings) -> None:
     first = session("a", 0.0, Turn(100, 5, call(10.0)), Turn(16, 5))
-    seen = turns("session-limit@1", profile, settings, (first, session("b", 1.0, Turn(100, 5))))
+    seen = turns("session-limit@sessions=1", profile, settings, (first, session("b", 1.0, Turn(100, 5))))
     assert seen["b", 0].first_token_s > seen["a", 1].finish_s
-    both = turns("session-limit@2", profile, settings, (first, session("b", 1.0, Turn(100, 5))))
+    both = turns("session-limit@sessions=2", profile, settings, (first, session("b", 1.0, Turn(100, 5))))
     assert both["b", 0].first_token_s < 2.0
 
 
 def test_a_sub_agent_has_the_place_of_its_parent(profile: StepProfile, settings: SchedulerSettings) -> None:
     child = session("a.1", 0.0, Turn(100, 5))
     spawning = Turn(100, 5, (ToolCall("agent", 1.0, 16, agent=child),))
-    seen = turns("session-limit@1", profile, settings, (session("a", 0.0, spawning, Turn(16, 5)),))
+    seen = turns("session-limit@sessions=1", profile, settings, (session("a", 0.0, spawning, Turn(16, 5)),))
     assert {"a", "a.1"} == {name for name, _ in seen}
 
 

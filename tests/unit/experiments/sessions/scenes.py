@@ -1,5 +1,6 @@
 """Parameters of a small experiment."""
 
+from augserve.pipeline.evaluate.static_grid import StaticGrid
 from experiments.sessions.params import Scene, SessionsParams
 
 SCENE = Scene(
@@ -10,8 +11,7 @@ PARAMS = SessionsParams(
     policies=("uncached-first",),
     seeds=3,
     reference_seeds=2,
-    static_budgets=(128, 512),
-    static_sequences=(2, 128),
+    static=StaticGrid(budgets=(128,), sequences=(2,), prefills=(), adaptives=(), watermarks=(), sessions=(2,)),
     static_window_s=10.0,
     warmup_s=5.0,
     window_s=20.0,

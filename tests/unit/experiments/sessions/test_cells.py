@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
@@ -9,6 +10,7 @@ from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import SplitShares
 from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.results.tables import best_setting
 from augserve.pipeline.simulator.cells.cell import Cell, load_profile
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
 from augserve.pipeline.simulator.record.evidence import Evidence
@@ -19,7 +21,7 @@ from .scenes import PARAMS, SCENE
 
 OFFLOADING = SCENE.model_copy(update={"host_memory_gib": 4.0, "references": ()})
 LONG = SCENE.model_copy(update={"window_s": 40.0, "agents": (2,), "references": (), "seeds": 1})
-STEPS = {"vllm@128x128": 5.0, "vllm@512x128": 4.0, "vllm@128x2": 6.0}
+STEPS = {"vllm": 4.0, "vllm@128": 5.0, "vllm@128x2": 6.0, "session-limit@128,sessions=2": 2.0}
 
 
 class Engine:
@@ -50,15 +52,24 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 def test_the_best_static_setting_is_searched_once_an_engine_on_the_sessions_of_tuning(experiment: Experiment) -> None:
     engine = Engine()
     found = static_settings(experiment, engine)
-    assert found == dict.fromkeys((scene.name for scene in experiment.params.scenes), "vllm@128x2")
+    assert {scene: best_setting(tried["vllm-tuned"]) for scene, tried in found.items()} == dict.fromkeys(
+        (scene.name for scene in experiment.params.scenes), "vllm@128x2"
+    )
     assert {(cell.seed, cell.split and cell.split.use) for cell in engine.cells} == {(7 + SPLIT_SEEDS["tune"], "tune")}
     assert {(cell.agents, cell.schedule.window_s) for cell in engine.cells} == {(3, 10.0)}
-    assert Counter(cell.kv_offload_gib for cell in engine.cells) == {None: 4, 4.0: 4}
+    assert Counter(cell.kv_offload_gib for cell in engine.cells) == {None: 3, 4.0: 3}
+
+
+def test_a_reference_at_its_best_has_a_search_of_its_own(experiment: Experiment) -> None:
+    scene = SCENE.model_copy(update={"references": ("session-limit-tuned",)})
+    limited = dataclasses.replace(experiment, params=PARAMS.changed(scenes=(scene,)))
+    found = static_settings(limited, Engine())
+    assert best_setting(found[scene.name]["session-limit-tuned"]) == "session-limit@128,sessions=2"
 
 
 def test_all_policies_of_a_row_run_the_same_sessions_and_references_fewer_of_them(experiment: Experiment) -> None:
     engine = Engine()
-    static = {scene.name: "vllm@128x2" for scene in experiment.params.scenes}
+    static = {scene.name: {"vllm-tuned": {"vllm@128x2": 6.0}} for scene in experiment.params.scenes}
     found = all_runs(experiment, static, engine)
     assert {policy: len(runs) for policy, runs in found[SCENE, 4].items()} == {
         "vllm-tuned": 3,

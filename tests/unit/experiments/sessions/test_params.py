@@ -21,8 +21,7 @@ def test_the_shipped_scenes_have_the_rows_of_stock_vllm_at_its_best() -> None:
     [
         ({"scenes": (SCENE, SCENE)}, "twice"),
         ({"reference_seeds": 4}, "exceeds seeds"),
-        ({"static_budgets": (512, 128)}, "ascends"),
-        ({"static_sequences": (256, 512)}, "a token a sequence"),
+        ({"static": {"budgets": (0,)}}, "static"),
         ({"policies": ("vllm-tuned",)}, "which is unknown"),
     ],
 )

@@ -58,7 +58,9 @@ def test_a_metric_that_no_session_has_gives_no_ratio() -> None:
 
 
 def test_the_table_has_a_row_a_policy_with_intervals_and_the_static_setting() -> None:
-    text = sessions_markdown([SceneResult("w on p", "vllm@1024x8", {16: row_cells(RUNS, seed=1)})])
+    text = sessions_markdown(
+        [SceneResult("w on p", {"vllm-tuned": {"vllm@1024x8": 9.0}}, {16: row_cells(RUNS, seed=1)})]
+    )
     assert "## w on p" in text
     assert "vllm@1024x8" in text
     (row,) = [line for line in text.splitlines() if "| augserve" in line]

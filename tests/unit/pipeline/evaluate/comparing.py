@@ -6,6 +6,7 @@ from augserve.data.workload.mix import MIX_SWING
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.evaluation import Evaluation
 from augserve.pipeline.evaluate.run import EvaluateParams
+from augserve.pipeline.evaluate.static_grid import StaticGrid
 from augserve.pipeline.simulator.record.evidence import Evidence
 from augserve.pipeline.simulator.record.samples import Samples
 
@@ -25,8 +26,12 @@ PARAMS = EvaluateParams(
     capacity_policies=("vllm",),
     capacity_rounds=1,
     capacity_within=0.06,
+    static=StaticGrid(
+        budgets=(1024, 2048), sequences=(64, 128), prefills=(), adaptives=(), watermarks=(), sessions=(4, 8)
+    ),
     static_loads=(1.0,),
-    static_budgets=(1024, 2048),
+    static_agents=3,
+    static_agent_window_s=10.0,
     warmup_s=0.0,
     window_s=10.0,
     drain_s=0.0,
@@ -44,7 +49,7 @@ PARAMS = EvaluateParams(
 )
 SWINGING = PARAMS.changed(
     workloads=("augmentation-mix", MIX_SWING),
-    swing_policies=("vllm", "augserve-static-budget", "augserve"),
+    swing_policies=("vllm", "augserve"),
     target_loads=(0.5, 2.0, 3.0),
     target_policies=("vllm",),
 )

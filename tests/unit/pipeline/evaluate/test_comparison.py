@@ -35,7 +35,7 @@ def test_target_policies_alone_run_at_target_loads_and_no_cell_runs_twice():
     steady = {load: set(cells) for (workload, _, load), cells in found.items() if workload == "augmentation-mix"}
     assert steady == {"0.5x": {"vllm"}, "1x": {"vllm", "augserve"}, "2x": {"vllm", "augserve"}, "3x": {"vllm"}}
     opened = [cell for cell in engine.cells if cell.agents is None]
-    assert len(opened) == len(set(opened)) == 6 + 3
+    assert len(opened) == len(set(opened)) == 6 + 2
 
 
 def test_agents_run_in_a_closed_loop_with_every_seed_and_the_same_sessions_for_every_policy():

@@ -63,4 +63,4 @@ def test_every_workload_and_profile_has_a_panel(tmp_path, results):
 
 
 def test_rivals_differ_in_colour():
-    assert len(set(COLOURS)) == len(COLOURS) == len(catalogue.RIVALS)
+    assert len(set(COLOURS)) == len(COLOURS) == len(catalogue.RIVALS) + len(catalogue.PROGRAM_RIVALS)

@@ -26,7 +26,8 @@ from .comparing import PARAMS, SWINGING
         {"oracles": ("vllm-oracle",)},
         {"oracles": ("sjf",)},
         {"static_loads": (0.0,)},
-        {"static_budgets": (1024, 0)},
+        {"static": {"budgets": (1024, 0)}},
+        {"static_agents": 0},
         {"seeds": 0},
         {"capacity_within": 0.0},
         {"target_loads": (0.0,)},
@@ -37,7 +38,7 @@ from .comparing import PARAMS, SWINGING
         {"agent_workloads": ("none",)},
         {"agent_workloads": ("public/claude-code-swe",)},  # it may be absent, so that none would be left
         {"agent_policies": ("augserve",)},
-        {"agent_policies": ("vllm", "vllm-tuned")},
+        {"agent_policies": ("vllm", "vllm-best")},
         {"agent_seeds": 0},
         {"agent_window_s": 0.0},
         {"pause_cap_s": -1.0},
@@ -71,10 +72,9 @@ def test_ablations_and_oracles_run_at_the_highest_load_only():
     assert params.policies_at("augmentation-mix", 2.0) == ("vllm", "augserve", "sjf-oracle", "augserve-no-context")
 
 
-def test_a_searched_static_budget_needs_candidates():
-    with pytest.raises(ValueError, match="static_budgets"):
-        SWINGING.changed(static_budgets=())
-    PARAMS.changed(static_budgets=())  # the policy does not run
+def test_the_policies_of_a_workload_are_those_of_its_loads_and_of_the_search_for_its_capacity():
+    params = PARAMS.changed(ablations=("augserve-no-context",), capacity_policies=("vllm", "mars-tuned"))
+    assert params.policies_of("augmentation-mix") == ["vllm", "augserve", "augserve-no-context", "mars-tuned"]
 
 
 def test_a_swing_needs_stock_vllm():

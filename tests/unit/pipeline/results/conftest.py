@@ -33,10 +33,11 @@ def results() -> EvaluationResults:
     """Policies at two loads of one workload, an ablation at the higher load; and two numbers of agents of another."""
     low = {"vllm": cell(9), "infercept": cell(9), "augserve": cell(9)}
     high: dict[str, Any] = {"augserve": cell(10), "infercept": cell(5), "vllm": cell(4), "augserve-no-context": cell(8)}
-    high["augserve"] |= {"over_vllm": 2.5, "over_vllm_low": 2.25, "over_vllm_high": 3.0}
+    high["augserve"] |= {"over_vllm": 2.5, "over_vllm_low": 2.25, "over_vllm_high": 3.0, "over_infercept": 2.0}
     few = {"vllm": closed(60.0), "augserve": closed(60.0) | {"steps_over_vllm": 1.0}}
     many = {"uncached-first": closed(30.0), "vllm": closed(20.0), "augserve": closed(70.0)}
     many["augserve"] |= {"steps_over_vllm": 3.5, "steps_over_vllm_low": 3.0, "steps_over_vllm_high": 4.0}
     capacity90 = {"mix": {"p": {"vllm": 11.0, "augserve": 16.25, "infercept": None}}}
     cells = {"mix": {"p": {"2x": high, "1x": low}}, "coding-agents": {"p": {"16": many, "8": few}}}
-    return EvaluationResults(cells, capacity90, {"mix": {"p": "vllm@2048x256"}})
+    static = {"mix": {"p": {"vllm-tuned": {"vllm": 8.0, "vllm@2048x256": 9.0}}}}
+    return EvaluationResults(cells, capacity90, static)

@@ -1,4 +1,5 @@
 from augserve.pipeline.results.agent_tables import agent_cells, agent_headline
+from augserve.pipeline.results.tables import OVER_IT
 
 JOB = ("coding-agents", "p")
 
@@ -11,9 +12,9 @@ def test_every_number_of_agents_and_policy_is_a_row(results):
     assert table["steps/min"].tolist()[:1] == ["60.0 [54.0–66.0]"]
 
 
-def test_the_headline_relates_steps_to_stock_vllm(results):
+def test_the_headline_states_the_ratio_of_augserve_to_each_policy(results):
     table = agent_headline(results, JOB)
-    assert table["× stock vLLM"].tolist() == ["1.00", "–", "3.50 [3.00–4.00]", "–", "–"]
+    assert table[OVER_IT].tolist() == ["–", "1.00", "–", "3.50 [3.00–4.00]", "–"]
     assert table["policy"].tolist()[2:4] == ["AugServe", "stock vLLM"]
     assert table["in SLO"].tolist()[0] == "50.0%"
 

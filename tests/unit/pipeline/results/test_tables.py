@@ -1,13 +1,12 @@
 import dataclasses
 
 import pandas as pd
-import pytest
 
 from augserve.data.workload.mix import MIX_SWING
 from augserve.pipeline.results.columns import value_text
 from augserve.pipeline.results.tables import (
+    OVER_IT,
     ablations,
-    best_budget,
     capacity_text,
     cells,
     headline,
@@ -88,30 +87,26 @@ def test_a_swing_shows_its_bounds_and_has_no_capacity_of_its_own(results):
     assert set(headline(swing, job)["capacity@90, sessions/s"]) == {"–"}
 
 
-def test_static_settings_are_the_best_of_those_tried(results):
-    tried = {"mix": {"p": {"4096": 8.0, "1024": 8.0, "2048": 9.0}}}
-    table = static_settings(dataclasses.replace(results, budgets=tried), JOB)
-    assert table.to_numpy().tolist() == [["vllm-tuned", "vllm@2048x256"], ["augserve-static-budget", "augserve@2048"]]
-    assert static_settings(dataclasses.replace(results, static={}), JOB).empty
+def test_static_settings_are_the_best_of_those_tried_beside_the_default():
+    tried = {
+        "session-limit-tuned": {"session-limit@sessions=4": 8.0},
+        "vllm-tuned": {"vllm": 8.0, "vllm@1024": 9.0, "vllm@2048": 9.0},
+    }
+    assert static_settings(tried, "score").to_numpy().tolist() == [
+        ["vllm-tuned", "vllm@1024", "9", "8", "3"],
+        ["session-limit-tuned", "session-limit@sessions=4", "8", "–", "1"],
+    ]
+    assert static_settings({}, "score").empty
+
+
+def test_the_headline_states_the_ratio_of_augserve_to_each_policy(results):
+    assert headline(results, JOB)[OVER_IT].tolist() == ["–", "2.50 [2.25–3.00]", "2.00"]
 
 
 def test_policies_that_ran_have_the_words_of_the_catalogue(results):
     table = policies(results).set_index("policy")
     assert table.loc["infercept", "source"] == catalogue.INFERCEPT.source
     assert "continuum" not in table.index
-
-
-@pytest.mark.parametrize(
-    ("tried", "best"),
-    [
-        ({"1024": 80.0, "2048": 81.0, "4096": 70.0}, 2048),
-        ({"1024": 80.0, "2048": 80.0}, 2048),
-        ({"8192": 5.0, "16384": 5.0}, 16_384),  # as a number, not as text
-        ({"512": 0.0}, 512),
-    ],
-)
-def test_the_best_budget_has_the_best_goodput_and_of_equals_is_the_largest(tried, best):
-    assert best_budget(tried) == best
 
 
 def test_a_value_without_interval_stands_alone():

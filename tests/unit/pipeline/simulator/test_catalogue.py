@@ -11,15 +11,13 @@ from augserve.pipeline.simulator.catalogue import (
     RIVALS,
     SESSION_LIMIT,
     SIMULATED,
-    STATIC_BUDGET,
+    TUNED,
     VLLM,
-    VLLM_TUNED,
-    StaticLimits,
     find,
-    static_augserve,
-    static_vllm,
+    tuned,
 )
 from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.static_setting import StaticSetting
 
 
 def test_the_catalogue_is_imported_without_vllm() -> None:
@@ -28,18 +26,23 @@ def test_the_catalogue_is_imported_without_vllm() -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len(CATALOGUE) == len(RIVALS) + 1 + len(ABLATIONS) + len(ORACLES) + 1 + len(PROGRAM_RIVALS)
+    assert len(CATALOGUE) == len(RIVALS) + 1 + len(ABLATIONS) + len(ORACLES) + 1 + len(PROGRAM_RIVALS) + len(TUNED)
 
 
-def test_static_limits_are_read_from_a_name() -> None:
-    assert find(static_vllm(2048, 64)) == (VLLM, StaticLimits(2048, 64))
-    assert find(static_augserve(2048)) == (STATIC_BUDGET, StaticLimits(2048))
-    assert find("session-limit@8") == (SESSION_LIMIT, StaticLimits(sessions=8))
+def test_a_static_setting_is_read_from_a_name() -> None:
+    assert find("vllm@2048x64,prefill=512") == (VLLM, StaticSetting(2048, 64, prefill=512))
+    assert find("session-limit@sessions=8") == (SESSION_LIMIT, StaticSetting(sessions=8))
 
 
-@pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@2048", VLLM_TUNED.name, SESSION_LIMIT.name])
+@pytest.mark.parametrize("name", ["fifo", "vllm@0x1", "vllm@budget", "vllm@", tuned(VLLM).name, "vllm-tuned@2048"])
 def test_an_unknown_policy_is_refused(name: str) -> None:
     with pytest.raises(SimulationError, match=name):
+        find(name)
+
+
+@pytest.mark.parametrize("name", [SESSION_LIMIT.name, "session-limit@2048", "vllm@sessions=8"])
+def test_a_limit_on_sessions_belongs_to_its_policy(name: str) -> None:
+    with pytest.raises(SimulationError, match="go together"):
         find(name)
 
 

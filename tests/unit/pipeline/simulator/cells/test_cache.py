@@ -79,7 +79,7 @@ def test_a_damaged_result_is_computed_again(cell: Cell, tmp_path: Path, damage: 
         {"rate_per_s": 9.0},
         {"seed": 2},
         {"policy": "vllm"},
-        {"policy": "augserve@1024"},
+        {"policy": "augserve-static-budget@1024"},
         {"schedule": Schedule(1.0, 3.0, 1.0)},
         {"rate_per_s": None, "agents": 8},
         {"pause_cap_s": 10.0},
@@ -108,14 +108,14 @@ def test_tuned_weights_change_the_keys_of_augserve_only(cell: Cell) -> None:
 
 
 def test_models_change_the_keys_of_predicting_policies_only(cell: Cell) -> None:
-    policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "augserve@1024", "infercept")
+    policies = ("vllm", "uncached-first", "augserve-oracle", "augserve", "augserve-static-budget@1024", "infercept")
     before = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
     assert cell.models is not None
     (cell.models / model_files()[0]).write_bytes(b"other trees")
     after = {policy: cell_key(dataclasses.replace(cell, policy=policy)) for policy in policies}
     assert {policy for policy in policies if before[policy] != after[policy]} == {
         "augserve",
-        "augserve@1024",
+        "augserve-static-budget@1024",
         "infercept",
     }
 

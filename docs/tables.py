@@ -21,6 +21,7 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.project.params import PARAMS_FILE, Section
 from augserve.pipeline.simulator.catalogue import SIMULATED
 from augserve.runtime.deployment import Deployment
+from augserve.runtime.vllm_compat.serve.combinations import COMBINATIONS
 
 OUTPUT = Path("build/docs")
 STAGES = ("model", "gather", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
@@ -47,10 +48,18 @@ def main() -> None:
         if not policy.oracle
     )
     write("policies", "| policy | description | source |\n|---|---|---|\n" + "".join(rows))
+    write("support", "| with | state | by |\n|---|---|---|\n" + "".join(support_rows()))
 
 
 def write(name: str, text: str) -> None:
     (OUTPUT / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def support_rows() -> Iterator[str]:
+    for used in COMBINATIONS:
+        state = f"**{used.state}**" if used.state == "refused" else used.state
+        tests = ", ".join(f"`{name}`" for name in used.tests)
+        yield row(used.feature, "; ".join(filter(None, [state, used.effect])), tests)
 
 
 def row(*cells: str) -> str:

@@ -67,7 +67,18 @@ class Deployment(BaseModel):
 def parse_deployment(additional_config: object) -> Deployment:
     """Read the `augserve` key of vLLM's `additional_config`, and make the folder of the traces.
 
-    Raises DeploymentError for an unknown key, a wrong value, keys without effect, or a folder that cannot be made.
+    Raises DeploymentError as `read_deployment` does, and for a folder that cannot be made.
+    """
+    deployment = read_deployment(additional_config)
+    if deployment.traces is not None:
+        _make_folder(deployment.traces)
+    return deployment
+
+
+def read_deployment(additional_config: object) -> Deployment:
+    """Read the `augserve` key of vLLM's `additional_config`.
+
+    Raises DeploymentError for an unknown key, a wrong value, or keys without effect.
     """
     section = additional_config.get(KEY) if isinstance(additional_config, Mapping) else None
     if not isinstance(section, Mapping):
@@ -84,8 +95,6 @@ def parse_deployment(additional_config: object) -> Deployment:
     idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)
     if deployment.traces is None and idle:
         raise _error(idle[0], f" has no effect without {KEY}.traces", f"set {KEY}.traces to the output folder")
-    if deployment.traces is not None:
-        _make_folder(deployment.traces)
     return deployment
 
 

@@ -66,6 +66,7 @@ class Metrics:
         self._gauge("info", "Always 1; the labels name the bundle's version and the mode.", "version", "mode").labels(
             version, mode, self._engine
         ).set(1)
+        self._gauge("since_seconds", "Unix time from which this bundle and this mode decide.").set_to_current_time()
         folder, multiprocess = os.environ.get(FOLDER_VARIABLE), values.ValueClass is not values.MutexValue
         self._publisher = None
         if folder and not multiprocess:

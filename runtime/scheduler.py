@@ -39,8 +39,8 @@ class AugServeScheduler(HookedScheduler):
         deployment = parse_deployment(self.vllm_config.additional_config)
         vllm_compat.check_vllm(allow_unknown=deployment.allow_unknown_vllm)
         vllm_compat.check_scheduler(self)
-        vllm_compat.check_setup(self)
-        if vllm_compat.splits_sessions(self):
+        vllm_compat.check_setup(self.vllm_config)
+        if vllm_compat.splits_sessions(self.vllm_config):
             check_split_sessions(deployment)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..project.stage import run_stage
 
 COMMANDS = {
+    "check": ("check", "whether a server will start with AugServe, or what it does in a running one"),
     "import": ("import_traces", "turn traces of another format into the three tables"),
     "export": ("export", "write recorded sessions in a format that another harness replays"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
@@ -31,12 +32,15 @@ def _run(argv: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = argv[0] if argv else None
     for name, (module_name, meaning) in COMMANDS.items():
-        subparser = commands.add_parser(name, help=meaning, description=meaning)
+        subparser = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
         if name == chosen:
             module = importlib.import_module(f".{module_name}", __package__)
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and "passed_on" not in arguments:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.passed_on = rest
     arguments.run(arguments)
 
 

@@ -1,14 +1,12 @@
 """The support matrix names tests that exist."""
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from augserve.runtime.vllm_compat.serve.combinations import COMBINATIONS
+
 PROJECT = Path(__file__).parents[3]
-ROWS = re.findall(
-    r"^\|(.+)\|(.+)\|(.*)\|$", (PROJECT / "docs" / "guide" / "support.md").read_text("utf-8"), re.MULTILINE
-)
 
 
 def functions_of_tests() -> Iterator[str]:
@@ -20,8 +18,6 @@ def functions_of_tests() -> Iterator[str]:
 
 def test_each_state_that_is_tested_or_refused_names_its_tests() -> None:
     known = set(functions_of_tests())
-    assert len(ROWS) > 10
-    for feature, state, tests in ROWS[2:]:
-        named = re.findall(r"`(\w+)`", tests)
-        assert set(named) <= known, feature
-        assert bool(named) == ("tested" in state or "refused" in state), feature
+    for row in COMBINATIONS:
+        assert set(row.tests) <= known, row.feature
+        assert bool(row.tests) == (row.state != "unknown"), row.feature

@@ -1,0 +1,61 @@
+"""Whether a bundle loads here, and how long its models take to predict."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...models.serving.bundle import Bundle, load_bundle
+from ...models.serving.manifest import BundleError
+from ...models.serving.onnx_predictor import TOOL_CALLS, TURNS, PredictorError
+from ...runtime.prediction.batching import DEADLINE_S, TURN_DEADLINE_S
+from .finding import Finding
+
+ROWS = 64
+REPEATS = 20
+
+
+def check_bundle(path: Path, vllm_version: str | None, sha256: str | None) -> Iterator[Finding]:
+    """Load the bundle as a server does. `vllm_version`: None skips that check. `sha256`: the deployment's pin."""
+    start_s = time.perf_counter()
+    try:
+        bundle = load_bundle(path, vllm_version, sha256, tried=True)
+    except BundleError as error:
+        yield Finding("bundle", "bad", str(error))
+        return
+    took_s = time.perf_counter() - start_s
+    yield Finding("bundle", "ok", f"{path}: version {bundle.version}, verified and tried in {took_s:.1f} s")
+    if sha256 is None:
+        yield Finding("pin", "note", f'any bundle at this path is accepted; to pin it: "bundle_sha256": "{bundle.sha256}"')
+    else:
+        yield Finding("pin", "ok", "the bundle is the one that bundle_sha256 names")
+    features = f"{len(TURNS.features)} of a turn, {len(TOOL_CALLS.features)} of a tool call"
+    version = bundle.manifest.features_version
+    yield Finding("features", "ok", f"{features}, version {version}, as this release computes them")
+    yield _check_predictions(bundle)
+
+
+def _check_predictions(bundle: Bundle) -> Finding:
+    rows = np.ones((ROWS, len(TURNS.features)), np.float32)
+    calls = np.ones((ROWS, len(TOOL_CALLS.features)), np.float32)
+
+    def predict(count: int) -> None:
+        bundle.predictor.turns(rows[:count])
+        bundle.predictor.tool_duration(calls[:count])
+
+    try:
+        first_s = _took_s(lambda: predict(1))
+        one_s, many_s = (min(_took_s(lambda count=count: predict(count)) for _ in range(REPEATS)) for count in (1, ROWS))
+    except PredictorError as error:
+        return Finding("prediction", "bad", str(error))
+    times = f"the first takes {first_s * 1e3:.1f} ms, then {one_s * 1e3:.2f} ms for one turn, {many_s * 1e3:.2f} ms for {ROWS}"
+    if many_s > (limit_s := DEADLINE_S + ROWS * TURN_DEADLINE_S):
+        return Finding("prediction", "bad", f"{times}: more than {limit_s * 1e3:.0f} ms; give the engine a faster core")
+    return Finding("prediction", "ok", times)
+
+
+def _took_s(predict: Callable[[], None]) -> float:
+    start_s = time.perf_counter()
+    predict()
+    return time.perf_counter() - start_s

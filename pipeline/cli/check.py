@@ -12,7 +12,10 @@ from ..project.stage import StageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "augserve check [--bundle DIR] [--json] [MODEL and options as after `vllm serve`]\n       augserve check --url URL [--json]"
+    parser.usage = (
+        "augserve check [--bundle DIR] [--json] [MODEL and options as after `vllm serve`]\n"
+        "       augserve check --url URL [--json]"
+    )
     parser.add_argument("--url", metavar="URL", help="ask the server that runs there")
     parser.add_argument("--bundle", metavar="DIR", type=Path, help="bundle to check in place of the deployment's")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,6 +1,5 @@
 """Whether a server will start with AugServe, and what it will do, found without starting it."""
 
-import json
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -50,7 +49,7 @@ def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterato
         yield _check_disk(deployment, deployment.traces)
     if parsed is not None:
         yield _check_middleware(list(parsed.middleware))
-        yield from _check_engine(parsed, arguments, deployment)
+        yield from _check_engine(parsed, deployment)
 
 
 def _check_vllm(version: str, allow_unknown: bool) -> Finding:
@@ -116,9 +115,7 @@ def _check_middleware(named: list[str]) -> Finding:
     return Finding("middleware", "ok", "innermost, next to vLLM's own check of keys")
 
 
-def _check_engine(
-    parsed: Namespace, arguments: Sequence[str], deployment: Deployment | None
-) -> Iterator[Finding]:
+def _check_engine(parsed: Namespace, deployment: Deployment | None) -> Iterator[Finding]:
     """What vLLM makes of the arguments: what AugServe refuses, and what it was tested with."""
     from ...runtime.vllm_compat.serve.combinations import used_combinations
     from ...runtime.vllm_compat.serve.command_line import ServeArgumentsError, engine_config
@@ -128,7 +125,7 @@ def _check_engine(
     try:
         config = engine_config(parsed)
     except ServeArgumentsError as error:
-        yield Finding("engine", "bad", f"vLLM makes no configuration of {' '.join(arguments)}: {error}; correct it")
+        yield Finding("engine", "bad", f"vLLM makes no configuration of these arguments: {error}; correct them")
         return
     try:
         check_setup(config)

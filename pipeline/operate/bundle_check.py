@@ -1,7 +1,7 @@
 """Whether a bundle loads here, and how long its models take to predict."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ def check_bundle(path: Path, vllm_version: str | None, sha256: str | None) -> It
     took_s = time.perf_counter() - start_s
     yield Finding("bundle", "ok", f"{path}: version {bundle.version}, verified and tried in {took_s:.1f} s")
     if sha256 is None:
-        yield Finding("pin", "note", f'any bundle at this path is accepted; to pin it: "bundle_sha256": "{bundle.sha256}"')
+        yield Finding(
+            "pin", "note", f'any bundle at this path is accepted; to pin it: "bundle_sha256": "{bundle.sha256}"'
+        )
     else:
         yield Finding("pin", "ok", "the bundle is the one that bundle_sha256 names")
     features = f"{len(TURNS.features)} of a turn, {len(TOOL_CALLS.features)} of a tool call"
@@ -40,22 +42,21 @@ def _check_predictions(bundle: Bundle) -> Finding:
     rows = np.ones((ROWS, len(TURNS.features)), np.float32)
     calls = np.ones((ROWS, len(TOOL_CALLS.features)), np.float32)
 
-    def predict(count: int) -> None:
+    def predict(count: int) -> float:
+        """Seconds for a batch of `count` turns."""
+        start_s = time.perf_counter()
         bundle.predictor.turns(rows[:count])
         bundle.predictor.tool_duration(calls[:count])
+        return time.perf_counter() - start_s
 
     try:
-        first_s = _took_s(lambda: predict(1))
-        one_s, many_s = (min(_took_s(lambda count=count: predict(count)) for _ in range(REPEATS)) for count in (1, ROWS))
+        first_s = predict(1)
+        one_s = min(predict(1) for _ in range(REPEATS))
+        many_s = min(predict(ROWS) for _ in range(REPEATS))
     except PredictorError as error:
         return Finding("prediction", "bad", str(error))
-    times = f"the first takes {first_s * 1e3:.1f} ms, then {one_s * 1e3:.2f} ms for one turn, {many_s * 1e3:.2f} ms for {ROWS}"
+    later = f"then {one_s * 1e3:.2f} ms for one turn, {many_s * 1e3:.2f} ms for {ROWS}"
+    times = f"the first takes {first_s * 1e3:.1f} ms, {later}"
     if many_s > (limit_s := DEADLINE_S + ROWS * TURN_DEADLINE_S):
         return Finding("prediction", "bad", f"{times}: more than {limit_s * 1e3:.0f} ms; give the engine a faster core")
     return Finding("prediction", "ok", times)
-
-
-def _took_s(predict: Callable[[], None]) -> float:
-    start_s = time.perf_counter()
-    predict()
-    return time.perf_counter() - start_s

@@ -91,7 +91,9 @@ def _check_one_engine(found: Scrape, info: dict[str, str]) -> Iterator[Finding]:
         yield Finding(name, "note", f"decisions left to vLLM: {counts}")
     yield from _check_forecasts(found, name, engine)
     if dropped := found.total("recorder_dropped_total", engine=engine):
-        yield Finding(name, "note", f"{dropped:,.0f} trace rows were dropped; see that their folder is writable and fast")
+        yield Finding(
+            name, "note", f"{dropped:,.0f} trace rows were dropped; see that their folder is writable and fast"
+        )
 
 
 def _check_forecasts(found: Scrape, name: str, engine: str) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ import pytest
 from openai import OpenAI
 
 from augserve.pipeline.gather.tools.python import PythonTool
+from augserve.pipeline.operate.finding import is_good
+from augserve.pipeline.operate.running_server import check_running, scrape
 from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
 
 pytestmark = pytest.mark.slow
@@ -87,6 +89,13 @@ def wait_for_prediction(server: Server, before: float, attempts: int = 40) -> di
 def test_the_log_names_the_bundle_s_version(server: Server, bundle_folder: Path) -> None:
     version = json.loads((bundle_folder / "manifest.json").read_text())["version"]
     assert f"bundle {version}" in server.log.read_text()
+
+
+def test_a_running_server_tells_its_bundle_and_that_nothing_is_suspended(server: Server, bundle_folder: Path) -> None:
+    version = json.loads((bundle_folder / "manifest.json").read_text())["version"]
+    findings = list(check_running(scrape(server.url)))
+    assert is_good(findings)
+    assert f"mode active, bundle {version} since " in findings[0].message
 
 
 def test_a_server_without_its_bundle_refuses_to_start_and_says_why(model_folder: Path, tmp_path: Path) -> None:

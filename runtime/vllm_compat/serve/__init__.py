@@ -1,1 +1,1 @@
-"""`vllm serve` as its user starts it: its command line and configuration. For checks before a start, not for engines."""
+"""`vllm serve` as its user starts it: command line, configuration, combinations. For checks, not for engines."""

@@ -168,9 +168,7 @@ COMBINATIONS = (
         ("test_a_decode_of_an_asynchronous_pipeline_waits_for_its_input_token",),
         lambda config: config.parallel_config.pipeline_parallel_size > 1 and not is_synchronous_pipeline(config),
     ),
-    Combination(
-        "Pipeline parallelism, synchronous scheduling", "refused", "", (_REFUSAL,), is_synchronous_pipeline
-    ),
+    Combination("Pipeline parallelism, synchronous scheduling", "refused", "", (_REFUSAL,), is_synchronous_pipeline),
     Combination(
         "Data parallelism, vLLM's own balancing",
         "tested",

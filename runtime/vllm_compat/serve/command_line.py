@@ -1,21 +1,20 @@
 """The command line of `vllm serve`, read by vLLM's own parser, and the configuration that vLLM makes of it."""
 
 import contextlib
+import importlib
 import io
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from ..names import VllmConfig
 
-try:
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-except ImportError:  # vLLM 0.33 has moved it
-    from vllm.entrypoints.common.cli_args import make_arg_parser
+_PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.common.cli_args")
+"""Modules with vLLM's `make_arg_parser`: up to 0.32, and from 0.33."""
 
 
 class ServeArgumentsError(ValueError):
@@ -25,7 +24,7 @@ class ServeArgumentsError(ValueError):
 def parse_serve_arguments(arguments: Sequence[str]) -> Namespace:
     """The arguments after `vllm serve`. Raises ServeArgumentsError."""
     with _quiet():
-        parsed: Namespace = make_arg_parser(_Parser(prog="vllm serve")).parse_args(list(arguments))
+        parsed: Namespace = _parser().parse_args(list(arguments))
     if parsed.model_tag is not None:
         parsed.model = parsed.model_tag
     return parsed
@@ -38,18 +37,28 @@ def engine_config(parsed: Namespace) -> VllmConfig:
     """
     try:
         with _quiet():
-            return AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
+            config: VllmConfig = AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
+            return config
     except Exception as error:  # vLLM and its libraries raise many kinds
         raise ServeArgumentsError(_one_line(error)) from error
 
 
-class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
+def _parser() -> Any:
+    old, new = _PARSERS
+    try:
+        module = importlib.import_module(old)
+    except ModuleNotFoundError:
+        module = importlib.import_module(new)
+    return module.make_arg_parser(_Parser(prog="vllm serve"))  # type: ignore[no-untyped-call]
+
+
+class _Parser(FlexibleArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ServeArgumentsError(" ".join(message.split()))
 
 
 @contextlib.contextmanager
-def _quiet() -> "contextlib._GeneratorContextManager[None]":
+def _quiet() -> Iterator[None]:
     """Without what vLLM prints and logs on its way."""
     logger = logging.getLogger("vllm")
     level = logger.level

@@ -1,9 +1,12 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from augserve.pipeline.cli import check
 from augserve.pipeline.cli.__main__ import main
+from augserve.pipeline.operate.finding import Finding
 
 
 def test_the_exit_status_and_the_json_tell_whether_something_is_bad(
@@ -19,10 +22,17 @@ def test_the_exit_status_and_the_json_tell_whether_something_is_bad(
     assert [finding["about"] for finding in told["findings"] if finding["state"] == "bad"] == ["bundle"]
 
 
-def test_arguments_of_vllm_are_passed_on_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["check", "/no/model", "--max-num-seqs", "8", "--served-model-name", "a", "b"])
-    assert "/no/model --max-num-seqs 8 --served-model-name a b" in capsys.readouterr().out
+def test_arguments_of_vllm_are_passed_on_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[tuple[Sequence[str], Path | None]] = []
+
+    def note(arguments: Sequence[str], bundle: Path | None) -> list[Finding]:
+        passed.append((arguments, bundle))
+        return []
+
+    monkeypatch.setattr(check, "check_before_start", note)
+    of_vllm = ["MODEL", "--max-num-seqs", "8", "--served-model-name", "a", "b", "--bundled", "-tp", "2"]
+    main(["check", "--json", *of_vllm, "--bundle", "B"])
+    assert passed == [(of_vllm, Path("B"))]
 
 
 def test_a_url_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +43,6 @@ def test_a_url_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_other_commands_refuse_what_they_do_not_know(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["data", "somewhere", "--nonsense"])
+        main(["data", "show", "somewhere", "--nonsense"])
     assert ended.value.code == 2
     assert "--nonsense" in capsys.readouterr().err

@@ -58,7 +58,9 @@ def test_a_sound_deployment_has_no_bad_finding(model: Path, bundle: Path, tmp_pa
     findings = list(check_before_start(served(model, deployment), None))
     assert bad(findings) == {}
     found = by_subject(findings)
-    assert {"vLLM", "deployment", "bundle", "pin", "features", "prediction", "traces", "middleware", "engine"} <= set(found)
+    assert {"vLLM", "deployment", "bundle", "pin", "features", "prediction", "traces", "middleware", "engine"} <= set(
+        found
+    )
     assert found["middleware"][0].state == "ok"
     assert found["pin"][0].state == "note"
 

@@ -8,6 +8,9 @@ SERVE_PORT ?= 8000
 GPU_PYTHON ?= $(BIN)/python
 # A vLLM release to test besides the one in .venv.
 VLLM ?= 0.29.0
+# Scheduler steps and seed of `make soak`.
+STEPS ?= 1000000
+SEED ?= 1
 # Supported releases beside the one in .venv.
 OTHER_VLLM := 0.29.0 0.30.0 0.31.0 0.33.0
 
@@ -15,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm soak test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -44,6 +47,9 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
+
+soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2]
+	SOAK_STEPS=$$(( $(STEPS) / 20 )) SOAK_SEED=$(SEED) $(BIN)/pytest -v -rP tests/integration/runtime/test_soak.py
 
 test-contract: env $(OTHER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
 	$(BIN)/pytest tests/integration/test_vllm_contract.py

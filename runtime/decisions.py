@@ -21,6 +21,7 @@ from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
 from .queueing.tenants import TenantService
+from .refusal.backlog import Backlog
 from .residency.admission import NONE_HELD, HeavyAdmission
 from .residency.contexts import PausedContexts
 from .residency.pins import Pins
@@ -85,9 +86,12 @@ class Decisions:
     pressure: Pressure
     preemption: PreemptionOrder
     tenants: TenantService
+    backlog: Backlog | None  # None: nothing is refused
 
     def turn_arrived(self, live: LiveTurn, pause: Pause | None) -> None:
         """`pause`: the tool call that this arrival ends."""
+        if self.backlog is not None:
+            live.refused_s = self.engine.guard.call("refusal", self.backlog.waited_s, live.hints.waited, fallback=0.0)
         self.contexts.turn_arrived(live)
         self.forecasting.turn_arrived(live)
         if pause is not None:
@@ -113,11 +117,17 @@ class Decisions:
         held = guard.call("residency", self.admission.hold, queue, now_s, deferred, fallback=NONE_HELD)
         if not guard.attempt("order", self.ordering.rank, now_s, np.append(held, deferred)):
             queue.unrank()
+        if self.backlog is not None:
+            guard.attempt("refusal", self.backlog.tell, deferred, now_s)
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
         self.tenants.turn_ended(live)
         self.contexts.turn_ended(live)
         self.engine.guard.attempt("correction", self.forecaster.turn_ended, live, reason)
+
+    def close(self) -> None:
+        if self.backlog is not None:
+            self.engine.guard.attempt("shutdown", self.backlog.close)
 
     def prefix_cache_reset(self) -> None:
         """Unpin everything (vLLM resets only unreferenced blocks) and forget corrections (the weights may change)."""
@@ -125,8 +135,9 @@ class Decisions:
         self.engine.guard.attempt("correction", self.forecaster.reset)
 
 
-def build_decisions(parts: Parts, engine: Engine) -> Decisions:
-    settings = parts.settings
+def build_decisions(parts: Parts, engine: Engine, deployment: Deployment) -> Decisions:
+    """Raises DeploymentError where turns are to be refused and the API server cannot be told."""
+    settings, limit_s = parts.settings, deployment.refuse_after_s
     references = vllm_compat.BlockReferences(engine.scheduler)
     restore = restore_cost(settings.step_time, engine.kv_cache.has_host_memory)
     worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, restore)
@@ -149,6 +160,7 @@ def build_decisions(parts: Parts, engine: Engine) -> Decisions:
         Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
         tenants,
+        None if limit_s is None else Backlog(settings, engine, ordering.queue, limit_s),
     )
 
 

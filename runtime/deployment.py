@@ -49,6 +49,9 @@ class Deployment(BaseModel):
         30.0  # age at which recorded files are deleted
     )
     traces_text: bool = False  # whether to record the token ids of prompts and outputs
+    refuse_after_s: Annotated[float, Field(gt=0, le=86400)] | None = (
+        None  # expected wait beyond which a new session gets 429; needs the middleware; None: nothing is refused
+    )
     allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with
 
     @property
@@ -92,6 +95,8 @@ def read_deployment(additional_config: object) -> Deployment:
         raise _first_error(error) from None
     if deployment.bundle is None and deployment.bundle_sha256 is not None:
         raise _error("bundle_sha256", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
+    if deployment.mode == "observe" and deployment.refuse_after_s is not None:
+        raise _error("refuse_after_s", " has no effect in mode 'observe'", "choose another mode or remove it")
     idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)
     if deployment.traces is None and idle:
         raise _error(idle[0], f" has no effect without {KEY}.traces", f"set {KEY}.traces to the output folder")
@@ -106,6 +111,13 @@ def check_split_sessions(deployment: Deployment) -> None:
     if deployment.traces is not None:
         raise _error("traces", f": {cause}, so recorded pauses would be wrong", remedy)
     logger.warning("AugServe: %s, so it misjudges pauses and keeps contexts in vain; %s", cause, remedy)
+
+
+def check_api_servers(deployment: Deployment, count: int) -> None:
+    """Raises DeploymentError where turns are refused and several API servers would each know some of the sessions."""
+    if deployment.refuse_after_s is not None and count > 1:
+        cause = f": {count} API servers do not share the sessions that they know"
+        raise _error("refuse_after_s", cause, "start vLLM with --api-server-count 1 or remove it")
 
 
 def _error(key: str, cause: str, remedy: str) -> DeploymentError:

@@ -41,6 +41,9 @@ class Metrics:
         self.admission_bound = gauge(
             "admission_bound_seconds", "Longest wait for admission of a heavy turn that arrives now; 0: none waits."
         )
+        self.expected_wait = gauge(
+            "expected_wait_seconds", "Expected wait of a turn that arrives now, where refuse_after_s is set."
+        )
         self.context = self._count_by(
             "context_decisions", "Contexts of finished turns: preserve (pinned) or discard.", "decision"
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .. import __version__
 from . import vllm_compat
 from .decisions import Setup, build_decisions
-from .deployment import check_split_sessions, parse_deployment
+from .deployment import check_api_servers, check_split_sessions, parse_deployment
 from .engine import Engine
 from .recording.tracer import Tracer
 from .turn_lifecycle import Lifecycle
@@ -40,6 +40,7 @@ class AugServeScheduler(HookedScheduler):
         vllm_compat.check_vllm(allow_unknown=deployment.allow_unknown_vllm)
         vllm_compat.check_scheduler(self)
         vllm_compat.check_setup(self.vllm_config)
+        check_api_servers(deployment, vllm_compat.api_servers(self.vllm_config))
         if vllm_compat.splits_sessions(self.vllm_config):
             check_split_sessions(deployment)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
@@ -48,7 +49,7 @@ class AugServeScheduler(HookedScheduler):
         self._guard, self._clock = self.engine.guard, self.engine.clock
         model, dropped = vllm_compat.served_model(self), self.engine.metrics.recorder_dropped
         self._tracer = Tracer.of(deployment, version, model, dropped.inc)
-        self.decisions = None if parts is None else build_decisions(parts, self.engine)
+        self.decisions = None if parts is None else build_decisions(parts, self.engine, deployment)
         if self.decisions is not None:
             self.waiting = self.decisions.ordering.queue
         self.lifecycle = Lifecycle(self.engine, self.decisions, self._tracer, self.hash_block_size)
@@ -105,6 +106,7 @@ class AugServeScheduler(HookedScheduler):
     def shutdown(self) -> None:
         if self.decisions is not None:
             self.decisions.contexts.release_all()
+            self.decisions.close()
         try:
             for close in (self._tracer.close, self.engine.metrics.close):
                 self._guard.attempt("shutdown", close)

@@ -48,7 +48,7 @@ def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterato
     if deployment is not None and deployment.traces is not None:
         yield _check_disk(deployment, deployment.traces)
     if parsed is not None:
-        yield _check_middleware(list(parsed.middleware))
+        yield _check_middleware(list(parsed.middleware), deployment)
         yield from _check_engine(parsed, deployment)
 
 
@@ -105,8 +105,11 @@ def _check_disk(deployment: Deployment, folder: Path) -> Finding:
     return Finding("traces", "ok", room)
 
 
-def _check_middleware(named: list[str]) -> Finding:
+def _check_middleware(named: list[str], deployment: Deployment | None) -> Finding:
     if MIDDLEWARE not in named:
+        if deployment is not None and deployment.refuse_after_s is not None:
+            message = f"absent: {KEY}.refuse_after_s refuses nobody; add --middleware {MIDDLEWARE}"
+            return Finding("middleware", "bad", message)
         message = f"absent: predictions do not tell tools apart; add --middleware {MIDDLEWARE}"
         return Finding("middleware", "note", message)
     if before := named[: named.index(MIDDLEWARE)]:

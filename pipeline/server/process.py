@@ -68,7 +68,7 @@ def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> li
     ]
 
 
-def hook_arguments(deployment: Mapping[str, str]) -> list[str]:
+def hook_arguments(deployment: Mapping[str, str | float]) -> list[str]:
     """The flags that plug AugServe into vLLM, with `deployment` as `additional_config["augserve"]`."""
     return [
         *("--scheduler-cls", "augserve.runtime.AugServeScheduler"),

@@ -20,6 +20,8 @@ TENANT = "augserve_tenant"
 PARENT = "augserve_parent_session_id"
 LAST_STEP = "is_last_step"
 """The name that Continuum's clients use (github.com/Hanchenli/vllm-continuum)."""
+WAITED = "augserve_waited"
+"""From the middleware alone: its secret and the seconds since the first try of a turn that was refused."""
 MAX_NAME = 256
 MAX_CALLS = 32
 """Parallel calls that are read, at most."""
@@ -46,6 +48,7 @@ class Hints:
     call_id_before: str | None = None  # the same of the message with tool calls before those
     tenant: str | None = None  # hash of the user
     parent_session_id: str | None = None  # of a sub-agent: the session that waits for it
+    waited: str | None = None  # see WAITED
     is_last_turn: bool = False  # the caller says that its session ends with this turn
 
     @classmethod
@@ -59,6 +62,7 @@ class Hints:
             call_id_before=_name(extra_args.get(CALL_ID_BEFORE)),
             tenant=_name(extra_args.get(TENANT)),
             parent_session_id=_name(extra_args.get(PARENT)),
+            waited=_name(extra_args.get(WAITED)),
             is_last_turn=extra_args.get(LAST_STEP) in (True, 1, "true"),
         )
 

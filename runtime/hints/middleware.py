@@ -5,15 +5,24 @@ to the engine as `sampling_params.extra_args`. Hints are counts, hashes and the 
 
 vLLM checks API keys further inside. So a request without a key that the server accepts passes before anything of it is
 read, and the server refuses it.
+
+Where the engine tells how long a newcomer would wait (`refuse_after_s`), the middleware refuses those that would wait
+too long, see ../refusal.
 """
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
+from ..refusal.answer import RefusedCount, refuse
+from ..refusal.callers import caller_of
+from ..refusal.gate import Gate, Refused
+from ..refusal.notice import Notice, NoticeReader
 from .api_keys import ApiKeys
 from .conversation import Hint, digest
 from .extension import with_hints
-from .hints import MAX_NAME, PARENT, TENANT
+from .hints import MAX_NAME, PARENT, TENANT, WAITED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_PATH = "/v1/chat/completions"
 PATHS = (CHAT_PATH, f"{CHAT_PATH}/batch", "/v1/completions", "/v1/responses", "/v1/messages")
 """Requests that may have `vllm_xargs`."""
+SESSION_HEADER = b"x-session-id"
 PARENT_HEADER = b"x-parent-session-id"
 MAX_BODY_BYTES = 2 << 20
 """Larger bodies pass unchanged, for they are parsed in the server's event loop."""
@@ -34,21 +44,50 @@ class AugServeMiddleware:
 
     A tenant is an API key, where the server has several. Otherwise it is the caller's `safety_identifier` or `user`.
     The caller's own hints are kept, but for its tenant where a key names it. Every other request, and any body that the
-    middleware cannot read, passes byte for byte.
+    middleware cannot read, passes byte for byte. Only `refuse_after_s` keeps a request from the server.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._keys: ApiKeys | None = None
+        self._notices = NoticeReader()
+        self._gate = Gate()
+        self._refused = RefusedCount()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATHS):
             keys = self._keys = self._keys or ApiKeys(scope)
-            if keys.accept(scope) and _length(scope) <= MAX_BODY_BYTES:
-                is_chat = scope["path"].endswith(CHAT_PATH)
-                told, ordered = _parent_hint(scope), _tenant_hint(scope) if keys.several else {}
-                if is_chat or told or ordered:
-                    scope, receive = await _extended(scope, receive, told, ordered, is_chat)
+            if keys.accept(scope):
+                ordered = _tenant_hint(scope) if keys.several else {}
+                notice = self._notices.read()
+                enter = self._pass_on if notice is None else partial(self._pass_or_refuse, notice)
+                await enter(scope, receive, send, ordered)
+                return
+        await self._app(scope, receive, send)
+
+    async def _pass_or_refuse(
+        self, notice: Notice, scope: Scope, receive: Receive, send: Send, ordered: dict[str, Hint]
+    ) -> None:
+        messages, body = await _read(receive) if _length(scope) <= MAX_BODY_BYTES else ([], None)
+        ids = _header(scope, SESSION_HEADER), _header(scope, PARENT_HEADER)
+        caller = caller_of(str(ordered.get(TENANT, "")), *ids, body)
+        decided = self._gate.arrives(caller, notice, time.monotonic())
+        if isinstance(decided, Refused):
+            self._refused.inc()
+            await refuse(send, decided)
+            return
+        if decided.waited_s:
+            ordered = {**ordered, WAITED: f"{notice.secret}:{decided.waited_s:.3f}"}
+        try:
+            await self._pass_on(scope, _resend(messages, receive), send, ordered)
+        finally:
+            self._gate.leaves(caller, time.monotonic())
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, ordered: dict[str, Hint]) -> None:
+        """Let the server answer; `ordered`: hints that the caller cannot choose."""
+        is_chat, told = scope["path"].endswith(CHAT_PATH), _parent_hint(scope)
+        if _length(scope) <= MAX_BODY_BYTES and (is_chat or told or ordered):
+            scope, receive = await _extended(scope, receive, told, ordered, is_chat)
         await self._app(scope, receive, send)
 
 

@@ -125,7 +125,7 @@ class Ordering:
         arrival_s = self._engine.clock() if live is None else live.arrival_s
         deadline_s = arrival_s + self._settings.slo.ttft_s
         return (
-            arrival_s,
+            arrival_s if live is None else arrival_s - live.refused_s,
             float("inf") if request.num_output_tokens else deadline_s,
             tokens,
             tokens - self._kv_cache.cached_tokens(request, likely),

@@ -21,7 +21,7 @@ Tokens = TypeVar("Tokens", float, Floats)
 class Column(IntEnum):
     """Rows of the columns that are valued; one entry a waiting turn."""
 
-    WAITING_SINCE_S = 0  # its arrival, also after a preemption
+    WAITING_SINCE_S = 0  # its first try to arrive, also after a preemption
     DEADLINE_S = auto()  # of the first token; +inf once there is one
     TOKENS = auto()  # tokens that the KV cache must hold before the next token
     UNCACHED_TOKENS = auto()  # the part of TOKENS that the prefix cache does not hold

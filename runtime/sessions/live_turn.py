@@ -58,6 +58,7 @@ class LiveTurn:
     cached_tokens: int | None = None  # prompt tokens found in the prefix cache at admission
     first_token_s: float | None = None
     admitted: bool = False  # whether it may hold KV memory, see residency/admission.py
+    refused_s: float = 0.0  # time before its arrival in which it was refused
     prefix: Prefix | None = None  # of the prompt; None if the caller names its session
 
 

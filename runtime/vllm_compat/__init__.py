@@ -24,12 +24,13 @@ from .running import (
     is_paused,
     move_to_end,
     orders_by_priority,
+    prefill_left,
     running_count,
     running_requests,
     tokens_per_decode,
 )
 from .scheduled import measure_tokens, step_row
-from .setups import check_setup, splits_sessions
+from .setups import api_servers, check_setup, splits_sessions
 from .stepping import (
     RunningDemand,
     engine_number,

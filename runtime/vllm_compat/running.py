@@ -18,6 +18,15 @@ def decoding(scheduler: AsyncScheduler) -> list[str]:
     return [request.request_id for request in scheduler.running if not request.is_prefill_chunk]
 
 
+def prefill_left(scheduler: AsyncScheduler) -> int:
+    """Prompt tokens of the running requests that are not computed yet."""
+    return sum(
+        max(request.num_prompt_tokens - request.num_computed_tokens, 0)
+        for request in scheduler.running
+        if request.is_prefill_chunk
+    )
+
+
 def tokens_per_decode(scheduler: AsyncScheduler) -> int:
     """Tokens that a decode takes in a step, drafts included."""
     return 1 + int(scheduler.num_spec_tokens)

@@ -32,6 +32,11 @@ def is_diffusion(config: VllmConfig) -> bool:
     return bool(getattr(config.model_config, "is_diffusion", False))  # the oldest releases have no such models
 
 
+def api_servers(config: VllmConfig) -> int:
+    """How many API servers share an engine: `--api-server-count`."""
+    return int(getattr(config.parallel_config, "_api_process_count", 1))
+
+
 def splits_sessions(config: VllmConfig) -> bool:
     """Whether vLLM may send the turns of one session to different engines, by their load.
 

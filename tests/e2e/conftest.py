@@ -21,6 +21,8 @@ from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
 ROOT = Path(__file__).parents[2]
+SEATS = 4
+REFUSE_AFTER_S = 1.0
 FIT = FitSettings(3, 3, 3, 2, 0.3, 0.3, 2, 2, 1.0, 1.0, 1.0, 1.0, seed=1)
 
 
@@ -53,8 +55,9 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(model_folder: Path, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    hook = hook_arguments({"bundle": str(bundle_folder), "traces": str(folder / "traces")})
-    with vllm_server(model_folder, log=folder / "server.log", extra_args=hook) as running:
+    deployment = {"bundle": str(bundle_folder), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
+    arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS)]
+    with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments) as running:
         yield running
 
 

@@ -1,10 +1,13 @@
 """A real vLLM server with the hook, driven as its users do: by the `openai` client and by HTTP."""
 
+import asyncio
 import json
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from openai import OpenAI
 
@@ -12,6 +15,8 @@ from augserve.pipeline.gather.tools.python import PythonTool
 from augserve.pipeline.operate.finding import is_good
 from augserve.pipeline.operate.running_server import check_running, scrape
 from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
+
+from .conftest import REFUSE_AFTER_S, SEATS
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +101,45 @@ def test_a_running_server_tells_its_bundle_and_that_nothing_is_suspended(server:
     findings = list(check_running(scrape(server.url)))
     assert is_good(findings)
     assert f"mode active, bundle {version} since " in findings[0].message
+
+
+def test_an_overloaded_server_refuses_newcomers_and_queues_none_of_them(server: Server) -> None:
+    """More long answers than seats: the rest wait longer than the limit."""
+    asyncio.run(overload(server))
+
+
+async def overload(server: Server) -> None:
+    running, waiting = "vllm:num_requests_running", "vllm:num_requests_waiting"
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, timeout=120) as client:
+
+        def send(session: str | None) -> asyncio.Task[httpx.Response]:
+            body = {"model": MODEL_NAME, "prompt": f"session {session}", "max_tokens": 3_000, "ignore_eos": True}
+            headers = {} if session is None else {"X-Session-ID": session}
+            return asyncio.create_task(client.post("completions", json=body, headers=headers))
+
+        answers = [send(f"s{number}") for number in range(3 * SEATS)]
+        await wait_for(server, lambda found: found.get("augserve_expected_wait_seconds", 0.0) > 2 * REFUSE_AFTER_S)
+        chat = client.post("chat/completions", json={"model": MODEL_NAME, "messages": [QUESTION]})
+        refused = [await send("new"), await send(None), await chat]
+        assert [each.status_code for each in refused] == [429, 429, 429]
+        assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+        found = metrics(server)
+        assert (found[running], found[waiting]) == (SEATS, 2 * SEATS)
+        assert found["augserve_refused_turns_total"] == len(refused)
+        answers.append(send("s0"))  # a known session
+        await wait_for(server, lambda found: found[waiting] == 2 * SEATS + 1)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.wait(answers)
+        await wait_for(server, lambda found: found[running] == found[waiting] == 0)
+
+
+async def wait_for(server: Server, reached: Callable[[dict[str, float]], bool]) -> None:
+    for _ in range(120):
+        if reached(metrics(server)):
+            return
+        await asyncio.sleep(0.25)
+    raise AssertionError(metrics(server))
 
 
 def test_a_server_without_its_bundle_refuses_to_start_and_says_why(model_folder: Path, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def pins_are_counted(scheduler: AsyncScheduler) -> None:
     assert pins.blocks == len({block.block_id for pin in pins_of(scheduler).values() for block in pin.blocks})
     counts = Counter(id(block) for pin in pins_of(scheduler).values() for block in pin.blocks)
     pinned = {id(block): block for pin in pins_of(scheduler).values() for block in pin.blocks}
-    assert pins.releasable_blocks == sum(pinned[each].ref_cnt == count for each, count in counts.items())
+    if len(scheduler.kv_cache_config.kv_cache_groups) == 1:
+        assert pins.releasable_blocks == sum(pinned[each].ref_cnt == count for each, count in counts.items())
     claims = {pin.claimed_by: session for session, pin in pins_of(scheduler).items() if pin.claimed_by is not None}
     for request_id, session_id in claims.items():
         assert pins.claimed_blocks(request_id) == len(pins_of(scheduler)[session_id].blocks)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..names import VllmConfig
-from ..setups import is_diffusion, is_synchronous_pipeline, splits_sessions
+from ..setups import api_servers, is_diffusion, is_synchronous_pipeline, splits_sessions
 
 State = Literal["tested", "refused", "unknown"]
 
@@ -186,6 +186,13 @@ COMBINATIONS = (
         "the start",
         ("test_an_engine_whose_sessions_are_its_own_records_traces",),
         _is_several,
+    ),
+    Combination(
+        "Several API servers (`--api-server-count`)",
+        "tested",
+        "the start; `refuse_after_s` is refused",
+        ("test_early_refusal_with_several_api_servers_is_refused_in_one_line",),
+        lambda config: api_servers(config) > 1,
     ),
     Combination(
         "Tensor and expert parallelism",

@@ -209,7 +209,7 @@ class Engine:
         self.drafts = random.Random(1)
 
     def add(self, number: int, prompt: int, output: int, session: str | None = None, **facts: Any) -> Request:
-        shared = list(range(100, 100 + prompt // 2))
+        shared = facts.pop("before", None) or list(range(100, 100 + prompt // 2))
         own = random.Random(number).choices(range(100, 30_000), k=prompt - len(shared))
         params = SamplingParams(
             max_tokens=output,

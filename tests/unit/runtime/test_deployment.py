@@ -16,6 +16,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "traces_max_gb": 2,
         "traces_max_days": 7.5,
         "traces_text": True,
+        "refuse_after_s": 20.0,
         "allow_unknown_vllm": True,
     }
     deployment = parse_deployment({"augserve": section})
@@ -56,6 +57,9 @@ def test_without_its_key_the_server_does_not_start(config: object) -> None:
         ({"traces_max_days": 2}, "traces_max_days"),
         ({"traces": "/tmp", "traces_text": "yes"}, "traces_text"),
         ({"allow_unknown_vllm": 1}, "allow_unknown_vllm"),
+        ({"refuse_after_s": 0}, "refuse_after_s"),
+        ({"refuse_after_s": float("nan")}, "refuse_after_s"),
+        ({"mode": "observe", "refuse_after_s": 5}, "refuse_after_s"),
         ({"traces_text": True}, "traces_text"),
         ({"traces_max_gb": 2}, "traces_max_gb"),
     ],

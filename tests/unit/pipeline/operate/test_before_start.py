@@ -128,3 +128,9 @@ def test_middleware_before_ours_is_a_note(model: Path) -> None:
     (finding,) = by_subject(list(check_before_start(arguments, None)))["middleware"]
     assert finding.state == "note"
     assert "other.Keys" in finding.message
+
+
+def test_early_refusal_without_the_middleware_is_bad(model: Path, bundle: Path) -> None:
+    config = json.dumps({"augserve": {"bundle": str(bundle), "refuse_after_s": 20}})
+    arguments = [str(model), "--scheduler-cls", SCHEDULER, "--additional-config", config]
+    assert "refuse_after_s" in bad(list(check_before_start(arguments, None)))["middleware"]

@@ -2,6 +2,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from vllm.entrypoints.serve.middleware.register import init_entrypoints_middlewa
 
 from augserve.data.tables.tool_arguments import argument_facts
 from augserve.runtime.hints.extension import with_hints
+from augserve.runtime.hints.hints import Hints
 from augserve.runtime.hints.middleware import MAX_BODY_BYTES, AugServeMiddleware
+from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.refusal.notice import ExpectedWait, NoticeWriter
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -250,6 +254,79 @@ def test_one_of_several_keys_is_the_tenant_whatever_the_caller_says(path: str) -
     ]
     assert tenants[0] == tenants[1] != tenants[2] == tenants[3]
     assert not {"a", "b", "other"} & set(tenants)
+
+
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoticeWriter:
+    """An engine whose newcomers would wait 50 s; 20 s are the limit."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    writer = NoticeWriter(tmp_path, 20.0)
+    writer.tell(ExpectedWait(50.0, 0.0))
+    return writer
+
+
+def ask(middleware: AugServeMiddleware, body: Any, session: str | None) -> tuple[list[Any], int]:
+    """The messages that a client gets, and how many it sent had been taken."""
+    sent: list[Any] = []
+    encoded, taken = json.dumps(body).encode(), [0]
+
+    async def receive() -> Any:
+        taken[0] += 1
+        return {"type": "http.request", "body": encoded, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if session is None else [(b"x-session-id", session.encode())]
+    asyncio.run(middleware({"type": "http", "method": "POST", "path": CHAT, "headers": headers}, receive, send))
+    return sent, taken[0]
+
+
+class Answering:
+    """A server that stores the bodies it reads, and answers."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.bodies.append(json.loads((await receive())["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+def test_a_newcomer_gets_429_and_the_server_never_sees_it(full: NoticeWriter) -> None:
+    server = Answering()
+    (start, body), _ = ask(AugServeMiddleware(server), BODY, "new")
+    assert start["status"] == 429
+    headers = dict(start["headers"])
+    assert 1 <= int(headers[b"retry-after"]) <= 30
+    assert json.loads(body["body"])["error"]["code"] == 429
+    assert len(body["body"]) == int(headers[b"content-length"])
+    assert not server.bodies
+
+
+def test_a_known_session_passes_and_one_that_comes_again_tells_its_age(full: NoticeWriter) -> None:
+    server = Answering()
+    middleware = AugServeMiddleware(server)
+    assert ask(middleware, BODY, "late")[0][0]["status"] == 429
+    full.tell(ExpectedWait(0.0, 0.0))
+    assert [ask(middleware, BODY, name)[0][0]["status"] for name in ("known", "late")] == [200, 200]
+    full.tell(ExpectedWait(50.0, 0.0))
+    assert [ask(middleware, BODY, name)[0][0]["status"] for name in ("known", "new")] == [200, 429]
+    told = [Hints.read(body["vllm_xargs"]).waited for body in server.bodies]
+    assert [each is None for each in told] == [True, False, True]
+    secret, _, waited_s = str(told[1]).partition(":")
+    assert secret == full.secret
+    assert 0.0 < float(waited_s) < 60.0
+
+
+def test_a_conversation_without_a_session_id_passes_once_it_is_known(full: NoticeWriter) -> None:
+    middleware = AugServeMiddleware(Answering())
+    first = {**BODY, "messages": BODY["messages"][:1]}
+    full.tell(ExpectedWait(0.0, 0.0))
+    assert ask(middleware, first, None)[0][0]["status"] == 200
+    full.tell(ExpectedWait(50.0, 0.0))
+    assert ask(middleware, BODY, None)[0][0]["status"] == 200
+    assert ask(middleware, first, None)[0][0]["status"] == 429
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -1,0 +1,95 @@
+"""How long a turn would wait that arrives now, from the engine time of what waits and runs."""
+
+import hmac
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ...models.serving.settings import SchedulerSettings
+from .. import vllm_compat
+from ..deployment import DeploymentError
+from ..engine import Engine
+from ..metrics import FOLDER_VARIABLE
+from ..queueing.value import Column, Floats, decode_s
+from ..queueing.waiting_queue import Slots, WaitingQueue
+from .notice import ExpectedWait, NoticeWriter
+
+LONGEST_AGE_S = 3600.0
+"""Wait before its arrival that a turn is credited with, at most."""
+
+
+class Backlog:
+    """Tells the API server each step how long a newcomer would wait; shadow mode shows it in the metrics alone.
+
+    Two estimates, of which the larger counts: the engine time of the turns that wait, and the longest wait so far
+    (the delay at the head of the line estimates that of a newcomer; Ibrahim and Whitt, 2009). The first one is early,
+    the second one holds where the model of the engine is wrong, and where turns wait for memory. Turns that are held
+    for memory count too: newcomers that pass them would keep them waiting.
+    """
+
+    def __init__(self, settings: SchedulerSettings, engine: Engine, queue: WaitingQueue, refuse_after_s: float) -> None:
+        """Raises DeploymentError where the API server cannot be told."""
+        self._settings = settings
+        self._engine = engine
+        self._queue = queue
+        self._turn_s = 0.0  # the last estimate
+        self._writer = _writer(refuse_after_s) if engine.active else None
+
+    def tell(self, deferred: Slots, now_s: float) -> None:
+        """`deferred`: slots of the turns that vLLM cannot run yet."""
+        wait = self.expected(deferred, now_s)
+        self._engine.metrics.expected_wait.set(wait.wait_s)
+        if self._writer is not None:
+            self._writer.tell(wait)
+
+    def expected(self, deferred: Slots, now_s: float) -> ExpectedWait:
+        slots = np.delete(np.arange(len(self._queue)), deferred)
+        started_s = vllm_compat.prefill_left(self._engine.scheduler) * self._settings.step_time.per_prefill_token_s
+        if not slots.size:
+            return ExpectedWait(started_s, self._turn_s)
+        work_s = self._work_s(self._queue.columns[:, slots])
+        self._turn_s = work_s / slots.size
+        return ExpectedWait(max(started_s + work_s, self._longest_s(slots, now_s)), self._turn_s)
+
+    def waited_s(self, told: str | None) -> float:
+        """How long a turn was refused before it arrived, as the middleware tells it; 0 for what a caller made up."""
+        if told is None or self._writer is None:
+            return 0.0
+        secret, _, waited = told.partition(":")
+        if not hmac.compare_digest(secret.encode("utf-8", "replace"), self._writer.secret.encode()):
+            return 0.0
+        return min(max(float(waited), 0.0), LONGEST_AGE_S)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _work_s(self, columns: Floats) -> float:
+        """Engine time of waiting turns: their prompts, their outputs, and the fixed time of the steps for both."""
+        step, scheduler = self._settings.step_time, self._engine.scheduler
+        tokens, outputs = columns[Column.TOKENS], np.nan_to_num(columns[Column.OUTPUT_TOKENS], nan=1.0)
+        uncached = float(columns[Column.UNCACHED_TOKENS].sum())
+        seats = vllm_compat.free_seats(scheduler) + vllm_compat.running_count(scheduler)
+        at_once = max(min(seats, self._engine.kv_cache.capacity_tokens / float((tokens + outputs / 2).mean())), 1.0)
+        steps = max(float(outputs.sum()) / at_once, uncached / vllm_compat.token_budget(scheduler))
+        decode = float(np.nansum(decode_s(columns, step)))
+        return uncached * step.per_prefill_token_s + decode + steps * step.base_s
+
+    def _longest_s(self, slots: Slots, now_s: float) -> float:
+        """The longest wait in the queue of a turn without a first token and of the caller's foremost priority."""
+        priorities = self._queue.priorities(slots)
+        foremost = slots[priorities == priorities.min()]
+        since_s = float(self._queue.columns[Column.DEADLINE_S, foremost].min()) - self._settings.slo.ttft_s
+        return max(now_s - since_s, 0.0)
+
+
+def _writer(refuse_after_s: float) -> NoticeWriter:
+    key = "additional_config: augserve.refuse_after_s"
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        raise DeploymentError(f"{key} needs vLLM's plug-in 'augserve'; add it to VLLM_PLUGINS or remove the key")
+    try:
+        return NoticeWriter(Path(folder), refuse_after_s)
+    except OSError as error:
+        raise DeploymentError(f"{key}: cannot write to {folder}: {error}; correct TMPDIR") from error

@@ -66,7 +66,7 @@ check: env  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --namespace-packages --explicit-package-bases benchmarks experiments
+	$(BIN)/mypy --namespace-packages --explicit-package-bases benchmarks experiments deploy
 	$(BIN)/lint-imports
 
 docs: env  ## build the documentation site into build/site; broken links and warnings fail

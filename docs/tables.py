@@ -22,6 +22,7 @@ from augserve.pipeline.project.params import PARAMS_FILE, Section
 from augserve.pipeline.simulator.catalogue import SIMULATED
 from augserve.runtime.deployment import Deployment
 from augserve.runtime.vllm_compat.serve.combinations import COMBINATIONS
+from deploy.panels import ROWS
 
 OUTPUT = Path("build/docs")
 STAGES = ("model", "gather", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
@@ -48,11 +49,19 @@ def main() -> None:
         if not policy.oracle
     )
     write("policies", "| policy | description | source |\n|---|---|---|\n" + "".join(rows))
+    write("panels", "| panel | what to do |\n|---|---|\n" + "".join(panel_rows()))
     write("support", "| with | state | by |\n|---|---|---|\n" + "".join(support_rows()))
 
 
 def write(name: str, text: str) -> None:
     (OUTPUT / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def panel_rows() -> Iterator[str]:
+    for group in ROWS:
+        yield row(f"**{group.title}**", "")
+        for panel in group.panels:
+            yield row(panel.title, panel.advice)
 
 
 def support_rows() -> Iterator[str]:

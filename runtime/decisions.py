@@ -56,10 +56,11 @@ def bundle_parts(deployment: Deployment) -> Parts:
 
 def trained_forecaster(predictor: Predictor, drift: DriftReference | None, metrics: Metrics) -> Forecaster:
     """A forecaster that reports its corrections, and the drift of its features where `drift` is given."""
-    if drift is None:
-        return PredictorForecaster(predictor, report=metrics.corrected)
-    metrics.trained_coverage(drift.coverage_80)
-    return PredictorForecaster(predictor, *monitors(drift, metrics.drift), report=metrics.corrected)
+    turns = calls = None
+    if drift is not None:
+        metrics.trained_coverage(drift.coverage_80)
+        turns, calls = monitors(drift, metrics.drift)
+    return PredictorForecaster(predictor, turns, calls, metrics.corrected, metrics.forecast_ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Engine:
             scheduler,
             kv_cache,
             running_demand,
-            Guard(clock, metrics.fallback, metrics.suspended),
+            Guard(clock, metrics.fallback, metrics.suspended, metrics.took),
             metrics,
             clock,
             mode == "active",

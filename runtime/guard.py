@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
@@ -17,6 +18,8 @@ STRIKES = 3
 SUSPENSION_S = 30.0
 REMIND_S = 600.0
 """Least time between two warnings of one reason."""
+UNTIMED = frozenset({"description"})
+"""Reasons whose calls are too many and too short to measure each."""
 _FAILED: Final = object()
 
 
@@ -37,13 +40,18 @@ class Guard:
     """
 
     def __init__(
-        self, clock: Callable[[], float], count: Callable[[str], None], suspend: Callable[[str, bool], None]
+        self,
+        clock: Callable[[], float],
+        count: Callable[[str], None],
+        suspend: Callable[[str, str | None], None],
+        took: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
-        """`count` is called with the reason of each fallback; `suspend` with a reason that is suspended (True) or
-        works again (False)."""
+        """`count` is called with the reason of each fallback; `suspend` with a reason and the kind of error that
+        suspends it, or None when it works again; `took` with the reason and the seconds of each success."""
         self._clock = clock
         self._count = count
         self._suspend = suspend
+        self._took = took
         self._records: dict[str, _Record] = {}
 
     def call(
@@ -56,14 +64,18 @@ class Guard:
                 self._count_fallback(reason)
                 return fallback
             record.strikes = STRIKES - 1  # one more try: the next failure suspends again
+        began_s = time.perf_counter()
         try:
             result = function(*arguments)
         except Exception as error:  # noqa: BLE001 — no exception may pass this point
             self._note_failure(reason, error)
             return fallback
+        if reason not in UNTIMED:
+            with contextlib.suppress(Exception):
+                self._took(reason, time.perf_counter() - began_s)
         if record is not None and record.strikes:
             record.strikes = 0
-            self._set_suspended(reason, record, False)
+            self._set_suspended(reason, record, None)
         return result
 
     def attempt(self, reason: str, function: Callable[[*Arguments], object], *arguments: *Arguments) -> bool:
@@ -84,19 +96,20 @@ class Guard:
         now_s = self._clock()
         if record.strikes == STRIKES:
             record.suspended_s = now_s
-            self._set_suspended(reason, record, True)
+            self._set_suspended(reason, record, type(error).__name__)
         if not 0 <= now_s - record.warned_s < REMIND_S:
             message = "augserve: %s failed (%d times since the last warning) and falls back to vLLM's behaviour: %r"
             logger.warning(message, reason, record.unreported, error, exc_info=error)
             record.warned_s, record.unreported = now_s, 0
 
-    def _set_suspended(self, reason: str, record: _Record, is_suspended: bool) -> None:
-        if record.is_suspended == is_suspended:
+    def _set_suspended(self, reason: str, record: _Record, cause: str | None) -> None:
+        """`cause`: the kind of error; None: it works again."""
+        if record.is_suspended == (cause is not None):
             return
-        record.is_suspended = is_suspended
+        record.is_suspended = cause is not None
         with contextlib.suppress(Exception):
-            self._suspend(reason, is_suspended)
-        if is_suspended:
+            self._suspend(reason, cause)
+        if record.is_suspended:
             logger.warning(
                 "augserve: %s failed %d times in a row: suspended, tried every %.0f s", reason, STRIKES, SUSPENSION_S
             )

@@ -4,10 +4,10 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 
 from ..data.atomic import write_text
 from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
@@ -17,6 +17,10 @@ logger = logging.getLogger(f"vllm.{__name__}")
 FOLDER_VARIABLE = "AUGSERVE_METRICS_FOLDER"
 """Set by the plugin in the API server and inherited by the engines; each engine writes `<pid>.prom` there."""
 PUBLISH_S = 1.0
+PART_S = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.2)
+WAIT_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+RATIOS = (0.125, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0)
+"""Upper bounds of the histograms' buckets."""
 
 
 class Metrics:
@@ -37,12 +41,23 @@ class Metrics:
         self.sessions = gauge("sessions", "Live sessions.")
         self.sessions_closed = counter("sessions_closed", "Dropped sessions: idle for too long, or one too many.")
         self.pinned_tokens = gauge("pinned_tokens", "KV tokens pinned for paused sessions.")
+        self.resident = gauge("resident_sessions", "Sessions that hold KV memory: running turns and kept contexts.")
+        self.working_set = gauge("working_set_tokens", "KV tokens of the resident sessions and of admitted turns.")
+        self.working_set_limit = gauge("working_set_limit_tokens", "KV tokens that the working set may fill; 0: off.")
         self.held_turns = gauge("held_turns", "Heavy turns that wait for admission.")
         self.admission_bound = gauge(
             "admission_bound_seconds", "Longest wait for admission of a heavy turn that arrives now; 0: none waits."
         )
         self.expected_wait = gauge(
             "expected_wait_seconds", "Expected wait of a turn that arrives now, where refuse_after_s is set."
+        )
+        self.admission_wait = self._observe_by(
+            "admission_wait_seconds", "Waits of heavy turns, by how they were admitted.", "to", WAIT_S
+        )
+        self.prompt_tokens = self._count_by(
+            "prompt_tokens",
+            "Prompt tokens of turns with a first token: cached, new, or again (of a context that was lost).",
+            "part",
         )
         self.context = self._count_by(
             "context_decisions", "Contexts of finished turns: preserve (pinned) or discard.", "decision"
@@ -64,7 +79,12 @@ class Metrics:
         )
         self.fallback = self._count_by("fallbacks", "Decisions left to vLLM's own behaviour, by reason.", "reason")
         self._suspended = gauge(
-            "suspended", "1 while a part of AugServe is suspended, by its fallback's reason.", "part"
+            "suspended", "1 while a part of AugServe is suspended, with its error.", "part", "reason"
+        )
+        self._suspended_for: dict[str, str] = {}
+        self.took = self._observe_by("part_seconds", "Engine time of each part's calls without error.", "part", PART_S)
+        self.forecast_ratio = self._observe_by(
+            "forecast_ratio", "Actual value over the forecast's median.", "quantity", RATIOS
         )
         self._gauge("info", "Always 1; the labels name the bundle's version and the mode.", "version", "mode").labels(
             version, mode, self._engine
@@ -86,8 +106,13 @@ class Metrics:
             if wanted <= sample.labels.items() and not sample.name.endswith("_created")
         )
 
-    def suspended(self, part: str, is_suspended: bool) -> None:
-        self._suspended.labels(part, self._engine).set(is_suspended)
+    def suspended(self, part: str, reason: str | None) -> None:
+        """`reason`: the kind of error; None: the part works again."""
+        if (before := self._suspended_for.pop(part, None)) is not None:
+            self._suspended.labels(part, before, self._engine).set(0)
+        if reason is not None:
+            self._suspended_for[part] = reason
+            self._suspended.labels(part, reason, self._engine).set(1)
 
     def corrected(self, quantity: str, factor: float, coverage: float, width: float) -> None:
         self._corrections.labels(quantity, self._engine).set(factor)
@@ -110,10 +135,29 @@ class Metrics:
     def _counter(self, name: str, meaning: str) -> Counter:
         return Counter(f"augserve_{name}", meaning, ["engine"], registry=self._registry).labels(self._engine)
 
-    def _count_by(self, name: str, meaning: str, label: str) -> Callable[[str], None]:
-        """A function that counts one more of a label's value."""
+    def _count_by(self, name: str, meaning: str, label: str) -> Callable[..., None]:
+        """A function that counts one more of a label's value, or `amount` more."""
         counter = Counter(f"augserve_{name}", meaning, [label, "engine"], registry=self._registry)
-        return lambda value: counter.labels(value, self._engine).inc()
+        children: dict[str, Counter] = {}
+
+        def count(value: str, amount: float = 1.0) -> None:
+            if (child := children.get(value)) is None:
+                child = children[value] = counter.labels(value, self._engine)
+            child.inc(amount)
+
+        return count
+
+    def _observe_by(self, name: str, meaning: str, label: str, bounds: Sequence[float]) -> Callable[[str, float], None]:
+        """A function that adds an observation of a label's value to a histogram."""
+        histogram = Histogram(f"augserve_{name}", meaning, [label, "engine"], registry=self._registry, buckets=bounds)
+        children: dict[str, Histogram] = {}
+
+        def observe(value: str, amount: float) -> None:
+            if (child := children.get(value)) is None:
+                child = children[value] = histogram.labels(value, self._engine)
+            child.observe(amount)
+
+        return observe
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         every = [*labels, "engine"]

@@ -65,9 +65,18 @@ class Lifecycle:
                     live.first_token_s = now_s
                     if output.prefill_stats is not None:
                         live.cached_tokens = output.prefill_stats.num_cached_tokens
+                        self._count_prompt(live, live.cached_tokens)
                 if output.finish_reason is not None and live.request.is_finished():
                     self._turn_ended(live, now_s, str(output.finish_reason))
         self._remember_some()
+
+    def _count_prompt(self, live: LiveTurn, cached_tokens: int) -> None:
+        count, prompt_tokens = self._engine.metrics.prompt_tokens, live.request.num_prompt_tokens
+        past_tokens = prompt_tokens - live.new_tokens
+        again_tokens = max(past_tokens - cached_tokens, 0)
+        count("cached", cached_tokens)
+        count("again", again_tokens)
+        count("new", prompt_tokens - cached_tokens - again_tokens)
 
     def requests_finished(self, requests: Iterable["Request"]) -> None:
         """Note ends from outside the engine: a client's abort, a stop string that the server found."""

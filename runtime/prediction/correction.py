@@ -93,17 +93,21 @@ class Correction:
             median * min((high / median) ** width, 1e6) * factor,
         )
 
-    def observe(self, quantiles: Sequence[float], name: Hashable | None, actual: float) -> None:
-        """Learn from the outcome of a prediction; `quantiles` are the models' own."""
+    def observe(self, quantiles: Sequence[float], name: Hashable | None, actual: float) -> float | None:
+        """Learn from the outcome of a prediction; `quantiles` are the models' own.
+
+        Returns the actual value over the corrected median; None where either is no positive number.
+        """
         median = quantiles[1]
         if not (0 < median < math.inf and 0 < actual < math.inf):
-            return
-        low, _, high = self.corrected(quantiles, name)  # as it was predicted, before learning
+            return None
+        low, predicted, high = self.corrected(quantiles, name)  # as it was predicted, before learning
         self._note_interval(low <= actual <= high)
         log_ratio = math.log(actual / median)
         self._all.add(log_ratio)
         if name is not None:
             self._by_name.use(name).add(log_ratio)
+        return actual / predicted
 
     def report_to(self, report: Report) -> None:
         report(self.quantity, self.overall, self.coverage, self.width)

@@ -3,7 +3,7 @@
 import logging
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple, Self
 
@@ -77,13 +77,15 @@ class PredictorForecaster(Forecaster):
         turn_drift: DriftMonitor | None = None,
         call_drift: DriftMonitor | None = None,
         report: Report = lambda *_: None,
+        outcome: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
         """`turn_drift` and `call_drift` watch the predicted rows. `report` is called after each change of a
-        correction."""
+        correction, `outcome` with a quantity and its actual value over the forecast's median."""
         self._predictor = predictor
         self._turn_drift = turn_drift
         self._call_drift = call_drift
         self._report = report
+        self._outcome = outcome
         self._warned = False
         self._predicted: dict[str, bytes] = {}  # of each session's last turn, the oldest first
         self.output = Correction("output length")
@@ -127,14 +129,14 @@ class PredictorForecaster(Forecaster):
         """Learn from a turn that stopped by itself; a truncated output says too little."""
         predicted = self._predicted_of(live.session_id, live.turn)
         if predicted is not None and reason == "stop":
-            self.output.observe(predicted.output, predicted.tool, float(live.request.num_output_tokens))
+            self._learn(self.output, predicted.output, predicted.tool, float(live.request.num_output_tokens))
         self.output.report_to(self._report)
 
     def pause_ended(self, session_id: str, pause: Pause) -> None:
         predicted = self._predicted_of(session_id, pause.turn)
         if predicted is not None:
             del self._predicted[session_id]
-            self.pause.observe(predicted.pause, predicted.tool, pause.duration_s)
+            self._learn(self.pause, predicted.pause, predicted.tool, pause.duration_s)
         self.pause.report_to(self._report)
 
     def reset(self) -> None:
@@ -159,6 +161,10 @@ class PredictorForecaster(Forecaster):
         output_low, output_tokens, output_high = self.output.corrected(output, tool)
         pause_low, pause_s, pause_high = self.pause.corrected(pause, tool)
         return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
+
+    def _learn(self, correction: Correction, quantiles: Sequence[float], tool: int | None, actual: float) -> None:
+        if (ratio := correction.observe(quantiles, tool, actual)) is not None:
+            self._outcome(correction.quantity, ratio)
 
     def _predicted_of(self, session_id: str, turn: int) -> _Predicted | None:
         packed = self._predicted.get(session_id)

@@ -51,6 +51,7 @@ class HeavyAdmission:
         residency = settings.residency
         self._admissions = Admissions(residency.longest_share)
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
+        engine.metrics.working_set_limit.set(working_set.most_blocks * working_set.block_tokens)
 
     def hold(self, queue: WaitingQueue, now_s: float, deferred: Slots) -> Slots:
         """Admit what fits, and return the slots of the turns that must wait on. `deferred`: slots of turns that vLLM
@@ -85,6 +86,7 @@ class HeavyAdmission:
         if self._overdue.is_due(float(since_s.min()), now_s):
             self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
             self._enter(queue, longest, self._demand_blocks(queue, longest))
+            self._note_wait("overdue", queue, longest, now_s)
             offered.append(longest)
         idle = len(queue) == asking.size + deferred and not vllm_compat.running_count(self._engine.scheduler)
         foremost = self._foremost(queue, asking, now_s)
@@ -98,6 +100,7 @@ class HeavyAdmission:
                 if missing > 0 and not self._pins.let_go(missing, now_s) and (offered or not idle):
                     break
                 self._enter(queue, slot, blocks)
+                self._note_wait("room", queue, slot, now_s)
                 self._admissions.admitted(longest=slot == longest)
             offered.append(slot)
         return offered
@@ -139,9 +142,15 @@ class HeavyAdmission:
         if (live := self._engine.turns.get(request.request_id)) is not None:
             live.admitted = True
 
+    def _note_wait(self, to: str, queue: WaitingQueue, slot: int, now_s: float) -> None:
+        since_s = queue.columns.item(Column.WAITING_SINCE_S, slot)
+        self._engine.metrics.admission_wait(to, max(now_s - since_s, 0.0))
+
     def _report(self, columns: Floats, held: Slots) -> None:
         metrics = self._engine.metrics
         metrics.held_turns.set(held.size)
+        metrics.resident.set(len(self._pins) + vllm_compat.running_count(self._engine.scheduler))
+        metrics.working_set.set(self._working_set.blocks * self._working_set.block_tokens)
         bound_s = 0.0
         if held.size:
             bound_s = self._overdue.bound_s(float(self._costs_s(columns[Column.TOKENS, held]).sum()))

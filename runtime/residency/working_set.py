@@ -22,11 +22,20 @@ class WorkingSet:
         self._entering: dict[Request, int] = {}  # admitted turns whose prompts are not computed yet, with their blocks
 
     @property
-    def room_blocks(self) -> int:
-        """Blocks that another session may take. Negative if running turns have grown beyond the share."""
+    def blocks(self) -> int:
+        """Blocks in use, and those promised to admitted and to light turns."""
         references = self._references
         used_blocks = references.capacity_blocks - references.free_blocks
-        return self.most_blocks - used_blocks - self._waiting_blocks - self._promised_blocks()
+        return used_blocks + self._waiting_blocks + self._promised_blocks()
+
+    @property
+    def block_tokens(self) -> int:
+        return self._references.block_tokens
+
+    @property
+    def room_blocks(self) -> int:
+        """Blocks that another session may take. Negative if running turns have grown beyond the share."""
+        return self.most_blocks - self.blocks
 
     def demand_blocks(self, request: Request, cached_tokens: int) -> int:
         """Blocks that a turn with `cached_tokens` in the prefix cache adds to the set; `most_blocks` at most, so that a

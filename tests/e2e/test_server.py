@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable
@@ -15,13 +17,16 @@ from augserve.pipeline.gather.tools.python import PythonTool
 from augserve.pipeline.operate.finding import is_good
 from augserve.pipeline.operate.running_server import check_running, scrape
 from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, hook_arguments, vllm_server
+from deploy.panels import ROWS
 
 from .conftest import REFUSE_AFTER_S, SEATS
+from .monitoring import prometheus
 
 pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.timeout(600)  # the first test pays for the server's start
 
+PROMETHEUS = shutil.which("prometheus")
 QUESTION = {"role": "user", "content": "Is 17 an odd number? Answer yes or no."}
 CALL = {"id": "call_0", "type": "function", "function": {"name": "python", "arguments": '{"code": "print(17 % 2)"}'}}
 
@@ -140,6 +145,23 @@ async def wait_for(server: Server, reached: Callable[[dict[str, float]], bool]) 
             return
         await asyncio.sleep(0.25)
     raise AssertionError(metrics(server))
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is missing: apt-get install prometheus")
+def test_a_real_prometheus_runs_every_panel_and_every_alert(server: Server, client: OpenAI, tmp_path: Path) -> None:
+    with prometheus(str(PROMETHEUS), server, tmp_path) as monitor:
+        monitor.wait_for("augserve_info")
+        client.chat.completions.create(model=MODEL_NAME, messages=[QUESTION], max_tokens=8)
+        monitor.wait_for('rate(augserve_prompt_tokens_total{part="new"}[5m]) > 0')
+        known = set(monitor.ask("metadata"))
+        for panel in (panel for row in ROWS for panel in row.panels):
+            for query in panel.queries:
+                monitor.query(query.promql)
+                for name in re.findall(r"(?:augserve_|vllm:)\w+", query.promql):
+                    assert re.sub(r"_(bucket|count)$", "", name) in known, panel.title
+        (group,) = monitor.ask("rules")["groups"]
+        assert [(rule["name"], rule["lastError"]) for rule in group["rules"] if rule["health"] != "ok"] == []
+        assert [alert for alert in monitor.ask("alerts")["alerts"] if alert["state"] == "firing"] == []
 
 
 def test_a_server_without_its_bundle_refuses_to_start_and_says_why(model_folder: Path, tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ class Bench:
         self.now_s = 0.0
         self.counted: list[str] = []
         self.calls = 0
-        self.suspended: list[tuple[str, bool]] = []
+        self.suspended: list[tuple[str, str | None]] = []
+        self.took: list[tuple[str, float]] = []
         self.guard = Guard(
-            lambda: self.now_s, self.counted.append, lambda reason, on: self.suspended.append((reason, on))
+            lambda: self.now_s,
+            self.counted.append,
+            lambda reason, cause: self.suspended.append((reason, cause)),
+            lambda reason, took_s: self.took.append((reason, took_s)),
         )
 
     def fail(self) -> str:
@@ -65,6 +69,26 @@ def test_setting_the_clock_back_does_not_prolong_a_suspension() -> None:
         bench.guard.call("order", bench.fail, fallback=None)
     bench.now_s -= 3600.0
     assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
+
+
+def test_the_time_of_each_success_is_told() -> None:
+    bench = Bench()
+    bench.guard.call("order", bench.succeed, fallback=None)
+    bench.guard.call("order", bench.fail, fallback=None)
+    bench.guard.call("description", bench.succeed, fallback=None)
+    ((reason, took_s),) = bench.took
+    assert reason == "order"
+    assert 0 <= took_s < 1
+
+
+def test_a_time_that_cannot_be_told_is_no_failure() -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no space left")
+
+    bench = Bench()
+    guard = Guard(lambda: 0.0, bench.counted.append, lambda *_: None, broken)
+    assert guard.call("order", bench.succeed, fallback="own way") == "decided"
+    assert not bench.counted
 
 
 def test_a_failing_counter_raises_nothing() -> None:
@@ -123,8 +147,8 @@ def test_a_suspension_is_reported_until_the_next_success(vllm_log: pytest.LogCap
     for second in range(100):
         bench.now_s = float(second)
         bench.guard.call("order", bench.fail, fallback=None)
-    assert bench.suspended == [("order", True)]
+    assert bench.suspended == [("order", "RuntimeError")]
     bench.now_s += SUSPENSION_S
     for _ in range(3):
         bench.guard.call("order", bench.succeed, fallback=None)
-    assert bench.suspended == [("order", True), ("order", False)]
+    assert bench.suspended == [("order", "RuntimeError"), ("order", None)]

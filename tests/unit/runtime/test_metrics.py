@@ -39,6 +39,23 @@ def test_coverage_correction_and_width_have_the_quantity_as_label(metrics: Metri
     assert metrics.value("interval_width", quantity="tool duration") == correction.width > 1
 
 
+def test_a_suspension_names_its_error_until_the_part_works_again(metrics: Metrics) -> None:
+    metrics.suspended("order", "ValueError")
+    assert metrics.value("suspended", part="order", reason="ValueError") == 1
+    metrics.suspended("order", "KeyError")
+    assert metrics.value("suspended", part="order") == metrics.value("suspended", reason="KeyError") == 1
+    metrics.suspended("order", None)
+    assert metrics.value("suspended") == 0
+
+
+def test_a_histogram_counts_by_its_label(metrics: Metrics) -> None:
+    for seconds in (0.002, 0.004, 9.0):
+        metrics.took("order", seconds)
+    metrics.took("budget", 0.001)
+    assert metrics.value("part_seconds", part="order", le="0.01") == 2
+    assert metrics.value("part_seconds", part="order", le="+Inf") == 3
+
+
 def test_the_coverage_of_training_has_the_same_quantities(metrics: Metrics) -> None:
     metrics.trained_coverage({"output_length": 0.81, "tool_duration": 0.79, "session_remaining": 0.5})
     assert metrics.value("coverage_trained", quantity=Correction("output length").quantity) == 0.81

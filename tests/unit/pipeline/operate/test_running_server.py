@@ -55,13 +55,13 @@ def test_a_server_without_augserve_is_bad() -> None:
 
 def test_a_suspended_part_is_bad(published: Published) -> None:
     def suspend(metrics: Metrics) -> None:
-        metrics.suspended("order", True)
-        metrics.suspended("budget", True)
-        metrics.suspended("budget", False)
+        metrics.suspended("order", "ValueError")
+        metrics.suspended("budget", "ValueError")
+        metrics.suspended("budget", None)
 
     bad = [finding for finding in check_running(published("active", suspend)) if finding.state == "bad"]
     assert len(bad) == 1
-    assert "order" in bad[0].message
+    assert "order is suspended (ValueError)" in bad[0].message
 
 
 def test_drift_and_intervals_that_do_not_hold_are_notes(published: Published) -> None:

@@ -103,3 +103,12 @@ def test_made_up_names_displace_no_tool_that_is_used_often_and_a_new_tool_is_lea
         correction.observe(PREDICTED, None, 10.0)
         correction.observe(PREDICTED, None, 10.0)
     assert correction.factor("new") > 1.2 * correction.overall
+
+
+def test_an_observation_tells_its_ratio_to_the_corrected_median() -> None:
+    correction = Correction("tool duration")
+    for _ in range(50):
+        correction.observe((5.0, 10.0, 20.0), None, 20.0)
+    expected = correction.corrected((5.0, 10.0, 20.0), None)[1]
+    assert correction.observe((5.0, 10.0, 20.0), None, 20.0) == 20.0 / expected
+    assert correction.observe((5.0, 10.0, 20.0), None, 0.0) is None

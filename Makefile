@@ -11,6 +11,8 @@ VLLM ?= 0.29.0
 # Scheduler steps and seed of `make soak`.
 STEPS ?= 1000000
 SEED ?= 1
+# Examples of each test of `make fuzz`.
+EXAMPLES ?= 10000
 # Supported releases beside the one in .venv.
 OTHER_VLLM := 0.29.0 0.30.0 0.31.0 0.33.0
 
@@ -18,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm soak test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm soak fuzz test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -50,6 +52,9 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 
 soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2]
 	SOAK_STEPS=$$(( $(STEPS) / 20 )) SOAK_SEED=$(SEED) $(BIN)/pytest -v -rP tests/integration/runtime/test_soak.py
+
+fuzz: env  ## damaged requests, records, bundles, settings and registry answers, 10,000 of each: 20 minutes; [EXAMPLES=1000]
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz --timeout 0
 
 test-contract: env $(OTHER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
 	$(BIN)/pytest tests/integration/test_vllm_contract.py

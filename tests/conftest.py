@@ -9,6 +9,7 @@ from hypothesis import settings
 
 settings.register_profile(
     "augserve",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
     deadline=None,  # loaded machines are slow; timing is for benches
     derandomize="CI" in os.environ,  # at a desk new cases are looked for; CI judges a change, not its luck
     print_blob=True,

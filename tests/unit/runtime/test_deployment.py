@@ -1,9 +1,19 @@
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
-from augserve.runtime.deployment import Deployment, DeploymentError, check_split_sessions, parse_deployment
+from augserve.runtime.deployment import (
+    Deployment,
+    DeploymentError,
+    check_split_sessions,
+    parse_deployment,
+    read_deployment,
+)
+
+from ...damage import damaged
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -89,3 +99,10 @@ def test_split_sessions_are_not_recorded_and_else_warned_of(tmp_path: Path, vllm
     assert not vllm_log.records
     check_split_sessions(Deployment(bundle=tmp_path))
     assert len(vllm_log.records) == 1
+
+
+@pytest.mark.fuzz
+@given(damaged({"augserve": {"bundle": "b", "mode": "shadow", "traces": "t", "traces_max_gb": 1, "refuse_after_s": 9}}))
+def test_a_damaged_configuration_is_refused_or_sound(config: Any) -> None:
+    with contextlib.suppress(DeploymentError):
+        assert isinstance(read_deployment(config), Deployment)

@@ -1,5 +1,6 @@
 """Pull from a real MLflow store in a file; tests/browser/test_versions.py pulls from a real server."""
 
+import contextlib
 import http.server
 import json
 import shutil
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from augserve.models.registry.pull import pull
 from augserve.models.registry.source import Registry, without_credentials
-from augserve.models.registry.versions import RegistryError, Version, promote, register
+from augserve.models.registry.versions import RegistryError, Version, promote, register, resolve
 from augserve.models.serving.bundle import BundleError, load_bundle
+
+from ....damage import damaged
 
 TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
@@ -248,3 +252,18 @@ def test_request_to_a_server_uses_mlflows_credentials(server, monkeypatch, varia
     assert Registry(url_of(server)).read(version, "scheduler.json") == b"settings"
     path = "/model-versions/get-artifact?name=augserve-scheduler&version=3&path=scheduler.json"
     assert server.asked[-1] == (path, sent)
+
+
+VERSION = {"version": "3", "creation_timestamp": 1_700_000_000_000, "description": "", "run_id": "r", "source": "s"}
+VERSIONS = {"model_versions": [{**VERSION, "tags": [{"key": "bundle", "value": "b"}]}], "next_page_token": ""}
+MODELS = {"registered_models": [{"aliases": [{"alias": "champion", "version": "3"}]}]}
+
+
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(models=damaged(MODELS), versions=damaged(VERSIONS))
+def test_a_damaged_answer_is_an_error_of_the_registry_or_read(server, models, versions) -> None:
+    server.answers["/api/2.0/mlflow/registered-models"] = (200, json.dumps(models).encode())
+    server.answers["/api/2.0/mlflow/model-versions"] = (200, json.dumps(versions).encode())
+    with contextlib.suppress(RegistryError):
+        resolve(Registry(url_of(server)).versions(), "champion")

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import shutil
@@ -18,6 +19,8 @@ from augserve.models.serving.manifest import Manifest, vllm_range
 from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.models.serving.target import OUTPUT_LENGTH
+
+from ....damage import damaged
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -56,8 +59,9 @@ def test_version_depends_on_the_content(onnx_folder: Path, provenance: Provenanc
     assert same[0] == same[1] != other
 
 
+@pytest.mark.fuzz
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_error_names_the_file_with_a_flipped_bit(bundle: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(entry.name for entry in bundle.iterdir())))
     original = (bundle / name).read_bytes()
@@ -69,6 +73,29 @@ def test_error_names_the_file_with_a_flipped_bit(bundle: Path, data: st.DataObje
         refuse(bundle, name.replace(".", r"\."))
     finally:
         (bundle / name).write_bytes(original)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "drift.json"])
+@given(data=st.data())
+@settings(max_examples=settings().max_examples // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_with_right_checksums_is_refused_or_loaded(bundle: Path, name: str, data: st.DataObject) -> None:
+    original = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    sound = {key: value for key, value in json.loads(original[name]).items() if key != "checksum"}
+    value = data.draw(damaged(sound))
+    try:
+        if name == "manifest.json" and isinstance(value, dict):
+            forge(bundle, lambda manifest: (manifest.clear(), manifest.update(value)))
+        else:
+            (bundle / name).write_text(json.dumps(value))
+        if name != "manifest.json":
+            digest = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+            forge(bundle, lambda manifest: manifest["files"].update({name: digest}))
+        with contextlib.suppress(BundleError):
+            load_bundle(bundle, "0.32.0")
+    finally:
+        for each, content in original.items():
+            (bundle / each).write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "scheduler.json", "turns.onnx", "drift.json"])

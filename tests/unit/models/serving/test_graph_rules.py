@@ -146,8 +146,9 @@ def test_a_second_graph_in_the_file_is_refused(onnx_folder: Path) -> None:
         check((onnx_folder / TURNS.file).read_bytes() * 2)
 
 
+@pytest.mark.fuzz
 @given(data=st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_is_refused_or_harmless(onnx_folder: Path, data: st.DataObject) -> None:
     content = bytearray((onnx_folder / TURNS.file).read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from augserve.models.serving.settings import SchedulerSettings, SettingsError, Slo, ValueWeights, flat
 
+from ....damage import damaged
+
 NUMBER = st.floats(0.01, 1.0)
 
 
@@ -74,3 +76,14 @@ def test_a_part_made_in_code_is_validated_too() -> None:
 def test_settings_are_read_only() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SchedulerSettings().max_wait_s = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.fuzz
+@given(damaged(SchedulerSettings().to_json()))
+def test_damaged_settings_are_refused_or_sound(value: Any) -> None:
+    try:
+        settings = SchedulerSettings.from_json(value)
+    except SettingsError as error:
+        assert "\n" not in str(error)  # noqa: PT017 — sound values are no error
+    else:
+        assert SchedulerSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

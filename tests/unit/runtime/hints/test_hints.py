@@ -1,6 +1,11 @@
+from typing import Any
+
 import pytest
+from hypothesis import given
 
 from augserve.runtime.hints.hints import MAX_CALLS, CallHint, Hints
+
+from ....damage import damaged
 
 
 def test_well_formed_hints_are_read() -> None:
@@ -54,3 +59,10 @@ def test_a_malformed_count_is_ignored(value: object) -> None:
 @pytest.mark.parametrize("value", [None, 3, "", "x" * 1000, ["t"]])
 def test_a_malformed_name_is_ignored(key: str, value: object) -> None:
     assert Hints.read({key: value}) == Hints()
+
+
+@pytest.mark.fuzz
+@given(damaged({"augserve_last_tool": ["sql", "read"], "augserve_argument_bytes": [9, 1], "augserve_waited": "x:1"}))
+def test_damaged_hints_are_read(told: Any) -> None:
+    if isinstance(told, dict):
+        assert isinstance(Hints.read(told), Hints)

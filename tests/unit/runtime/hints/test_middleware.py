@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,6 +20,8 @@ from augserve.runtime.hints.hints import Hints
 from augserve.runtime.hints.middleware import MAX_BODY_BYTES, AugServeMiddleware
 from augserve.runtime.metrics import FOLDER_VARIABLE
 from augserve.runtime.refusal.notice import ExpectedWait, NoticeWriter
+
+from ....damage import damaged
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -131,12 +133,14 @@ def test_the_caller_s_own_parent_is_kept() -> None:
     assert post([body], TEXT, headers=[(b"x-parent-session-id", b"other")]).body == body
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
 def test_an_unreadable_text_completion_with_a_parent_passes_byte_for_byte(chunks: list[bytes]) -> None:
     server = post(chunks, TEXT, headers=[(b"x-parent-session-id", b"p")])
     assert server.body == b"".join(chunks)
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
 def test_a_body_that_is_not_json_passes_byte_for_byte(chunks: list[bytes]) -> None:
     server = post(chunks)
@@ -327,6 +331,31 @@ def test_a_conversation_without_a_session_id_passes_once_it_is_known(full: Notic
     full.tell(ExpectedWait(50.0, 0.0))
     assert ask(middleware, BODY, None)[0][0]["status"] == 200
     assert ask(middleware, first, None)[0][0]["status"] == 429
+
+
+TOLD = {**BODY, "session_id": "s", "user": "u", "vllm_xargs": {"augserve_tenant": "t", "session_id": "x"}}
+
+
+@pytest.mark.fuzz
+@given(damaged(TOLD))
+def test_a_damaged_chat_reaches_the_server_with_nothing_but_hints_added(chat: Any) -> None:
+    body = json.dumps(chat).encode()
+    received = post([body]).body
+    assert received == body or received.startswith(body[:-1])
+    if received != body:
+        assert Hints.read(json.loads(received)["vllm_xargs"])
+
+
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chats=st.lists(damaged(TOLD), min_size=1, max_size=3), wait_s=st.sampled_from([0.0, 50.0]))
+def test_a_damaged_chat_is_answered_or_refused(full: NoticeWriter, chats: list[Any], wait_s: float) -> None:
+    full.tell(ExpectedWait(wait_s, 0.0))
+    server = Answering()
+    middleware = AugServeMiddleware(server)
+    for chat in chats:
+        assert ask(middleware, chat, None)[0][0]["status"] in (200, 429)
+    assert wait_s or len(server.bodies) == len(chats)
 
 
 @pytest.mark.parametrize("told", [True, False])

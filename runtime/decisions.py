@@ -50,7 +50,7 @@ def bundle_parts(deployment: Deployment) -> Parts:
     from ..models.serving.bundle import load_bundle
 
     version = None if deployment.allow_unknown_vllm else vllm_compat.vllm_version
-    bundle = load_bundle(deployment.bundle_folder(), version, deployment.bundle_sha256, tried=True)
+    bundle = load_bundle(deployment.bundle_folder(), version, deployment.trust, tried=True)
     return Parts(bundle.settings, partial(trained_forecaster, bundle.predictor, bundle.drift), bundle.version)
 
 

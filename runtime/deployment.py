@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
+from ..models.serving.trust import Trust
+
 logger = logging.getLogger(f"vllm.{__name__}")
 
 KEY = "augserve"
@@ -40,6 +42,9 @@ class Deployment(BaseModel):
     bundle_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = (
         None  # sha256 of the bundle's manifest.json; another bundle is refused
     )
+    bundle_public_key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = (
+        None  # Ed25519 key with which the bundle must be signed, see `augserve sign`
+    )
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
@@ -53,6 +58,10 @@ class Deployment(BaseModel):
         None  # expected wait beyond which a new session gets 429; needs the middleware; None: nothing is refused
     )
     allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.bundle_sha256, self.bundle_public_key)
 
     @property
     def traces_max_bytes(self) -> int:
@@ -93,8 +102,9 @@ def read_deployment(additional_config: object) -> Deployment:
         deployment = Deployment.model_validate(dict(section))
     except ValidationError as error:
         raise _first_error(error) from None
-    if deployment.bundle is None and deployment.bundle_sha256 is not None:
-        raise _error("bundle_sha256", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
+    without_bundle = sorted({"bundle_public_key", "bundle_sha256"} & deployment.model_fields_set)
+    if deployment.bundle is None and without_bundle:
+        raise _error(without_bundle[0], f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
     if deployment.mode == "observe" and deployment.refuse_after_s is not None:
         raise _error("refuse_after_s", " has no effect in mode 'observe'", "choose another mode or remove it")
     idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)

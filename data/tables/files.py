@@ -87,7 +87,7 @@ def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[st
         _check_file(where, file.schema_arrow, name)
         for batch in file.iter_batches(_BATCH_ROWS):
             yield from _completed(pa.Table.from_batches([batch]), where, name, TABLES[name].names).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 
 
@@ -98,7 +98,7 @@ def _read_file(path: Path, name: TableName, columns: Sequence[str]) -> pa.Table:
         table = file.read([column for column in columns if column in file.schema_arrow.names])
     except FileNotFoundError as error:
         raise TraceError(f"{path}: no such file; gather traces first or correct the path") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TraceError(f"{path}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
     return _completed(table, str(path), name, columns)
 

@@ -19,9 +19,11 @@ from .manifest import MANIFEST, BundleError, Manifest, vllm_range
 from .onnx_predictor import OnnxPredictor, PredictorError, model_files
 from .settings import SchedulerSettings, SettingsError
 from .trial import try_models
+from .trust import Trust
 
 __all__ = ["Bundle", "BundleError", "Provenance", "load_bundle", "write_bundle"]
 
+ANY = Trust()
 SETTINGS = "scheduler.json"
 _LEARNED = (*model_files(), DRIFT_FILE)
 BUNDLE_FILES = (*_LEARNED, SETTINGS)
@@ -51,16 +53,15 @@ class Provenance:
     evaluation: Mapping[str, Any]
 
 
-def load_bundle(path: Path, vllm_version: str | None, sha256: str | None = None, tried: bool = False) -> Bundle:
+def load_bundle(path: Path, vllm_version: str | None, trust: Trust = ANY, tried: bool = False) -> Bundle:
     """Verify the bundle in folder `path` and load it.
 
-    `vllm_version`: the running vLLM's; None skips that check. `sha256`: what the manifest must hash to, in hexadecimal;
-    the manifest has the hashes of all other files. `tried`: another process predicts first, under a time limit.
-    Each file is read once, so that the verified bytes are the used bytes. Raises BundleError naming the file, the cause
-    and the remedy.
+    `vllm_version`: the running vLLM's; None skips that check. `tried`: another process predicts first, under a time
+    limit. Each file is read once, so that the verified bytes are the used bytes. Raises BundleError naming the file,
+    the cause and the remedy.
     """
     try:
-        return _load(path, vllm_version, sha256, tried)
+        return _load(path, vllm_version, trust, tried)
     except (BundleError, PredictorError, SettingsError) as error:
         raise BundleError(f"bundle {path}: {error}") from error
 
@@ -97,14 +98,12 @@ def write_bundle(
     return load_bundle(path, None)
 
 
-def _load(path: Path, vllm_version: str | None, sha256: str | None, tried: bool) -> Bundle:
+def _load(path: Path, vllm_version: str | None, trust: Trust, tried: bool) -> Bundle:
     if not path.is_dir():
         raise BundleError("no such folder; run `dvc repro package` or correct the path")
     rendered = _read(path / MANIFEST)
-    found = hashlib.sha256(rendered).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise BundleError(f"{MANIFEST} has the sha256 {found}, expected is {sha256}; correct the path or bundle_sha256")
     manifest = Manifest.parse(rendered)
+    trust.check(rendered, manifest)
     _check_names(path, manifest.files)
     contents = {name: _verified(path / name, digest) for name, digest in manifest.files.items()}
     if vllm_version is not None:
@@ -118,7 +117,8 @@ def _load(path: Path, vllm_version: str | None, sha256: str | None, tried: bool)
         try_models(models)
     predictor = OnnxPredictor(models)
     drift = DriftReference.parse(contents[DRIFT_FILE])
-    return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, found, path)
+    sha256 = hashlib.sha256(rendered).hexdigest()
+    return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, sha256, path)
 
 
 def _check_names(path: Path, listed: Mapping[str, str]) -> None:

@@ -43,10 +43,13 @@ class Manifest:
     features: Mapping[str, list[str]] = dataclasses.field(
         default_factory=expected_features
     )  # target → feature names, in order
+    signature: str = ""  # see trust.py, in hexadecimal; empty: not signed
 
     def render(self) -> bytes:
         """The file's bytes: JSON with sorted keys, the format number and a checksum over all other keys."""
         value = dataclasses.asdict(self) | {"format": FORMAT}
+        if not self.signature:
+            del value["signature"]
         return _dump(value | {_CHECKSUM: hashlib.sha256(_dump(value)).hexdigest()})
 
     @classmethod

@@ -17,6 +17,7 @@ COMMANDS = {
     "data": ("data", "show what a set of traces holds"),
     "versions": ("versions", "list the scheduler versions of a registry"),
     "pull": ("pull", "fetch a version's bundle from a registry, verified"),
+    "sign": ("sign", "sign a bundle with your key, so that servers accept no other"),
     "rollback": ("rollback", "make an earlier version the champion again"),
 }
 """Each command's module in this folder, which has `configure(parser)` and `run(arguments)`, and its help text."""

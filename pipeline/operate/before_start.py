@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...models.serving.trust import Trust
 from ...runtime.deployment import KEY, Deployment, DeploymentError, check_split_sessions, read_deployment
 from .bundle_check import check_bundle
 from .finding import Finding
@@ -76,20 +77,20 @@ def _check_scheduler(parsed: Namespace) -> Iterator[Finding]:
 
 
 def _check_bundle(deployment: Deployment | None, bundle: Path | None, version: str | None) -> Iterator[Finding]:
-    sha256 = None
+    trust = Trust()
     if deployment is not None:
         yield Finding("deployment", "ok", f"mode {deployment.mode}")
         if bundle is None and deployment.mode == "observe":
             return
         try:
-            bundle, sha256 = bundle or deployment.bundle_folder(), deployment.bundle_sha256
+            bundle, trust = bundle or deployment.bundle_folder(), deployment.trust
         except DeploymentError as error:
             yield Finding("bundle", "bad", str(error))
             return
         if deployment.allow_unknown_vllm:
             version = None
     if bundle is not None:
-        yield from check_bundle(bundle, version, sha256)
+        yield from check_bundle(bundle, version, trust)
 
 
 def _check_disk(deployment: Deployment, folder: Path) -> Finding:

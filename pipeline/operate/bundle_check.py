@@ -9,6 +9,7 @@ import numpy as np
 from ...models.serving.bundle import Bundle, load_bundle
 from ...models.serving.manifest import BundleError
 from ...models.serving.onnx_predictor import TOOL_CALLS, TURNS, PredictorError
+from ...models.serving.trust import Trust
 from ...runtime.prediction.batching import DEADLINE_S, TURN_DEADLINE_S
 from .finding import Finding
 
@@ -16,17 +17,19 @@ ROWS = 64
 REPEATS = 20
 
 
-def check_bundle(path: Path, vllm_version: str | None, sha256: str | None) -> Iterator[Finding]:
-    """Load the bundle as a server does. `vllm_version`: None skips that check. `sha256`: the deployment's pin."""
+def check_bundle(path: Path, vllm_version: str | None, trust: Trust) -> Iterator[Finding]:
+    """Load the bundle as a server does. `vllm_version`: None skips that check. `trust`: the deployment's."""
     start_s = time.perf_counter()
     try:
-        bundle = load_bundle(path, vllm_version, sha256, tried=True)
+        bundle = load_bundle(path, vllm_version, trust, tried=True)
     except BundleError as error:
         yield Finding("bundle", "bad", str(error))
         return
     took_s = time.perf_counter() - start_s
     yield Finding("bundle", "ok", f"{path}: version {bundle.version}, verified and tried in {took_s:.1f} s")
-    if sha256 is None:
+    if trust.public_key is not None:
+        yield Finding("pin", "ok", "the bundle is signed with bundle_public_key")
+    elif trust.sha256 is None:
         yield Finding(
             "pin", "note", f'any bundle at this path is accepted; to pin it: "bundle_sha256": "{bundle.sha256}"'
         )

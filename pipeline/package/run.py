@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import field_validator
 
 from ...data.atomic import write_text
+from ...models.registry.signing import sign_bundle
 from ...models.registry.versions import REGISTERED_MODEL
 from ...models.serving.bundle import Provenance, write_bundle
 from ...models.serving.manifest import BundleError, vllm_range
@@ -21,6 +23,8 @@ from .registration import register_bundle
 
 logger = logging.getLogger(__name__)
 
+SIGNING_KEY = "AUGSERVE_SIGNING_KEY"
+"""Variable with the file of the key that signs each bundle before it is registered; unset: none does."""
 PROMOTION = Path("reports/package/promotion.md")
 
 
@@ -45,6 +49,8 @@ def main() -> None:
     summary = evaluation.get("summary", {})
     provenance = Provenance(git_revision(), params.vllm_range, training, summary)
     bundle = write_bundle(paths.BUNDLE, paths.ONNX, settings, provenance, datetime.now(UTC))
+    if key_file := os.environ.get(SIGNING_KEY):
+        bundle, _ = sign_bundle(paths.BUNDLE, Path(key_file))
     version, why = register_bundle(bundle, training, evaluation)
     write_text(PROMOTION, f"# Version {version.number}, bundle {bundle.version}\n\n{why}\n")
     logger.info(

@@ -1,4 +1,4 @@
-"""One real server with the hook and a small bundle, for all of the module's tests."""
+"""One real server with the hook and a small bundle."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.models.serving.target import TARGETS, Target
 from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
+
+from .faults import SteppedClock
 
 ROOT = Path(__file__).parents[2]
 SEATS = 4
@@ -52,12 +54,21 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
-@pytest.fixture(scope="module")
-def server(model_folder: Path, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def stepped_clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
+    return SteppedClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="session")
+def server(
+    model_folder: Path, bundle_folder: Path, stepped_clock: SteppedClock, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The server of test_server.py and test_server_faults.py, which ends it."""
     folder = tmp_path_factory.mktemp("server")
     deployment = {"bundle": str(bundle_folder), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
     arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS)]
-    with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments) as running:
+    environment = stepped_clock.environment
+    with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments, environment=environment) as running:
         yield running
 
 

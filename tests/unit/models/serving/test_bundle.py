@@ -19,6 +19,7 @@ from augserve.models.serving.manifest import Manifest, vllm_range
 from augserve.models.serving.onnx_predictor import OnnxPredictor, model_files
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.models.serving.target import OUTPUT_LENGTH
+from augserve.models.serving.trust import Trust
 
 from ....damage import damaged
 
@@ -118,11 +119,11 @@ def test_link_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_is_pinned_by_the_hash_of_its_manifest(bundle: Path) -> None:
     pinned = load_bundle(bundle, None).sha256
-    assert load_bundle(bundle, None, sha256=pinned).sha256 == pinned
+    assert load_bundle(bundle, None, Trust(sha256=pinned)).sha256 == pinned
     forge(bundle, lambda value: value.update(git_revision="forged"))
     load_bundle(bundle, None)
     with pytest.raises(BundleError, match=r"manifest\.json has the sha256"):
-        load_bundle(bundle, None, sha256=pinned)
+        load_bundle(bundle, None, Trust(sha256=pinned))
 
 
 def test_a_file_of_a_great_size_is_refused_unread(bundle: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from augserve.models.learning.training_set import read_training_set
 from augserve.models.registry.versions import CHAMPION, registered_versions
 from augserve.models.serving.bundle import load_bundle
 from augserve.models.serving.settings import SettingsError
 from augserve.models.serving.target import OUTPUT_LENGTH
+from augserve.models.serving.trust import Trust
 from augserve.pipeline.package import run as package
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.project import paths
@@ -64,3 +67,14 @@ def test_wrong_settings_or_missing_evaluation_keep_the_old_bundle(project: Path)
     with pytest.raises(StageError, match=r"scheduler\.json"):
         package.main()
     assert load_bundle(paths.BUNDLE, None).version == before
+
+
+def test_a_bundle_is_signed_before_it_is_registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Ed25519PrivateKey.generate()
+    Path("key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setenv(package.SIGNING_KEY, "key.pem")
+    package.main()
+    trust = Trust(public_key=key.public_key().public_bytes_raw().hex())
+    sources = [Path(version.source.removeprefix("file://")) for version in registered_versions(tracking_client())]
+    for folder in (paths.BUNDLE, *sources):
+        assert load_bundle(folder, None, trust)

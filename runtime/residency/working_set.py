@@ -58,11 +58,11 @@ class WorkingSet:
     def _promised_blocks(self) -> int:
         promised = 0
         for request, blocks in list(self._entering.items()):
-            computed = request.num_computed_tokens // self._kv_cache.block_tokens * self._references.groups
-            if request.is_finished() or request.num_output_tokens or computed >= blocks:
+            if request.is_finished() or request.num_computed_tokens >= request.num_tokens:
                 del self._entering[request]
             else:
-                promised += blocks - computed
+                computed = request.num_computed_tokens // self._kv_cache.block_tokens * self._references.groups
+                promised += max(blocks - computed, 0)
         return promised
 
 

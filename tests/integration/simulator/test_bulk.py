@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -134,6 +134,7 @@ def pausing_sessions(count: int, seed: int) -> tuple[Session, ...]:
     st.integers(81, 240),
     st.sampled_from(["augserve", "infercept", "continuum", "sjf-prompt"]),
 )
+@example(pausing_sessions(16, 158), 81, "augserve")  # a promise to a turn ends while its prompt is computed
 @examples(max_examples=20, deadline=None)
 def test_bulks_change_no_turn_where_pins_and_refusals_decide(
     sessions: tuple[Session, ...], blocks: int, policy: str

@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm soak fuzz test-contract new-vllm check docs bench compare sessions tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-vllm soak fuzz test-contract new-vllm check docs bench compare sessions information tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -91,7 +91,7 @@ compare: env  ## simulate all policies on two workloads and two engines into rep
 	$(BIN)/python -m experiments.compare
 	$(RUN) report
 
-sessions: env  ## simulate agents whose contexts exceed the KV cache, against stock vLLM at its best static setting, into reports/sessions/: 40 minutes; resumes after an interruption
+sessions: env  ## simulate agents whose contexts exceed the KV cache, against stock vLLM at its best static setting, into reports/sessions/: an hour; resumes after an interruption
 	$(BIN)/python -m experiments.sessions
 
 fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 20 minutes (after `make repro`, on an idle machine)
@@ -104,6 +104,9 @@ live: env  ## compare AugServe with stock vLLM on a real server on this CPU into
 
 profile-gpu: env  ## measure step times of the real engine on this GPU: GPU_PYTHON=/path/to/python
 	PYTHONPATH=src $(GPU_PYTHON) -m augserve.pipeline.profile.gpu
+
+information: env  ## measure what each forecast is worth into reports/information/: half an hour (after `make repro`)
+	$(BIN)/python -m experiments.information
 
 tune-long: env  ## search the scheduler's settings for a night (`tune_long` in params.yaml); resumes after an interruption
 	$(RUN) tune --long

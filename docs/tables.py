@@ -28,7 +28,12 @@ OUTPUT = Path("build/docs")
 STAGES = ("model", "gather", "prepare", "train", "export", "profile", "tune", "evaluate", "package")
 SECTION_MODULES = (
     *(f"augserve.pipeline.{stage}.run" for stage in STAGES),
-    *("augserve.pipeline.project.trace_sources", "experiments.compare", "experiments.sessions.params"),
+    *(
+        "augserve.pipeline.project.trace_sources",
+        "experiments.compare",
+        "experiments.sessions.params",
+        "experiments.information.params",
+    ),
     *("experiments.fidelity.params", "experiments.fidelity.live"),
 )
 SAME_KEYS = {"tune_long": "tune", "compare": "evaluate"}

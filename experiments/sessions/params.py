@@ -44,10 +44,10 @@ class Scene(BaseModel):
         return ", ".join(parts)
 
     def as_searched(self) -> "Scene":
-        """The scene in which static settings are searched: equal ones share one search."""
-        return self.model_copy(
-            update={"agents": (self.static_agents,), "references": (), "window_s": None, "seeds": None}
-        )
+        """The scene in which static settings are searched: equal ones share one search. It has no host memory, with
+        which a simulation takes minutes."""
+        others = {"references": (), "window_s": None, "seeds": None, "host_memory_gib": None}
+        return self.model_copy(update={"agents": (self.static_agents,), **others})
 
 
 class SessionsParams(Section):

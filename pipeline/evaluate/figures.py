@@ -24,6 +24,9 @@ COLOURS = (
     "#76b7b2",
     "#ff9da7",
     "#8cd17d",
+    "#d37295",
+    "#4e79a7",
+    "#a0cbe8",
 )
 """Of catalogue.RIVALS and PROGRAM_RIVALS, in their order."""
 OUR_COLOUR = "#1a73e8"

@@ -23,6 +23,7 @@ SECTIONS = (
     "evaluate",
     "compare",
     "sessions",
+    "information",
     "fidelity",
     "live",
     "package",

@@ -31,6 +31,7 @@ class Policy:
     adjust: Callable[[SchedulerSettings], SchedulerSettings] | None = None  # applied to the settings before a run
     knows_programs: bool = False  # which sessions and sub-agents belong together, and when they end
     unbounded_cache: bool = False  # the KV cache has room for all contexts of a run, so that nothing is evicted
+    knows: tuple[str, str] | None = None  # a quantity of the forecasts, and its source instead of the models
     tunes: str = ""  # no policy of its own: an evaluation replaces it by this policy at its best static setting
 
     @property
@@ -78,6 +79,13 @@ UNCACHED_FIRST = Policy(
     f"{_RIVALS}.uncached:UncachedFirst",
     source="ours; near the longest-prefix-match order of SGLang, Zheng et al., NeurIPS 2024, arXiv 2312.07104",
 )
+RESIDUAL_SJF = Policy(
+    "residual-sjf",
+    "residual shortest first",
+    "fewest uncached KV blocks first, after turns that have waited for ten seconds",
+    f"{_RIVALS}.uncached:ResidualShortestFirst",
+    source="vLLM pull request 51375",
+)
 P_PAS = Policy(
     "p-pas",
     "P-PAS",
@@ -108,6 +116,13 @@ CONTINUUM = Policy(
     f"{_RIVALS}.continuum:Continuum",
     source="Li et al., 2025, arXiv 2511.02230",
 )
+CONTINUUM_HOLDING = Policy(
+    "continuum-holding",
+    "Continuum, holding",
+    "Continuum whose pins hold for their time, even while others wait for memory",
+    f"{_RIVALS}.continuum:HoldingContinuum",
+    source="vllm-continuum-plugin 0.2",
+)
 CONTINUUM_FORECAST = Policy(
     "continuum-forecast",
     "Continuum, predicted",
@@ -122,6 +137,14 @@ PLAS = Policy(
     "least attained service of the program first",
     f"{_RIVALS}.attained:LeastAttainedService",
     source="Luo et al. (Autellix), NSDI 2026, arXiv 2502.13965",
+    knows_programs=True,
+)
+PROGRAM_FAIRNESS = Policy(
+    "program-fairness",
+    "program-aware fairness",
+    "little recent service of the program first, weighed against the wait of its turn",
+    f"{_RIVALS}.fairness:ProgramFairness",
+    source="llm-d router, plug-in program-aware-fairness",
     knows_programs=True,
 )
 THUNDERAGENT = Policy(
@@ -192,6 +215,34 @@ UNTUNED = _ablation(
 )
 
 
+def _informed(quantity: str, source: str, text: str) -> Policy:
+    policy = _ablation(f"augserve-{quantity}-{source}", f"forecast of {text}: {source}", f"AugServe, {text}: {source}")
+    return replace(policy, knows=(quantity, source))
+
+
+EXACT, TABLE, NOTHING = "exact", "table", "nothing"
+"""Sources of a quantity: the workload itself, quantiles of the same tool's latest outcomes, one constant."""
+QUANTITIES = {
+    "output": ("the output length", (EXACT, TABLE, NOTHING)),
+    "pause": ("the pause after a turn", (EXACT, TABLE, NOTHING)),
+    "remaining": ("the turns left", (EXACT, NOTHING)),
+}
+"""Quantity of a forecast → its words, and its sources beside the models."""
+
+
+def informed(quantity: str, source: str) -> Policy:
+    """AugServe with a quantity of its forecasts from another source than the models."""
+    return INFORMED[f"augserve-{quantity}-{source}"]
+
+
+INFORMED = {
+    policy.name: policy
+    for quantity, (text, sources) in QUANTITIES.items()
+    for policy in (_informed(quantity, source, text) for source in sources)
+}
+"""For `make information`."""
+
+
 def _oracle_of(policy: Policy) -> Policy:
     return replace(
         policy,
@@ -215,9 +266,21 @@ def _tuned(policy: Policy) -> Policy:
     )
 
 
-RIVALS = (VLLM, SJF_PROMPT, SJF, UNCACHED_FIRST, P_PAS, INFERCEPT, MARS, CONTINUUM, CONTINUUM_FORECAST)
+RIVALS = (
+    VLLM,
+    SJF_PROMPT,
+    SJF,
+    RESIDUAL_SJF,
+    UNCACHED_FIRST,
+    P_PAS,
+    INFERCEPT,
+    MARS,
+    CONTINUUM,
+    CONTINUUM_HOLDING,
+    CONTINUUM_FORECAST,
+)
 """In the order of tables; AugServe and its variants follow."""
-PROGRAM_RIVALS = (PLAS, THUNDERAGENT, SESSION_LIMIT)
+PROGRAM_RIVALS = (PLAS, PROGRAM_FAIRNESS, THUNDERAGENT, SESSION_LIMIT)
 """For agents in a closed loop."""
 ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
 ORACLES = (*(_oracle_of(policy) for policy in RIVALS if policy.predicts), ORACLE)
@@ -230,6 +293,7 @@ CATALOGUE = {
         AUGSERVE,
         *ABLATIONS,
         TUNED[f"{STATIC_BUDGET.name}-tuned"],
+        *INFORMED.values(),
         *ORACLES,
         VLLM_UNBOUNDED,
     )

@@ -18,10 +18,11 @@ from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.queueing.value import Column
 from ...runtime.scheduler import AugServeScheduler
 from ...runtime.steering.step_budget import StepBudget
-from .catalogue import P_PAS_BUDGET, STATIC_BUDGET, Policy, find
+from .catalogue import EXACT, NOTHING, P_PAS_BUDGET, STATIC_BUDGET, TABLE, Policy, find
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
+from .information import Constant, Mixed, Quantity, Table
 from .oracle import Oracle
 from .profile import EngineLimits
 from .rivals.forecasting import ForecastingScheduler
@@ -154,7 +155,16 @@ def _forecaster(policy: Policy, inputs: PolicyInputs) -> Forecaster:
         return Forecaster()
     if inputs.predictor is None:
         raise SimulationError(f"policy {policy.name}: no predictor was given; run `dvc repro export`")
-    return PredictorForecaster(inputs.predictor)
+    learned = PredictorForecaster(inputs.predictor)
+    if policy.knows is None:
+        return learned
+    quantity, source = policy.knows
+    sources: dict[str, Callable[[], Forecaster]] = {
+        EXACT: lambda: Oracle(inputs.sessions),
+        TABLE: Table,
+        NOTHING: Constant,
+    }
+    return Mixed(learned, Quantity(quantity), sources[source]())
 
 
 def deployed_scheduler(

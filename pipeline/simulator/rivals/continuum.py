@@ -104,6 +104,13 @@ class Continuum(PinningScheduler):
             del self._programs[gone]
 
 
+class HoldingContinuum(Continuum):
+    """As in its plug-in, a time to live holds: nothing is released before it has ended, unless the engine is idle."""
+
+    def release_one(self) -> bool:
+        return not self.running and super().release_one()
+
+
 class ForecastContinuum(ForecastingScheduler, Continuum):
     """Continuum with the predicted duration of the call instead of the observed ones. The paper has no such variant; it
     gives Continuum the predictions that other rivals have."""

@@ -118,6 +118,10 @@ class PinningScheduler(RankedScheduler):
     def cost(self, context: PinnedContext) -> float:
         raise NotImplementedError
 
+    def release_one(self) -> bool:
+        """Called for an allocation that has failed. False if no pin may be released."""
+        return self.pins.release_dearest(self.cost)
+
     def add_request(self, request: Request) -> None:
         if request.session_id:
             self.pins.claim(request.session_id)
@@ -157,7 +161,7 @@ class PinningScheduler(RankedScheduler):
         most = self.kv_cache_manager.block_pool.get_num_free_blocks() + self.pins.blocks
         # `num_new_tokens` is a lower bound of the demand: if all pins together are too few, release none in vain.
         if slots is None and num_new_tokens // self.block_size <= most:
-            while slots is None and self.pins.release_dearest(self.cost):
+            while slots is None and self.release_one():
                 slots = self._allocate(request, num_new_tokens, *args, **kwargs)
         if slots is not None and request.session_id:
             self.pins.release(request.session_id)  # the turn references the blocks itself now

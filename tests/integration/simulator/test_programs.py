@@ -97,3 +97,24 @@ def test_the_program_with_the_least_attained_service_goes_first(
     assert seen["a", 1].arrival_s < seen["b", 0].arrival_s < seen["long", 0].finish_s
     starts_s = {"a": seen["a", 1].first_token_s, "b": seen["b", 0].first_token_s}
     assert min(starts_s, key=lambda name: starts_s[name] or 0.0) == first
+
+
+def test_program_fairness_puts_the_program_with_less_recent_service_first(
+    profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    """`heavy` has computed 820 weighted tokens, `light` 60. Of waits of 1.0 and 0.9 s the longer one is worth 0.2."""
+    heavy = session("heavy", 0.0, Turn(800, 10, call(5.0)), Turn(16, 4))
+    light = session("light", 0.1, Turn(50, 5, call(5.1)), Turn(16, 4))
+    busy = session("busy", 4.5, Turn(100, 80))
+    seen = turns("program-fairness", profile, settings, (heavy, light, busy), ONE_SEAT)
+    assert seen["heavy", 1].arrival_s < seen["light", 1].arrival_s < seen["busy", 0].finish_s
+    assert seen["light", 1].first_token_s < seen["heavy", 1].first_token_s
+
+
+def test_of_programs_with_equal_service_the_longer_wait_goes_first(
+    profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    busy = session("busy", 0.0, Turn(100, 80))
+    first, second = (session(name, at_s, Turn(100, 4)) for name, at_s in (("b", 0.1), ("a", 0.2)))
+    seen = turns("program-fairness", profile, settings, (busy, first, second), ONE_SEAT)
+    assert seen["b", 0].first_token_s < seen["a", 0].first_token_s

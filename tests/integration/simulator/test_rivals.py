@@ -19,7 +19,7 @@ from augserve.pipeline.simulator.rivals.pinned import MAX_SHARE, PinningSchedule
 
 from .guessing import GuessingPredictor
 
-PINNING = ["infercept-oracle", "mars-oracle", "continuum"]
+PINNING = ["infercept-oracle", "mars-oracle", "continuum", "continuum-holding"]
 
 
 def simulate(
@@ -123,6 +123,7 @@ def test_a_returning_turn_goes_before_later_sessions(
         ("sjf-oracle", "dbca"),  # with outputs 250, 300, 302, 604
         ("sjf", "bdca"),  # with a quarter of the prompt, which is what is predicted: 125, 250, 375, 750
         ("uncached-first", "bdca"),  # nothing is cached, and all can still be in time
+        ("residual-sjf", "bdca"),  # 6, 12, 18 and 37 blocks
         # Token·seconds, 0.02 s a decode step: c 12 decoding + 7.5 in prefill, a 49 + 24, d 225 + 4, b 800 + 1.5
         ("mars-oracle", "cadb"),
     ],
@@ -140,6 +141,18 @@ def test_the_order_of_a_queue_matches_the_hand_computed_case(
     result = simulate(policy, engine, (busy, *queued), patient)
     served = sorted(result.turns, key=lambda turn: turn.first_token_s or 0.0)
     assert "".join(turn.session_id[-1] for turn in served[1:]) == expected
+
+
+def test_residual_shortest_first_serves_turns_that_have_waited_for_ten_seconds(
+    profile: StepProfile, settings: SchedulerSettings
+) -> None:
+    engine = dataclasses.replace(profile, limits=EngineLimits(16_384, 16_384, 1, 1024))
+    busy = Session("qa-1-busy", "qa", 0.0, (Turn(64, 600),), 1, 600)  # until about 12 s
+    large = Session("qa-1-large", "qa", 0.1, (Turn(400, 4),))
+    small = Session("qa-1-small", "qa", 5.0, (Turn(16, 4),))
+    result = simulate("residual-sjf", engine, (busy, large, small), settings)
+    first = {turn.session_id: turn.first_token_s or 0.0 for turn in result.turns}
+    assert 11.0 < first["qa-1-large"] < first["qa-1-small"]
 
 
 def test_uncached_first_puts_late_turns_last(profile: StepProfile, settings: SchedulerSettings) -> None:

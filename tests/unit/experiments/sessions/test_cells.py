@@ -57,7 +57,7 @@ def test_the_best_static_setting_is_searched_once_an_engine_on_the_sessions_of_t
     )
     assert {(cell.seed, cell.split and cell.split.use) for cell in engine.cells} == {(7 + SPLIT_SEEDS["tune"], "tune")}
     assert {(cell.agents, cell.schedule.window_s) for cell in engine.cells} == {(3, 10.0)}
-    assert Counter(cell.kv_offload_gib for cell in engine.cells) == {None: 3, 4.0: 3}
+    assert Counter(cell.kv_offload_gib for cell in engine.cells) == {None: 3}
 
 
 def test_a_reference_at_its_best_has_a_search_of_its_own(experiment: Experiment) -> None:

@@ -38,4 +38,8 @@ def test_scenes_that_differ_in_anything_but_agents_have_names_of_their_own() -> 
 
 def test_a_scene_with_another_window_has_the_static_setting_of_the_same_engine_and_workload() -> None:
     assert SCENE.model_copy(update={"window_s": 40.0, "agents": (9,)}).as_searched() == SCENE.as_searched()
-    assert SCENE.model_copy(update={"host_memory_gib": 4.0}).as_searched() != SCENE.as_searched()
+    assert SCENE.model_copy(update={"pause_cap_s": 4.0}).as_searched() != SCENE.as_searched()
+
+
+def test_a_scene_with_host_memory_has_the_static_setting_of_the_same_engine_without() -> None:
+    assert SCENE.model_copy(update={"host_memory_gib": 4.0}).as_searched() == SCENE.as_searched()

@@ -13,6 +13,8 @@ from .params import steady
 
 STOCK_BOUNDS = (0.5, 1.5)
 """Bounds of the search for stock vLLM's capacity, multiples of the capacity that `tune` found on its sessions."""
+FIRST_GUESS_PER_S = 1.0
+"""Where nothing is known."""
 
 
 def stock_capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
@@ -21,11 +23,11 @@ def stock_capacities(evaluation: Evaluation, submit: Submit) -> Capacities:
     searched: Capacities = {}
     for job in evaluation.searched_jobs:
         attainments = evaluation.attainment(submit, job, "vllm")
-        if job[0] == MIX and job not in evaluation.guesses:
+        if guess is not None and job[0] == MIX and job not in evaluation.guesses:
             low, high = STOCK_BOUNDS[0] * guess, STOCK_BOUNDS[1] * guess
             unit = capacity(attainments, low, high, params.capacity_rounds)
         else:  # other sessions and engines may be far from the capacity of tuning
-            low, high = bracket(attainments, evaluation.guesses.get(job, guess))
+            low, high = bracket(attainments, evaluation.guesses.get(job) or guess or FIRST_GUESS_PER_S)
             unit = capacity(attainments, low, high, params.capacity_rounds) or low
         if unit is None:
             raise StageError(

@@ -26,7 +26,7 @@ class Evaluation:
     params: ComparisonParams
     seed: int
     settings: SchedulerSettings
-    guess_per_s: float  # a rough capacity@90 of stock vLLM, sessions/s, from tuning
+    guess_per_s: float | None  # a rough capacity@90 of stock vLLM on the mix, sessions/s, from tuning
     split: Split | None = None  # which sessions of traces run; required where a workload is traces
     static: Mapping[Job, Mapping[str, Tried]] = field(default_factory=dict)  # policy of TUNED → settings, open loops
     agent_static: Mapping[Job, Mapping[str, Tried]] = field(default_factory=dict)  # the same, closed loops

@@ -45,19 +45,20 @@ class EvaluateParams(ComparisonParams):
     SECTION = "evaluate"
 
 
-def read_tuned(folder: Path) -> tuple[SchedulerSettings, float]:
-    """The tuned settings, and stock vLLM's capacity@90 on the sessions of tuning.
+def read_tuned(folder: Path) -> tuple[SchedulerSettings, float | None]:
+    """The tuned settings, and stock vLLM's capacity@90 of the mix on the sessions of tuning, if it was searched.
 
     Raises StageError or SettingsError, which name the file.
     """
     try:
         settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
-        unit = float(json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"])
+        unit = json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"]
+        guess_per_s = None if unit is None else float(unit)
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; run `dvc repro tune`") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StageError(f"{folder}: not written by `tune` ({error}); run `dvc repro tune`") from error
-    return SchedulerSettings.from_json(settings), unit
+    return SchedulerSettings.from_json(settings), guess_per_s
 
 
 def evaluation_of(params: ComparisonParams) -> Evaluation:
@@ -70,7 +71,7 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
     jobs = [
         (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
     ]
-    new = [job for job in jobs if job != (MIX, settings.profile)]
+    new = [job for job in jobs if guess_per_s is None or job != (MIX, settings.profile)]
     guesses = capacity_guesses(new, engines, split, seed)
     step_times = {name: engine.linear for name, engine in engines.items()}
     return Evaluation(params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times)

@@ -14,6 +14,7 @@ ONNX = Path("models/onnx")
 PROFILES = Path("data/profiles")
 TUNED = Path("models/tuned")
 TUNED_SETTINGS = TUNED / "scheduler.json"
+CHAMPION = Path("models/champion.json")
 TUNED_CAPACITY = TUNED / "capacity.json"
 SELECTION = TUNED / "selection.json"
 CELLS = Path("data/cells")

@@ -161,6 +161,12 @@ def _with_ratios(ours: Metrics, metric: str, prefix: str) -> Metrics:
     return {name: value for name, value in ours.items() if name == metric or name.startswith(prefix)}
 
 
+def is_rival(policy: str) -> bool:
+    """Whether a policy is none of AugServe's, has no perfect predictions, and a cache that exists."""
+    entry = catalogue.CATALOGUE.get(policy)
+    return entry is not None and not (entry.uses_deployed_settings or entry.oracle or entry.unbounded_cache)
+
+
 def ratio(value: float, base: float) -> float | None:
     """None where the base is 0."""
     return value / base if base > 0 else None

@@ -1,32 +1,32 @@
 """The choice of `tune`, and its scores on the sessions of the search, of the selection and of the report."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
 
-from ..simulator import catalogue
 from .columns import GOODPUT, NONE
-from .metrics_file import OURS, UNTUNED, EvaluationResults, ResultsError
+from .metrics_file import OURS, UNTUNED, EvaluationResults, ResultsError, is_rival
 
 DEFAULTS = "defaults"
 """The candidate with the hand-set settings."""
-START = "start"
-"""`start 2` is the second entry of `tune.starts` in params.yaml; every other candidate was searched."""
+CHAMPION = "champion"
+"""The candidate that an earlier search found, models/champion.json."""
+LEAST_RATIO = 0.01
+"""A smaller ratio counts as this one, so that a scenario without goodput does not decide everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """models/tuned/selection.json. A score is the goodput as a ratio to that of stock vLLM, the mean over loads."""
+    """models/tuned/selection.json. A score is the goodput as a ratio to that of the best rival, the geometric mean over
+    the scenarios."""
 
     chosen: str
-    profile: str
-    workload: str
-    loads: tuple[float, ...]
-    longest_wait_s: float  # the limit at loads where stock vLLM keeps it
+    scenarios: tuple[tuple[str, str, str], ...]  # workload, profile and load, as in the results of an evaluation
     scores: Mapping[str, Mapping[str, float]]  # candidate → `tune` and `select` → score
 
     @classmethod
@@ -34,20 +34,24 @@ class Selection:
         """Raises ResultsError for a file that is missing or of another form."""
         try:
             value: Any = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**value, "loads": tuple(value["loads"])})
+            scenarios = tuple((workload, profile, load) for workload, profile, load in value["scenarios"])
+            return cls(**{**value, "scenarios": scenarios})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ResultsError(f"{path}: not a selection of `tune` ({error}); run `dvc repro tune`") from error
 
 
+def geometric_mean(ratios: Sequence[float]) -> float:
+    return math.exp(sum(math.log(max(ratio, LEAST_RATIO)) for ratio in ratios) / len(ratios))
+
+
 def origin_of(candidate: str) -> str:
     """Where the settings of a candidate come from."""
-    if candidate == DEFAULTS:
-        return "hand-set defaults"
-    return "given in params.yaml" if candidate.startswith(f"{START} ") else "searched"
+    return {DEFAULTS: "hand-set defaults", CHAMPION: "an earlier search"}.get(candidate, "this search")
 
 
 def tuning_table(results: EvaluationResults, selection: Selection) -> pd.DataFrame:
-    """One row a candidate, the chosen one first. The report has scores of the chosen one and of the defaults only."""
+    """One row a candidate, the chosen one first. The report has scores of the chosen one and of the defaults only, over
+    the scenarios that were evaluated with both."""
     reported = {DEFAULTS: UNTUNED, selection.chosen: OURS}
     rows = []
     for candidate, scores in sorted(selection.scores.items(), key=lambda item: item[0] != selection.chosen):
@@ -60,16 +64,11 @@ def tuning_table(results: EvaluationResults, selection: Selection) -> pd.DataFra
 
 
 def report_score(results: EvaluationResults, selection: Selection, policy: str) -> float | None:
-    """The score of a policy on the sessions of the report; None where a load of the selection was not evaluated."""
-    job = (selection.workload, selection.profile)
-    cells = results.by_load(job) if job in results.jobs else {}
-    stock = catalogue.VLLM.name
-    if not all({policy, stock} <= set(cells.get(load, {})) for load in selection.loads):
-        return None
+    """The score of a policy on the sessions of the report; None where no scenario has AugServe with both settings."""
     ratios = []
-    for load in selection.loads:
-        best = max(of[stock][GOODPUT] for at, of in cells.items() if at <= load and stock in of)
-        if best <= 0:
-            return None
-        ratios.append(cells[load][policy][GOODPUT] / best)
-    return sum(ratios) / len(ratios)
+    for workload, profile, load in selection.scenarios:
+        cells = results.cells.get(workload, {}).get(profile, {}).get(load, {})
+        rivals = [cell[GOODPUT] for name, cell in cells.items() if is_rival(name)]
+        if {OURS, UNTUNED, policy} <= set(cells) and max(rivals, default=0.0) > 0:
+            ratios.append(cells[policy][GOODPUT] / max(rivals))
+    return geometric_mean(ratios) if ratios else None

@@ -25,5 +25,5 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, path: Path) -> None
             shown = complete[complete["feasible"] == feasible]
             axis.scatter(shown["longest_wait_s"], shown["score"], color=colour, s=18, label=label)
         axis.plot(front["longest_wait_s"], front["score"], color=RED, linewidth=1, label="Pareto front")
-        axis.set(xlabel="longest wait, s", ylabel="goodput, ratio to stock vLLM")
+        axis.set(xlabel="longest wait, s", ylabel="goodput, ratio to the best rival")
         axis.legend()

@@ -2,22 +2,50 @@
 
 from typing import Any, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from ...data.workload.built_in import SEQUENCES
 from ...data.workload.mix import MIX, MIX_SWING
 from ...data.workload.schedule import MIXES
 from ..project.params import Processes, SearchRounds, Section, Share, known_names, load_params
+from ..simulator import catalogue
+from ..simulator.catalogue import VLLM
 from ..simulator.cells.cell import workload_names
 from ..simulator.cells.schedule import Schedule
+from ..simulator.errors import SimulationError
+from .score import Scenario
+
+
+class PlannedLoad(BaseModel):
+    """A workload on an engine: an open loop at a multiple of stock vLLM's capacity@90, or a closed one with agents."""
+
+    model_config = Section.model_config
+    workload: str
+    profile: str
+    load: PositiveFloat | None = None
+    agents: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _is_open_or_closed(self) -> Self:
+        if (self.load is None) == (self.agents is None):
+            raise ValueError("load and agents: give one of them")
+        return self
 
 
 class TuneParams(Section):
     SECTION = "tune"
     profile: str
-    workloads: tuple[str, ...]
-    select_workloads: tuple[str, ...]
-    loads: tuple[PositiveFloat, ...] = Field(min_length=1)
-    swing_load: PositiveFloat
+    scenarios: tuple[PlannedLoad, ...] = Field(min_length=1)
+    open_rivals: tuple[str, ...]
+    closed_rivals: tuple[str, ...]
     seeds: PositiveInt
     trials: PositiveInt
     timeout_s: PositiveFloat
@@ -37,41 +65,65 @@ class TuneParams(Section):
     trace_warmup_s: NonNegativeFloat
     trace_window_s: PositiveFloat
     drain_s: NonNegativeFloat
+    agent_warmup_s: NonNegativeFloat
+    agent_window_s: PositiveFloat
+    agent_drain_s: NonNegativeFloat
+    pause_cap_s: NonNegativeFloat | None
     processes: Processes
     storage: str
-    starts: tuple[dict[str, Any], ...]
     space: dict[str, Any]
 
-    @field_validator("workloads", "select_workloads")
+    @field_validator("scenarios")
     @classmethod
-    def _known_workloads(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return known_names(names, workload_names())
+    def _known_workloads(cls, scenarios: tuple[PlannedLoad, ...]) -> tuple[PlannedLoad, ...]:
+        known_names(tuple(each.workload for each in scenarios), dict.fromkeys([*SEQUENCES, *workload_names()]))
+        return scenarios
+
+    @field_validator("open_rivals", "closed_rivals")
+    @classmethod
+    def _known_rivals(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                catalogue.find(name)
+            except SimulationError as error:
+                raise ValueError(f"a list of policies: {error}") from error
+        if VLLM.name not in names:
+            raise ValueError("a list with vllm, the base of the constraints")
+        return names
 
     @model_validator(mode="after")
     def _capacity_can_be_searched(self) -> Self:
-        if MIX_SWING in (*self.workloads, *self.select_workloads) and MIX not in self.workloads:
-            raise ValueError(f"workloads must list {MIX}: the loads of {MIX_SWING} are multiples of its capacity")
+        planned = [(each.workload, each.profile) for each in self.scenarios if each.load is not None]
+        for workload, profile in planned:
+            if workload == MIX_SWING and (MIX, profile) not in planned:
+                raise ValueError(f"scenarios must list a load of {MIX} on {profile}: it is the unit of a swing's load")
         if self.capacity_low >= self.capacity_high:
             raise ValueError(f"capacity_low is {self.capacity_low}: it must be below capacity_high")
         return self
 
-    def loads_of(self, workload: str) -> tuple[float, ...]:
-        """A swing has its mean load only."""
-        return (self.swing_load,) if workload == MIX_SWING else self.loads
+    def planned(self) -> list[Scenario]:
+        """The simulations of a trial, seed by seed in the declared order, which puts the most telling first."""
+        return [
+            Scenario(each.workload, each.profile, each.load, each.agents, seed)
+            for seed in range(self.seeds)
+            for each in self.scenarios
+        ]
 
-    def selecting(self) -> Self:
-        """The parameters of the selection, which has workloads of its own."""
-        return self.changed(workloads=self.select_workloads)
+    def rivals_of(self, scenario: Scenario) -> tuple[str, ...]:
+        return self.open_rivals if scenario.agents is None else self.closed_rivals
 
-    def schedule(self, workload: str, short: bool = False) -> Schedule:
+    def schedule(self, scenario: Scenario, short: bool = False) -> Schedule:
         """The schedule of a simulation. Recorded sessions are few and long, and start with a cold cache."""
-        if workload not in MIXES:
-            warmup_s, window_s = self.trace_warmup_s, self.trace_window_s
+        if scenario.agents is not None:
+            warmup_s, window_s, drain_s = self.agent_warmup_s, self.agent_window_s, self.agent_drain_s
+        elif scenario.workload not in MIXES:
+            warmup_s, window_s, drain_s = self.trace_warmup_s, self.trace_window_s, self.drain_s
         else:
-            warmup_s, window_s = self.warmup_s, self.swing_window_s if workload == MIX_SWING else self.window_s
+            window_s = self.swing_window_s if scenario.workload == MIX_SWING else self.window_s
+            warmup_s, drain_s = self.warmup_s, self.drain_s
         if short:
-            return Schedule(min(self.short_warmup_s, warmup_s), min(self.short_window_s, window_s), self.drain_s)
-        return Schedule(warmup_s, window_s, self.drain_s)
+            return Schedule(min(self.short_warmup_s, warmup_s), min(self.short_window_s, window_s), drain_s)
+        return Schedule(warmup_s, window_s, drain_s)
 
 
 def load_tune_params(long: bool = False) -> TuneParams:

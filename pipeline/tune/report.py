@@ -14,14 +14,11 @@ from ...data.atomic import write_json, write_text
 from ..results.tables import markdown, write_csv
 from ..results.tuning import origin_of
 from .figures import importance_figure, pareto_figure
-from .params import TuneParams
-from .score import scenarios_of
 from .select import Selected, default_of, gains
 from .space import Parameter, Space, Value
 
 MIN_IMPORTANCE_TRIALS = 8
-CAPTION = """Goodput as a ratio to that of stock vLLM at the same load or,
-where it has collapsed, at its best load below.
+CAPTION = """Goodput as a ratio to that of the best rival at the same load; means are geometric.
 The search saw one set of sessions, the selection another one: the columns of single loads are of the selection.
 """
 State = optuna.trial.TrialState
@@ -31,7 +28,6 @@ def write_reports(
     folder: Path,
     study: optuna.Study,
     space: Space,
-    params: TuneParams,
     selected: Sequence[Selected],
     winner: Selected,
 ) -> None:
@@ -42,8 +38,21 @@ def write_reports(
         write_csv(folder / f"{name}.csv", table)
     importance_figure(importance, folder / "importance.svg")
     pareto_figure(trials, front, folder / "pareto.svg")
-    write_text(folder / "table.md", f"{CAPTION}\n{markdown(selection_table(selected, winner))}")
-    write_json(folder / "metrics.json", metrics(study, selected, winner, params))
+    parts = (CAPTION, finished_text(study), markdown(selection_table(selected, winner)))
+    write_text(folder / "table.md", "\n".join(parts))
+    write_json(folder / "metrics.json", metrics(study, selected, winner))
+
+
+def finished(study: optuna.Study) -> dict[str, int]:
+    """How many trials the search finished, how many of them were given, and how many were stopped early."""
+    trials = study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED))
+    given = sum("start" in trial.user_attrs for trial in trials)
+    return {"finished": len(trials), "given": given, "pruned": sum(trial.state == State.PRUNED for trial in trials)}
+
+
+def finished_text(study: optuna.Study) -> str:
+    counts = finished(study)
+    return f"{counts['finished']} trials finished: {counts['given']} given, {counts['pruned']} stopped early.\n"
 
 
 def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFrame:
@@ -62,7 +71,7 @@ def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFr
     )
 
 
-def metrics(study: optuna.Study, selected: Sequence[Selected], winner: Selected, params: TuneParams) -> dict[str, Any]:
+def metrics(study: optuna.Study, selected: Sequence[Selected], winner: Selected) -> dict[str, Any]:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     default = default_of(selected)
     return {
@@ -72,11 +81,13 @@ def metrics(study: optuna.Study, selected: Sequence[Selected], winner: Selected,
         "select_score": winner.score.mean,
         "select_default_score": default.score.mean if default else None,
         "feasible": winner.candidate.feasible and winner.score.feasible,
-        "capacity90_vllm_sessions_per_s": study.user_attrs.get("capacities"),
+        "capacity90_vllm_sessions_per_s": {
+            f"{workload} on {profile}": rate for workload, profile, rate in study.user_attrs.get("capacities", ())
+        },
         "trials": states.count(State.COMPLETE),
         "pruned": states.count(State.PRUNED),
         "failed": states.count(State.FAIL),
-        **(gains(winner, default, scenarios_of(params)) if default else {}),
+        **(gains(winner, default) if default else {}),
     }
 
 

@@ -9,32 +9,33 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import optuna
 
 from ...data.atomic import write_json
+from ...data.workload.mix import MIX
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
 from ..project.code_digest import code_digest
 from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
-from ..results.tuning import DEFAULTS, START, Selection
+from ..results.tuning import CHAMPION, DEFAULTS, Selection
 from ..simulator.catalogue import AUGSERVE
 from ..simulator.cells.cache import cell_key
 from ..simulator.cells.cell import load_profile, run_cell
 from ..simulator.cells.parallel import Submit, pool
+from .champion import read_champion, write_champion
 from .params import TuneParams, load_tune_params
-from .report import write_reports
-from .score import Baseline, Scenario, scenarios_of
+from .report import finished, write_reports
+from .score import Baseline, Limits, Scenario
 from .search import Search, enqueue, simulate_on
 from .select import Selected, candidates, choose, run_candidates
 from .simulations import Capacities, TuningSimulations
-from .space import Space, read_space, with_values
+from .space import Space, read_space
 from .storage import open_study
 
-UNHASHED = frozenset({"trials", "timeout_s", "candidates", "processes", "storage", "starts", "select_workloads"})
+UNHASHED = frozenset({"trials", "timeout_s", "candidates", "processes", "storage"})
 """Keys of the section that may change between two runs of one study."""
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ def study_name(simulations: TuningSimulations, space: Space) -> str:
     code = code_digest("pipeline/tune")
     try:
         cells = [
-            cell_key(simulations.cell(Scenario(name, 1.0, 0), 1.0, AUGSERVE.name, space.defaults))
-            for name in simulations.params.workloads
+            cell_key(simulations.cell(scenario, scenario.load, AUGSERVE.name, space.defaults))
+            for scenario in simulations.params.planned()
         ]
     except ValueError as error:
         raise StageError(f"tune: {error}") from error
@@ -55,68 +56,65 @@ def study_name(simulations: TuningSimulations, space: Space) -> str:
     return f"tune-{digest.hexdigest()[:12]}"
 
 
-def starts(space: Space, params: TuneParams) -> list[tuple[str, SchedulerSettings]]:
-    """The first trials of a study: the hand-set defaults, then `tune.starts`.
-
-    Raises SettingsError for a start with an unknown setting.
-    """
-    given = [(f"{START} {number}", with_values(space.defaults, of)) for number, of in enumerate(params.starts, 1)]
-    return [(DEFAULTS, space.defaults), *given]
+def starts(space: Space) -> list[tuple[str, SchedulerSettings]]:
+    """The first trials of a study: the hand-set defaults, then the champion of earlier searches."""
+    champion = read_champion(paths.CHAMPION, space)
+    return [(DEFAULTS, space.defaults), *([] if champion is None else [(CHAMPION, champion)])]
 
 
 def measured(
     study: optuna.Study, simulations: TuningSimulations, defaults: SchedulerSettings
 ) -> tuple[Capacities, Baseline]:
-    """The capacities of stock vLLM, and its results on the sessions of `simulations`. A study stores both."""
-    capacities: Capacities | None = study.user_attrs.get("capacities")
-    if capacities is None:
-        capacities = simulations.capacities(defaults)
-        study.set_user_attr("capacities", dict(capacities))
-    key = f"stock, {simulations.use}: {', '.join(simulations.params.workloads)}"
-    stored = study.user_attrs.get(key)
+    """The capacities of stock vLLM, and the rivals on the sessions of `simulations`. A study stores both."""
+    stored = study.user_attrs.get("capacities")
     if stored is None:
-        stock = simulations.stock(capacities, defaults)
-        study.set_user_attr(key, [[dataclasses.astuple(one), dict(metrics)] for one, metrics in stock.items()])
-    else:
-        stock = {Scenario(*scenario): metrics for scenario, metrics in stored}
-    return capacities, Baseline(simulations.params, defaults.max_wait_s, stock)
+        stored = [[*job, rate] for job, rate in simulations.capacities(defaults).items()]
+        study.set_user_attr("capacities", stored)
+    capacities = {(workload, profile): rate for workload, profile, rate in stored}
+    key = f"rivals, {simulations.use}"
+    known = study.user_attrs.get(key)
+    if known is None:
+        rivals = simulations.rivals(capacities, defaults)
+        known = [[dataclasses.astuple(one), {name: dict(of) for name, of in by.items()}] for one, by in rivals.items()]
+        study.set_user_attr(key, known)
+    params = simulations.params
+    limits = Limits(params.min_goodput_ratio, params.min_throughput_ratio, params.longest_wait_s, defaults.max_wait_s)
+    return capacities, Baseline(limits, {Scenario(*scenario): by_policy for scenario, by_policy in known})
 
 
 def write_tuned(winner: Selected, selected: list[Selected], capacities: Capacities, params: TuneParams) -> None:
     """Write models/tuned: the chosen settings, the capacities, and the selection."""
-    workload = params.workloads[0]
     write_json(paths.TUNED_SETTINGS, winner.candidate.settings.to_json())
-    capacity: dict[str, Any] = {"profile": params.profile, "workload": workload}
-    capacity |= {"sessions_per_s": capacities[workload], "workloads": dict(capacities)}
-    write_json(paths.TUNED_CAPACITY, capacity)
-    scenarios = [scenario for scenario in scenarios_of(params) if scenario.workload == workload]
-    scores = {
-        one.candidate.name: {"tune": one.candidate.mean, "select": one.score.mean_over(scenarios)} for one in selected
-    }
-    selection = Selection(winner.candidate.name, params.profile, workload, params.loads, params.longest_wait_s, scores)
-    write_json(paths.SELECTION, dataclasses.asdict(selection))
+    by_job = {f"{workload} on {profile}": rate for (workload, profile), rate in capacities.items()}
+    rate_per_s = capacities.get((MIX, params.profile))
+    write_json(paths.TUNED_CAPACITY, {"profile": params.profile, "sessions_per_s": rate_per_s, "of": by_job})
+    scenarios = tuple(dict.fromkeys((one.workload, one.profile, one.load_name) for one in params.planned()))
+    scores = {one.candidate.name: {"tune": one.candidate.mean, "select": one.score.mean} for one in selected}
+    write_json(paths.SELECTION, dataclasses.asdict(Selection(winner.candidate.name, scenarios, scores)))
 
 
-def tune(params: TuneParams, seed: int, submit: Submit) -> None:
+def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
     shares = load_params(SplitShares)
     step_time = load_profile(paths.PROFILES / f"{params.profile}.json").linear
     space = read_space(params.space, SchedulerSettings(step_time=step_time, profile=params.profile))
     simulations = TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
     study = open_study(study_name(simulations, space), params, seed)
-    enqueue(study, space, starts(space, params))
+    enqueue(study, space, starts(space))
     facts = {key: value for key, value in params.model_dump().items() if key != "storage"}
     tags = {"kind": "study", "study": study.study_name, "profile": params.profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
         found = candidates(study, params.candidates)
-        selection = dataclasses.replace(simulations, use="select", params=params.selecting())
+        selection = dataclasses.replace(simulations, use="select")
         selected = run_candidates(selection, capacities, measured(study, selection, space.defaults)[1], found)
         winner = choose(selected)
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
         write_tuned(winner, selected, capacities, params)
-        write_reports(paths.TUNING_REPORTS, study, space, params, selected, winner)
+        write_reports(paths.TUNING_REPORTS, study, space, selected, winner)
+        if long:
+            write_champion(paths.CHAMPION, winner, {"name": study.study_name, "trials": finished(study)})
         run.log_metrics({"score": winner.candidate.mean, "select_score": winner.score.mean})
         run.log_folder(paths.TUNING_REPORTS, "report")
 
@@ -124,10 +122,11 @@ def tune(params: TuneParams, seed: int, submit: Submit) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m augserve.pipeline tune", description="Search the settings.")
     parser.add_argument("--long", action="store_true", help="search for hours, with tune_long of params.yaml")
-    params = load_tune_params(parser.parse_args().long)
+    long = parser.parse_args().long
+    params = load_tune_params(long)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A worker process ends with the thread that started it, so one thread starts them all.
     with ThreadPoolExecutor(1) as starter, pool(params.processes, run_cell) as start:
-        tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result())
+        tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result(), long)
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

@@ -1,77 +1,65 @@
-"""The score of a trial: its goodput as a ratio to that of stock vLLM, and how far it violates each constraint."""
+"""The score of a trial: its goodput as a ratio to that of the best rival, and how far it violates each constraint."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...data.workload.mix import MIX, MIX_SWING
 from ..project.stage import StageError
-from .params import TuneParams
+from ..results.metrics_file import closed_loop, open_loop
+from ..results.tuning import geometric_mean
+from ..simulator.catalogue import VLLM
 
 Metrics = Mapping[str, float]
-UNIT_LOAD = 1.0
 SLACK = 1.1
 """Factor on the longest wait: overdue turns get a share of the tokens only, so that a few start after their limit."""
+ADMISSION_SLACK = 2.0
+"""The same in closed loops, where every second admission of a session goes to the longest wait."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """The load of one simulation."""
 
     workload: str
-    load: float  # multiple of the capacity@90 of stock vLLM
+    profile: str
+    load: float | None  # open loop: multiple of the capacity@90 of stock vLLM
+    agents: int | None  # closed loop
     seed: int  # within the split, from 0
 
     @property
+    def load_name(self) -> str:
+        """As in the results of an evaluation."""
+        return open_loop(self.load) if self.load is not None else closed_loop(self.agents or 0)
+
+    @property
     def name(self) -> str:
-        return f"{self.workload}_load{self.load:g}" + (f"_seed{self.seed}" if self.seed else "")
+        kind = "load" if self.agents is None else "agents"
+        name = f"{self.workload}_{self.profile}_{kind}{self.load_name.removesuffix('x')}"
+        return name + (f"_seed{self.seed}" if self.seed else "")
 
 
-def scenarios_of(params: TuneParams) -> list[Scenario]:
-    """The scenarios of a trial in the order of `tune.loads`, which puts the most telling first; swings come last."""
-    swings = [MIX_SWING] if MIX_SWING in params.workloads else []
-    steady = [workload for workload in params.workloads if workload != MIX_SWING]
-    planned = [(workload, load) for load in params.loads for workload in steady]
-    planned += [(workload, load) for workload in swings for load in params.loads_of(workload)]
-    return [Scenario(workload, load, seed) for seed in range(params.seeds) for workload, load in planned]
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The constraints of a trial."""
 
-
-def stock_scenarios(params: TuneParams) -> list[Scenario]:
-    """The scenarios on which stock vLLM runs: those of a trial, and load 1x."""
-    planned = [
-        (workload, load)
-        for workload in params.workloads
-        for load in sorted({*params.loads_of(workload), *([UNIT_LOAD] if workload != MIX_SWING else [])})
-    ]
-    return [Scenario(workload, load, seed) for workload, load in planned for seed in range(params.seeds)]
+    min_goodput_ratio: float  # to stock vLLM
+    min_throughput_ratio: float  # to stock vLLM
+    longest_wait_s: float  # where stock vLLM keeps it
+    max_wait_s: float  # the bound on waits in the settings
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Stock vLLM on the same sessions."""
+    """The rivals on the same sessions."""
 
-    params: TuneParams
-    max_wait_s: float  # the bound on waits in the settings
-    stock: Mapping[Scenario, Metrics]
+    limits: Limits
+    rivals: Mapping[Scenario, Mapping[str, Metrics]]  # stock vLLM among them
 
     def ratio(self, scenario: Scenario, metrics: Metrics) -> float:
-        """Goodput over the best goodput of stock vLLM at this load or below.
-
-        At twice its capacity stock vLLM has almost no goodput, and a ratio to that means nothing. The peaks of a swing
-        are such loads, so a swing is compared with the steady mix too. Raises StageError where stock vLLM has no
-        goodput at any of these loads.
-        """
-        goodputs = [
-            stock["effective_throughput"]
-            for other, stock in self.stock.items()
-            if other.seed == scenario.seed
-            and other.load <= scenario.load
-            and other.workload in (scenario.workload, _steady(scenario))
-        ]
-        best = max(goodputs, default=0.0)
+        """Goodput over that of the best rival. Raises StageError where no rival has any."""
+        best = max(rival["effective_throughput"] for rival in self.rivals[scenario].values())
         if best <= 0:
             raise StageError(
-                f"tune: stock vLLM has no goodput on {scenario.workload} up to load {scenario.load:g}; "
-                "lengthen tune.window_s or lower tune.loads"
+                f"tune: no rival has goodput in {scenario.name}; lengthen the window, lower the load, or add a rival"
             )
         return metrics["effective_throughput"] / best
 
@@ -79,21 +67,18 @@ class Baseline:
         """Constraint → the share by which it is missed; a value above 0 is a violation.
 
         The longest wait must be within `longest_wait_s` where that of stock vLLM is. Elsewhere it must be within the
-        bound of the settings, or within the longest wait of stock vLLM if that is longer.
+        bound of the settings, or within the longest wait of a rival if that is longer.
         """
-        stock, params = self.stock[scenario], self.params
-        limit_s = params.longest_wait_s
+        limits, rivals = self.limits, self.rivals[scenario]
+        stock, limit_s = rivals[VLLM.name], limits.longest_wait_s
         if stock["longest_wait_s"] > limit_s:
-            limit_s = SLACK * max(self.max_wait_s, stock["longest_wait_s"])
+            slack = SLACK if scenario.agents is None else ADMISSION_SLACK
+            limit_s = slack * max(limits.max_wait_s, *(rival["longest_wait_s"] for rival in rivals.values()))
         return {
-            "goodput": _shortfall(metrics, stock, "effective_throughput", params.min_goodput_ratio),
-            "throughput": _shortfall(metrics, stock, "throughput", params.min_throughput_ratio),
+            "goodput": _shortfall(metrics, stock, "effective_throughput", limits.min_goodput_ratio),
+            "throughput": _shortfall(metrics, stock, "throughput", limits.min_throughput_ratio),
             "longest_wait": metrics["longest_wait_s"] / limit_s - 1,
         }
-
-
-def _steady(scenario: Scenario) -> str:
-    return MIX if scenario.workload == MIX_SWING else scenario.workload
 
 
 def _shortfall(metrics: Metrics, stock: Metrics, name: str, least: float) -> float:
@@ -114,11 +99,8 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """Mean ratio over all scenarios."""
-        return self.mean_over(self.ratios)
-
-    def mean_over(self, scenarios: Collection[Scenario]) -> float:
-        return sum(self.ratios[scenario] for scenario in scenarios) / len(scenarios)
+        """Geometric mean of the ratios: twice as good in one scenario makes up for half as good in another."""
+        return geometric_mean(list(self.ratios.values()))
 
     @property
     def violations(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..results.tuning import DEFAULTS
 from .params import TuneParams
-from .score import Baseline, Scenario, Score, scenarios_of
+from .score import Baseline, Scenario, Score
 from .simulations import Capacities, TuningSimulations
 from .space import Space
 
@@ -97,7 +97,7 @@ class Search:
 
     def _measure(self, trial: optuna.Trial, settings: SchedulerSettings, score: Score) -> bool:
         """Add every simulation to the score; True: the trial was pruned before the last one."""
-        scenarios = scenarios_of(self._params)
+        scenarios = self._params.planned()
         first = self._baseline.ratio(scenarios[0], self._simulate(scenarios[0], settings, True))
         trial.report(first, 1)
         for step, scenario in enumerate(scenarios, start=2):

@@ -8,7 +8,7 @@ import optuna
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError
 from ..results.tuning import DEFAULTS
-from .score import Baseline, Scenario, Score, scenarios_of
+from .score import Baseline, Score
 from .simulations import Capacities, TuningSimulations, collect
 
 
@@ -56,8 +56,8 @@ def _candidate(trial: optuna.trial.FrozenTrial) -> Candidate:
 def run_candidates(
     simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, found: Sequence[Candidate]
 ) -> list[Selected]:
-    """Run each candidate on the sessions of `simulations`, and score it against stock vLLM there."""
-    scenarios = scenarios_of(simulations.params)
+    """Run each candidate on the sessions of `simulations`, and score it against the rivals there."""
+    scenarios = simulations.params.planned()
     futures = {
         (index, scenario): simulations.start(scenario, capacities, candidate.settings)
         for index, candidate in enumerate(found)
@@ -82,11 +82,11 @@ def default_of(selected: Sequence[Selected]) -> Selected | None:
     return next((one for one in selected if one.candidate.name == DEFAULTS), None)
 
 
-def gains(winner: Selected, default: Selected, scenarios: Sequence[Scenario]) -> dict[str, float]:
+def gains(winner: Selected, default: Selected) -> dict[str, float]:
     """Gains of the winner over the defaults on the sessions of search and of selection, and the gap between the two.
 
-    `scenarios` are those of the search. The gap is the part of the gain that does not generalise.
+    The gap is the part of the gain that does not generalise.
     """
     search = winner.candidate.mean / default.candidate.mean - 1
-    select = winner.score.mean_over(scenarios) / default.score.mean_over(scenarios) - 1
+    select = winner.score.mean / default.score.mean - 1
     return {"gain_tune": search, "gain_select": select, "over_tuning_gap": search - select}

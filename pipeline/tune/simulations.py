@@ -1,5 +1,6 @@
-"""The simulations of tuning on the sessions of one split: trials, stock vLLM, and stock vLLM's capacity."""
+"""The simulations of tuning on the sessions of one split: trials, rivals, and stock vLLM's capacity."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,21 +10,21 @@ from tqdm import tqdm
 
 from ...data.tables.splits import SPLIT_SEEDS, Use
 from ...data.workload.mix import MIX, MIX_SWING
-from ...data.workload.schedule import MIXES
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
 from ..project.stage import StageError
+from ..results.metrics_file import Job
 from ..simulator.catalogue import AUGSERVE, VLLM
 from ..simulator.cells.capacity import bracket, capacity
-from ..simulator.cells.cell import Cell
+from ..simulator.cells.cell import Cell, load_profile
 from ..simulator.cells.parallel import Submit
 from .params import TuneParams
-from .score import Metrics, Scenario, stock_scenarios
+from .score import Metrics, Scenario
 
 Key = TypeVar("Key")
-Capacities = Mapping[str, float]
-"""Workload → capacity@90 of stock vLLM, sessions/s: load 1x."""
+Capacities = Mapping[Job, float]
+"""Capacity@90 of stock vLLM on each workload and engine, sessions/s: load 1x."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,29 @@ class TuningSimulations:
     use: Use = "tune"
 
     def cell(
-        self, scenario: Scenario, rate_per_s: float, policy: str, settings: SchedulerSettings, short: bool = False
+        self,
+        scenario: Scenario,
+        rate_per_s: float | None,
+        policy: str,
+        settings: SchedulerSettings,
+        short: bool = False,
     ) -> Cell:
+        profile = paths.PROFILES / f"{scenario.profile}.json"
+        if scenario.profile != settings.profile:  # each engine has its own step times
+            step_time = load_profile(profile).linear
+            settings = dataclasses.replace(settings, step_time=step_time, profile=scenario.profile)
         return Cell(
             scenario.workload,
             policy,
-            paths.PROFILES / f"{self.params.profile}.json",
+            profile,
             rate_per_s,
             self.seed + SPLIT_SEEDS[self.use] + scenario.seed,
-            self.params.schedule(scenario.workload, short),
+            self.params.schedule(scenario, short),
             settings,
             paths.ONNX,
-            None if scenario.workload in MIXES else Split(self.use, *self.shares),
+            Split(self.use, *self.shares),
+            scenario.agents,
+            None if scenario.agents is None else self.params.pause_cap_s,
         )
 
     def start(
@@ -59,42 +71,54 @@ class TuningSimulations:
         policy: str = AUGSERVE.name,
         short: bool = False,
     ) -> "Future[dict[str, float]]":
-        rate_per_s = scenario.load * capacities[scenario.workload]
+        rate_per_s = None
+        if scenario.load is not None:
+            rate_per_s = scenario.load * capacities[scenario.workload, scenario.profile]
         return self.submit(self.cell(scenario, rate_per_s, policy, settings, short))
 
-    def stock(self, capacities: Capacities, defaults: SchedulerSettings) -> dict[Scenario, Metrics]:
-        """Stock vLLM on every scenario that trials are compared with."""
-        scenarios = stock_scenarios(self.params)
-        futures = {scenario: self.start(scenario, capacities, defaults, VLLM.name) for scenario in scenarios}
-        return collect(futures, f"tune: vllm, {self.use}")
+    def rivals(self, capacities: Capacities, defaults: SchedulerSettings) -> dict[Scenario, dict[str, Metrics]]:
+        """The rivals on every scenario of a trial."""
+        futures = {
+            (scenario, policy): self.start(scenario, capacities, defaults, policy)
+            for scenario in self.params.planned()
+            for policy in self.params.rivals_of(scenario)
+        }
+        found: dict[Scenario, dict[str, Metrics]] = {}
+        for (scenario, policy), metrics in collect(futures, f"tune: rivals, {self.use}").items():
+            found.setdefault(scenario, {})[policy] = metrics
+        return found
 
     def capacities(self, defaults: SchedulerSettings) -> Capacities:
-        """Search the capacity@90 of stock vLLM on each workload. A swing has that of the steady mix.
+        """Search the capacity@90 of stock vLLM on each workload and engine with an open loop. A swing has that of the
+        steady mix.
 
-        Raises StageError where the capacity of the mix lies below the bounds of the search.
+        Raises StageError where the capacity of the mix on the tuned engine lies below the bounds of the search.
         """
         params = self.params
-        found: dict[str, float] = {}
+        planned = [(each.workload, each.profile) for each in params.scenarios if each.load is not None]
+        found: dict[Job, float] = {}
         with tqdm(desc="tune: capacity", unit="run") as bar:  # type: tqdm[Any]
-            for workload in (name for name in params.workloads if name != MIX_SWING):
-                attainments = self._attainments(workload, defaults, bar)
+            for job in dict.fromkeys(job for job in planned if job[0] != MIX_SWING):
+                attainments = self._attainments(job, defaults, bar)
                 low, high = params.capacity_low, params.capacity_high
-                if workload != MIX:  # other sessions may be far from the bounds of the mix
+                if known := job == (MIX, params.profile):
+                    unit = capacity(attainments, low, high, params.capacity_rounds)
+                else:  # other sessions and engines may be far from these bounds
                     low, high = bracket(attainments, low)
-                unit = capacity(attainments, low, high, params.capacity_rounds)
-                if unit is None and workload == MIX:
+                    unit = capacity(attainments, low, high, params.capacity_rounds)
+                if unit is None and known:
                     raise StageError(
                         f"tune: stock vLLM misses the SLO at every rate from {low} sessions/s on; "
                         "lower tune.capacity_low in params.yaml"
                     )
-                found[workload] = low if unit is None else unit
-        return {**found, MIX_SWING: found[MIX]} if MIX in found else found
+                found[job] = low if unit is None else unit
+        return found | {job: found[MIX, job[1]] for job in planned if job[0] == MIX_SWING}
 
     def _attainments(
-        self, workload: str, defaults: SchedulerSettings, bar: "tqdm[Any]"
+        self, job: Job, defaults: SchedulerSettings, bar: "tqdm[Any]"
     ) -> Callable[[Sequence[float]], list[float]]:
         def attainments(rates: Sequence[float]) -> list[float]:
-            scenario = Scenario(workload, 1.0, 0)
+            scenario = Scenario(*job, load=1.0, agents=None, seed=0)
             futures = [self.submit(self.cell(scenario, rate, VLLM.name, defaults)) for rate in rates]
             shares = [future.result()["attainment"] for future in futures]
             bar.update(len(rates))

@@ -17,7 +17,7 @@ HEARTBEAT_S = 20
 RETRIES = 2
 OPENING_TRIES = 4
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes to SQLite
-STARTUP_TRIALS = 4  # drawn at random, the starts included: a default study has time for about eight trials
+STARTUP_TRIALS = 10  # drawn at random, the starts included
 
 
 def open_study(name: str, params: TuneParams, seed: int) -> optuna.Study:

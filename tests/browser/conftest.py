@@ -80,7 +80,7 @@ TUNED = (
 )
 """Settings of two made-up studies, because a search takes too long here."""
 
-CHOSEN = Selection("defaults", ENGINE, MIX, (3.0, 1.0), 5.0, {"defaults": {"tune": 1.0, "select": 1.0}})
+CHOSEN = Selection("defaults", ((MIX, ENGINE, "1x"),), {"defaults": {"tune": 1.0, "select": 1.0}})
 
 
 def write_params(root: Path) -> None:

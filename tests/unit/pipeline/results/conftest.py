@@ -25,7 +25,7 @@ def closed(steps: float) -> dict[str, float]:
 def selection() -> Selection:
     """A choice of tuning on the workload of `results`."""
     scores = {"trial 3": {"tune": 1.3, "select": 1.2}, "defaults": {"tune": 1.0, "select": 1.0}}
-    return Selection("trial 3", "p", "mix", (2.0, 1.0), 5.0, scores)
+    return Selection("trial 3", (("mix", "p", "2x"), ("mix", "p", "1x"), ("mix", "q", "1x")), scores)
 
 
 @pytest.fixture

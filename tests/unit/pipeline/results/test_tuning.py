@@ -11,7 +11,7 @@ from .conftest import cell
 
 @pytest.fixture
 def evaluated(results):
-    """Stock vLLM has collapsed at 2x, so that its goodput at 1x is the unit there."""
+    """Both settings ran at two loads. Stock vLLM has collapsed at 2x, another rival has not."""
     by_load = results.cells["mix"]["p"]
     by_load["1x"]["augserve-default"] = cell(9)
     by_load["2x"] |= {"augserve-default": cell(8), "vllm": cell(0)}
@@ -35,31 +35,27 @@ def test_a_foreign_file_is_one_line_with_its_name(tmp_path, text):
 
 
 def test_the_origin_separates_given_settings_from_searched_ones():
-    origins = {origin_of(name) for name in ("defaults", "start 2", "trial 7")}
-    assert len(origins) == 3
-    assert "given" in origin_of("start 2")
-    assert origin_of("trial 7") == "searched"
+    assert len({origin_of(name) for name in ("defaults", "champion", "trial 7")}) == 3
 
 
-def test_the_report_score_is_the_mean_ratio_to_the_best_goodput_of_stock_vllm_up_to_the_load(evaluated, selection):
-    assert report_score(evaluated, selection, "augserve") == pytest.approx((9 / 9 + 10 / 9) / 2)
-    assert report_score(evaluated, selection, "augserve-default") == pytest.approx((9 / 9 + 8 / 9) / 2)
+def test_the_report_score_is_the_geometric_mean_ratio_to_the_best_rival_where_both_settings_ran(evaluated, selection):
+    assert report_score(evaluated, selection, "augserve") == pytest.approx((9 / 9 * 10 / 5) ** 0.5)
+    assert report_score(evaluated, selection, "augserve-default") == pytest.approx((9 / 9 * 8 / 5) ** 0.5)
 
 
-def test_without_a_load_of_the_selection_there_is_no_report_score(evaluated, selection):
-    missing = dataclasses.replace(selection, loads=(2.0, 3.0))
+def test_without_a_scenario_of_the_selection_there_is_no_report_score(evaluated, selection):
+    missing = dataclasses.replace(selection, scenarios=(("mix", "p", "3x"), ("none", "p", "1x")))
     assert report_score(evaluated, missing, "augserve") is None
-    assert report_score(evaluated, dataclasses.replace(selection, workload="none"), "augserve") is None
 
 
 def test_the_table_has_the_chosen_settings_first_with_their_origin(evaluated, selection):
     table = tuning_table(evaluated, dataclasses.replace(selection, chosen="trial 3"))
     assert table["settings"].tolist() == ["trial 3", "defaults"]
-    assert table["origin"].tolist() == ["searched", "hand-set defaults"]
-    assert table["report sessions"].tolist() == ["1.056", "0.944"]
+    assert table["origin"].tolist() == ["this search", "hand-set defaults"]
+    assert table["report sessions"].tolist() == ["1.414", "1.265"]
 
 
 def test_a_candidate_that_was_not_evaluated_has_no_report_score(evaluated, selection):
-    scores = {**selection.scores, "start 1": {"tune": 1.1, "select": 1.1}}
+    scores = {**selection.scores, "trial 9": {"tune": 1.1, "select": 1.1}}
     table = tuning_table(evaluated, dataclasses.replace(selection, scores=scores)).set_index("settings")
-    assert table.loc["start 1", "report sessions"] == "–"
+    assert table.loc["trial 9", "report sessions"] == "–"

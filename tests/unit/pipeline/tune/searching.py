@@ -15,18 +15,21 @@ from augserve.data.workload.mix import MIX
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.results.tuning import DEFAULTS
 from augserve.pipeline.tune import storage
-from augserve.pipeline.tune.params import TuneParams
-from augserve.pipeline.tune.score import Baseline, stock_scenarios
+from augserve.pipeline.tune.params import PlannedLoad, TuneParams
+from augserve.pipeline.tune.score import Baseline, Limits
 from augserve.pipeline.tune.search import Search, enqueue
 from augserve.pipeline.tune.space import read_space
 
 NAME = "known"
 PARAMS = TuneParams(
     profile="p",
-    workloads=(MIX,),
-    select_workloads=(MIX,),
-    loads=(2.0, 1.0),
-    swing_load=1.5,
+    scenarios=(
+        PlannedLoad(workload=MIX, profile="p", load=2.0),
+        PlannedLoad(workload=MIX, profile="p", load=1.0),
+        PlannedLoad(workload="coding-agents", profile="p", agents=3),
+    ),
+    open_rivals=("vllm", "uncached-first@1024"),
+    closed_rivals=("vllm", "session-limit@sessions=2"),
     seeds=1,
     trials=6,
     timeout_s=60.0,
@@ -46,17 +49,21 @@ PARAMS = TuneParams(
     trace_warmup_s=9.0,
     trace_window_s=9.0,
     drain_s=1.0,
+    agent_warmup_s=5.0,
+    agent_window_s=7.0,
+    agent_drain_s=1.0,
+    pause_cap_s=30.0,
     processes=1,
     storage="sqlite:///optuna.db",
-    starts=(),
     space={
         "weights.uncached": {"low": 0.1, "high": 10.0, "log": True},
         "weights.output": {"low": 0.01, "high": 1.0, "log": True, "zero": True},
     },
 )
-SPACE = read_space(PARAMS.space, SchedulerSettings())
+SPACE = read_space(PARAMS.space, SchedulerSettings(profile="p"))
 STOCK = {"effective_throughput": 50.0, "throughput": 60.0, "longest_wait_s": 1.0}
-BASELINE = Baseline(PARAMS, 60.0, dict.fromkeys(stock_scenarios(PARAMS), STOCK))
+LIMITS = Limits(0.99, 0.98, 5.0, 60.0)
+BASELINE = Baseline(LIMITS, {scenario: {"vllm": STOCK} for scenario in PARAMS.planned()})
 STARTS = [(DEFAULTS, SPACE.defaults), ("other", dataclasses.replace(SPACE.defaults, max_wait_s=9.0))]
 
 

@@ -62,11 +62,9 @@ def test_every_suggestion_of_the_projects_space_is_valid_and_comes_back_from_its
     assert again == settings
 
 
-def test_the_hand_set_defaults_and_the_projects_starts_are_points_of_the_space():
+def test_the_hand_set_defaults_are_a_point_of_the_space():
     space = read_space(DECLARED["space"], DEFAULTS)
-    for values in ({}, *DECLARED["starts"]):
-        settings = with_values(DEFAULTS, values)
-        assert space.settings(space.suggest(optuna.trial.FixedTrial(space.point(settings)))) == settings
+    assert space.settings(space.suggest(optuna.trial.FixedTrial(space.point(DEFAULTS)))) == DEFAULTS
 
 
 def test_a_start_outside_of_the_space_is_moved_to_its_edge():

@@ -72,7 +72,11 @@ class Manifest:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
             raise BundleError(f"{MANIFEST}: {key}: {first['msg'].lower()}; {_REMEDY}") from error
-        if manifest.render() != content:
+        try:
+            rendered = manifest.render()
+        except ValueError as error:  # a number that JSON does not have
+            raise BundleError(f"{MANIFEST} is damaged ({error}); {_REMEDY}") from error
+        if rendered != content:
             raise BundleError(f"{MANIFEST} is damaged (its checksum differs); {_REMEDY}")
         manifest._check_features()
         return manifest

@@ -26,7 +26,8 @@ class Forecasting:
         self._clock = clock
 
     def turn_arrived(self, live: LiveTurn) -> None:
-        self._arrived.append(live)
+        if live.features is not None:  # a pooling request generates nothing that could be predicted
+            self._arrived.append(live)
 
     def take_arrived(self) -> list[LiveTurn]:
         """The turns that have arrived since the last call."""

@@ -96,8 +96,8 @@ class HeavyAdmission:
                 continue
             blocks = self._demand_blocks(queue, slot)
             if self._heavy(queue.columns[Column.UNCACHED_TOKENS, [slot]]).all():
-                missing = blocks - self._working_set.room_blocks
-                if missing > 0 and not self._pins.let_go(missing, now_s) and (offered or not idle):
+                missing, tenant = blocks - self._working_set.room_blocks, self._tenant(queue, slot)
+                if missing > 0 and not self._pins.let_go(missing, now_s, tenant) and (offered or not idle):
                     break
                 self._enter(queue, slot, blocks)
                 self._note_wait("room", queue, slot, now_s)
@@ -113,6 +113,10 @@ class HeavyAdmission:
             used_s = accounts_s[queue.columns[Column.TENANT, foremost].astype(np.intp)]
             foremost = foremost[used_s == used_s.min()]
         return foremost
+
+    def _tenant(self, queue: WaitingQueue, slot: int) -> str | None:
+        live = self._engine.turns.get(queue.requests[slot].request_id)
+        return None if live is None else live.hints.tenant
 
     def _by_turns(self, queue: WaitingQueue, foremost: Slots, longest: int) -> Iterator[int]:
         if self._admissions.longest_is_next:

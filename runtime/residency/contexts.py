@@ -77,7 +77,7 @@ class PausedContexts:
             return
         request, pins = live.request, self.pins
         pinned = not live.hints.is_last_turn and pins.pin(
-            live.session_id, request, request.num_tokens, live.forecast, self._clock()
+            live.session_id, request, request.num_tokens, live.forecast, self._clock(), live.hints.tenant
         )
         self._metrics.context("preserve" if pinned else "discard")
 

@@ -22,6 +22,7 @@ class Pin:
     pause_s: float  # forecast
     start_s: float
     outlasts_s: float  # when keeping it has cost more than computing it again
+    tenant: str | None = None
     claimed_by: str | None = None  # id of the session's next request, while it waits
 
 
@@ -29,7 +30,7 @@ class Pins:
     """Pins by session."""
 
     def __init__(self, references: BlockReferences, worth: ContextWorth, released: Callable[[str], None]) -> None:
-        """`released` is called with the reason of each release: hit, outlasted, pressure, replaced, aborted or
+        """`released` is called with the reason of each release: hit, outlasted, share, pressure, replaced, aborted or
         reset."""
         self.references = references
         self._worth = worth
@@ -78,7 +79,15 @@ class Pins:
         """How many pins reference the block."""
         return self._pin_counts[id(block)]
 
-    def pin(self, session_id: str, request: Request, tokens: int, forecast: Forecast | None, now_s: float) -> bool:
+    def pin(
+        self,
+        session_id: str,
+        request: Request,
+        tokens: int,
+        forecast: Forecast | None,
+        now_s: float,
+        tenant: str | None = None,
+    ) -> bool:
         """Pin the context of a turn that has just finished, before vLLM frees it.
 
         False if its session is expected to end, or if nothing of the context is in the prefix cache.
@@ -90,7 +99,7 @@ class Pins:
         if not blocks:
             return False
         pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
-        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self._worth.lasts_s(tokens))
+        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self._worth.lasts_s(tokens), tenant)
         self._pin_counts.update(map(id, blocks))
         return True
 
@@ -116,19 +125,24 @@ class Pins:
         session_id = self._claims.get(request_id)
         return 0 if session_id is None else len(self._pins[session_id].blocks)
 
-    def let_go(self, blocks: int, now_s: float) -> bool:
-        """Release contexts that have outlasted their worth, the longest ago first, if all of them together free this
-        many blocks; otherwise release none."""
+    def let_go(self, blocks: int, now_s: float, tenant: str | None = None) -> bool:
+        """Release contexts for a turn of this tenant: those that have outlasted their worth, the longest ago first,
+        then those that other tenants hold beyond an equal share. If all of them together do not free this many blocks,
+        release none."""
         outlasted = sorted(
             (pin.outlasts_s, session_id)
             for session_id, pin in self._pins.items()
             if pin.claimed_by is None and pin.outlasts_s <= now_s
         )
-        if sum(len(self._pins[session_id].blocks) for _, session_id in outlasted) < blocks:
+        reasons = dict.fromkeys((session_id for _, session_id in outlasted), "outlasted")
+        if sum(len(self._pins[session_id].blocks) for session_id in reasons) < blocks:
+            for session_id in self._beyond_share(tenant, now_s):
+                reasons.setdefault(session_id, "share")
+        if sum(len(self._pins[session_id].blocks) for session_id in reasons) < blocks:
             return False
         enough = self.references.free_blocks + blocks
-        for _, session_id in outlasted:
-            self._release(session_id, "outlasted")
+        for session_id, reason in reasons.items():
+            self._release(session_id, reason)
             if self.references.free_blocks >= enough:
                 return True
         return False
@@ -166,6 +180,21 @@ class Pins:
     def _by_waste(self, now_s: float) -> list[tuple[float, str]]:
         wastes = [(self._waste(pin, now_s), session_id) for session_id, pin in self._pins.items()]
         return sorted(wastes, reverse=True)
+
+    def _beyond_share(self, tenant: str | None, now_s: float) -> Iterator[str]:
+        """Sessions by which other tenants pin more than an equal share of all pinned blocks, the largest waste first.
+        None where this tenant has its share."""
+        held: Counter[str | None] = Counter()
+        for pin in self._pins.values():
+            held[pin.tenant] += len(pin.blocks)
+        share = held.total() / len(held.keys() | {tenant})
+        if held[tenant] >= share:
+            return
+        for _, session_id in self._by_waste(now_s):
+            pin = self._pins[session_id]
+            if pin.claimed_by is None and pin.tenant != tenant and held[pin.tenant] - len(pin.blocks) >= share:
+                held[pin.tenant] -= len(pin.blocks)
+                yield session_id
 
     def _waste(self, pin: Pin, now_s: float) -> float:
         if pin.claimed_by is not None:

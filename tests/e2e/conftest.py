@@ -20,7 +20,7 @@ from augserve.models.serving.target import TARGETS, Target
 from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
-from .faults import SteppedClock
+from .faults import ONE_THREAD, SteppedClock
 
 ROOT = Path(__file__).parents[2]
 SEATS = 4
@@ -67,7 +67,7 @@ def server(
     folder = tmp_path_factory.mktemp("server")
     deployment = {"bundle": str(bundle_folder), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
     arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS)]
-    environment = stepped_clock.environment
+    environment = ONE_THREAD | stepped_clock.environment
     with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments, environment=environment) as running:
         yield running
 

@@ -12,6 +12,8 @@ import httpx
 
 from augserve.pipeline.server.process import MODEL_NAME, Server
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Environment of a server beside other programs: threads that wait for each other would be slow."""
 STEPPED_CLOCK = """
 import mmap, os, struct, time
 with open(os.environ["CLOCK_STEP"], "rb") as file:

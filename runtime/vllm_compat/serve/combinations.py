@@ -156,7 +156,7 @@ COMBINATIONS = (
     Combination(
         "Pooling models",
         "tested",
-        "without predictions",
+        "they generate nothing, so nothing is predicted",
         ("test_every_request_of_a_pooling_model_ends",),
         lambda config: config.model_config.runner_type == "pooling",
     ),

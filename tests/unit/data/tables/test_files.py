@@ -123,6 +123,16 @@ def test_a_file_that_is_no_parquet_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_whose_names_are_no_text_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "turns.parquet"
+    write_table(path, "turns", rows_to_table("turns", [turn()]))
+    path.write_bytes(path.read_bytes().replace(b"session_id", b"\x80ession_id"))
+    with path.open("rb") as stream, pytest.raises(TraceError, match="not a readable Parquet file"):
+        list(read_rows(stream, "here", "turns"))
+    with pytest.raises(TraceError, match="not a readable Parquet file"):
+        read_table(path, "turns")
+
+
 def test_an_ill_typed_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "turns.parquet"
     table = rows_to_table("turns", [turn()])

@@ -117,6 +117,12 @@ def test_link_is_refused(bundle: Path, tmp_path: Path) -> None:
     refuse(bundle, r"scheduler\.json")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_one_line(bundle: Path, number: float) -> None:
+    forge(bundle, lambda value: value.update(training={"mae": number}))
+    refuse(bundle, r"manifest\.json is damaged")
+
+
 def test_a_bundle_is_pinned_by_the_hash_of_its_manifest(bundle: Path) -> None:
     pinned = load_bundle(bundle, None).sha256
     assert load_bundle(bundle, None, Trust(sha256=pinned)).sha256 == pinned

@@ -46,8 +46,10 @@ def make() -> tuple[Pins, Cache, Counter[str]]:
     return Pins(cache, ContextWorth(SETTINGS, 16 * CAPACITY), lambda reason: released.update([reason])), cache, released
 
 
-def pin(pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0) -> bool:
-    return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s)
+def pin(
+    pins: Pins, name: str, blocks: range, pause_s: float = 1.0, now_s: float = 0.0, tenant: str | None = None
+) -> bool:
+    return pins.pin(name, list(blocks), 16 * len(blocks), Forecast(1.0, 3.0, pause_s), now_s, tenant)
 
 
 def test_contexts_that_outlasted_their_worth_go_the_longest_ago_first_and_no_more_than_needed() -> None:
@@ -66,6 +68,29 @@ def test_nothing_goes_if_all_that_outlasted_would_not_be_enough() -> None:
     pin(pins, "b", range(10, 20), now_s=1.0)
     assert not pins.let_go(15, LASTS_S + 0.5)
     assert (len(pins), released) == (2, {})
+
+
+def test_what_a_tenant_pins_beyond_an_equal_share_makes_way_for_another_tenant() -> None:
+    pins, cache, released = make()
+    for number in range(8):
+        pin(pins, str(number), range(10 * number, 10 * number + 10), pause_s=float(number), tenant="a")
+    assert not pins.let_go(10, 1.0, "a"), "its own newcomers wait"
+    assert not pins.let_go(41, 1.0, "b"), "half of what is pinned stays"
+    assert not released
+    assert pins.let_go(20, 1.0, "b")
+    assert released == {"share": 2}
+    assert set(cache.references.elements()) == set(range(60)), "the longest pauses have gone"
+    pin(pins, "mine", range(60, 100), tenant="b")
+    assert not pins.let_go(20, 1.0, "b"), "it has more than half itself"
+    assert pins.let_go(10, 1.0, None)
+
+
+def test_claimed_contexts_and_small_shares_stay_with_their_tenant() -> None:
+    pins, _, _ = make()
+    pin(pins, "claimed", range(40), tenant="a")
+    pins.turn_arrived("claimed", "r1")
+    pin(pins, "small", range(40, 50), tenant="b")
+    assert not pins.let_go(1, 1.0, "c")
 
 
 def test_a_claimed_context_does_not_outlast_its_worth() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +17,10 @@ from ...data.workload.mix import MIX
 from ...data.workload.trace_set import Split
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
+from ..project.own_workloads import OwnWorkload, own_workloads
 from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
+from ..project.trace_sources import DataParams
 from ..project.tracking import experiment_run
 from ..results.documents import evaluation_markdown
 from ..results.metrics_file import EvaluationResults, Job, write_results
@@ -136,5 +138,15 @@ def counted(submit: Submit, description: str) -> Iterator[Submit]:
         yield submit_counted
 
 
+def with_own(params: EvaluateParams, own: Sequence[OwnWorkload]) -> EvaluateParams:
+    """The deployment's own workloads run too, with as many agents as worked at once beside the numbers of params."""
+    if not own:
+        return params
+    names = (*(each.name for each in own), *params.agent_workloads)
+    agents = sorted({*params.agents, *(each.agents for each in own)})
+    return params.changed(agent_workloads=tuple(dict.fromkeys(names)), agents=tuple(agents))
+
+
 def main() -> None:
-    report(load_params(EvaluateParams), paths.EVALUATION_REPORTS)
+    params = with_own(load_params(EvaluateParams), own_workloads(load_params(DataParams)))
+    report(params, paths.EVALUATION_REPORTS)

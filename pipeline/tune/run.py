@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
@@ -17,8 +18,10 @@ from ...data.workload.mix import MIX
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
 from ..project.code_digest import code_digest
+from ..project.own_workloads import OwnWorkload, own_workloads
 from ..project.params import BaseParams, SplitShares, load_params
 from ..project.stage import StageError
+from ..project.trace_sources import DataParams
 from ..project.tracking import experiment_run
 from ..results.tuning import CHAMPION, DEFAULTS, Selection
 from ..simulator.catalogue import AUGSERVE
@@ -26,7 +29,7 @@ from ..simulator.cells.cache import cell_key
 from ..simulator.cells.cell import load_profile, run_cell
 from ..simulator.cells.parallel import Submit, pool
 from .champion import read_champion, write_champion
-from .params import TuneParams, load_tune_params
+from .params import PlannedLoad, TuneParams, load_tune_params
 from .report import finished, write_reports
 from .score import Baseline, Limits, Scenario
 from .search import Search, enqueue, simulate_on
@@ -93,6 +96,12 @@ def write_tuned(winner: Selected, selected: list[Selected], capacities: Capaciti
     write_json(paths.SELECTION, dataclasses.asdict(Selection(winner.candidate.name, scenarios, scores)))
 
 
+def with_own(params: TuneParams, own: Sequence[OwnWorkload]) -> TuneParams:
+    """The deployment's own workloads come first, so that they decide which trials go on."""
+    first = [PlannedLoad(workload=each.name, profile=params.profile, agents=each.agents) for each in own]
+    return params.changed(scenarios=(*first, *params.scenarios))
+
+
 def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
     shares = load_params(SplitShares)
     step_time = load_profile(paths.PROFILES / f"{params.profile}.json").linear
@@ -123,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m augserve.pipeline tune", description="Search the settings.")
     parser.add_argument("--long", action="store_true", help="search for hours, with tune_long of params.yaml")
     long = parser.parse_args().long
-    params = load_tune_params(long)
+    params = with_own(load_tune_params(long), own_workloads(load_params(DataParams)))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A worker process ends with the thread that started it, so one thread starts them all.

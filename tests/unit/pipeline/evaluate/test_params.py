@@ -3,7 +3,8 @@ import json
 import pytest
 
 from augserve.data.workload.schedule import SWING
-from augserve.pipeline.evaluate.run import EvaluateParams
+from augserve.pipeline.evaluate.run import EvaluateParams, with_own
+from augserve.pipeline.project.own_workloads import OwnWorkload
 from augserve.pipeline.project.params import ParamsError, load_params
 from augserve.pipeline.simulator.cells.cell import workload_names
 from experiments.compare import CompareParams
@@ -95,3 +96,9 @@ def test_a_public_set_that_is_not_here_is_left_out():
 
 def test_the_section_of_the_project_is_valid():
     assert load_params(EvaluateParams).agents
+
+
+def test_own_workloads_run_beside_the_others_with_as_many_agents_as_recorded():
+    own = with_own(PARAMS, [OwnWorkload("mixed", 3)])
+    assert (own.agent_workloads, own.agents) == (("mixed", "coding-agents"), (2, 3, 4))
+    assert with_own(PARAMS, []) is PARAMS

@@ -32,7 +32,7 @@ PARAMS = TuneParams(
     closed_rivals=("vllm", "session-limit@sessions=2"),
     seeds=1,
     trials=6,
-    timeout_s=60.0,
+    timeout_s=600.0,
     candidates=2,
     reduction=2,
     min_goodput_ratio=0.99,

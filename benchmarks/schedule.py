@@ -25,7 +25,7 @@ from augserve.models.serving.settings import Residency
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.decisions import Parts, Setup, trained_forecaster
+from augserve.runtime.parts import Parts, Setup, trained_forecaster
 from augserve.runtime.residency.admission import NONE_HELD
 from augserve.runtime.scheduler import AugServeScheduler
 

@@ -43,8 +43,14 @@ ROWS = (
                 "Bundle and mode",
                 "Compare the version with the one that you deployed; roll back if it is another.",
                 "short",
-                (Query("augserve_info", "{{version}} {{mode}} {{settings}}"),),
+                (Query("augserve_info == 1", "{{version}} {{mode}} {{settings}}"),),
                 "stat",
+            ),
+            Panel(
+                "Bundles loaded, refused, withdrawn",
+                "Refused or withdrawn: read the server's log, and put another bundle into the folder.",
+                "short",
+                (Query("sum by (result) (increase(augserve_bundle_changes_total[1h]))", "{{result}}"),),
             ),
             Panel(
                 "Suspended parts",
@@ -149,6 +155,7 @@ ROWS = (
                     ),
                     Query(quantile(0.9, "augserve_admission_wait_seconds"), "p90 of the admitted"),
                     Query("augserve_admission_bound_seconds", "longest, of a turn that arrives now"),
+                    Query("augserve_expected_wait_seconds", "expected, where refuse_after_s is set"),
                 ),
             ),
             Panel(

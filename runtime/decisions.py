@@ -1,22 +1,15 @@
 """AugServe's decisions for one engine: the parts that make them, and the order in which each event asks them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..models.serving.drift import DriftReference
-from ..models.serving.predictor import Predictor
-from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
-from .clock import SteadyClock
 from .deployment import Deployment
 from .engine import Engine
-from .metrics import Metrics
+from .parts import Parts
 from .prediction.batching import Forecasting
-from .prediction.drift import monitors
-from .prediction.forecaster import Forecaster, PredictorForecaster
+from .prediction.forecaster import Forecaster
 from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
@@ -33,43 +26,6 @@ from .sessions.table import Pause
 from .steering.preemption import PreemptionOrder
 from .steering.step_budget import SteeredBudget, StepBudget
 from .steering.token_budget import TokenBudget
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What decisions are built from."""
-
-    settings: SchedulerSettings
-    forecaster: Callable[[Metrics], Forecaster]
-    version: str
-    budget: Callable[[vllm_compat.AsyncScheduler], StepBudget] | None = None  # None: the controller of the settings
-
-
-def bundle_parts(deployment: Deployment) -> Parts:
-    """The parts of the deployment's bundle. Raises DeploymentError or BundleError."""
-    from ..models.serving.bundle import load_bundle
-
-    version = None if deployment.allow_unknown_vllm else vllm_compat.vllm_version
-    bundle = load_bundle(deployment.bundle_folder(), version, deployment.trust, tried=True)
-    return Parts(bundle.settings, partial(trained_forecaster, bundle.predictor, bundle.drift), bundle.version)
-
-
-def trained_forecaster(predictor: Predictor, drift: DriftReference | None, metrics: Metrics) -> Forecaster:
-    """A forecaster that reports its corrections, and the drift of its features where `drift` is given."""
-    turns = calls = None
-    if drift is not None:
-        metrics.trained_coverage(drift.coverage_80)
-        turns, calls = monitors(drift, metrics.drift)
-    return PredictorForecaster(predictor, turns, calls, metrics.corrected, metrics.forecast_ratio)
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """The clock and the parts of a scheduler; simulations and tests bring their own."""
-
-    clock: Callable[[], float] = field(default_factory=SteadyClock)
-    parts: Callable[[Deployment], Parts] = bundle_parts
-    trusts_arrivals: bool = False  # True: the requests bear times of this clock, as in a simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +92,37 @@ class Decisions:
         self.engine.guard.attempt("correction", self.forecaster.reset)
 
 
-def build_decisions(parts: Parts, engine: Engine, deployment: Deployment) -> Decisions:
-    """Raises DeploymentError where turns are to be refused and the API server cannot be told."""
+def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before: Decisions | None = None) -> Decisions:
+    """`before`: what decided until now; kept contexts, admissions, accounts and turns without a forecast go over.
+
+    Raises DeploymentError where turns are to be refused and the API server cannot be told.
+    """
     settings, limit_s = parts.settings, deployment.refuse_after_s
     references = vllm_compat.BlockReferences(engine.scheduler)
     restore = restore_cost(settings.step_time, engine.kv_cache.has_host_memory)
     worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, restore)
-    pins = Pins(references, worth, engine.metrics.pin_released)
     keeps = engine.active and engine.kv_cache.keeps_contexts
     residency_share = admitted_share(settings.residency.share, restore) if keeps else 0.0
     working_set = WorkingSet(references, engine.kv_cache, residency_share)
-    tenants = TenantService(settings.step_time, engine.clock)
+    if before is None:
+        pins = Pins(references, worth, engine.metrics.pin_released)
+        tenants = TenantService(settings.step_time, engine.clock)
+    else:
+        pins, tenants = before.contexts.pins, before.tenants
+        pins.worth, tenants.step = worth, settings.step_time
+        working_set.take_over(before.admission.working_set)
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
     forecaster = parts.forecaster(engine.metrics)
+    forecasting = Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock)
+    backlog = None
+    if before is not None:
+        for live in before.forecasting.take_arrived():
+            forecasting.turn_arrived(live)
+        backlog = before.backlog
     return Decisions(
         engine,
         forecaster,
-        Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock),
+        forecasting,
         _step_budget(parts, engine, ordering),
         DeferredTurns(engine.scheduler),
         ordering,
@@ -161,7 +131,7 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment) -> Dec
         Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
         tenants,
-        None if limit_s is None else Backlog(settings, engine, ordering.queue, limit_s),
+        None if limit_s is None else Backlog(settings, engine, ordering.queue, limit_s, backlog),
     )
 
 

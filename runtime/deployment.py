@@ -7,10 +7,11 @@ needs no bundle and only records traces.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
+from ..models.serving.settings import SchedulerSettings, SettingsError
 from ..models.serving.trust import Trust
 
 logger = logging.getLogger(f"vllm.{__name__}")
@@ -45,6 +46,7 @@ class Deployment(BaseModel):
     bundle_public_key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = (
         None  # Ed25519 key with which the bundle must be signed, see `augserve sign`
     )
+    settings: Mapping[str, Any] = {}  # values in place of those of the bundle's scheduler.json, by dotted names
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
@@ -62,6 +64,11 @@ class Deployment(BaseModel):
     @property
     def trust(self) -> Trust:
         return Trust(self.bundle_sha256, self.bundle_public_key)
+
+    @property
+    def overrides(self) -> str:
+        """The changed settings as text."""
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.settings.items()))
 
     @property
     def traces_max_bytes(self) -> int:
@@ -105,6 +112,12 @@ def read_deployment(additional_config: object) -> Deployment:
     without_bundle = sorted({"bundle_public_key", "bundle_sha256"} & deployment.model_fields_set)
     if deployment.bundle is None and without_bundle:
         raise _error(without_bundle[0], f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
+    if deployment.bundle is None and deployment.settings:
+        raise _error("settings", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
+    try:
+        SchedulerSettings().overridden(deployment.settings)
+    except SettingsError as error:
+        raise _error("settings", f": {error}", "correct it") from None
     if deployment.mode == "observe" and deployment.refuse_after_s is not None:
         raise _error("refuse_after_s", " has no effect in mode 'observe'", "choose another mode or remove it")
     idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)

@@ -26,9 +26,16 @@ class Engine:
 
     @classmethod
     def of(
-        cls, scheduler: AsyncScheduler, clock: Callable[[], float], version: str, mode: str, trusts_arrivals: bool
+        cls,
+        scheduler: AsyncScheduler,
+        clock: Callable[[], float],
+        version: str,
+        mode: str,
+        trusts_arrivals: bool,
+        overrides: str = "",
     ) -> Self:
-        metrics = Metrics(vllm_compat.engine_number(scheduler), version, mode)
+        """`overrides`: the settings that the operator has changed."""
+        metrics = Metrics(vllm_compat.engine_number(scheduler), version, mode, overrides)
         kv_cache, running_demand = KvCache(scheduler), RunningDemand(scheduler)
         return cls(
             scheduler,

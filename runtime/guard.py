@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -53,6 +53,7 @@ class Guard:
         self._suspend = suspend
         self._took = took
         self._records: dict[str, _Record] = {}
+        self.suspended: set[str] = set()
 
     def call(
         self, reason: str, function: Callable[[*Arguments], Result], *arguments: *Arguments, fallback: Fallback
@@ -82,6 +83,12 @@ class Guard:
         """Call a function for its effect; False if it raises or is suspended. Never raises."""
         return self.call(reason, function, *arguments, fallback=_FAILED) is not _FAILED
 
+    def forgive(self, reasons: Iterable[str]) -> None:
+        """Forget the failures of these reasons: something else decides from now on."""
+        for reason in reasons:
+            if (record := self._records.pop(reason, None)) is not None:
+                self._set_suspended(reason, record, None)
+
     def _count_fallback(self, reason: str) -> None:
         with contextlib.suppress(Exception):  # in multiprocess mode the counters are files
             self._count(reason)
@@ -107,6 +114,7 @@ class Guard:
         if record.is_suspended == (cause is not None):
             return
         record.is_suspended = cause is not None
+        (self.suspended.discard if cause is None else self.suspended.add)(reason)
         with contextlib.suppress(Exception):
             self._suspend(reason, cause)
         if record.is_suspended:

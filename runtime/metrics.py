@@ -30,7 +30,7 @@ class Metrics:
     writes them, at most once in PUBLISH_S, to a file that the plugin's collector reads.
     """
 
-    def __init__(self, engine: int, version: str, mode: str) -> None:
+    def __init__(self, engine: int, version: str, mode: str, settings: str = "") -> None:
         self._registry = CollectorRegistry()
         self._engine = str(engine)
         counter, gauge = self._counter, self._gauge
@@ -86,10 +86,18 @@ class Metrics:
         self.forecast_ratio = self._observe_by(
             "forecast_ratio", "Actual value over the forecast's median.", "quantity", RATIOS
         )
-        self._gauge("info", "Always 1; the labels name the bundle's version and the mode.", "version", "mode").labels(
-            version, mode, self._engine
-        ).set(1)
-        self._gauge("since_seconds", "Unix time from which this bundle and this mode decide.").set_to_current_time()
+        self.bundle_changes = self._count_by(
+            "bundle_changes", "Bundles at run time: loaded, refused, or withdrawn after failures or drift.", "result"
+        )
+        for result in ("loaded", "refused", "withdrawn"):
+            self.bundle_changes(result, 0.0)  # so that Prometheus sees the first increase
+        self.pending_changes = gauge("pending_changes", "Changes that wait for the next step.")
+        self._info = self._gauge(
+            "info", "1 for what decides now: bundle, mode, changed settings; else 0.", "version", "mode", "settings"
+        )
+        self._since = gauge("since_seconds", "Unix time from which this bundle and this mode decide.")
+        self._decides: tuple[str, ...] = ()
+        self.deciding(version, mode, settings)
         folder, multiprocess = os.environ.get(FOLDER_VARIABLE), values.ValueClass is not values.MutexValue
         self._publisher = None
         if folder and not multiprocess:
@@ -105,6 +113,14 @@ class Metrics:
             for sample in family.samples
             if wanted <= sample.labels.items() and not sample.name.endswith("_created")
         )
+
+    def deciding(self, version: str, mode: str, settings: str) -> None:
+        """What decides from now on. `settings`: those that the operator has changed."""
+        if self._decides:
+            self._info.labels(*self._decides).set(0)
+        self._decides = (version, mode, settings, self._engine)
+        self._info.labels(*self._decides).set(1)
+        self._since.set_to_current_time()
 
     def suspended(self, part: str, reason: str | None) -> None:
         """`reason`: the kind of error; None: the part works again."""

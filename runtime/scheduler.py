@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .. import __version__
 from . import vllm_compat
-from .decisions import Setup, build_decisions
+from .control.control import Control
 from .deployment import check_api_servers, check_split_sessions, parse_deployment
 from .engine import Engine
+from .parts import Setup
 from .recording.tracer import Tracer
 from .turn_lifecycle import Lifecycle
 from .vllm_compat import (
@@ -45,11 +46,14 @@ class AugServeScheduler(HookedScheduler):
             check_split_sessions(deployment)
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
-        self.engine = Engine.of(self, self.setup.clock, version, deployment.mode, self.setup.trusts_arrivals)
+        self.engine = Engine.of(
+            self, self.setup.clock, version, deployment.mode, self.setup.trusts_arrivals, deployment.overrides
+        )
         self._guard, self._clock = self.engine.guard, self.engine.clock
         model, dropped = vllm_compat.served_model(self), self.engine.metrics.recorder_dropped
         self._tracer = Tracer.of(deployment, version, model, dropped.inc)
-        self.decisions = None if parts is None else build_decisions(parts, self.engine, deployment)
+        self.control = Control(deployment, self.setup, self.engine, parts)
+        self.decisions = self.control.decisions
         if self.decisions is not None:
             self.waiting = self.decisions.ordering.queue
         self.lifecycle = Lifecycle(self.engine, self.decisions, self._tracer, self.hash_block_size)
@@ -63,6 +67,8 @@ class AugServeScheduler(HookedScheduler):
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         start_s, began_s = self._clock(), time.perf_counter()
+        if self.control.is_due:
+            self._guard.attempt("control", self._change)
         if self.decisions is not None:
             self.decisions.before_step(start_s)
         output = super().schedule(throttle_prefills)
@@ -108,10 +114,20 @@ class AugServeScheduler(HookedScheduler):
             self.decisions.contexts.release_all()
             self.decisions.close()
         try:
-            for close in (self._tracer.close, self.engine.metrics.close):
+            for close in (self.control.close, self._tracer.close, self.engine.metrics.close):
                 self._guard.attempt("shutdown", close)
         finally:
             super().shutdown()
+
+    def _change(self) -> None:
+        """Let another bundle or mode decide from this step on."""
+        control = self.control
+        try:
+            control.apply()
+        finally:
+            self.engine, self.decisions = control.engine, control.decisions
+            self.lifecycle.decisions = control.decisions
+            self._tracer.decided_by(control.version)
 
     def _note_step(self, output: SchedulerOutput, start_s: float, schedule_s: float) -> None:
         if output.num_scheduled_tokens:

@@ -34,7 +34,7 @@ class Lifecycle:
         self.turns = engine.turns
         self.sessions = SessionTable(closed=engine.metrics.sessions_closed.inc)
         self._engine = engine
-        self._decisions = decisions
+        self.decisions = decisions
         self._tracer = tracer
         self._hash_block_tokens = hash_block_tokens
         self._ended: deque[tuple[LiveTurn, Prefix, str]] = deque()  # to be remembered, with their finish reasons
@@ -48,8 +48,8 @@ class Lifecycle:
         live, pause = note_arrival(request, hints, self.sessions, now_s, link, prefix)
         self.turns[request.request_id] = live
         self._engine.metrics.sessions.set(len(self.sessions))
-        if self._decisions is not None:
-            self._decisions.turn_arrived(live, pause)
+        if self.decisions is not None:
+            self.decisions.turn_arrived(live, pause)
         if pause is not None:
             self._tracer.pause_ended(live, pause)
 
@@ -110,8 +110,8 @@ class Lifecycle:
     def _turn_ended(self, live: LiveTurn, now_s: float, reason: str) -> None:
         request = live.request
         del self.turns[request.request_id]
-        if self._decisions is not None:
-            self._decisions.turn_ended(live, reason)
+        if self.decisions is not None:
+            self.decisions.turn_ended(live, reason)
         if reason in FINISHED:
             self.sessions.turn_finished(live.session_id, now_s, request.num_prompt_tokens, request.num_output_tokens)
         if live.prefix is not None:

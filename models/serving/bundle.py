@@ -115,7 +115,7 @@ def _load(path: Path, vllm_version: str | None, trust: Trust, tried: bool) -> Bu
     models = {name: contents[name] for name in model_files()}
     if tried:
         try_models(models)
-    predictor = OnnxPredictor(models)
+    predictor = OnnxPredictor(models, checked=tried)
     drift = DriftReference.parse(contents[DRIFT_FILE])
     sha256 = hashlib.sha256(rendered).hexdigest()
     return Bundle(manifest, SchedulerSettings.from_json(document), predictor, drift, manifest.version, sha256, path)

@@ -112,6 +112,24 @@ class SchedulerSettings:
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    def overridden(self, values: Mapping[str, Any]) -> Self:
+        """These settings with other values, by dotted names. Raises SettingsError for an unknown name or a value of
+        another type or out of range."""
+        nested = self.to_json()
+        known = flat(nested)
+        for name, value in values.items():
+            if name not in known:
+                raise SettingsError(f"{name} is no setting; choose one of {', '.join(sorted(known))}")
+            part, *rest = name.split(".")
+            if rest:
+                nested[part][rest[0]] = value
+            else:
+                nested[part] = value
+        try:
+            return TypeAdapter(type(self)).validate_python(nested)
+        except ValidationError as error:
+            raise SettingsError(_cause(error)) from error
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Raises SettingsError for an unknown or missing key and for a value of another type or out of range."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .onnx_predictor import TOOL_CALLS, TURNS, OnnxPredictor, PredictorError
+from .onnx_predictor import TOOL_CALLS, TURNS, Graph, OnnxPredictor, PredictorError
+from .predictor import Rows
 
 LIMIT_S = 60.0
 """Time for the start of a process, for loading, and for the predictions, which take about a second together."""
@@ -40,13 +41,22 @@ def try_models(models: Mapping[str, bytes], limit_s: float = LIMIT_S) -> None:
 
 
 def predict_once(folder: Path) -> None:
-    """Load the models of a folder and predict for rows of all sizes, missing values among them."""
-    predictor, random = OnnxPredictor.load(folder), np.random.default_rng(0)
-    for graph, answer in ((TURNS, predictor.turns), (TOOL_CALLS, predictor.tool_duration)):
-        rows = random.lognormal(0.0, 5.0, (ROWS, len(graph.features))).astype(np.float32)
-        rows[random.random(rows.shape) < 0.3] = np.nan
-        rows[0] = np.nan
-        answer(rows)
+    """Load the models of a folder and predict for rows of all sizes, missing values among them. Raises PredictorError
+    for an answer that is not finite."""
+    predictor = OnnxPredictor.load(folder)
+    turns = predictor.turns(_rows(TURNS))
+    of_turns = turns.output_length, turns.session_remaining, turns.session_remaining_tokens, turns.ends_in_tool[:, None]
+    for graph, answers in ((TURNS, of_turns), (TOOL_CALLS, (predictor.tool_duration(_rows(TOOL_CALLS)),))):
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise PredictorError(f"{graph.file}: it predicts values that are not finite")
+
+
+def _rows(graph: Graph) -> Rows:
+    random = np.random.default_rng(0)
+    rows = random.lognormal(0.0, 5.0, (ROWS, len(graph.features))).astype(np.float32)
+    rows[random.random(rows.shape) < 0.3] = np.nan
+    rows[0] = np.nan
+    return rows
 
 
 if __name__ == "__main__":

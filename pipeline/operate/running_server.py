@@ -60,7 +60,7 @@ def scrape(url: str) -> Scrape:
 
 
 def check_running(found: Scrape) -> Iterator[Finding]:
-    infos = found.of("info")
+    infos = [sample for sample in found.of("info") if sample.value]
     if not infos:
         yield Finding("augserve", "bad", "not in this server: no augserve_info; start vLLM with --scheduler-cls")
         return
@@ -76,7 +76,14 @@ def _check_one_engine(found: Scrape, info: dict[str, str]) -> Iterator[Finding]:
         for sample in found.of("since_seconds", engine=engine)
     )
     bundle = "no bundle" if mode == "observe" else f"bundle {info['version']}"
-    yield Finding(name, "ok" if mode == "active" else "note", f"mode {mode}, {bundle}{since}")
+    changed = f", settings changed: {info['settings']}" if info.get("settings") else ""
+    yield Finding(name, "ok" if mode == "active" else "note", f"mode {mode}, {bundle}{since}{changed}")
+    if found.total("pending_changes", engine=engine):
+        yield Finding(name, "note", "another bundle or mode waits for the next request")
+    for result in ("refused", "withdrawn"):
+        if count := found.total("bundle_changes_total", engine=engine, result=result):
+            message = f"{count:,.0f} bundles {result} since the start; the server's log says why"
+            yield Finding(name, "note", message)
     for sample in found.of("suspended", engine=engine):
         if sample.value:
             reason = sample.labels.get("reason", "")

@@ -13,7 +13,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from ...data.workload.model import Session
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
-from ...runtime.decisions import Parts, Setup
+from ...runtime.parts import Parts, Setup
 from ...runtime.prediction.forecaster import Forecaster, PredictorForecaster
 from ...runtime.queueing.value import Column
 from ...runtime.scheduler import AugServeScheduler

@@ -15,6 +15,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
+from ..control.mode_request import MAX_BODY_BYTES as MAX_MODE_BYTES
+from ..control.mode_request import PATH as MODE_PATH
+from ..control.mode_request import answer, mode_answer
 from ..refusal.answer import RefusedCount, refuse
 from ..refusal.callers import caller_of
 from ..refusal.gate import Gate, Refused
@@ -44,7 +47,8 @@ class AugServeMiddleware:
 
     A tenant is an API key, where the server has several. Otherwise it is the caller's `safety_identifier` or `user`.
     The caller's own hints are kept, but for its tenant where a key names it. Every other request, and any body that the
-    middleware cannot read, passes byte for byte. Only `refuse_after_s` keeps a request from the server.
+    middleware cannot read, passes byte for byte. Only `refuse_after_s` keeps a request from the server, and
+    `POST /augserve/mode` is answered here.
     """
 
     def __init__(self, app: App) -> None:
@@ -55,8 +59,12 @@ class AugServeMiddleware:
         self._refused = RefusedCount()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(PATHS):
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith((MODE_PATH, *PATHS)):
             keys = self._keys = self._keys or ApiKeys(scope)
+            if scope["path"].removeprefix(scope.get("root_path", "")) == MODE_PATH:
+                _, body = await _read(receive, MAX_MODE_BYTES)
+                await answer(send, *mode_answer(body, keys.required, keys.is_operator(scope)))
+                return
             if keys.accept(scope):
                 ordered = _tenant_hint(scope) if keys.several else {}
                 notice = self._notices.read()
@@ -127,7 +135,7 @@ async def _extended(
     return scope, _resend(messages, receive)
 
 
-async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
+async def _read(receive: Receive, most_bytes: int = MAX_BODY_BYTES) -> tuple[list[Message], bytes | None]:
     """The body's messages as received, and the body: None if it is too large or breaks off."""
     messages: list[Message] = []
     size = 0
@@ -137,7 +145,7 @@ async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
         if message["type"] != "http.request":
             return messages, None
         size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
+        if size > most_bytes:
             return messages, None
         if not message.get("more_body", False):
             return messages, b"".join(message.get("body", b"") for message in messages)

@@ -42,6 +42,11 @@ class Forecaster:
     def reset(self) -> None:
         """Forget everything learned."""
 
+    @property
+    def drifted(self) -> bool:
+        """Whether most features have drifted from those of the training."""
+        return False
+
 
 class _Predicted(NamedTuple):
     """The models' answer for a turn, kept until its outcome."""
@@ -149,6 +154,10 @@ class PredictorForecaster(Forecaster):
         for correction in (self.output, self.pause):
             correction.reset()
             correction.report_to(self._report)
+
+    @property
+    def drifted(self) -> bool:
+        return any(drift is not None and drift.drifted for drift in (self._turn_drift, self._call_drift))
 
     def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
         # The same call as in `features.tool_call.expected_call`.

@@ -23,7 +23,7 @@ class TenantService:
     """
 
     def __init__(self, step: StepTime, clock: Callable[[], float]) -> None:
-        self._step = step
+        self.step = step
         self._clock = clock
         self._slots: dict[str, int] = {}
         self._accounts = np.zeros(SLOTS)
@@ -44,10 +44,10 @@ class TenantService:
             return
         request = live.request
         computed = max(request.num_prompt_tokens - (live.cached_tokens or 0), 0)
-        token_s = self._step.per_decode_s + self._step.per_context_token_s * request.num_tokens
+        token_s = self.step.per_decode_s + self.step.per_context_token_s * request.num_tokens
         self._decay(self._clock())
         self._accounts[self.slot_of(live.hints.tenant)] += (
-            self._step.per_prefill_token_s * computed + token_s * request.num_output_tokens
+            self.step.per_prefill_token_s * computed + token_s * request.num_output_tokens
         )
 
     def accounts(self, now_s: float) -> NDArray[np.float64] | None:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +44,10 @@ class Tracer:
             recorder = Recorder(deployment.traces, dropped, limits)
         origin = Origin(deployment.source, version, model, _names(deployment.traces))
         return cls(recorder, origin, deployment.traces_text)
+
+    def decided_by(self, version: str) -> None:
+        """Turns that end from now on bear this version."""
+        self._origin = replace(self._origin, version=version)
 
     def pause_ended(self, live: LiveTurn, pause: Pause) -> None:
         if self._recorder is not None:

@@ -28,20 +28,29 @@ class Backlog:
     for memory count too: newcomers that pass them would keep them waiting.
     """
 
-    def __init__(self, settings: SchedulerSettings, engine: Engine, queue: WaitingQueue, refuse_after_s: float) -> None:
-        """Raises DeploymentError where the API server cannot be told."""
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        engine: Engine,
+        queue: WaitingQueue,
+        refuse_after_s: float,
+        before: "Backlog | None" = None,
+    ) -> None:
+        """`before`: what told the API server until now. Raises DeploymentError where the API server cannot be told."""
         self._settings = settings
         self._engine = engine
         self._queue = queue
         self._turn_s = 0.0  # the last estimate
-        self._writer = _writer(refuse_after_s) if engine.active else None
+        self.writer: NoticeWriter | None = None if before is None else before.writer
+        if engine.active and self.writer is None:
+            self.writer = _writer(refuse_after_s)
 
     def tell(self, deferred: Slots, now_s: float) -> None:
         """`deferred`: slots of the turns that vLLM cannot run yet."""
         wait = self.expected(deferred, now_s)
         self._engine.metrics.expected_wait.set(wait.wait_s)
-        if self._writer is not None:
-            self._writer.tell(wait)
+        if self.writer is not None and self._engine.active:
+            self.writer.tell(wait)
 
     def expected(self, deferred: Slots, now_s: float) -> ExpectedWait:
         slots = np.delete(np.arange(len(self._queue)), deferred)
@@ -54,16 +63,16 @@ class Backlog:
 
     def waited_s(self, told: str | None) -> float:
         """How long a turn was refused before it arrived, as the middleware tells it; 0 for what a caller made up."""
-        if told is None or self._writer is None:
+        if told is None or self.writer is None:
             return 0.0
         secret, _, waited = told.partition(":")
-        if not hmac.compare_digest(secret.encode("utf-8", "replace"), self._writer.secret.encode()):
+        if not hmac.compare_digest(secret.encode("utf-8", "replace"), self.writer.secret.encode()):
             return 0.0
         return min(max(float(waited), 0.0), LONGEST_AGE_S)
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def _work_s(self, columns: Floats) -> float:
         """Engine time of waiting turns: their prompts, their outputs, and the fixed time of the steps for both."""

@@ -46,7 +46,7 @@ class HeavyAdmission:
         self._step = settings.step_time
         self._engine = engine
         self._pins = pins
-        self._working_set = working_set
+        self.working_set = working_set
         self._tenants = tenants
         residency = settings.residency
         self._admissions = Admissions(residency.longest_share)
@@ -59,7 +59,7 @@ class HeavyAdmission:
         asks, light = self._asks(queue.columns, deferred)
         asking = np.flatnonzero(asks)
         if asking.size:
-            self._working_set.note_waiting(queue.columns[Column.TOKENS, light])
+            self.working_set.note_waiting(queue.columns[Column.TOKENS, light])
             asks[self._offer(queue, asking, deferred.size, now_s)] = False
         held = np.flatnonzero(asks)
         self._report(queue.columns, held)
@@ -73,7 +73,7 @@ class HeavyAdmission:
         """Which cold turns are heavy and ask for admission, and which are light, each of shape (n,)."""
         heavy = self._heavy(columns[Column.UNCACHED_TOKENS])
         cold = columns[Column.ADMITTED] == 0.0
-        if not self._working_set.most_blocks:
+        if not self.working_set.most_blocks:
             cold[:] = False
         cold[deferred] = False
         return cold & heavy, cold & ~heavy
@@ -96,7 +96,7 @@ class HeavyAdmission:
                 continue
             blocks = self._demand_blocks(queue, slot)
             if self._heavy(queue.columns[Column.UNCACHED_TOKENS, [slot]]).all():
-                missing, tenant = blocks - self._working_set.room_blocks, self._tenant(queue, slot)
+                missing, tenant = blocks - self.working_set.room_blocks, self._tenant(queue, slot)
                 if missing > 0 and not self._pins.let_go(missing, now_s, tenant) and (offered or not idle):
                     break
                 self._enter(queue, slot, blocks)
@@ -137,11 +137,11 @@ class HeavyAdmission:
         tokens, uncached = columns[Column.TOKENS, slot], columns[Column.UNCACHED_TOKENS, slot]
         cached = self._engine.kv_cache.cached_tokens(request, int(tokens - uncached))
         columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
-        return self._working_set.demand_blocks(request, cached)
+        return self.working_set.demand_blocks(request, cached)
 
     def _enter(self, queue: WaitingQueue, slot: int, blocks: int) -> None:
         request = queue.requests[slot]
-        self._working_set.enter(request, blocks)
+        self.working_set.enter(request, blocks)
         queue.columns[Column.ADMITTED, slot] = 1.0
         if (live := self._engine.turns.get(request.request_id)) is not None:
             live.admitted = True
@@ -154,7 +154,7 @@ class HeavyAdmission:
         metrics = self._engine.metrics
         metrics.held_turns.set(held.size)
         metrics.resident.set(len(self._pins) + vllm_compat.running_count(self._engine.scheduler))
-        metrics.working_set.set(self._working_set.blocks * self._working_set.block_tokens)
+        metrics.working_set.set(self.working_set.blocks * self.working_set.block_tokens)
         bound_s = 0.0
         if held.size:
             bound_s = self._overdue.bound_s(float(self._costs_s(columns[Column.TOKENS, held]).sum()))

@@ -33,7 +33,7 @@ class Pins:
         """`released` is called with the reason of each release: hit, outlasted, share, pressure, replaced, aborted or
         reset."""
         self.references = references
-        self._worth = worth
+        self.worth = worth
         self._released = released
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
@@ -93,13 +93,13 @@ class Pins:
         False if its session is expected to end, or if nothing of the context is in the prefix cache.
         """
         self._release(session_id, "replaced")
-        if not self._worth.continues(forecast):
+        if not self.worth.continues(forecast):
             return False
         blocks = self.references.hold(request)
         if not blocks:
             return False
         pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
-        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self._worth.lasts_s(tokens), tenant)
+        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self.worth.lasts_s(tokens), tenant)
         self._pin_counts.update(map(id, blocks))
         return True
 
@@ -199,7 +199,7 @@ class Pins:
     def _waste(self, pin: Pin, now_s: float) -> float:
         if pin.claimed_by is not None:
             return 0.0
-        return self._worth.waste(pin.pause_s, now_s - pin.start_s, pin.tokens)
+        return self.worth.waste(pin.pause_s, now_s - pin.start_s, pin.tokens)
 
     def _release_claim(self, request_id: str, reason: str) -> None:
         if (session_id := self._claims.get(request_id)) is not None:

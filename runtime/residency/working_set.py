@@ -18,15 +18,15 @@ class WorkingSet:
         self.most_blocks = int(share * references.capacity_blocks)
         self._references = references
         self._kv_cache = kv_cache
-        self._waiting_blocks = 0
-        self._entering: dict[Request, int] = {}  # admitted turns whose prompts are not computed yet, with their blocks
+        self.waiting_blocks = 0
+        self.entering: dict[Request, int] = {}  # admitted turns whose prompts are not computed yet, with their blocks
 
     @property
     def blocks(self) -> int:
         """Blocks in use, and those promised to admitted and to light turns."""
         references = self._references
         used_blocks = references.capacity_blocks - references.free_blocks
-        return used_blocks + self._waiting_blocks + self._promised_blocks()
+        return used_blocks + self.waiting_blocks + self._promised_blocks()
 
     @property
     def block_tokens(self) -> int:
@@ -49,17 +49,22 @@ class WorkingSet:
     def note_waiting(self, tokens: Floats) -> None:
         """Note the contexts of the light turns that wait now, shape (n,)."""
         blocks = np.ceil(tokens / self._kv_cache.block_tokens).sum()
-        self._waiting_blocks = int(blocks) * self._references.groups
+        self.waiting_blocks = int(blocks) * self._references.groups
 
     def enter(self, request: Request, blocks: int) -> None:
         """Promise a turn its `blocks`."""
-        self._entering[request] = blocks
+        self.entering[request] = blocks
+
+    def take_over(self, before: "WorkingSet") -> None:
+        """Keep what another set has promised."""
+        self.entering = before.entering
+        self.waiting_blocks = before.waiting_blocks
 
     def _promised_blocks(self) -> int:
         promised = 0
-        for request, blocks in list(self._entering.items()):
+        for request, blocks in list(self.entering.items()):
             if request.is_finished() or request.num_computed_tokens >= request.num_tokens:
-                del self._entering[request]
+                del self.entering[request]
             else:
                 computed = request.num_computed_tokens // self._kv_cache.block_tokens * self._references.groups
                 promised += max(blocks - computed, 0)

@@ -18,6 +18,7 @@ from .names import (
     SchedulingPolicy,
     vllm_version,
 )
+from .queues import own_queue, set_waiting_queue, waiting_queue
 from .requests import is_decode, prompt_prefix, whole_prefix
 from .running import (
     decoding,

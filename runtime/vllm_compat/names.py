@@ -13,7 +13,7 @@ try:
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.interface import PauseState
     from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, SchedulerOutput
-    from vllm.v1.core.sched.request_queue import RequestQueue, SchedulingPolicy
+    from vllm.v1.core.sched.request_queue import RequestQueue, SchedulingPolicy, create_request_queue
     from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
     from vllm.v1.kv_cache_interface import FullAttentionSpec
     from vllm.v1.kv_offload.base import LookupResult, ReqContext, make_offload_key

@@ -1,5 +1,6 @@
 """One real server with the hook and a small bundle."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from augserve.models.serving.target import TARGETS, Target
 from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
-from .faults import ONE_THREAD, SteppedClock
+from .faults import API_KEY, ONE_THREAD, SteppedClock
 
 ROOT = Path(__file__).parents[2]
 SEATS = 4
@@ -60,13 +61,19 @@ def stepped_clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
 
 
 @pytest.fixture(scope="session")
+def served_bundle(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose bundle the server loads; a test may replace it."""
+    return Path(shutil.copytree(bundle_folder, tmp_path_factory.mktemp("served") / "bundle"))
+
+
+@pytest.fixture(scope="session")
 def server(
-    model_folder: Path, bundle_folder: Path, stepped_clock: SteppedClock, tmp_path_factory: pytest.TempPathFactory
+    model_folder: Path, served_bundle: Path, stepped_clock: SteppedClock, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """The server of test_server.py and test_server_faults.py, which ends it."""
+    """The server of test_server.py, test_server_control.py, and test_server_faults.py, which ends it."""
     folder = tmp_path_factory.mktemp("server")
-    deployment = {"bundle": str(bundle_folder), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
-    arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS)]
+    deployment = {"bundle": str(served_bundle), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
+    arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS), "--api-key", API_KEY]
     environment = ONE_THREAD | stepped_clock.environment
     with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments, environment=environment) as running:
         yield running
@@ -75,7 +82,7 @@ def server(
 @pytest.fixture
 def client(server: Server) -> Iterator[OpenAI]:
     transport = DefaultHttpxClient(trust_env=False)  # loopback: no proxy of the environment
-    with OpenAI(base_url=server.base_url, api_key="-", timeout=120, max_retries=0, http_client=transport) as found:
+    with OpenAI(base_url=server.base_url, api_key=API_KEY, timeout=120, max_retries=0, http_client=transport) as found:
         yield found
 
 

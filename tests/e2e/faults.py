@@ -23,6 +23,10 @@ time.time = lambda: _time() + struct.unpack_from("<d", _step)[0]
 """
 
 
+API_KEY = "of the operator"
+KEY_HEADER = {"Authorization": f"Bearer {API_KEY}"}
+
+
 class SteppedClock:
     """The system's clock as a server's processes see it."""
 
@@ -67,7 +71,9 @@ class Load:
         self._until_s = float("inf")
 
     async def __aenter__(self) -> Self:
-        self._client = httpx.AsyncClient(base_url=self._server.base_url, trust_env=False, timeout=120)
+        self._client = httpx.AsyncClient(
+            base_url=self._server.base_url, headers=KEY_HEADER, trust_env=False, timeout=120
+        )
         self._tasks = [asyncio.create_task(self._ask(number)) for number in range(self._clients)]
         return self
 

@@ -20,6 +20,7 @@ from augserve.pipeline.server.process import MODEL_NAME, Server, ServerError, ho
 from deploy.panels import ROWS
 
 from .conftest import REFUSE_AFTER_S, SEATS
+from .faults import KEY_HEADER
 from .monitoring import prometheus
 
 pytestmark = pytest.mark.slow
@@ -115,7 +116,7 @@ def test_an_overloaded_server_refuses_newcomers_and_queues_none_of_them(server: 
 
 async def overload(server: Server) -> None:
     running, waiting = "vllm:num_requests_running", "vllm:num_requests_waiting"
-    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, headers=KEY_HEADER, trust_env=False, timeout=120) as client:
 
         def send(session: str | None) -> asyncio.Task[httpx.Response]:
             body = {"model": MODEL_NAME, "prompt": f"session {session}", "max_tokens": 3_000, "ignore_eos": True}

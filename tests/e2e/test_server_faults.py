@@ -5,12 +5,15 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from augserve.data.tables.files import read_table
+from augserve.models.serving.bundle import load_bundle
 from augserve.pipeline.server.process import Server
 
+from .bundles import another_bundle, put
 from .conftest import SEATS
 from .faults import Load, SteppedClock, engine_of, limit_files
 from .test_server import metrics
@@ -20,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HOUR_S = 3600.0
 LOST_S = 2.5
 LONGEST_S = 60.0
+RELOADS_S = 2.3
+"""Time after which the engine's watcher has seen a new bundle twice, and tries it."""
 
 
 def under_load(server: Server, fault: Callable[[Load], Awaitable[None]]) -> Load:
@@ -79,12 +84,17 @@ def test_a_full_disk_costs_rows_and_no_request(server: Server) -> None:
     assert len(recorded(server)) - before + dropped >= len(load.statuses)
 
 
-def test_a_killed_engine_loses_the_last_rows_alone_and_leaves_no_broken_file(server: Server) -> None:
+def test_an_engine_killed_in_a_reload_loses_the_last_rows_alone_and_leaves_no_broken_file(
+    server: Server, served_bundle: Path, tmp_path: Path
+) -> None:
     killed_s = 0.0
+    version = ""
 
     async def kill(load: Load) -> None:
-        nonlocal killed_s
+        nonlocal killed_s, version
         await answered(load, 4 * SEATS)
+        version = put(another_bundle(served_bundle, tmp_path / "bundle", 9), served_bundle)
+        await asyncio.sleep(RELOADS_S)
         killed_s = time.time()
         os.kill(engine_of(server), signal.SIGKILL)
 
@@ -92,3 +102,4 @@ def test_a_killed_engine_loses_the_last_rows_alone_and_leaves_no_broken_file(ser
     assert set(load.statuses) - {200}, "the clients see that their server has gone"
     assert load.statuses.index(200) == 0
     assert killed_s - max(turn["finish_s"] for turn in recorded(server)) < LOST_S
+    assert load_bundle(served_bundle, None).version == version

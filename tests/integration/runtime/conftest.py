@@ -20,7 +20,8 @@ from augserve.models.serving.predictor import Predictor, Rows, TurnPredictions
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
-from augserve.runtime.decisions import Decisions, Parts, Setup, trained_forecaster
+from augserve.runtime.decisions import Decisions
+from augserve.runtime.parts import Parts, Setup, trained_forecaster
 from augserve.runtime.scheduler import AugServeScheduler
 from augserve.runtime.vllm_compat import holding_queue
 

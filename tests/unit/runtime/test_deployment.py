@@ -22,6 +22,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "bundle": "b",
         "bundle_sha256": 32 * "0f",
         "bundle_public_key": 32 * "1e",
+        "settings": {"slo.ttft_s": 2.0, "max_wait_s": 30},
         "traces": str(tmp_path / "t"),
         "source": "s",
         "traces_max_gb": 2,
@@ -33,6 +34,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     deployment = parse_deployment({"augserve": section})
     assert deployment.model_dump() == section | {"bundle": Path("b"), "traces": tmp_path / "t"}
     assert deployment.traces_max_bytes == 2_000_000_000
+    assert deployment.overrides == "max_wait_s=30, slo.ttft_s=2.0"
     assert (tmp_path / "t").is_dir()
 
 
@@ -58,6 +60,11 @@ def test_without_its_key_the_server_does_not_start(config: object) -> None:
         ({"bundle": ""}, "bundle"),
         ({"source": ""}, "source"),
         ({"bundle": "b", "bundle_sha256": 32 * "0F"}, "bundle_sha256"),
+        ({"bundle": "b", "settings": {"slo": {"ttft_s": 2.0}}}, "settings"),
+        ({"bundle": "b", "settings": {"slo.ttft_s": 0.0}}, "settings"),
+        ({"bundle": "b", "settings": {"slo.ttft_s": "2"}}, "settings"),
+        ({"bundle": "b", "settings": {"residency.nothing": 1.0}}, "settings"),
+        ({"settings": {"slo.ttft_s": 2.0}}, "settings"),
         ({"bundle_sha256": 32 * "0f"}, "bundle_sha256"),
         ({"bundle_public_key": 32 * "0f"}, "bundle_public_key"),
         ({"bundle": "b", "bundle_public_key": "key.pem"}, "bundle_public_key"),

@@ -152,3 +152,16 @@ def test_a_suspension_is_reported_until_the_next_success(vllm_log: pytest.LogCap
     for _ in range(3):
         bench.guard.call("order", bench.succeed, fallback=None)
     assert bench.suspended == [("order", "RuntimeError"), ("order", None)]
+
+
+def test_forgiven_reasons_start_anew() -> None:
+    bench = Bench()
+    for _ in range(STRIKES):
+        bench.guard.call("order", bench.fail, fallback=None)
+        bench.guard.call("budget", bench.fail, fallback=None)
+    assert bench.guard.suspended == {"order", "budget"}
+    bench.guard.forgive({"order", "residency"})
+    assert bench.guard.suspended == {"budget"}
+    assert bench.suspended[-1] == ("order", None)
+    assert bench.guard.call("order", bench.succeed, fallback=None) == "decided"
+    assert bench.guard.call("budget", bench.succeed, fallback=None) is None

@@ -39,6 +39,14 @@ def test_coverage_correction_and_width_have_the_quantity_as_label(metrics: Metri
     assert metrics.value("interval_width", quantity="tool duration") == correction.width > 1
 
 
+def test_what_decides_is_the_info_that_is_1(metrics: Metrics) -> None:
+    metrics.deciding("test-2", "shadow", "max_wait_s=9.0")
+    assert metrics.value("info") == 1
+    assert metrics.value("info", version="test-2", mode="shadow", settings="max_wait_s=9.0") == 1
+    metrics.deciding("test-1", "active", "")
+    assert metrics.value("info", version="test-1", mode="active", settings="") == metrics.value("info") == 1
+
+
 def test_a_suspension_names_its_error_until_the_part_works_again(metrics: Metrics) -> None:
     metrics.suspended("order", "ValueError")
     assert metrics.value("suspended", part="order", reason="ValueError") == 1

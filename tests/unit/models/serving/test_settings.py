@@ -87,3 +87,19 @@ def test_damaged_settings_are_refused_or_sound(value: Any) -> None:
         assert "\n" not in str(error)  # noqa: PT017 — sound values are no error
     else:
         assert SchedulerSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_an_override_changes_its_setting_alone() -> None:
+    settings = SchedulerSettings(max_wait_s=9.0)
+    changed = settings.overridden({"slo.ttft_s": 2, "profile": "mine"})
+    assert (changed.slo.ttft_s, changed.profile) == (2.0, "mine")
+    assert changed.overridden({"slo.ttft_s": 1.0, "profile": settings.profile}) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("slo", {}), ("slo.none", 1.0), ("slo.ttft_s", -1.0), ("max_wait_s", "9"), ("none", 1.0)]
+)
+def test_a_wrong_override_is_one_line_that_names_it(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        SchedulerSettings().overridden({name: value})
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 import subprocess
 from pathlib import Path
 
+import onnx
 import pytest
 
 from augserve.models.serving import trial
@@ -37,3 +38,18 @@ def test_the_cause_of_a_failure_is_named(models: dict[str, bytes]) -> None:
     with pytest.raises(PredictorError, match=r"turns\.onnx") as error:
         try_models(models | {"turns.onnx": b"nothing"})
     assert "\n" not in str(error.value)
+
+
+def test_models_that_predict_no_number_are_refused(models: dict[str, bytes]) -> None:
+    with pytest.raises(PredictorError, match=r"turns\.onnx: it predicts values that are not finite"):
+        try_models(models | {"turns.onnx": without_numbers(models["turns.onnx"])})
+
+
+def without_numbers(content: bytes) -> bytes:
+    """The same trees, with NaN in each leaf."""
+    model = onnx.load_from_string(content)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "target_weights":
+                attribute.floats[:] = [float("nan")] * len(attribute.floats)
+    return bytes(model.SerializeToString())

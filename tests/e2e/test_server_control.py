@@ -47,7 +47,7 @@ class Load:
     def _call(self, session: str) -> None:
         body = {"model": MODEL_NAME, "prompt": f"Session {session} says", "max_tokens": 4, "ignore_eos": True}
         headers = {**KEY_HEADER, "X-Session-ID": session}
-        with httpx.Client(base_url=self._server.base_url, headers=headers, trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=self._server.base_url, headers=headers, trust_env=False, timeout=300) as client:
             while not self._stop.is_set():
                 self.answers.append(client.post("completions", json=body).status_code)
 
@@ -135,7 +135,7 @@ def test_a_bundle_that_does_not_fit_the_traffic_is_withdrawn(
     wait_for(server, lambda found: decides(found) == (version, "active"))
     many = {"model": MODEL_NAME, "prompt": [f"Turn {number}" for number in range(64)], "max_tokens": 1}
     headers = {**KEY_HEADER, "X-Session-ID": "load-0"}  # a known session is not refused
-    with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False, timeout=300) as client:
         for _ in range(2 * BATCH_ROWS // 64):
             assert client.post("completions", json=many).status_code == 200
     found = wait_for(server, lambda found: changes(found, "withdrawn") > withdrawn)

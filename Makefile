@@ -11,6 +11,8 @@ VLLM ?= 0.29.0
 # Scheduler steps and seed of `make soak`.
 STEPS ?= 1000000
 SEED ?= 1
+# Minutes that `make soak` runs a real server, too; 0: not at all.
+MINUTES ?= 0
 # Examples of each test of `make fuzz`.
 EXAMPLES ?= 10000
 # Supported releases beside the one in .venv.
@@ -50,8 +52,9 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
 
-soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2]
+soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2 MINUTES=60 on a real server]
 	SOAK_STEPS=$$(( $(STEPS) / 20 )) SOAK_SEED=$(SEED) $(BIN)/pytest -v -rP tests/integration/runtime/test_soak.py
+	SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s tests/e2e/test_soak.py
 
 fuzz: env  ## damaged requests, records, bundles, settings and registry answers, 10,000 of each: 20 minutes; [EXAMPLES=1000]
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz --timeout 0

@@ -4,8 +4,10 @@ import contextlib
 import http.server
 import json
 import shutil
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,6 +192,27 @@ def test_an_endless_answer_is_refused(server, tmp_path, monkeypatch, route) -> N
     registry = Registry(url_of(server))
     with pytest.raises(RegistryError, match="more than 300000 bytes"):
         registry.versions() if route == "/api/" else registry.read(version, "scheduler.json")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000\r\n", b""])
+def test_an_answer_that_trickles_is_refused(monkeypatch, length) -> None:
+    """A byte every twentieth of a second: no read of the socket takes long."""
+    monkeypatch.setattr("augserve.models.registry.server.LIMIT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def trickle() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n")
+                for _ in range(400):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        start_s = time.monotonic()
+        with pytest.raises(RegistryError, match="takes more than"):
+            Registry(f"http://127.0.0.1:{listening.getsockname()[1]}").versions()
+        assert time.monotonic() - start_s < 5.0
 
 
 def test_another_host_without_tls_needs_a_flag() -> None:

@@ -59,6 +59,25 @@ recorder.close()
 print(sent, dropped)
 """
 )
+SLOW = (
+    """
+import pathlib, time
+def slow(path, target, replace=pathlib.Path.replace):
+    time.sleep(1.0)
+    return replace(path, target)
+pathlib.Path.replace = slow
+"""
+    + RECORD
+    + """
+longest_s, end_s = 0.0, time.monotonic() + 2.5
+while time.monotonic() < end_s:
+    start_s = time.monotonic()
+    send()
+    longest_s = max(longest_s, time.monotonic() - start_s)
+recorder.close()
+print(sent, dropped, longest_s)
+"""
+)
 NOBODY = 65534
 PATIENCE_S = 60.0
 
@@ -132,6 +151,15 @@ def test_recording_resumes_after_a_full_disk(tmp_path: Path) -> None:
     assert turns[-1] == sent - 1
     assert not list(tmp_path.glob(".*"))
     assert warned.count("cannot write traces") == 1
+
+
+def test_a_slow_disk_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Each file takes a second to be written."""
+    with running(SLOW, tmp_path) as process:
+        outcome, _ = process.communicate(timeout=PATIENCE_S)
+    sent, dropped, longest_s = map(float, outcome.split())
+    assert longest_s < 0.5
+    assert (rows_on_disk(tmp_path), dropped) == (sent, 0)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class DriftReference:
             version, coverage = value["features_version"], value["coverage_80"]
             histograms = {_name(graph): tuple(map(_histogram, value["histograms"][_name(graph)])) for graph in GRAPHS}
             coverage = {str(name): float(share) for name, share in coverage.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise PredictorError(f"{DRIFT_FILE}: not a reference for drift ({error}); {remedy}") from error
         if version != feature.VERSION or any(len(histograms[_name(graph)]) != len(graph.features) for graph in GRAPHS):
             raise PredictorError(f"{DRIFT_FILE}: made with features of version {version}; {remedy}")

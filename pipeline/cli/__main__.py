@@ -14,6 +14,7 @@ COMMANDS = {
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
     "retrain": ("retrain", "add a server's recordings to the sets that the pipeline learns from"),
+    "forget": ("forget", "delete a tenant's turns and tool calls from recorded traces"),
     "data": ("data", "show what a set of traces holds"),
     "versions": ("versions", "list the scheduler versions of a registry"),
     "pull": ("pull", "fetch a version's bundle from a registry, verified"),

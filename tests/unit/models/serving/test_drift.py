@@ -57,3 +57,10 @@ def test_another_feature_version_is_refused(made: DriftReference) -> None:
     content = made.render().replace(b'"features_version": ', b'"features_version": 9')
     with pytest.raises(PredictorError, match="features of version 9"):
         DriftReference.parse(content)
+
+
+def test_a_number_beyond_all_floats_is_one_line(made: DriftReference) -> None:
+    with pytest.raises(PredictorError, match=r"drift\.json"):
+        DriftReference.parse(made.render().replace(b'"shares": [', b'"shares": [' + b"9" * 400 + b", "))
+    with pytest.raises(PredictorError, match=r"drift\.json"):
+        DriftReference.parse(made.render().replace(b'"output_length": 0.8', b'"output_length": ' + b"9" * 400))

@@ -59,6 +59,7 @@ class Deployment(BaseModel):
     refuse_after_s: Annotated[float, Field(gt=0, le=86400)] | None = (
         None  # expected wait beyond which a new session gets 429; needs the middleware; None: nothing is refused
     )
+    session_headers: Mapping[str, str] = {}  # headers that name sessions, each with that of the parent or "", first
     allow_unknown_vllm: bool = False  # whether to start in a vLLM that AugServe was not tested with
 
     @property

@@ -11,7 +11,7 @@ too long, see ../refusal.
 """
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,9 @@ from ..refusal.notice import Notice, NoticeReader
 from .api_keys import ApiKeys
 from .conversation import Hint, digest
 from .extension import with_hints
-from .hints import MAX_NAME, PARENT, TENANT, WAITED
+from .formats import FORMATS
+from .hints import PARENT, TENANT, WAITED
+from .identity import SESSION_HEADER, Harness, identity_of, own_harnesses
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,14 +38,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_PATH = "/v1/chat/completions"
 PATHS = (CHAT_PATH, f"{CHAT_PATH}/batch", "/v1/completions", "/v1/responses", "/v1/messages")
 """Requests that may have `vllm_xargs`."""
-SESSION_HEADER = b"x-session-id"
-PARENT_HEADER = b"x-parent-session-id"
 MAX_BODY_BYTES = 2 << 20
 """Larger bodies pass unchanged, for they are parsed in the server's event loop."""
 
 
 class AugServeMiddleware:
-    """Fills `vllm_xargs` of chat completions, and of other completions that name a parent or bear one of several keys.
+    """Fills `vllm_xargs` of chats in all formats, and of completions that name a parent or bear one of several keys.
+
+    A session that a header names, see identity.py, reaches vLLM as `X-Session-ID`.
 
     A tenant is an API key, where the server has several. Otherwise it is the caller's `safety_identifier` or `user`.
     The caller's own hints are kept, but for its tenant where a key names it. Every other request, and any body that the
@@ -54,13 +56,16 @@ class AugServeMiddleware:
     def __init__(self, app: App) -> None:
         self._app = app
         self._keys: ApiKeys | None = None
+        self._harnesses: tuple[Harness, ...] = ()
         self._notices = NoticeReader()
         self._gate = Gate()
         self._refused = RefusedCount()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith((MODE_PATH, *PATHS)):
-            keys = self._keys = self._keys or ApiKeys(scope)
+            if self._keys is None:
+                self._keys, self._harnesses = ApiKeys(scope), own_harnesses(scope)
+            keys = self._keys
             if scope["path"].removeprefix(scope.get("root_path", "")) == MODE_PATH:
                 _, body = await _read(receive, MAX_MODE_BYTES)
                 await answer(send, *mode_answer(body, keys.required, keys.is_operator(scope)))
@@ -77,8 +82,8 @@ class AugServeMiddleware:
         self, notice: Notice, scope: Scope, receive: Receive, send: Send, ordered: dict[str, Hint]
     ) -> None:
         messages, body = await _read(receive) if _length(scope) <= MAX_BODY_BYTES else ([], None)
-        ids = _header(scope, SESSION_HEADER), _header(scope, PARENT_HEADER)
-        caller = caller_of(str(ordered.get(TENANT, "")), *ids, body)
+        identity = identity_of(scope["headers"], self._harnesses)
+        caller = caller_of(str(ordered.get(TENANT, "")), identity.session, identity.parent, body)
         decided = self._gate.arrives(caller, notice, time.monotonic())
         if isinstance(decided, Refused):
             self._refused.inc()
@@ -93,9 +98,14 @@ class AugServeMiddleware:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, ordered: dict[str, Hint]) -> None:
         """Let the server answer; `ordered`: hints that the caller cannot choose."""
-        is_chat, told = scope["path"].endswith(CHAT_PATH), _parent_hint(scope)
-        if _length(scope) <= MAX_BODY_BYTES and (is_chat or told or ordered):
-            scope, receive = await _extended(scope, receive, told, ordered, is_chat)
+        identity = identity_of(scope["headers"], self._harnesses)
+        if identity.session and not _header(scope, SESSION_HEADER.encode()):
+            named = (SESSION_HEADER.encode(), identity.session.encode("latin-1"))
+            scope = {**scope, "headers": [*scope["headers"], named]}
+        told: dict[str, Hint] = {PARENT: identity.parent} if identity.parent else {}
+        as_chat = next((form for path, form in FORMATS.items() if scope["path"].endswith(path)), None)
+        if _length(scope) <= MAX_BODY_BYTES and (as_chat is not None or told or ordered):
+            scope, receive = await _extended(scope, receive, told, ordered, as_chat)
         await self._app(scope, receive, send)
 
 
@@ -110,23 +120,21 @@ def _length(scope: Scope) -> int:
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-def _parent_hint(scope: Scope) -> dict[str, Hint]:
-    """The id in the first parent header; empty without one, and for an id that `Hints.read` would ignore."""
-    parent_id = _header(scope, PARENT_HEADER)
-    return {PARENT: parent_id} if 0 < len(parent_id) <= MAX_NAME else {}
-
-
 def _tenant_hint(scope: Scope) -> dict[str, Hint]:
     """The tenant that an accepted request's key names."""
     return {TENANT: digest(_header(scope, b"authorization").partition(" ")[2])}
 
 
 async def _extended(
-    scope: Scope, receive: Receive, told: dict[str, Hint], ordered: dict[str, Hint], is_chat: bool
+    scope: Scope,
+    receive: Receive,
+    told: dict[str, Hint],
+    ordered: dict[str, Hint],
+    as_chat: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None,
 ) -> tuple[Scope, Receive]:
     """The request with its hints, see `with_hints`; as it was where there is nothing to add."""
     messages, body = await _read(receive)
-    extended = None if body is None else with_hints(body, told, ordered, is_chat)
+    extended = None if body is None else with_hints(body, told, ordered, as_chat)
     if extended is not None:
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
         headers.append((b"content-length", str(len(extended)).encode()))

@@ -29,6 +29,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "traces_max_days": 7.5,
         "traces_text": True,
         "refuse_after_s": 20.0,
+        "session_headers": {"X-My-Session": "X-My-Parent"},
         "allow_unknown_vllm": True,
     }
     deployment = parse_deployment({"augserve": section})

@@ -16,6 +16,7 @@ from vllm.entrypoints.serve.middleware.register import init_entrypoints_middlewa
 
 from augserve.data.tables.tool_arguments import argument_facts
 from augserve.runtime.hints.extension import with_hints
+from augserve.runtime.hints.formats import of_chat
 from augserve.runtime.hints.hints import Hints
 from augserve.runtime.hints.middleware import MAX_BODY_BYTES, AugServeMiddleware
 from augserve.runtime.metrics import FOLDER_VARIABLE
@@ -104,7 +105,7 @@ def test_a_tool_result_adds_hints_about_its_call() -> None:
 
 def test_hints_of_the_caller_are_kept() -> None:
     given_xargs = {"augserve_tools_offered": 7, "mine": 1}
-    extended = with_hints(json.dumps({**BODY, "vllm_xargs": given_xargs}).encode(), {}, {}, is_chat=True)
+    extended = with_hints(json.dumps({**BODY, "vllm_xargs": given_xargs}).encode(), {}, {}, as_chat=of_chat)
     assert extended is not None
     xargs = json.loads(extended)["vllm_xargs"]
     assert (xargs["augserve_tools_offered"], xargs["mine"], xargs["augserve_last_tool"]) == (7, 1, ["sql"])
@@ -383,6 +384,6 @@ def test_a_body_beyond_the_limit_is_not_held_back(told: bool) -> None:
 def test_a_body_keeps_the_caller_s_text() -> None:
     text = json.dumps(BODY, indent=1, ensure_ascii=False)
     for encoded in (f"{text}\r\n ".encode(), text.encode("utf-16")):
-        extended = with_hints(encoded, {}, {}, is_chat=True)
+        extended = with_hints(encoded, {}, {}, as_chat=of_chat)
         assert extended is not None
         assert extended.startswith(text[:-1].encode())

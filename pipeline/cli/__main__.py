@@ -9,6 +9,7 @@ from ..project.stage import run_stage
 
 COMMANDS = {
     "check": ("check", "whether a server will start with AugServe, or what it does in a running one"),
+    "report": ("report", "whether AugServe helps here: from a server's traces, with a counterfactual, or its metrics"),
     "import": ("import_traces", "turn traces of another format into the three tables"),
     "export": ("export", "write recorded sessions in a format that another harness replays"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),

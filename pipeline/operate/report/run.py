@@ -1,0 +1,95 @@
+"""The report on a folder of traces: what was recorded, and a counterfactual."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....data.tables.sessions import RecordedTurn, read_sessions
+from ....models.serving.bundle import load_bundle
+from ...simulator.catalogue import VLLM
+from ...simulator.profile import StepProfile
+from .counterfactual import recorded_load, simulated
+from .document import outcomes, table
+from .outcome import Outcome, SeenTurn, computed_again, recorded_turns, waits_by_size
+from .steps import RecordedSteps, nearest_engine
+
+OURS = "augserve"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a folder of traces."""
+
+    traces: Path
+    bundle: Path
+    profiles: Sequence[Path]
+    agents: int | None = None  # the recording was a closed loop of so many
+    ran: str = VLLM.name  # the policy of the recording
+
+
+def report_of_traces(question: Question) -> str:
+    """The report as Markdown. Raises errors of AugServe for unusable traces, profiles or bundles."""
+    sessions = read_sessions([question.traces], vectors=False)
+    turns = recorded_turns(sessions)
+    parts = [
+        *_recorded(question.traces, sessions, turns),
+        "## Would it help?",
+        *_counterfactual(question, sessions, turns),
+    ]
+    return "\n\n".join(parts)
+
+
+def _recorded(folder: Path, sessions: list[tuple[RecordedTurn, ...]], turns: list[SeenTurn]) -> Iterator[str]:
+    versions = sorted({turn.scheduler_version or "unknown" for own in sessions for turn in own})
+    yield f"# AugServe: {folder.name or folder}"
+    yield f"{len(turns):,} turns of {len(sessions):,} sessions, recorded by {', '.join(versions)}."
+    yield "## Waits by length of the prompt"
+    rows = [
+        [name, f"{count:,}", *(f"{wait_s:.2f}" for wait_s in waits_s)] for name, count, *waits_s in waits_by_size(turns)
+    ]
+    yield table(["prompt tokens", "turns", "TTFT p50, s", "p90, s", "p99, s"], rows)
+    yield "## Contexts that were lost"
+    computed, again = computed_again(sessions)
+    if not computed:
+        yield "The traces do not tell what was cached."
+        return
+    yield f"{again:,} of {computed:,} computed prompt tokens ({again / computed:.0%}) had been in the cache before."
+
+
+def _counterfactual(
+    question: Question, sessions: list[tuple[RecordedTurn, ...]], turns: list[SeenTurn]
+) -> Iterator[str]:
+    steps = RecordedSteps.read(question.traces)
+    longest = max(turn.prompt_tokens for turn in turns) + 4096
+    engine = nearest_engine(steps, [StepProfile.load(path) for path in question.profiles], longest)
+    bundle = load_bundle(question.bundle, None)
+    load = recorded_load(question.traces, engine, question.agents)
+    recorded = Outcome.of(turns)
+    policies = (question.ran, OURS if question.ran == VLLM.name else VLLM.name)
+    again, other = (simulated(policy, load, engine, bundle) for policy in policies)
+    limits = engine.profile.limits
+    yield (
+        f"The sessions ran in the simulator, on vLLM's real scheduler. Engine: `{engine.profile.name}` with all times "
+        f"× {engine.factor:.2f}, which fits the recorded steps with a median error of {engine.median_error:.0%}; "
+        f"{limits.kv_tokens:,} tokens of KV cache, {limits.max_num_batched_tokens:,} a step, "
+        f"{limits.max_num_seqs} sequences."
+    )
+    lost_s = computed_again(sessions)[1] * engine.profile.linear.per_prefill_token_s * engine.factor
+    yield f"The contexts that were lost took about {lost_s / steps.busy_s:.1%} of the engine's time."
+    if bundle.settings.profile != engine.profile.name:
+        yield (
+            f"**The bundle was tuned for another engine**, `{bundle.settings.profile}`: retrain it on these traces "
+            "before you deploy it."
+        )
+    columns = {"recorded": recorded, f"{question.ran}, simulated": again, f"{policies[1]}, simulated": other}
+    yield outcomes(columns)
+    error, gain = (one.turns_per_minute / two.turns_per_minute - 1 for one, two in ((again, recorded), (other, again)))
+    wait_error = again.ttft_p50_s - recorded.ttft_p50_s
+    shorter, later_s = other.session_s / again.session_s - 1, other.ttft_p99_s - again.ttft_p99_s
+    yield (
+        f"Error on what was recorded: {error:+.1%} turns per minute, {wait_error:+.2f} s of the median TTFT. "
+        f"With {policies[1]} in place of {question.ran}: {gain:+.1%} turns per minute, {shorter:+.1%} mean session "
+        f"time, {later_s:+.2f} s of the TTFT's p99. A difference below the error means nothing."
+    )
+    if changed := load.adjustments.lines():
+        yield f"Differences from the recording: {'; '.join(changed)}."

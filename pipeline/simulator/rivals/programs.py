@@ -84,6 +84,16 @@ class ProgramScheduler(RankedScheduler):
         held = [not self.may_run(self._roots[str(request.session_id)]) for request in self._queue.requests]
         return np.asarray(np.where(held, HELD, columns[0]))
 
+    def looks_again_s(self) -> float:
+        """At once where a program that was held may run now; nothing else changes by itself."""
+        held = self._held()
+        self.review()
+        return float("-inf") if held - self._held() else float("inf")
+
+    def _held(self) -> set[str]:
+        waiting = {self._roots[str(request.session_id)] for request in self._queue.requests}
+        return {program_id for program_id in waiting if not self.may_run(program_id)}
+
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         self.review()
         return super().schedule(throttle_prefills)

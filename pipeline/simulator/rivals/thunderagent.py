@@ -33,7 +33,7 @@ class ThunderAgent(ProgramScheduler):
         self._next_check_s = float("-inf")
 
     def looks_again_s(self) -> float:
-        return self._next_check_s
+        return min(super().looks_again_s(), self._next_check_s)
 
     def may_run(self, program_id: str) -> bool:
         return program_id in self._active

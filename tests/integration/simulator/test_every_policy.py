@@ -40,7 +40,19 @@ from .conftest import check_nothing_left
 from .guessing import GuessingPredictor
 
 ROOT = Path(__file__).parents[3]
-NAMES = (*SIMULATED, "vllm@128x4", "augserve-static-budget@128", "mars@128,prefill=64,watermark=0.05")
+NAMES = (
+    *SIMULATED,
+    "vllm@128x4",
+    "session-limit@sessions=2",
+    "augserve-static-budget@128",
+    "mars@128,prefill=64,watermark=0.05",
+)
+    *SIMULATED,
+    "vllm@128x4",
+    "session-limit@sessions=2",
+    "augserve-static-budget@128",
+    "mars@128,prefill=64,watermark=0.05",
+)
 LINEAR = StepTime(0.02, 1e-4, 2e-4, 1e-7)
 PROFILE = StepProfile(
     name="scarce",

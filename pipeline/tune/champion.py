@@ -35,6 +35,6 @@ def read_champion(path: Path, space: Space) -> SchedulerSettings | None:
 def write_champion(path: Path, winner: Selected, study: Mapping[str, Any]) -> None:
     """Write the winner of a long search, with the facts of its `study`."""
     settings = winner.candidate.settings
-    scores = {"search": round(winner.candidate.mean, 4), "selection": round(winner.score.mean, 4)}
+    scores = {"search": round(winner.tune.mean, 4), "selection": round(winner.score.mean, 4)}
     facts = {"date": datetime.now(UTC).date().isoformat(), "revision": git_revision(), **study, "scores": scores}
     write_json(path, {"format": FORMAT, "settings": searchable(settings), "study": facts})

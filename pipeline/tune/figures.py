@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..results.figures import svg_figure
 
-BLUE, GREY, RED = "#4c78a8", "#bbbbbb", "#e45756"
+BLUE, RED = "#4c78a8", "#e45756"
 
 
 def importance_figure(importances: pd.DataFrame, path: Path) -> None:
@@ -21,9 +21,7 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, path: Path) -> None
     complete = trials[trials["state"] == "complete"]
     with svg_figure(path, 5.2, 3.2) as (_, axes):
         axis = axes[0, 0]
-        for feasible, colour, label in ((True, BLUE, "feasible"), (False, GREY, "infeasible")):
-            shown = complete[complete["feasible"] == feasible]
-            axis.scatter(shown["longest_wait_s"], shown["score"], color=colour, s=18, label=label)
+        axis.scatter(complete["longest_wait_s"], complete["score"], color=BLUE, s=18, label="trial")
         axis.plot(front["longest_wait_s"], front["score"], color=RED, linewidth=1, label="Pareto front")
         axis.set(xlabel="longest wait, s", ylabel="goodput, ratio to the best rival")
         axis.legend()

@@ -49,8 +49,9 @@ class TuneParams(Section):
     seeds: PositiveInt
     trials: PositiveInt
     timeout_s: PositiveFloat
+    screened: PositiveInt
+    finalists: PositiveInt
     candidates: PositiveInt
-    reduction: int = Field(ge=2, le=16)
     min_goodput_ratio: Share
     min_throughput_ratio: Share
     longest_wait_s: PositiveFloat
@@ -65,6 +66,8 @@ class TuneParams(Section):
     trace_warmup_s: NonNegativeFloat
     trace_window_s: PositiveFloat
     drain_s: NonNegativeFloat
+    short_agent_warmup_s: NonNegativeFloat
+    short_agent_window_s: PositiveFloat
     agent_warmup_s: NonNegativeFloat
     agent_window_s: PositiveFloat
     agent_drain_s: NonNegativeFloat
@@ -115,15 +118,15 @@ class TuneParams(Section):
     def schedule(self, scenario: Scenario, short: bool = False) -> Schedule:
         """The schedule of a simulation. Recorded sessions are few and long, and start with a cold cache."""
         if scenario.agents is not None:
-            warmup_s, window_s, drain_s = self.agent_warmup_s, self.agent_window_s, self.agent_drain_s
-        elif scenario.workload not in MIXES:
-            warmup_s, window_s, drain_s = self.trace_warmup_s, self.trace_window_s, self.drain_s
-        else:
-            window_s = self.swing_window_s if scenario.workload == MIX_SWING else self.window_s
-            warmup_s, drain_s = self.warmup_s, self.drain_s
+            if short:
+                return Schedule(self.short_agent_warmup_s, self.short_agent_window_s, self.agent_drain_s)
+            return Schedule(self.agent_warmup_s, self.agent_window_s, self.agent_drain_s)
+        if scenario.workload not in MIXES:
+            return Schedule(self.trace_warmup_s, self.trace_window_s, self.drain_s)
         if short:
-            return Schedule(min(self.short_warmup_s, warmup_s), min(self.short_window_s, window_s), drain_s)
-        return Schedule(warmup_s, window_s, drain_s)
+            return Schedule(self.short_warmup_s, self.short_window_s, self.drain_s)
+        window_s = self.swing_window_s if scenario.workload == MIX_SWING else self.window_s
+        return Schedule(self.warmup_s, window_s, self.drain_s)
 
 
 def load_tune_params(long: bool = False) -> TuneParams:

@@ -44,15 +44,14 @@ def write_reports(
 
 
 def finished(study: optuna.Study) -> dict[str, int]:
-    """How many trials the search finished, how many of them were given, and how many were stopped early."""
-    trials = study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED))
-    given = sum("start" in trial.user_attrs for trial in trials)
-    return {"finished": len(trials), "given": given, "pruned": sum(trial.state == State.PRUNED for trial in trials)}
+    """How many trials the search finished, and how many of them were given."""
+    trials = study.get_trials(deepcopy=False, states=(State.COMPLETE,))
+    return {"finished": len(trials), "given": sum("start" in trial.user_attrs for trial in trials)}
 
 
 def finished_text(study: optuna.Study) -> str:
     counts = finished(study)
-    return f"{counts['finished']} trials finished: {counts['given']} given, {counts['pruned']} stopped early.\n"
+    return f"{counts['finished']} trials finished in short simulations, {counts['given']} of them given.\n"
 
 
 def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFrame:
@@ -62,7 +61,8 @@ def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFr
             "settings": one.candidate.name,
             "origin": origin_of(one.candidate.name),
             "chosen": "yes" if one is winner else "",
-            "search: mean": f"{one.candidate.mean:.3f}",
+            "screened": f"{one.candidate.screened:.3f}",
+            "search: mean": f"{one.tune.mean:.3f}",
             "selection: mean": f"{one.score.mean:.3f}",
             **{scenario.name: f"{ratio:.3f}" for scenario, ratio in one.score.ratios.items()},
             "violated": ", ".join(name for name, value in one.score.violations.items() if value > 0),
@@ -76,39 +76,32 @@ def metrics(study: optuna.Study, selected: Sequence[Selected], winner: Selected)
     default = default_of(selected)
     return {
         "best_trial": winner.candidate.trial,
-        "best_score": winner.candidate.mean,
-        "default_score": default.candidate.mean if default else None,
+        "best_score": winner.tune.mean,
+        "default_score": default.tune.mean if default else None,
         "select_score": winner.score.mean,
         "select_default_score": default.score.mean if default else None,
-        "feasible": winner.candidate.feasible and winner.score.feasible,
+        "feasible": winner.tune.feasible and winner.score.feasible,
         "capacity90_vllm_sessions_per_s": {
             f"{workload} on {profile}": rate for workload, profile, rate in study.user_attrs.get("capacities", ())
         },
         "trials": states.count(State.COMPLETE),
-        "pruned": states.count(State.PRUNED),
         "failed": states.count(State.FAIL),
         **(gains(winner, default) if default else {}),
     }
 
 
 def trial_rows(study: optuna.Study, space: Space) -> pd.DataFrame:
-    """One row a finished trial. A pruned trial has no score, an inactive parameter no value."""
+    """One row a finished trial. A failed one has no score, an inactive parameter no value."""
     rows = []
-    for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED, State.FAIL)):
-        complete = trial.state == State.COMPLETE
+    for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.FAIL)):
         row: dict[str, Any] = {
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "start": trial.user_attrs.get("start", ""),
-            "score": trial.values[0] if complete else math.nan,
-            "first_simulation": trial.intermediate_values.get(1, math.nan),
-            "simulations": len(trial.intermediate_values),
-            "feasible": complete and all(value <= 0 for value in trial.constraints.values()),
+            "score": trial.values[0] if trial.state == State.COMPLETE else math.nan,
             "longest_wait_s": trial.user_attrs.get("longest_wait_s", math.nan),
         }
-        row |= {f"violation.{name}": value for name, value in sorted(trial.constraints.items())}
-        row |= {parameter.name: _effective(parameter, trial.params) for parameter in space.parameters}
-        rows.append(row)
+        rows.append(row | {parameter.name: _effective(parameter, trial.params) for parameter in space.parameters})
     return pd.DataFrame(rows)
 
 
@@ -120,17 +113,15 @@ def _effective(parameter: Parameter, params: dict[str, Any]) -> Value | None:
 
 
 def importances(study: optuna.Study, space: Space) -> pd.DataFrame:
-    """Share of the variance of the first simulation that each parameter explains, by functional ANOVA over forests.
+    """Share of the variance of the score that each parameter explains, by functional ANOVA over forests.
 
-    Every trial has run the first simulation. An inactive parameter counts as a value below its range.
+    An inactive parameter counts as a value below its range.
     """
     plain = optuna.create_study(direction="maximize")
-    for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE, State.PRUNED)):
-        value = trial.intermediate_values.get(1)
-        if value is not None:
-            params = {p.name: _position(p, _effective(p, trial.params)) for p in space.parameters}
-            ranges: dict[str, BaseDistribution] = {name: FloatDistribution(-0.5, 1.0) for name in params}
-            plain.add_trial(optuna.create_trial(value=value, params=params, distributions=ranges))
+    for trial in study.get_trials(deepcopy=False, states=(State.COMPLETE,)):
+        params = {p.name: _position(p, _effective(p, trial.params)) for p in space.parameters}
+        ranges: dict[str, BaseDistribution] = {name: FloatDistribution(-0.5, 1.0) for name in params}
+        plain.add_trial(optuna.create_trial(value=trial.values[0], params=params, distributions=ranges))
     values = [trial.values[0] for trial in plain.get_trials(deepcopy=False)]
     shares: dict[str, float] = {}
     if len(values) >= MIN_IMPORTANCE_TRIALS and np.ptp(values) > 0:
@@ -159,4 +150,4 @@ def pareto_front(trials: pd.DataFrame) -> pd.DataFrame:
     complete = trials[trials["state"] == "complete"].sort_values(["score", "longest_wait_s"], ascending=[False, True])
     waits = complete["longest_wait_s"].to_numpy()
     shortest = np.minimum.accumulate(np.concatenate(([np.inf], waits)))[:-1]  # among higher scores
-    return complete.loc[waits < shortest, ["trial", "score", "longest_wait_s", "feasible"]]
+    return complete.loc[waits < shortest, ["trial", "score", "longest_wait_s"]]

@@ -33,12 +33,12 @@ from .params import PlannedLoad, TuneParams, load_tune_params
 from .report import finished, write_reports
 from .score import Baseline, Limits, Scenario
 from .search import Search, enqueue, simulate_on
-from .select import Selected, candidates, choose, run_candidates
+from .select import Judged, Selected, choose, finalists, judge, kept
 from .simulations import Capacities, TuningSimulations
 from .space import Space, read_space
 from .storage import open_study
 
-UNHASHED = frozenset({"trials", "timeout_s", "candidates", "processes", "storage"})
+UNHASHED = frozenset({"trials", "timeout_s", "finalists", "candidates", "processes", "storage"})
 """Keys of the section that may change between two runs of one study."""
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def write_tuned(winner: Selected, selected: list[Selected], capacities: Capaciti
     rate_per_s = capacities.get((MIX, params.profile))
     write_json(paths.TUNED_CAPACITY, {"profile": params.profile, "sessions_per_s": rate_per_s, "of": by_job})
     scenarios = tuple(dict.fromkeys((one.workload, one.profile, one.load_name) for one in params.planned()))
-    scores = {one.candidate.name: {"tune": one.candidate.mean, "select": one.score.mean} for one in selected}
+    scores = {one.candidate.name: {"tune": one.tune.mean, "select": one.score.mean} for one in selected}
     write_json(paths.SELECTION, dataclasses.asdict(Selection(winner.candidate.name, scenarios, scores)))
 
 
@@ -100,6 +100,16 @@ def with_own(params: TuneParams, own: Sequence[OwnWorkload]) -> TuneParams:
     """The deployment's own workloads come first, so that they decide which trials go on."""
     first = [PlannedLoad(workload=each.name, profile=params.profile, agents=each.agents) for each in own]
     return params.changed(scenarios=(*first, *params.scenarios))
+
+
+def select(
+    simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, judged: Sequence[Judged]
+) -> list[Selected]:
+    """Run the best candidates on the sessions of selection."""
+    best = kept(judged, simulations.params.candidates)
+    tuned = {one.candidate: one.score for one in best}
+    again = judge(simulations, capacities, baseline, [one.candidate for one in best])
+    return [Selected(one.candidate, tuned[one.candidate], one.score) for one in again]
 
 
 def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
@@ -114,9 +124,9 @@ def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
-        found = candidates(study, params.candidates)
+        judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
         selection = dataclasses.replace(simulations, use="select")
-        selected = run_candidates(selection, capacities, measured(study, selection, space.defaults)[1], found)
+        selected = select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
         winner = choose(selected)
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
@@ -124,7 +134,7 @@ def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
         write_reports(paths.TUNING_REPORTS, study, space, selected, winner)
         if long:
             write_champion(paths.CHAMPION, winner, {"name": study.study_name, "trials": finished(study)})
-        run.log_metrics({"score": winner.candidate.mean, "select_score": winner.score.mean})
+        run.log_metrics({"score": winner.tune.mean, "select_score": winner.score.mean})
         run.log_folder(paths.TUNING_REPORTS, "report")
 
 

@@ -1,4 +1,4 @@
-"""The search: trials of a study, each a short simulation first, then whole ones, pruned early where they lose."""
+"""The search: many trials of a study, each a few short simulations. The best ones run in whole later (select.py)."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,13 +11,12 @@ from tqdm import tqdm
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError
 from ..project.tracking import experiment_run
-from ..results.tuning import DEFAULTS
 from .params import TuneParams
 from .score import Baseline, Scenario, Score
 from .simulations import Capacities, TuningSimulations
 from .space import Space
 
-FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
 Simulate = Callable[[Scenario, SchedulerSettings, bool], dict[str, float]]
 """Metrics of a scenario under some settings; the flag asks for a short simulation."""
 
@@ -37,7 +36,7 @@ def enqueue(study: optuna.Study, space: Space, starts: Sequence[tuple[str, Sched
 
 
 class Search:
-    """Runs the trials of a study. After each simulation a losing trial may be pruned."""
+    """Runs the trials of a study: all in the same short simulations, so that the sampler can compare them."""
 
     def __init__(
         self, params: TuneParams, space: Space, baseline: Baseline, simulate: Simulate, parent_id: str
@@ -82,35 +81,17 @@ class Search:
             trial.set_user_attr("settings", settings.to_json())
             with experiment_run("tuning", f"trial-{trial.number}", values, tags, self._parent_id) as run:
                 score = Score(self._baseline)
-                pruned = self._measure(trial, settings, score)
-                _record(trial, score)
-                run.log_metrics(score.flat() | ({"score": score.mean} if score.ratios else {}))
+                for scenario in self._params.planned()[: self._params.screened]:
+                    score.add(scenario, self._simulate(scenario, settings, True))
+                trial.set_user_attr("longest_wait_s", score.longest_wait_s)
+                run.log_metrics(score.flat() | {"score": score.mean})
         except Exception as error:
             logger.warning("tune: trial %d failed: %r", trial.number, error)
             if isinstance(error, BrokenExecutor):
                 self._broken = True
                 trial.study.stop()
             raise
-        if pruned:
-            raise optuna.TrialPruned
         return score.mean
-
-    def _measure(self, trial: optuna.Trial, settings: SchedulerSettings, score: Score) -> bool:
-        """Add every simulation to the score; True: the trial was pruned before the last one."""
-        scenarios = self._params.planned()
-        first = self._baseline.ratio(scenarios[0], self._simulate(scenarios[0], settings, True))
-        trial.report(first, 1)
-        for step, scenario in enumerate(scenarios, start=2):
-            if self._prunes(trial):
-                return True
-            score.add(scenario, self._simulate(scenario, settings, False))
-            trial.report(score.penalised, step)
-        return False
-
-    def _prunes(self, trial: optuna.Trial) -> bool:
-        """The defaults are never pruned, since every result is compared with them; their values still count."""
-        prunes = trial.should_prune()
-        return prunes and trial.user_attrs.get("start") != DEFAULTS
 
 
 def _counting(bar: "tqdm[Any]") -> Callable[[optuna.Study, optuna.trial.FrozenTrial], None]:
@@ -122,12 +103,3 @@ def _counting(bar: "tqdm[Any]") -> Callable[[optuna.Study, optuna.trial.FrozenTr
 
 def simulate_on(simulations: TuningSimulations, capacities: Capacities) -> Simulate:
     return lambda scenario, settings, short: simulations.start(scenario, capacities, settings, short=short).result()
-
-
-def _record(trial: optuna.Trial, score: Score) -> None:
-    if not score.metrics:
-        return
-    for name, value in score.violations.items():
-        trial.set_constraint(name, value)
-    trial.set_user_attr("ratios", {scenario.name: ratio for scenario, ratio in score.ratios.items()})
-    trial.set_user_attr("longest_wait_s", score.longest_wait_s)

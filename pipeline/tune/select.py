@@ -1,4 +1,4 @@
-"""Selection: the best candidates of a study run again on other sessions, and the best of them is chosen."""
+"""Selection in two steps: the best trials of a study run in whole, and the best of those again on other sessions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,56 +7,66 @@ import optuna
 
 from ...models.serving.settings import SchedulerSettings
 from ..project.stage import StageError
-from ..results.tuning import DEFAULTS
+from ..results.tuning import CHAMPION, DEFAULTS
 from .score import Baseline, Score
 from .simulations import Capacities, TuningSimulations, collect
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A completed trial, with its results on the sessions of the search."""
+    """A trial, with its score in the short simulations of the search."""
 
     name: str
     trial: int
     settings: SchedulerSettings
-    mean: float
-    penalised: float
-    feasible: bool
+    screened: float
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """A candidate with its score on the sessions of selection."""
+class Judged:
+    """A candidate in whole simulations, on the sessions of the search."""
 
     candidate: Candidate
     score: Score
 
 
-def candidates(study: optuna.Study, count: int) -> list[Candidate]:
-    """The best `count` completed trials by their penalised score, and the hand-set defaults.
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A candidate with its scores on the sessions of the search and on those of selection."""
 
-    Infeasible trials may be among them: a constraint that is narrowly missed on these sessions may hold on others.
+    candidate: Candidate
+    tune: Score
+    score: Score
+
+
+def finalists(study: optuna.Study, count: int) -> list[Candidate]:
+    """The best `count` trials by their screening, and those that were given.
+
     Raises StageError where no trial was completed.
     """
     completed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if not completed:
         raise StageError("tune: every trial failed; see the warnings above, remove the cause and run again")
-    ranked = sorted(map(_candidate, completed), key=lambda candidate: (-candidate.penalised, candidate.trial))
-    return ranked[:count] + [candidate for candidate in ranked[count:] if candidate.name == DEFAULTS]
+    ranked = sorted(map(_candidate, completed), key=lambda candidate: (-candidate.screened, candidate.trial))
+    return ranked[:count] + _given(ranked[count:])
+
+
+def _given(found: Sequence[Candidate]) -> list[Candidate]:
+    return [candidate for candidate in found if candidate.name in (DEFAULTS, CHAMPION)]
 
 
 def _candidate(trial: optuna.trial.FrozenTrial) -> Candidate:
     settings = SchedulerSettings.from_json(trial.user_attrs["settings"])
-    name = trial.user_attrs.get("start", f"trial {trial.number}")
-    feasible = all(value <= 0 for value in trial.constraints.values())
-    penalised = trial.intermediate_values[max(trial.intermediate_values)]  # the last report covers all simulations
-    return Candidate(name, trial.number, settings, trial.values[0], penalised, feasible)
+    return Candidate(trial.user_attrs.get("start", f"trial {trial.number}"), trial.number, settings, trial.values[0])
 
 
-def run_candidates(
+def judge(
     simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, found: Sequence[Candidate]
-) -> list[Selected]:
-    """Run each candidate on the sessions of `simulations`, and score it against the rivals there."""
+) -> list[Judged]:
+    """Run each candidate on the sessions of `simulations`, and score it against the rivals there; best first.
+
+    Infeasible ones may lead: a constraint that is narrowly missed on these sessions may hold on others.
+    """
     scenarios = simulations.params.planned()
     futures = {
         (index, scenario): simulations.start(scenario, capacities, candidate.settings)
@@ -64,13 +74,19 @@ def run_candidates(
         for scenario in scenarios
     }
     metrics = collect(futures, f"tune: {simulations.use}")
-    selected = []
+    judged = []
     for index, candidate in enumerate(found):
         score = Score(baseline)
         for scenario in scenarios:
             score.add(scenario, metrics[index, scenario])
-        selected.append(Selected(candidate, score))
-    return selected
+        judged.append(Judged(candidate, score))
+    return sorted(judged, key=lambda one: -one.score.penalised)
+
+
+def kept(judged: Sequence[Judged], count: int) -> list[Judged]:
+    """The best `count` ones, and those that were given."""
+    given = _given([one.candidate for one in judged[count:]])
+    return [*judged[:count], *(one for one in judged[count:] if one.candidate in given)]
 
 
 def choose(selected: Sequence[Selected]) -> Selected:
@@ -87,6 +103,6 @@ def gains(winner: Selected, default: Selected) -> dict[str, float]:
 
     The gap is the part of the gain that does not generalise.
     """
-    search = winner.candidate.mean / default.candidate.mean - 1
+    search = winner.tune.mean / default.tune.mean - 1
     select = winner.score.mean / default.score.mean - 1
     return {"gain_tune": search, "gain_select": select, "over_tuning_gap": search - select}

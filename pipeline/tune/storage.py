@@ -72,7 +72,7 @@ def _create(name: str, params: TuneParams, seed: int, url: URL) -> optuna.Study:
             sampler=optuna.samplers.TPESampler(
                 seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=params.processes > 1
             ),
-            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=params.reduction),
+            pruner=optuna.pruners.NopPruner(),  # a trial is short; the best ones run in whole afterwards
         )
 
 

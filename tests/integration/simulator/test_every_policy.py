@@ -46,13 +46,7 @@ NAMES = (
     "session-limit@sessions=2",
     "augserve-static-budget@128",
     "mars@128,prefill=64,watermark=0.05",
-)
-    *SIMULATED,
-    "vllm@128x4",
-    "session-limit@sessions=2",
-    "augserve-static-budget@128",
-    "mars@128,prefill=64,watermark=0.05",
-)
+)  # and candidates of the searches for static limits
 LINEAR = StepTime(0.02, 1e-4, 2e-4, 1e-7)
 PROFILE = StepProfile(
     name="scarce",

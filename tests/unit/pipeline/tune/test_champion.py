@@ -13,7 +13,10 @@ def written(searching, tmp_path):
     score = Score(searching.BASELINE)
     for scenario in searching.PARAMS.planned():
         score.add(scenario, searching.STOCK)
-    winner = Selected(Candidate("trial 5", 5, settings, 1.25, 1.25, True), score)
+    better = Score(searching.BASELINE)
+    for scenario in searching.PARAMS.planned():
+        better.add(scenario, searching.STOCK | {"effective_throughput": 62.5})
+    winner = Selected(Candidate("trial 5", 5, settings, 1.5), better, score)
     write_champion(tmp_path / "champion.json", winner, {"name": "tune-1", "trials": {"finished": 9}})
     return tmp_path / "champion.json"
 

@@ -20,7 +20,8 @@ def test_a_closed_loop_has_rivals_and_a_schedule_of_its_own(searching):
     assert params.rivals_of(loaded) == ("vllm", "uncached-first@1024")
     assert params.rivals_of(agents) == ("vllm", "session-limit@sessions=2")
     assert (params.schedule(loaded), params.schedule(agents)) == (Schedule(2.0, 4.0, 1.0), Schedule(5.0, 7.0, 1.0))
-    assert params.schedule(agents, short=True) == Schedule(1.0, 1.0, 1.0)
+    assert params.schedule(agents, short=True) == Schedule(3.0, 4.0, 1.0)
+    assert params.schedule(loaded, short=True) == Schedule(1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,8 @@ def test_a_closed_loop_has_rivals_and_a_schedule_of_its_own(searching):
         {"capacity_low": 20.0},
         {"window_s": 0.0},
         {"processes": 0},
-        {"reduction": 1},
+        {"screened": 0},
+        {"finalists": 0},
         {"scenarios": ()},
         {"scenarios": ({"workload": "none", "profile": "p", "load": 1.0},)},
         {"scenarios": ({"workload": MIX, "profile": "p"},)},

@@ -1,5 +1,6 @@
 """From a study to its reports, on made-up simulations."""
 
+import dataclasses
 import json
 import math
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.tune import run as tune
 from augserve.pipeline.tune.report import importances, pareto_front, trial_rows, write_reports
 from augserve.pipeline.tune.score import Score
-from augserve.pipeline.tune.select import Selected, candidates, choose, gains, run_candidates
+from augserve.pipeline.tune.select import Selected, choose, finalists, gains, judge, kept
 from augserve.pipeline.tune.simulations import TuningSimulations
 
 UNITS = {(MIX, "p"): 10.0}
@@ -55,44 +56,59 @@ def study(searching, folder, tmp_path_factory):
 
 
 @pytest.fixture
-def selected(searching, study):
-    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), Engine(searching), "select")
-    return run_candidates(simulations, UNITS, searching.BASELINE, candidates(study, 2))
+def simulations(searching):
+    return TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), Engine(searching))
 
 
-def test_the_best_few_and_the_defaults_are_candidates(study):
-    found = candidates(study, 2)
+def selected_by(engine, simulations, searching, study):
+    judged = judge(simulations, UNITS, searching.BASELINE, finalists(study, 3))
+    selection = dataclasses.replace(simulations, use="select", submit=engine)
+    return tune.select(selection, UNITS, searching.BASELINE, judged)
+
+
+@pytest.fixture
+def selected(searching, simulations, study):
+    return selected_by(Engine(searching), simulations, searching, study)
+
+
+def test_the_best_few_and_the_defaults_run_in_whole(study):
+    found = finalists(study, 3)
     scores = sorted((t.value for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE), reverse=True)
-    assert [one.mean for one in found[:2]] == scores[:2]
-    assert [one.name for one in found[2:]] == ["defaults"]
+    assert [one.screened for one in found[:3]] == scores[:3]
+    assert [one.name for one in found[3:]] == ["defaults"]
 
 
-def test_the_selection_runs_on_sessions_of_its_own(searching, study):
+def test_candidates_run_in_every_scenario_and_the_best_come_first(searching, simulations, study):
+    judged = judge(simulations, UNITS, searching.BASELINE, finalists(study, 3))
+    assert all(set(one.score.ratios) == set(searching.PARAMS.planned()) for one in judged)
+    assert [one.score.penalised for one in judged] == sorted((one.score.penalised for one in judged), reverse=True)
+    assert [one.candidate.name for one in kept(judged, 2)][2:] == ["defaults"]
+
+
+def test_the_selection_runs_on_sessions_of_its_own(searching, simulations, study):
     engine = Engine(searching)
-    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), engine, "select")
-    run_candidates(simulations, UNITS, searching.BASELINE, candidates(study, 2))
+    selected_by(engine, simulations, searching, study)
     assert {cell.seed for cell in engine.cells} == {1 + SPLIT_SEEDS["select"]}
     assert {(cell.rate_per_s, cell.agents) for cell in engine.cells} == {(10.0, None), (20.0, None), (None, 3)}
 
 
-def test_a_candidate_without_goodput_on_other_sessions_is_not_chosen(searching, study):
-    found = candidates(study, 2)
-    spoiled = 1e-9 + max(one.settings.weights.uncached for one in found[:2])
-    simulations = TuningSimulations(searching.PARAMS, 1, (0.1, 0.2), Engine(searching, spoiled), "select")
-    selected = run_candidates(simulations, UNITS, searching.BASELINE, found)
+def test_a_candidate_without_goodput_on_other_sessions_is_not_chosen(searching, simulations, study):
+    spoiled = 1e-9 + max(one.settings.weights.uncached for one in finalists(study, 3)[:3])
+    selected = selected_by(Engine(searching, spoiled), simulations, searching, study)
     winner = choose(selected)
     assert winner.candidate.name == "defaults"
-    assert gains(selected[0], winner)["over_tuning_gap"] > 0.5
+    loser = next(one for one in selected if one is not winner)
+    assert gains(loser, winner)["over_tuning_gap"] > 0.5
 
 
 def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(searching, study):
-    found = candidates(study, 2)
+    found = finalists(study, 2)
     selected = []
     for candidate, goodput, wait_s in ((found[0], 100.0, 5.05), (found[1], 55.0, 1.0)):
         score = Score(searching.BASELINE)
         for scenario in searching.PARAMS.planned():
             score.add(scenario, {"effective_throughput": goodput, "throughput": 60.0, "longest_wait_s": wait_s})
-        selected.append(Selected(candidate, score))
+        selected.append(Selected(candidate, score, score))
     assert selected[0].score.penalised > selected[1].score.penalised + 0.5
     assert choose(selected) is selected[1]
     assert choose(selected[:1]) is selected[0]  # where none is feasible, the best of all
@@ -108,23 +124,20 @@ def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searchi
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     metrics = json.loads((tmp_path / "one/metrics.json").read_text())
-    assert metrics["trials"] + metrics["pruned"] + metrics["failed"] == 24
+    assert metrics["trials"] + metrics["failed"] == 24
     assert metrics["default_score"] == pytest.approx(1.0)
     assert metrics["over_tuning_gap"] == pytest.approx(metrics["gain_tune"] - metrics["gain_select"])
     table = (tmp_path / "one/table.md").read_text()
     assert "hand-set defaults" in table
     assert "this search" in table
-    assert "24 trials finished: 1 given" in table
+    assert "24 trials finished" in table
     assert "longest wait" in (tmp_path / "one/pareto.svg").read_text()
 
 
-def test_every_trial_is_a_row_and_a_pruned_one_has_no_score(searching, study):
+def test_every_trial_is_a_row(searching, study):
     rows = trial_rows(study, searching.SPACE)
     assert len(rows) == 24
-    pruned = rows[rows["state"] == "pruned"]
-    assert len(pruned)
-    assert pruned["score"].isna().all()
-    assert rows["first_simulation"].notna().all()
+    assert rows["score"].notna().all()
     assert rows["weights.uncached"].between(0.1, 10).all()
 
 
@@ -143,12 +156,11 @@ def test_too_few_trials_have_no_importances(searching):
 def test_the_front_has_the_trials_that_none_beats_in_score_and_wait():
     rows = [(0, 1.5, 9.0), (1, 1.2, 3.0), (2, 1.1, 5.0), (3, 0.9, 1.0), (4, 0.8, 1.0), (5, math.nan, math.nan)]
     trials = pd.DataFrame(rows, columns=["trial", "score", "longest_wait_s"])
-    trials["state"] = ["complete"] * 5 + ["pruned"]
-    trials["feasible"] = True
+    trials["state"] = ["complete"] * 5 + ["fail"]
     assert pareto_front(trials)["trial"].tolist() == [0, 1, 3]
 
 
-def test_evaluate_reads_the_files_of_tune(searching, study, selected, tmp_path, monkeypatch):
+def test_evaluate_reads_the_files_of_tune(searching, selected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     winner = choose(selected)
     tune.write_tuned(winner, selected, UNITS, searching.PARAMS)

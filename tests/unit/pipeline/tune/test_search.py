@@ -1,6 +1,5 @@
 """A search over made-up simulations: order, pruning, failures, and resumption after kill -9."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.tune import storage as tune_storage
-from augserve.pipeline.tune.select import candidates
+from augserve.pipeline.tune.select import finalists
 
 PROGRAM = Path(__file__).with_name("searching.py")
 State = optuna.trial.TrialState
@@ -27,23 +26,19 @@ def test_the_hand_set_defaults_come_first_and_are_completed(searching, params):
     first = study.trials[0]
     assert first.user_attrs["start"] == "defaults"
     assert SchedulerSettings.from_json(first.user_attrs["settings"]) == searching.SPACE.defaults
-    assert (first.state, list(first.intermediate_values)) == (State.COMPLETE, [1, 2, 3, 4])
-    assert first.value == pytest.approx(1.0)  # the goodput of stock vLLM
+    assert first.state == State.COMPLETE
+    assert first.value == pytest.approx(0.5)  # short simulations have half of the goodput of stock vLLM
 
 
-def test_a_losing_start_is_pruned_but_never_the_hand_set_defaults(searching, params):
-    def losing(scenario, settings, short):
-        found = searching.simulate(scenario, settings, short)
-        good = settings.weights.uncached == 0.5
-        return found | {"effective_throughput": 90.0 if good else 1.0 + settings.weights.output}
+def test_every_trial_runs_in_the_same_short_simulations(searching, params):
+    runs = []
 
-    bad = dataclasses.replace(searching.SPACE.defaults.weights, uncached=9.0)
-    good = dataclasses.replace(bad, uncached=0.5)
-    named = {"good": good, "defaults": searching.SPACE.defaults.weights, "bad": bad}
-    starts = [(name, dataclasses.replace(searching.SPACE.defaults, weights=of)) for name, of in named.items()]
-    study = searching.search(params.changed(trials=3), losing, starts)
-    states = {trial.user_attrs["start"]: trial.state for trial in study.trials}
-    assert states == {"good": State.COMPLETE, "defaults": State.COMPLETE, "bad": State.PRUNED}
+    def noting(scenario, settings, short):
+        runs.append((scenario, short))
+        return searching.simulate(scenario, settings, short)
+
+    searching.search(params, noting)
+    assert runs == [(scenario, True) for _ in range(6) for scenario in params.planned()[:2]]
 
 
 def test_starts_that_are_equal_in_the_space_are_tried_once(searching, params):
@@ -51,44 +46,9 @@ def test_starts_that_are_equal_in_the_space_are_tried_once(searching, params):
     assert [trial.user_attrs.get("start") for trial in study.trials].count("other") == 0
 
 
-def test_the_search_improves_goodput_and_prunes_losers(searching, params):
+def test_the_search_improves_goodput(searching, params):
     study = searching.search(params.changed(trials=30))
-    assert study.best_value > 1.5
-    pruned = [trial for trial in study.trials if trial.state == State.PRUNED]
-    assert len(pruned) >= 8
-    whole = [trial.intermediate_values[1] for trial in study.trials if trial.state == State.COMPLETE]
-    assert sum(trial.intermediate_values[1] for trial in pruned) / len(pruned) < sum(whole) / len(whole)
-    assert max(len(trial.intermediate_values) for trial in pruned) < 4
-
-
-def test_a_violated_constraint_is_stored_in_optuna_and_costs_the_trial_its_rank(searching, params):
-    def starving(scenario, settings, short):
-        found = searching.simulate(scenario, settings, short)
-        return found | {"longest_wait_s": 40.0 if settings.weights.uncached < 0.5 else 1.0}
-
-    study = searching.search(params.changed(trials=20), starving)
-    assert study.best_trial.params["weights.uncached"] >= 0.5
-    broken = [t for t in study.trials if t.params.get("weights.uncached", 1) < 0.5 and t.constraints]
-    assert all(trial.constraints["longest_wait"] == pytest.approx(7.0) for trial in broken)
-    assert candidates(study, 1)[0].feasible
-
-
-def test_a_narrowly_missed_constraint_leaves_the_decision_to_the_selection(searching, params):
-    def wait_s(settings):
-        return {0.5: 5.05, 0.25: 40.0}.get(settings.weights.uncached, 1.0)
-
-    def waiting(scenario, settings, short):
-        return searching.simulate(scenario, settings, short) | {"longest_wait_s": wait_s(settings)}
-
-    def weighing(uncached):
-        weights = dataclasses.replace(searching.SPACE.defaults.weights, uncached=uncached)
-        return dataclasses.replace(searching.SPACE.defaults, weights=weights)
-
-    starts = [("defaults", searching.SPACE.defaults), ("hair", weighing(0.5)), ("mile", weighing(0.25))]
-    study = searching.search(params.changed(trials=3), waiting, starts)
-    found = candidates(study, 1)
-    assert [(candidate.name, candidate.feasible) for candidate in found] == [("hair", False), ("defaults", True)]
-    assert found[0].penalised == pytest.approx(found[0].mean - 0.01)
+    assert study.best_value > 0.8
 
 
 def test_a_failed_trial_is_recorded_as_failed_and_the_study_goes_on(searching, params):
@@ -96,7 +56,7 @@ def test_a_failed_trial_is_recorded_as_failed_and_the_study_goes_on(searching, p
 
     def failing(scenario, settings, short):
         runs.append(scenario)
-        if len(runs) == 5:  # in the second trial
+        if len(runs) == 3:  # in the second trial
             raise RuntimeError("the simulation failed")
         return searching.simulate(scenario, settings, short)
 
@@ -111,7 +71,7 @@ def test_a_study_in_which_every_trial_fails_is_an_error(searching, params):
 
     study = searching.search(params, failing)
     with pytest.raises(StageError, match="every trial failed"):
-        candidates(study, 3)
+        finalists(study, 3)
 
 
 def test_a_simulations_process_that_dies_ends_the_search_in_one_line(searching, params):

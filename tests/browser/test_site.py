@@ -17,7 +17,15 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "site"
 HOST = "http://site"
-PAGES = ("", "guide/deploy/", "concepts/", "results/", "lab/2026-11-25-scheduling/", "reference/configuration/")
+PAGES = (
+    "",
+    "guide/deploy/",
+    "guide/watch/",
+    "concepts/",
+    "results/",
+    "lab/2026-11-25-scheduling/",
+    "reference/configuration/",
+)
 
 
 class Page(HTMLParser):

@@ -1,0 +1,147 @@
+"""Many sessions on a real server for a long time: `make soak MINUTES=60`. At its end the API server is killed."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from augserve.data.tables.files import read_table
+from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments, vllm_server
+
+from .faults import ONE_THREAD, Load, engine_of
+from .test_server import metrics
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
+SESSIONS = 10_000
+CLIENTS = 48
+LOST_S = 2.5
+DEADLINES = ("linking", "prediction")
+"""Fallbacks that other programs of the machine may cause."""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(0),
+    pytest.mark.skipif(not MINUTES, reason="`make soak MINUTES=10` runs it"),
+]
+
+
+class Agents:
+    """Clients that send turns of any of SESSIONS sessions, some with a growing context; some of them hang up."""
+
+    def __init__(self, server: Server) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.sessions: set[int] = set()
+        self.hung_up = 0
+        self._server = server
+        self._random = random.Random(5)
+        self._contexts: dict[int, list[int]] = {}
+
+    async def run(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        async with httpx.AsyncClient(base_url=self._server.base_url, trust_env=False, timeout=600) as client:
+            await asyncio.gather(*(self._agent(client, end_s) for _ in range(CLIENTS)))
+
+    async def _agent(self, client: httpx.AsyncClient, end_s: float) -> None:
+        while time.monotonic() < end_s:
+            session = self._random.randrange(SESSIONS)
+            self.sessions.add(session)
+            for _ in range(self._random.randint(1, 3)):
+                await self._turn(client, session)
+                await asyncio.sleep(self._random.expovariate(20.0))
+
+    async def _turn(self, client: httpx.AsyncClient, session: int) -> None:
+        draw = self._random
+        context = self._contexts.pop(session, [])[:1_500]
+        context += draw.choices(range(1_000, 20_000), k=draw.randint(1, draw.choice((20, 200))))
+        body = {"model": MODEL_NAME, "prompt": context, "max_tokens": draw.randint(1, 12), "ignore_eos": True}
+        if draw.random() < 0.3:
+            body["vllm_xargs"] = {"augserve_last_tool": [f"tool {draw.randrange(40)}"], "augserve_tenant": "t"}
+        named = {"X-Session-ID": f"s{session}"} if session % 4 else {}
+        patience_s = 0.05 if draw.random() < 0.02 else None
+        try:
+            async with asyncio.timeout(patience_s):
+                answer = await client.post("completions", json=body, headers=named)
+        except TimeoutError:
+            self.hung_up += 1
+            return
+        self.statuses[answer.status_code] += 1
+        self._contexts[session] = context
+        if len(self._contexts) > SESSIONS // 10:
+            del self._contexts[next(iter(self._contexts))]
+
+
+def test_a_server_serves_many_sessions_for_long_and_survives_no_kill_without_its_traces(
+    model_folder: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    hook = hook_arguments({"bundle": str(bundle_folder), "traces": str(tmp_path / "traces")})
+    with vllm_server(model_folder, log=tmp_path / "server.log", extra_args=hook, environment=ONE_THREAD) as server:
+        engine = engine_of(server)
+        agents, start_kib = Agents(server), 0
+        for part in range(10):
+            asyncio.run(agents.run(6.0 * MINUTES))
+            found = metrics(server)
+            start_kib = start_kib or _memory_kib(engine)
+            print(  # noqa: T201 — the report of `make soak`
+                f"{(part + 1) * MINUTES / 10:.1f} min: {dict(agents.statuses)}, {len(agents.sessions)} sessions, "
+                f"{agents.hung_up} hung up, engine {_memory_kib(engine) - start_kib:+d} KiB, "
+                f"{found['augserve_sessions']:.0f} known, {found['augserve_pinned_tokens']:.0f} pinned tokens, "
+                f"preemptions {found['vllm:num_preemptions_total']:.0f}"
+            )
+        _wait_until_idle(server)
+        found = metrics(server)
+        assert set(agents.statuses) == {200}
+        late = {reason: fallbacks(server, reason) for reason in DEADLINES}
+        print(f"fallbacks by deadlines: {late}")  # noqa: T201
+        assert found.get("augserve_fallbacks_total", 0.0) == sum(late.values())
+        assert found.get("augserve_suspended", 0.0) == 0.0
+        assert found["augserve_recorder_dropped_total"] == 0.0
+        time.sleep(2 * LOST_S)
+        turns = read_table(tmp_path / "traces", "turns")
+        assert turns.num_rows >= agents.statuses[200]
+        steps = read_table(tmp_path / "traces", "steps")
+        print(f"longest call of schedule() {max(steps['schedule_s'].to_pylist()):.4f} s in {steps.num_rows} steps")  # noqa: T201
+        killed_s = _kill_api_server(server)
+        time.sleep(2 * LOST_S)  # the engine notices it by itself, or goes on
+        rows = read_table(tmp_path / "traces", "turns").to_pylist()
+        assert killed_s - max(row["finish_s"] for row in rows) < LOST_S
+
+
+def _kill_api_server(server: Server) -> float:
+    """Kill it under load. Returns when."""
+    killed_s = 0.0
+
+    async def kill() -> None:
+        nonlocal killed_s
+        async with Load(server, CLIENTS // 2):
+            await asyncio.sleep(2 * LOST_S)
+            server.process.send_signal(signal.SIGKILL)
+            killed_s = time.time()
+
+    asyncio.run(kill())
+    return killed_s
+
+
+def fallbacks(server: Server, reason: str) -> float:
+    lines = httpx.get(f"{server.url}/metrics", trust_env=False).text.splitlines()
+    named = (line for line in lines if line.startswith(f'augserve_fallbacks_total{{engine="0",reason="{reason}"'))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in named)
+
+
+def _wait_until_idle(server: Server) -> None:
+    end_s = time.monotonic() + 120.0
+    while time.monotonic() < end_s:
+        found = metrics(server)
+        if found["vllm:num_requests_running"] == found["vllm:num_requests_waiting"] == 0:
+            return
+        time.sleep(0.5)
+    raise AssertionError("requests are left")
+
+
+def _memory_kib(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])

@@ -36,6 +36,8 @@ class BulkDecode:
         self._paced = scheduler if isinstance(scheduler, Paced) else None
         self._pool = scheduler.kv_cache_manager.block_pool
         self._refused: tuple[Request, int, int] | None = None  # the first waiting request, how many wait, free blocks
+        # vLLM's limit on the tokens of a long prefill counts those of a bulk too.
+        self._most_steps = min(MOST_STEPS, scheduler.scheduler_config.long_prefill_token_threshold or MOST_STEPS)
         self._margin_blocks = 2 + scheduler.scheduler_config.max_num_batched_tokens // scheduler.block_size
         self._margin_blocks += scheduler.kv_cache_manager.watermark_blocks
 
@@ -54,7 +56,7 @@ class BulkDecode:
             until_s = min(until_s, self._paced.looks_again_s())
         if count == 0 or starts_s >= until_s or self.may_admit():
             return ()
-        steps, context_tokens = MOST_STEPS, count
+        steps, context_tokens = self._most_steps, count
         for request in running:
             if request.is_prefill_chunk:
                 return ()

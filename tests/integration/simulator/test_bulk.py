@@ -155,6 +155,14 @@ def test_a_turn_that_ends_at_its_limit_ends_in_time(max_tokens: int) -> None:
     assert in_bulk > 150
 
 
+@pytest.mark.parametrize("limit", ["prefill", "adaptive"])
+def test_a_bulk_keeps_to_the_limit_on_long_prefills(limit: str) -> None:
+    sessions = tuple(Session(name, "math", 0.0, (Turn(100, 200),), 1, 200) for name in ("one", "two"))
+    (bulk, in_bulk), (single, _) = (run(f"vllm@{limit}=20", every, sessions) for every in (False, True))
+    check_same(bulk, single)
+    assert in_bulk > 100
+
+
 def test_requests_that_cannot_be_admitted_do_not_end_a_bulk() -> None:
     """Two turns that fill the KV cache decode in bulks while a third one waits for their blocks."""
     limits = EngineLimits(1600, 1280, 8, 64)

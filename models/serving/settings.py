@@ -153,6 +153,6 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _cause(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
+    key = " ".join(".".join(map(str, first["loc"])).split())  # on one line, whatever the file calls it
     message = first["msg"]
     return f"{key} is {first['input']!r}: {message[0].lower()}{message[1:]}"

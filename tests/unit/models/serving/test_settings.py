@@ -103,3 +103,10 @@ def test_a_wrong_override_is_one_line_that_names_it(name: str, value: object) ->
     with pytest.raises(SettingsError, match=name) as caught:
         SchedulerSettings().overridden({name: value})
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_with_a_line_break_is_one_line() -> None:
+    with pytest.raises(SettingsError) as error:
+        SchedulerSettings.from_json(SchedulerSettings().to_json() | {"max\nwait": 1.0})
+    assert "\n" not in str(error.value)
+    assert "max wait" in str(error.value)

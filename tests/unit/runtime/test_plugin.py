@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -55,5 +56,8 @@ def test_the_process_that_registers_makes_and_removes_the_folder() -> None:
         "first = os.environ['AUGSERVE_METRICS_FOLDER']; register();"
         "assert os.environ['AUGSERVE_METRICS_FOLDER'] == first; assert os.path.isdir(first); print(first)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Another test may have made this process load vLLM's plugins.
+    environment = {name: value for name, value in os.environ.items() if name != FOLDER_VARIABLE}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert not Path(result.stdout.strip()).exists()

@@ -11,8 +11,6 @@ FULL_STEP = 0.8
 DRAIN_S = 1.0
 """Late turns with at most this much engine time can be cleared. A longer backlog is an overload, and longer steps would
 only make more turns late."""
-LEAST_SHARE = 0.2
-"""Share of a step that prompts get where the decodes alone exceed the SLO's TPOT: starving them gains nothing."""
 LEAST_PREFILL = 16
 """Prompt tokens beside the decodes in every step, within vLLM's own budget, so that prompts always progress."""
 
@@ -23,8 +21,7 @@ class TokenBudget:
     - `slack_share` of the tightest TPOT slack among the decodes. Few decodes with long outputs have much slack, and
       leave the whole budget to a long prompt.
     - The time in which prompts take `prefill_share` of the step. The rest is the fixed time of a step with these
-      decodes, so that this time follows the engine and its load. It exceeds FULL_STEP of the slack only where
-      the decodes alone exceed the whole slack.
+      decodes, so that this time follows the engine and its load. It never exceeds FULL_STEP of the slack.
 
     Short steps keep decodes fast and compute fewer prompts. So while late turns wait that can be cleared, the share of
     the slack is `drain_share`, where that is larger.
@@ -55,8 +52,6 @@ class TokenBudget:
             return self._configured
         fixed_s = self._estimate.fixed_s(len(decodes))
         shared_s = min(fixed_s / (1.0 - self._gains.prefill_share), FULL_STEP * slack_s)
-        if fixed_s >= slack_s:  # no step keeps the SLO
-            shared_s = fixed_s / (1.0 - LEAST_SHARE)
         step_s = max(self._slack_share(late_s) * slack_s, shared_s)
         prefill = self._estimate.prefill_tokens(step_s - fixed_s, self._configured)
         return min(len(decodes) * tokens_each + max(prefill, LEAST_PREFILL), self._configured)

@@ -23,6 +23,12 @@ RATIOS = (0.125, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0)
 """Upper bounds of the histograms' buckets."""
 
 
+def shared_folder() -> Path | None:
+    """The folder that the plug-in made in the API server; None without the plug-in."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return Path(folder) if folder else None
+
+
 class Metrics:
     """The metrics of one engine, labelled by its number under data parallelism.
 
@@ -98,10 +104,10 @@ class Metrics:
         self._since = gauge("since_seconds", "Unix time from which this bundle and this mode decide.")
         self._decides: tuple[str, ...] = ()
         self.deciding(version, mode, settings)
-        folder, multiprocess = os.environ.get(FOLDER_VARIABLE), values.ValueClass is not values.MutexValue
+        folder, multiprocess = shared_folder(), values.ValueClass is not values.MutexValue
         self._publisher = None
-        if folder and not multiprocess:
-            self._publisher = _Publisher(self._registry, Path(folder) / f"{os.getpid()}.prom")
+        if folder is not None and not multiprocess:
+            self._publisher = _Publisher(self._registry, folder / f"{os.getpid()}.prom")
 
     def value(self, name: str, **labels: str) -> float:
         """This engine's value of a metric, named without `augserve_`: the sum of all samples with these labels."""

@@ -3,7 +3,6 @@
 It runs after `dvc repro` and is not a stage. An interrupted run resumes with the missing cells.
 """
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -28,7 +27,7 @@ from augserve.pipeline.results.metrics_file import OURS, Metrics
 from augserve.pipeline.results.tables import markdown
 from augserve.pipeline.simulator.catalogue import EXACT, INFORMED, NOTHING, QUANTITIES, TABLE, informed
 from augserve.pipeline.simulator.cells.cache import Submit, cached
-from augserve.pipeline.simulator.cells.cell import Cell, load_profile, workload_names
+from augserve.pipeline.simulator.cells.cell import Cell, settings_on, workload_names
 from augserve.pipeline.simulator.cells.evidence import run_evidence
 from augserve.pipeline.simulator.cells.parallel import pool
 from augserve.pipeline.simulator.record.evidence import Evidence
@@ -56,7 +55,6 @@ class Experiment:
     def cell(self, row: Row, policy: str, run: int) -> Cell:
         """Run number `run` of a row. Every policy gets the same sessions."""
         profile = paths.PROFILES / f"{row.profile}.json"
-        settings = dataclasses.replace(self.settings, step_time=load_profile(profile).linear, profile=row.profile)
         return Cell(
             row.workload,
             policy,
@@ -64,7 +62,7 @@ class Experiment:
             row.load,
             self.seed + SPLIT_SEEDS["report"] + run * SEED_STEP,
             self.params.schedule(row),
-            settings,
+            settings_on(self.settings, profile),
             paths.ONNX,
             Split("report", self.shares.validation_share, self.shares.test_share),
             row.agents,

@@ -1,9 +1,9 @@
 """The simulations of the experiment: each policy's best static setting in each scene, then every row of the table."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from augserve.data.tables.files import table_files
 from augserve.data.tables.splits import SPLIT_SEEDS, Use
@@ -11,8 +11,7 @@ from augserve.data.workload.built_in import SEQUENCES
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.evaluation import SEED_STEP
-from augserve.pipeline.evaluate.static_grid import Scores
-from augserve.pipeline.evaluate.static_search import search_all
+from augserve.pipeline.evaluate.static_search import search_all, steps_per_minute
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import SplitShares
 from augserve.pipeline.project.stage import StageError
@@ -20,7 +19,7 @@ from augserve.pipeline.results.metrics_file import Tried
 from augserve.pipeline.results.tables import best_setting
 from augserve.pipeline.simulator.catalogue import TUNED
 from augserve.pipeline.simulator.cells.cache import Submit
-from augserve.pipeline.simulator.cells.cell import Cell, load_profile
+from augserve.pipeline.simulator.cells.cell import Cell, settings_on
 from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.simulator.record.evidence import Evidence
 
@@ -42,7 +41,6 @@ class Experiment:
     ) -> Cell:
         """Run number `run` of a closed loop. Every policy gets the same sessions in the same order."""
         profile = paths.PROFILES / f"{scene.profile}.json"
-        step_time = load_profile(profile).linear
         return Cell(
             scene.workload,
             policy,
@@ -50,13 +48,17 @@ class Experiment:
             None,
             self.seed + SPLIT_SEEDS[use] + run * SEED_STEP,
             schedule,
-            dataclasses.replace(self.settings, step_time=step_time, profile=scene.profile),
+            settings_on(self.settings, profile),
             paths.ONNX,
             Split(use, self.shares.validation_share, self.shares.test_share),
             agents,
             scene.pause_cap_s,
             scene.host_memory_gib,
         )
+
+    def static_cell(self, scene: Scene, policy: str) -> Cell:
+        """A run in the search for the best static setting."""
+        return self.cell(scene, scene.static_agents, policy, self.params.static_schedule, use="tune")
 
 
 def require_workloads(scenes: Sequence[Scene]) -> None:
@@ -74,18 +76,9 @@ def static_settings(experiment: Experiment, submit: Submit) -> dict[str, dict[st
     policies: dict[Scene, list[str]] = {}
     for scene in params.scenes:
         policies.setdefault(scene.as_searched(), []).extend(params.policies_of(scene))
-    found = search_all(params.static, {scene: _steps(experiment, scene, submit) for scene in policies}, policies)
+    scores = {scene: steps_per_minute(partial(experiment.static_cell, scene), submit) for scene in policies}
+    found = search_all(params.static, scores, policies)
     return {scene.name: found[scene.as_searched()] for scene in params.scenes}
-
-
-def _steps(experiment: Experiment, scene: Scene, submit: Submit) -> Scores:
-    def scores(names: Sequence[str]) -> list[float]:
-        schedule, agents = experiment.params.static_schedule, scene.static_agents
-        cells = [experiment.cell(scene, agents, name, schedule, use="tune") for name in names]
-        futures = [submit(cell) for cell in cells]
-        return [future.result().metrics["steps_per_minute"] for future in futures]
-
-    return scores
 
 
 def all_runs(

@@ -4,13 +4,15 @@ A fair comparison gives each rival the setting that an operator would find, on s
 """
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from ..results.metrics_file import Capacities, Job, Tried
 from ..simulator.catalogue import CATALOGUE, TUNED
 from ..simulator.cells.cache import Submit
+from ..simulator.cells.cell import Cell
 from .evaluation import Evaluation
 from .params import steady
 from .static_grid import Scores, StaticGrid, search
@@ -28,7 +30,7 @@ def search_static(evaluation: Evaluation, capacity90: Capacities, submit: Submit
         scores[searched] = _goodputs(tuning, searched, capacity90[job[0]][job[1]]["vllm"] or 0.0, submit)
         names.setdefault(searched, []).extend(params.policies_of(job[0]))
     found = search_all(params.static, scores, names)
-    closed = {job: _steps(tuning, job, submit) for job in evaluation.agent_jobs}
+    closed = {job: steps_per_minute(partial(tuning.static_agent_cell, job), submit) for job in evaluation.agent_jobs}
     return dataclasses.replace(
         evaluation,
         static={job: found[steady(job[0]), job[1]] for job in evaluation.jobs},
@@ -53,11 +55,11 @@ def search_all(
     return found
 
 
-def _steps(tuning: Evaluation, job: Job, submit: Submit) -> Scores:
-    """Steps per minute of a closed loop with `static_agents`."""
+def steps_per_minute(cell: Callable[[str], Cell], submit: Submit) -> Scores:
+    """The scores of a closed loop; `cell` makes the run of a policy."""
 
     def scores(names: Sequence[str]) -> list[float]:
-        futures = [submit(tuning.static_agent_cell(job, name)) for name in names]
+        futures = [submit(cell(name)) for name in names]
         return [future.result().metrics["steps_per_minute"] for future in futures]
 
     return scores

@@ -135,7 +135,7 @@ PLAS = Policy(
     "plas",
     "PLAS",
     "least attained service of the program first",
-    f"{_RIVALS}.attained:LeastAttainedService",
+    f"{_RIVALS}.programs.attained:LeastAttainedService",
     source="Luo et al. (Autellix), NSDI 2026, arXiv 2502.13965",
     knows_programs=True,
 )
@@ -143,7 +143,7 @@ PROGRAM_FAIRNESS = Policy(
     "program-fairness",
     "program-aware fairness",
     "little recent service of the program first, weighed against the wait of its turn",
-    f"{_RIVALS}.fairness:ProgramFairness",
+    f"{_RIVALS}.programs.fairness:ProgramFairness",
     source="llm-d router, plug-in program-aware-fairness",
     knows_programs=True,
 )
@@ -151,7 +151,7 @@ THUNDERAGENT = Policy(
     "thunderagent",
     "ThunderAgent",
     "pauses and resumes whole programs, so that their contexts fit",
-    f"{_RIVALS}.thunderagent:ThunderAgent",
+    f"{_RIVALS}.programs.thunderagent:ThunderAgent",
     source="Kang et al., 2026, arXiv 2602.13692",
     knows_programs=True,
 )
@@ -159,7 +159,7 @@ SESSION_LIMIT = Policy(
     "session-limit",
     "limit on sessions",
     "a static limit on sessions at once, in vLLM's order",
-    f"{_RIVALS}.session_limit:SessionLimit",
+    f"{_RIVALS}.programs.session_limit:SessionLimit",
     source="classic rule",
     knows_programs=True,
 )

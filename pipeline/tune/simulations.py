@@ -1,6 +1,5 @@
 """The simulations of tuning on the sessions of one split: trials, rivals, and stock vLLM's capacity."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..project.stage import StageError
 from ..results.metrics_file import Job
 from ..simulator.catalogue import AUGSERVE, VLLM
 from ..simulator.cells.capacity import bracket, capacity
-from ..simulator.cells.cell import Cell, load_profile
+from ..simulator.cells.cell import Cell, settings_on
 from ..simulator.cells.parallel import Submit
 from .params import TuneParams
 from .score import Metrics, Scenario
@@ -47,8 +46,7 @@ class TuningSimulations:
     ) -> Cell:
         profile = paths.PROFILES / f"{scenario.profile}.json"
         if scenario.profile != settings.profile:  # each engine has its own step times
-            step_time = load_profile(profile).linear
-            settings = dataclasses.replace(settings, step_time=step_time, profile=scenario.profile)
+            settings = settings_on(settings, profile)
         return Cell(
             scenario.workload,
             policy,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ...data.atomic import write_json
-from ..metrics import FOLDER_VARIABLE
+from ..metrics import shared_folder
 
 Mode = Literal["active", "shadow", "off"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -22,12 +22,6 @@ SUFFIX = ".listens"
 
 class ModeError(ValueError):
     """A mode cannot be asked for; the message names the cause and the remedy."""
-
-
-def shared_folder() -> Path | None:
-    """The folder that the plug-in made in the API server; None without the plug-in."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return Path(folder) if folder else None
 
 
 @contextmanager

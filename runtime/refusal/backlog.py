@@ -1,8 +1,6 @@
 """How long a turn would wait that arrives now, from the engine time of what waits and runs."""
 
 import hmac
-import os
-from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +8,7 @@ from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..deployment import DeploymentError
 from ..engine import Engine
-from ..metrics import FOLDER_VARIABLE
+from ..metrics import shared_folder
 from ..queueing.value import Column, Floats, decode_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from .notice import ExpectedWait, NoticeWriter
@@ -95,10 +93,10 @@ class Backlog:
 
 def _writer(refuse_after_s: float) -> NoticeWriter:
     key = "additional_config: augserve.refuse_after_s"
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
+    folder = shared_folder()
+    if folder is None:
         raise DeploymentError(f"{key} needs vLLM's plug-in 'augserve'; add it to VLLM_PLUGINS or remove the key")
     try:
-        return NoticeWriter(Path(folder), refuse_after_s)
+        return NoticeWriter(folder, refuse_after_s)
     except OSError as error:
         raise DeploymentError(f"{key}: cannot write to {folder}: {error}; correct TMPDIR") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ...data.atomic import atomic_file
-from ..metrics import FOLDER_VARIABLE
+from ..metrics import shared_folder
 
 _NUMBERS: Final = struct.Struct("<4d")
 SUFFIX = ".wait"
@@ -84,9 +84,9 @@ class NoticeReader:
         return min(map(_read, self._maps), key=lambda notice: notice.left_s(now_s), default=None)
 
     def _find(self) -> list[mmap.mmap]:
-        folder = os.environ.get(FOLDER_VARIABLE)
+        folder = shared_folder()
         found: list[mmap.mmap] = []
-        for path in sorted(Path(folder).glob(f"*{SUFFIX}")) if folder else ():
+        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder else ():
             with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
                 found.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return found

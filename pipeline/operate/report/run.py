@@ -6,14 +6,13 @@ from pathlib import Path
 
 from ....data.tables.sessions import RecordedTurn, read_sessions
 from ....models.serving.bundle import load_bundle
+from ...results.metrics_file import OURS
 from ...simulator.catalogue import VLLM
 from ...simulator.profile import StepProfile
 from .counterfactual import recorded_load, simulated
 from .document import outcomes, table
 from .outcome import Outcome, SeenTurn, computed_again, recorded_turns, waits_by_size
 from .steps import RecordedSteps, nearest_engine
-
-OURS = "augserve"
 
 
 @dataclass(frozen=True, slots=True)

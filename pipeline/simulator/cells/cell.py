@@ -1,5 +1,6 @@
 """One cell of an evaluation: a policy on a profile under a load. A cell is picklable and may run in any process."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from functools import cache
@@ -116,6 +117,12 @@ def load_traces(
 @cache
 def load_profile(path: Path) -> StepProfile:
     return StepProfile.load(path)
+
+
+def settings_on(settings: SchedulerSettings, profile: Path) -> SchedulerSettings:
+    """The settings with the step times of another engine, as a bundle for it would state them."""
+    engine = load_profile(profile)
+    return dataclasses.replace(settings, step_time=engine.linear, profile=profile.stem)
 
 
 @cache

@@ -15,6 +15,13 @@ from ....runtime.queueing.waiting_queue import WaitingQueue
 Floats = NDArray[np.float64]
 
 
+def keys_of(order: NDArray[np.intp]) -> Floats:
+    """The keys by which requests come in this order of their slots."""
+    keys = np.empty(len(order))
+    keys[order] = np.arange(len(order))
+    return keys
+
+
 class RankedScheduler(AsyncScheduler):
     """A rival describes each waiting request by WIDTH numbers and sorts by a key of them, the lowest key first."""
 

@@ -8,7 +8,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from ....runtime.vllm_compat import KvCache
-from .ranked import Floats, RankedScheduler
+from .ranked import Floats, RankedScheduler, keys_of
 
 REFRESHED = 128
 """Requests whose cached tokens are looked up again in each step, in rotation: blocks are evicted meanwhile."""
@@ -73,7 +73,4 @@ class ResidualShortestFirst(UncachedRanked):
         uncached, arrived_s, preempted = columns
         aged = self._clock() - arrived_s >= self.MAX_WAIT_S
         blocks = np.where(aged, 0.0, uncached // self.block_size)
-        order = np.lexsort((arrived_s, blocks, ~aged, preempted == 0.0))
-        keys = np.empty(len(order))
-        keys[order] = np.arange(len(order))
-        return keys
+        return keys_of(np.lexsort((arrived_s, blocks, ~aged, preempted == 0.0)))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from vllm.v1.request import Request
 
-from ....data.workload.model import Session
-from .programs import roots_of
-from .ranked import Floats, RankedScheduler
+from .....data.workload.model import Session
+from ..ranked import Floats, RankedScheduler, keys_of
+from .base import roots_of
 
 SERVICE_WEIGHT, WAIT_WEIGHT = 0.8, 0.2
 HALF_LIFE_S = 60.0
@@ -40,10 +40,7 @@ class ProgramFairness(RankedScheduler):
         waits_s = np.zeros(len(programs))
         np.maximum.at(waits_s, of, now_s - arrived_s)
         scores = SERVICE_WEIGHT * (1 - _scaled(service)) + WAIT_WEIGHT * _scaled(waits_s)
-        order = np.lexsort((arrived_s, of, -scores[of]))
-        keys = np.empty(len(order))
-        keys[order] = np.arange(len(order))
-        return keys
+        return keys_of(np.lexsort((arrived_s, of, -scores[of])))
 
     def _service_of(self, program: str, now_s: float) -> float:
         tokens, counted_s = self._service.get(program, (0.0, now_s))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .programs import ProgramScheduler
+from .base import ProgramScheduler
 
 
 class SessionLimit(ProgramScheduler):

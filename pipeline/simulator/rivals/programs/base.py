@@ -10,9 +10,9 @@ import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from ....data.workload.model import Session
-from ....runtime.queueing.waiting_queue import HELD
-from .ranked import Floats, RankedScheduler
+from .....data.workload.model import Session
+from .....runtime.queueing.waiting_queue import HELD
+from ..ranked import Floats, RankedScheduler
 
 
 def roots_of(sessions: Sequence[Session]) -> dict[str, str]:

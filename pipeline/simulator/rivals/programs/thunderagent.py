@@ -6,7 +6,7 @@ github.com/ThunderAgent-org/ThunderAgent, wiki/Scheduler, mode `tr` with its def
 
 from typing import Any
 
-from .programs import Program, ProgramScheduler
+from .base import Program, ProgramScheduler
 
 INTERVAL_S = 5.0
 """Between two checks."""

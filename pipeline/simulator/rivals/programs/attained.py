@@ -7,9 +7,9 @@ from typing import Any
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
-from ....data.workload.model import Session
-from .programs import roots_of
-from .ranked import RankedScheduler
+from .....data.workload.model import Session
+from ..ranked import RankedScheduler
+from .base import roots_of
 
 
 class LeastAttainedService(RankedScheduler):

@@ -1,0 +1,1 @@
+"""Rivals that know which sessions and sub-agents belong together."""

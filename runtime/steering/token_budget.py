@@ -13,6 +13,8 @@ DRAIN_S = 1.0
 only make more turns late."""
 LEAST_PREFILL = 16
 """Prompt tokens beside the decodes in every step, within vLLM's own budget, so that prompts always progress."""
+MISSES = 8
+"""Steps in succession with at most LEAST_PREFILL prompt tokens that exceed the SLO's TPOT. So many are no stall."""
 
 
 class TokenBudget:
@@ -26,7 +28,8 @@ class TokenBudget:
     Short steps keep decodes fast and compute fewer prompts. So while late turns wait that can be cleared, the share of
     the slack is `drain_share`, where that is larger.
 
-    A turn beyond the SLO's TPOT counts as one that is just within it. Without decodes the whole budget is used.
+    A turn beyond the SLO's TPOT counts as one that is just within it. Without decodes the whole budget is used. Where
+    decodes alone exceed the SLO's TPOT, no budget keeps it: prompts take `prefill_share` then, and do not starve.
     """
 
     def __init__(self, gains: BudgetGains, tpot_s: float, step: StepTime, configured: int) -> None:
@@ -37,12 +40,15 @@ class TokenBudget:
         self._configured = configured
         self._estimate = StepEstimate(step, gains.correction)
         self._slack = TpotSlack(tpot_s)
+        self._misses = 0
 
     def measured(self, step_s: float, prefill_tokens: int, decodes: int) -> None:
         """Note a finished step: its time and its size. Steps without decodes are ignored."""
         if decodes:
             self._slack.step_ended(step_s)
             self._estimate.measured(step_s, prefill_tokens, decodes)
+            if prefill_tokens <= LEAST_PREFILL:
+                self._misses = self._misses + 1 if step_s > self._tpot_s else 0
 
     def tokens(self, decodes: Collection[str], tokens_each: int = 1, late_s: float = 0.0) -> int:
         """Budget of the next step: at least `tokens_each` for each of the running decodes, and LEAST_PREFILL more.
@@ -51,7 +57,9 @@ class TokenBudget:
         if not decodes:
             return self._configured
         fixed_s = self._estimate.fixed_s(len(decodes))
-        shared_s = min(fixed_s / (1.0 - self._gains.prefill_share), FULL_STEP * slack_s)
+        shared_s = fixed_s / (1.0 - self._gains.prefill_share)
+        if self._misses < MISSES:
+            shared_s = min(shared_s, FULL_STEP * slack_s)
         step_s = max(self._slack_share(late_s) * slack_s, shared_s)
         prefill = self._estimate.prefill_tokens(step_s - fixed_s, self._configured)
         return min(len(decodes) * tokens_each + max(prefill, LEAST_PREFILL), self._configured)

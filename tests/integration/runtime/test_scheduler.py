@@ -129,14 +129,13 @@ def test_a_turn_that_waits_too_long_goes_first(make_engine: EngineMaker) -> None
     assert list(first) == ["r0", "r1", "r2"]
 
 
-def test_long_steps_lower_the_token_budget_until_the_engine_idles(make_engine: EngineMaker) -> None:
+def test_decodes_lower_the_token_budget_until_the_engine_idles(make_engine: EngineMaker) -> None:
     engine = make_engine()
     engine.add(0, 50, 400)
-    engine.step()
-    for _ in range(60):
-        engine.clock.now_s += 0.2
+    for _ in range(30):
+        engine.clock.now_s += 0.09
         engine.step()
-    assert engine.scheduler.max_num_scheduled_tokens == 1 + LEAST_PREFILL
+    assert 1 + LEAST_PREFILL <= engine.scheduler.max_num_scheduled_tokens < 2048
     engine.drain()
     engine.add(1, 50, 5)
     engine.step()

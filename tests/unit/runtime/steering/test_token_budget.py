@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augserve.models.serving.settings import BudgetGains, StepTime
-from augserve.runtime.steering.token_budget import DRAIN_S, LEAST_PREFILL, TokenBudget
+from augserve.runtime.steering.token_budget import DRAIN_S, LEAST_PREFILL, MISSES, TokenBudget
 
 TPOT_S = 0.1
 STEP = StepTime(base_s=0.005, per_prefill_token_s=2e-5, per_decode_s=1e-4, per_context_token_s=0.0)
@@ -90,6 +90,18 @@ def test_a_slower_engine_gets_a_smaller_budget() -> None:
     shared_s = 0.018 / 0.4
     assert steered.tokens(["new", *decodes(9)]) < first / 2
     assert steered.tokens(["new", *decodes(9)]) - 10 <= (shared_s - 0.018) / 6e-5 * 1.1
+
+
+def test_prompts_do_not_starve_where_decodes_alone_exceed_the_slo() -> None:
+    """By hand: ten decodes take 300 ms, which are 40 % of 750 ms: 450 ms for prompts. The SLO is 100 ms."""
+    slow = StepTime(base_s=0.3, per_prefill_token_s=1e-3, per_decode_s=0.0, per_context_token_s=0.0)
+    steered = budget(step=slow)
+    run(steered, MISSES - 1, 0.3, 0, 10)
+    assert steered.tokens(decodes(10)) == 10 + LEAST_PREFILL
+    run(steered, 1, 0.3, 0, 10)
+    assert steered.tokens(decodes(10)) == 10 + 450
+    run(steered, 1, 0.09, 0, 10)
+    assert steered.tokens(decodes(10)) == 10 + LEAST_PREFILL
 
 
 def test_steps_without_decodes_teach_nothing() -> None:

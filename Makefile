@@ -8,6 +8,8 @@ SERVE_PORT ?= 8000
 GPU_PYTHON ?= $(BIN)/python
 # A vLLM release to test besides the one in .venv.
 VLLM ?= 0.29.0
+# Tests beside each other share neither files nor ports. Real servers, in the slow ones, need the machine to themselves.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 # Scheduler steps and seed of `make soak`.
 STEPS ?= 1000000
 SEED ?= 1
@@ -41,15 +43,15 @@ retrain: env  ## add a server's recordings to the training data, then `make repr
 	$(BIN)/augserve retrain "$(TRACES)" $(NAME)
 	$(MAKE) repro
 
-test: env  ## run all tests
-	$(BIN)/pytest
+test: test-fast  ## run all tests
+	$(BIN)/pytest -m slow
 
-test-fast: env  ## run the tests that need no DVC, PostgreSQL, browser or real server
-	$(BIN)/pytest -m "not slow"
+test-fast: env  ## run the tests that need no DVC, PostgreSQL, browser or real server, one file a core
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler on another release: VLLM=0.30.0 (default 0.29.0)
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
-	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
+	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest $(PARALLEL) tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
 
 soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2 MINUTES=60 on a real server]

@@ -19,7 +19,7 @@ from augserve.runtime.guard import SUSPENSION_S
 from augserve.runtime.prediction.batching import DEADLINE_S
 from augserve.runtime.queueing.ordering import SLOW_PROBES
 from augserve.runtime.queueing.value import Column
-from augserve.runtime.steering.token_budget import LEAST_PREFILL
+from augserve.runtime.steering.token_budget import LEAST_PREFILL, MISSES
 from augserve.runtime.vllm_compat import KvCache
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
@@ -132,8 +132,8 @@ def test_a_turn_that_waits_too_long_goes_first(make_engine: EngineMaker) -> None
 def test_decodes_lower_the_token_budget_until_the_engine_idles(make_engine: EngineMaker) -> None:
     engine = make_engine()
     engine.add(0, 50, 400)
-    for _ in range(30):
-        engine.clock.now_s += 0.09
+    for _ in range(MISSES - 1):
+        engine.clock.now_s += 0.2
         engine.step()
     assert 1 + LEAST_PREFILL <= engine.scheduler.max_num_scheduled_tokens < 2048
     engine.drain()

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .samples import Samples
 from .trees import THIRDS
 
+BY_KIND = "attainment_of_"
+"""Prefix of the SLO attainment of one kind of session."""
 Floats = NDArray[np.floating[Any]]
 Weights = Sequence[Floats]
 """One array (R, sessions) a run; R is the number of resamples."""
@@ -49,7 +51,7 @@ def _rates(runs: Sequence[Samples], weights: Weights) -> Iterator[tuple[str, Flo
     def total(of: Callable[[Samples], Floats]) -> Floats:
         return sum((own @ of(run) for run, own in zip(runs, weights, strict=True)), np.zeros(1))
 
-    turns, met = total(lambda run: _count(run, run.turn_sessions)), total(_met)
+    turns, met = total(_turns), total(_met)
     steps = total(lambda run: np.array(run.steps, float)) / length_s
     yield "effective_throughput", met / length_s
     yield "session_effective_throughput", total(lambda run: _count(run, run.ended, run.ended_in_time)) / length_s
@@ -57,6 +59,10 @@ def _rates(runs: Sequence[Samples], weights: Weights) -> Iterator[tuple[str, Flo
     yield "steps_per_minute", steps * 60
     yield "sessions_per_hour", total(lambda run: _count(run, run.ended)) / length_s * 3600
     yield "attainment", _divided(met, turns)
+    kinds = sorted({kind for run in runs for kind in run.kinds})
+    for kind in kinds if len(kinds) > 1 else ():
+        own_met, own_turns = total(_of_kind(kind, _met)), total(_of_kind(kind, _turns))
+        yield f"{BY_KIND}{kind}", _divided(own_met, own_turns)
 
 
 def _cache(runs: Sequence[Samples], weights: Weights) -> dict[str, Floats]:
@@ -132,6 +138,14 @@ def _length_s(run: Samples, weights: Floats) -> Floats:
 
 def _met(run: Samples) -> Floats:
     return _count(run, run.turn_sessions, run.in_time)
+
+
+def _turns(run: Samples) -> Floats:
+    return _count(run, run.turn_sessions)
+
+
+def _of_kind(kind: str, of: Callable[[Samples], Floats]) -> Callable[[Samples], Floats]:
+    return lambda run: of(run) * np.array([own == kind for own in run.kinds], float)
 
 
 def _count(run: Samples, places: Sequence[int], values: Sequence[int] | None = None) -> Floats:

@@ -48,3 +48,14 @@ def test_the_tokens_of_a_session_have_its_weight():
     found = estimates([run], [np.array([[1.0, 1.0], [2.0, 0.0]])])
     assert found["prefix_hit_rate"] == pytest.approx([350 / 400, 0.5])
     assert found["best_hit_rate"] == pytest.approx([380 / 400, 0.8])
+
+
+def test_the_attainment_of_each_kind_is_over_its_own_turns():
+    run = closed([10.0, 5.0], [1, 1], kinds=["chat", "image"])
+    run.turn_sessions.extend([0, 0, 1])
+    run.in_time.extend([1, 0, 1])
+    for values in (run.ttft_s, run.tpot_s, run.turn_prompt_tokens):
+        values.extend([1, 1, 1])
+    found = estimates([run], np.array([[[1.0, 1.0], [0.0, 1.0]]]))
+    assert found["attainment_of_chat"] == pytest.approx([0.5, np.nan], nan_ok=True)
+    assert found["attainment_of_image"] == pytest.approx([1.0, 1.0])

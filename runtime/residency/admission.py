@@ -5,6 +5,7 @@ long. Everything else is never held: resident sessions, their sub-agents, turns 
 """
 
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,7 @@ class HeavyAdmission:
         offered: list[int] = []
         if self._overdue.is_due(float(since_s.min()), now_s):
             self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
+            self._look_up(queue, longest)
             self._enter(queue, longest, self._demand_blocks(queue, longest))
             self._note_wait("overdue", queue, longest, now_s)
             offered.append(longest)
@@ -119,25 +121,40 @@ class HeavyAdmission:
         return None if live is None else live.hints.tenant
 
     def _by_turns(self, queue: WaitingQueue, foremost: Slots, longest: int) -> Iterator[int]:
+        """Fewest uncached tokens first. They are looked up again: blocks may have been evicted since."""
         if self._admissions.longest_is_next:
+            self._look_up(queue, longest)
             yield longest
         uncached = queue.columns[Column.UNCACHED_TOKENS, foremost]
         if foremost.size > MOST_AT_ONCE:
             first = np.argpartition(uncached, MOST_AT_ONCE)[:MOST_AT_ONCE]
             foremost, uncached = foremost[first], uncached[first]
-        yield from foremost[np.argsort(uncached, kind="stable")].tolist()
+        candidates = list(zip(uncached.tolist(), range(foremost.size), foremost.tolist(), strict=True))
+        heapify(candidates)
+        while candidates:
+            _, place, slot = heappop(candidates)
+            looked_up = self._look_up(queue, slot)
+            if candidates and looked_up > candidates[0][0]:
+                heappush(candidates, (looked_up, place, slot))
+            else:
+                yield slot
+
+    def _look_up(self, queue: WaitingQueue, slot: int) -> float:
+        """Note how many tokens of a turn are uncached now, and return them."""
+        columns = queue.columns
+        tokens, uncached = columns.item(Column.TOKENS, slot), columns.item(Column.UNCACHED_TOKENS, slot)
+        uncached = tokens - self._engine.kv_cache.cached_tokens(queue.requests[slot], int(tokens - uncached))
+        columns[Column.UNCACHED_TOKENS, slot] = uncached
+        return uncached
 
     def _heavy(self, uncached_tokens: Floats) -> Mask:
         heavy: Mask = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
         return heavy
 
     def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
-        """Blocks that a turn takes. Its cached tokens are looked up again."""
-        columns, request = queue.columns, queue.requests[slot]
-        tokens, uncached = columns[Column.TOKENS, slot], columns[Column.UNCACHED_TOKENS, slot]
-        cached = self._engine.kv_cache.cached_tokens(request, int(tokens - uncached))
-        columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
-        return self.working_set.demand_blocks(request, cached)
+        """Blocks that a turn takes, of which the uncached tokens have been looked up."""
+        tokens, uncached = queue.columns[[Column.TOKENS, Column.UNCACHED_TOKENS], slot]
+        return self.working_set.demand_blocks(queue.requests[slot], int(tokens - uncached))
 
     def _enter(self, queue: WaitingQueue, slot: int, blocks: int) -> None:
         request = queue.requests[slot]

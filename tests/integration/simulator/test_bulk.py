@@ -135,6 +135,7 @@ def pausing_sessions(count: int, seed: int) -> tuple[Session, ...]:
     st.sampled_from(["augserve", "infercept", "continuum", "sjf-prompt"]),
 )
 @example(pausing_sessions(16, 158), 81, "augserve")  # a promise to a turn ends while its prompt is computed
+@example(pausing_sessions(16, 633), 113, "augserve")  # the first candidate's context has been evicted
 @examples(max_examples=20, deadline=None)
 def test_bulks_change_no_turn_where_pins_and_refusals_decide(
     sessions: tuple[Session, ...], blocks: int, policy: str

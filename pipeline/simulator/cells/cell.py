@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ....data.tables.files import table_files
@@ -88,13 +88,19 @@ def cell_load(cell: Cell, longest_tokens: int) -> Load:
             return built_in_load(cell.workload, cell.agents, end_s, cell.seed, longest_tokens, cell.pause_cap_s)
         if cell.workload not in MIXES or cell.rate_per_s is None:
             raise SimulationError(f"workload {cell.workload!r}: it runs in a closed loop only; give a number of agents")
-        return mix_load(MIXES[cell.workload], cell.rate_per_s, end_s, cell.seed)
+        return _mix_load(cell.workload, cell.rate_per_s, end_s, cell.seed)
     if not table_files(paths.TRACES / cell.workload, "turns"):
         raise SimulationError(f"workload {cell.workload!r} is unknown; choose from {', '.join(workload_names())}")
     recorded, adjustments = load_traces(paths.TRACES / cell.workload, cell.split, longest_tokens)
     if cell.agents is None:
         return trace_load(recorded, Poisson(), cell.rate_per_s, end_s, cell.seed, adjustments)
     return recorded_closed_load(recorded, cell.agents, end_s, cell.seed, cell.pause_cap_s, adjustments)
+
+
+@lru_cache(maxsize=8)
+def _mix_load(workload: str, rate_per_s: float, end_s: float, seed: int) -> Load:
+    """Drawn once a process: many policies and trials run the same sessions."""
+    return mix_load(MIXES[workload], rate_per_s, end_s, seed)
 
 
 @cache

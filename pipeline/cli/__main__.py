@@ -8,21 +8,24 @@ from collections.abc import Sequence
 from ..project.stage import run_stage
 
 COMMANDS = {
-    "check": ("check", "whether a server will start with AugServe, or what it does in a running one"),
-    "report": ("report", "whether AugServe helps here: from a server's traces, with a counterfactual, or its metrics"),
+    "check": ("operation.check", "whether a server will start with AugServe, or what it does in a running one"),
+    "report": (
+        "operation.report",
+        "whether AugServe helps here, from a server's traces or its metrics",
+    ),
     "import": ("import_traces", "turn traces of another format into the three tables"),
     "export": ("export", "write recorded sessions in a format that another harness replays"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
     "retrain": ("retrain", "add a server's recordings to the sets that the pipeline learns from"),
-    "forget": ("forget", "delete a tenant's turns and tool calls from recorded traces"),
+    "forget": ("operation.forget", "delete a tenant's turns and tool calls from recorded traces"),
     "data": ("data", "show what a set of traces holds"),
-    "versions": ("versions", "list the scheduler versions of a registry"),
-    "pull": ("pull", "fetch a version's bundle from a registry, verified"),
-    "sign": ("sign", "sign a bundle with your key, so that servers accept no other"),
-    "rollback": ("rollback", "make an earlier version the champion again"),
+    "versions": ("registry.versions", "list the scheduler versions of a registry"),
+    "pull": ("registry.pull", "fetch a version's bundle from a registry, verified"),
+    "sign": ("registry.sign", "sign a bundle with your key, so that servers accept no other"),
+    "rollback": ("registry.rollback", "make an earlier version the champion again"),
 }
-"""Each command's module in this folder, which has `configure(parser)` and `run(arguments)`, and its help text."""
+"""Each command's module below this folder, which has `configure(parser)` and `run(arguments)`, and its help text."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ...models.registry.pull import pull
-from ...models.registry.versions import CHAMPION
+from ....models.registry.pull import pull
+from ....models.registry.versions import CHAMPION
 from .versions import add_registry, opened_registry
 
 

@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from ..operate.before_start import check_before_start
-from ..operate.finding import as_json, as_text, is_good
-from ..operate.running_server import check_running, scrape
-from ..project.stage import StageError
+from ...operate.before_start import check_before_start
+from ...operate.finding import as_json, as_text, is_good
+from ...operate.running_server import check_running, scrape
+from ...project.stage import StageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

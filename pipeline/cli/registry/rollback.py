@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from ...models.registry.versions import roll_back
+from ....models.registry.versions import roll_back
 from .versions import add_registry, opened_registry
 
 

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ...data.tables.forgetting import forget_tenants
-from ...data.tables.pseudonyms import KEY_FILE, Pseudonyms
-from ...runtime.hints.conversation import digest
-from ..project.stage import StageError
+from ....data.tables.forgetting import forget_tenants
+from ....data.tables.pseudonyms import KEY_FILE, Pseudonyms
+from ....runtime.hints.conversation import digest
+from ...project.stage import StageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

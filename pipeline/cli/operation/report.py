@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ...data.atomic import write_text
-from ..operate.running_server import scrape
-from ..project import paths
-from ..project.stage import StageError
+from ....data.atomic import write_text
+from ...operate.running_server import scrape
+from ...project import paths
+from ...project.stage import StageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..operate.report.document import page
-    from ..operate.report.server import report_of_server
+    from ...operate.report.document import page
+    from ...operate.report.server import report_of_server
 
     if arguments.source.startswith(("http://", "https://")):
         report = report_of_server(scrape(arguments.source))
     else:
-        from ..operate.report.run import Question, report_of_traces
+        from ...operate.report.run import Question, report_of_traces
 
         traces = Path(arguments.source)
         if not traces.is_dir():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from augserve.pipeline.cli import check
 from augserve.pipeline.cli.__main__ import main
+from augserve.pipeline.cli.operation import check
 from augserve.pipeline.operate.finding import Finding
 
 

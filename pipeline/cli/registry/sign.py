@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ...models.registry.signing import MAKE_KEY, sign_bundle
+from ....models.registry.signing import MAKE_KEY, sign_bundle
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

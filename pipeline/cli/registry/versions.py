@@ -4,9 +4,9 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ...models.registry.source import Registry
-from ...models.registry.versions import Version
-from ..project.tracking import DATABASE
+from ....models.registry.source import Registry
+from ....models.registry.versions import Version
+from ...project.tracking import DATABASE
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:

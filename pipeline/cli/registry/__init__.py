@@ -1,0 +1,1 @@
+"""Commands for bundles and the versions in a registry."""

@@ -21,6 +21,7 @@ from .residency.pins import Pins
 from .residency.pressure import Pressure
 from .residency.working_set import WorkingSet
 from .residency.worth import ContextWorth, admitted_share, restore_cost
+from .routing.expected_work import ExpectedWork
 from .sessions.live_turn import LiveTurn
 from .sessions.table import Pause
 from .steering.preemption import PreemptionOrder
@@ -43,6 +44,7 @@ class Decisions:
     pressure: Pressure
     preemption: PreemptionOrder
     tenants: TenantService
+    work: ExpectedWork
     backlog: Backlog | None  # None: nothing is refused
 
     def turn_arrived(self, live: LiveTurn, pause: Pause | None) -> None:
@@ -74,6 +76,7 @@ class Decisions:
         held = guard.call("residency", self.admission.hold, queue, now_s, deferred, fallback=NONE_HELD)
         if not guard.attempt("order", self.ordering.rank, now_s, np.append(held, deferred)):
             queue.unrank()
+        guard.attempt("routing", self.work.tell, now_s)
         if self.backlog is not None:
             guard.attempt("refusal", self.backlog.tell, deferred, now_s)
 
@@ -114,7 +117,7 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
     forecaster = parts.forecaster(engine.metrics)
     forecasting = Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock)
-    backlog = None
+    work, backlog = ExpectedWork(settings, engine, ordering.queue), None
     if before is not None:
         for live in before.forecasting.take_arrived():
             forecasting.turn_arrived(live)
@@ -131,7 +134,8 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
         Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
         tenants,
-        None if limit_s is None else Backlog(settings, engine, ordering.queue, limit_s, backlog),
+        work,
+        None if limit_s is None else Backlog(settings, engine, ordering.queue, work, limit_s, backlog),
     )
 
 

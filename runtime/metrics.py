@@ -54,6 +54,7 @@ class Metrics:
         self.admission_bound = gauge(
             "admission_bound_seconds", "Longest wait for admission of a heavy turn that arrives now; 0: none waits."
         )
+        self.backlog = gauge("backlog_seconds", "Expected engine time of the turns that wait and run.")
         self.expected_wait = gauge(
             "expected_wait_seconds", "Expected wait of a turn that arrives now, where refuse_after_s is set."
         )

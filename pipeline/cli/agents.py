@@ -8,13 +8,15 @@ from concurrent.futures import as_completed
 from tqdm import tqdm
 
 from ...data.workload.built_in import SEQUENCES
-from ..results.columns import AGENT_COLUMNS, value_text
+from ..results.columns import AGENT_COLUMNS, INTERVALS, STEPS_OVER_STOCK, value_text
 from ..results.intervals import cells_of
+from ..simulator.catalogue import VLLM
 from ..simulator.cells.cell import Cell, cell_load
 from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.parallel import pool
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
+from .fleets import read_fleets, run_name
 from .scene import read_engine, trace_folder
 
 OPEN_ONLY = ("rate", "load", "arrivals")
@@ -28,7 +30,7 @@ def read_cells(arguments: argparse.Namespace, policies: Sequence[str]) -> list[C
     for name, least in (("seed", 0), ("seeds", 1)):
         if getattr(arguments, name) < least:
             raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be {least} or more")
-    engine, workload = read_engine(arguments), arguments.workload
+    engine, workload, fleets = read_engine(arguments), arguments.workload, read_fleets(arguments)
     cells = [
         Cell(
             workload if workload in SEQUENCES else str(trace_folder(workload).resolve()),
@@ -42,9 +44,11 @@ def read_cells(arguments: argparse.Namespace, policies: Sequence[str]) -> list[C
             agents=agents,
             pause_cap_s=arguments.pause_cap,
             kv_offload_gib=arguments.kv_offload_gb,
+            fleet=fleet,
         )
         for agents in dict.fromkeys(arguments.agents)
         for policy in policies
+        for fleet in fleets
         for run in range(arguments.seeds)
     ]
     for agents in (min(arguments.agents), max(arguments.agents)):  # before any run begins
@@ -60,17 +64,26 @@ def agents_table(cells: Sequence[Cell]) -> str:
         for future in as_completed(futures.values()):
             future.result()
             bar.update()
-    header = ["agents", "policy", *(title for title, _ in AGENT_COLUMNS.values())]
-    rows = [header]
+    names = {cell: run_name(cell.policy, cell.fleet) for cell in cells}
+    base = VLLM.name if VLLM.name in names.values() else names[cells[0]]
+    columns = {
+        f"steps_over_{base}" if metric == STEPS_OVER_STOCK else metric: (
+            f"× {base}" if metric == STEPS_OVER_STOCK and base != VLLM.name else title,
+            form,
+        )
+        for metric, (title, form) in AGENT_COLUMNS.items()
+    }
+    rows = [["agents", "policy", *(title for title, _ in columns.values())]]
     for agents in dict.fromkeys(cell.agents for cell in cells):
         own = [cell for cell in cells if cell.agents == agents]
         runs = {
-            policy: [futures[cell].result() for cell in own if cell.policy == policy]
-            for policy in dict.fromkeys(cell.policy for cell in own)
+            name: [futures[cell].result() for cell in own if names[cell] == name]
+            for name in dict.fromkeys(names[cell] for cell in own)
         }
-        for policy, metrics in cells_of(runs, cells[0].seed).items():
-            values = [value_text(metrics, metric, form) for metric, (_, form) in AGENT_COLUMNS.items()]
-            rows.append([str(agents), policy, *values])
+        for name, metrics in cells_of(runs, cells[0].seed, (base,)).items():
+            intervals = (*INTERVALS, f"steps_over_{base}")
+            values = [value_text(metrics, metric, form, intervals) for metric, (_, form) in columns.items()]
+            rows.append([str(agents), name, *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].rjust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])])

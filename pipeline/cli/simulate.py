@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import itertools
 from pathlib import Path
 
 from ...data.workload.built_in import SEQUENCES
@@ -21,7 +22,9 @@ from ..simulator.record.progress import Progress
 from ..simulator.record.recording import Recording
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
+from ..simulator.routing import ONE_ENGINE, Fleet
 from ..simulator.static_setting import FORMS
+from . import fleets
 from .agents import agents_table, read_cells
 from .scene import (
     CLOSED_LOOP,
@@ -68,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         usual = [f"{getattr(schedule, f'{name}_s'):g}" for schedule in (OPEN_LOOP, CLOSED_LOOP)]
         add(f"--{name}", type=float, metavar="S", help=f"{meaning} (default {usual[0]}, with --agents {usual[1]})")
+    fleets.configure(parser)
     offload = "host memory for vLLM's KV offloading, with copies over PCIe (default: off)"
     add("--kv-offload-gb", type=float, metavar="GIB", help=offload)
     bundle = f"bundle of settings and models (default: {paths.BUNDLE} if a policy predicts, else the default settings)"
@@ -105,12 +109,16 @@ def run_agents(arguments: argparse.Namespace, policies: list[str]) -> None:
 
 
 def run_recorded(arguments: argparse.Namespace, policies: list[str], scene: Scene) -> dict[str, Metrics]:
-    """The metrics of each policy, in this process; the tables and the timeline where they are asked for."""
+    """The metrics of each run, in this process; the tables and the timeline where they are asked for."""
     metrics: dict[str, Metrics] = {}
     timelines: list[PolicyRun] = []
-    for policy in policies:
-        recording = Recording() if arguments.out is not None or arguments.trace is not None else None
-        metrics[policy], end_s = simulate(policy, scene, recording)
+    recorded = arguments.out is not None or arguments.trace is not None
+    if recorded and arguments.replicas > 1:
+        raise SimulationError("--out and --trace record one engine; leave out --replicas")
+    for policy, fleet in itertools.product(policies, fleets.read_fleets(arguments)):
+        recording = Recording() if recorded else None
+        name = fleets.run_name(policy, fleet)
+        metrics[name], end_s = simulate(policy, scene, recording, fleet)
         if recording is not None and arguments.out is not None:
             folder = arguments.out if len(policies) == 1 else arguments.out / policy
             timing = "modelled" if arguments.workload in SEQUENCES else "pause"
@@ -122,13 +130,15 @@ def run_recorded(arguments: argparse.Namespace, policies: list[str], scene: Scen
     return metrics
 
 
-def simulate(policy: str, scene: Scene, recording: Recording | None) -> tuple[Metrics, float]:
+def simulate(
+    policy: str, scene: Scene, recording: Recording | None, fleet: Fleet = ONE_ENGINE
+) -> tuple[Metrics, float]:
     """The policy's metrics over the window, and the virtual time of the end."""
     engine, window = scene.engine, scene.engine.schedule.window
-    with Progress(policy, engine.schedule.end_s) as progress:
+    with Progress(fleets.run_name(policy, fleet), engine.schedule.end_s) as progress:
         observers = [progress] if recording is None else [progress, recording]
         result, samples = sampled_run(
-            policy, engine.profile, scene.load, engine.schedule, engine.settings, engine.predictor, observers
+            policy, engine.profile, scene.load, engine.schedule, engine.settings, engine.predictor, observers, fleet
         )
     metrics = metrics_of([samples])
     turns = [turn for turn in result.turns if window.holds(turn.arrival_s)]

@@ -21,6 +21,11 @@ class UnderWay:
     agents: int = 0  # sub-agents of this turn that have not returned
     returned_s: float = 0.0  # when the last of this turn's calls returned, so far
 
+    @property
+    def root(self) -> "UnderWay":
+        """The session at the root of its tree."""
+        return self if self.parent is None else self.parent.root
+
 
 class Due(NamedTuple):
     """A turn that arrives at `time_s`. A session has at most one, so the order is total."""
@@ -36,6 +41,7 @@ class Agenda:
 
     def __init__(self, sessions: Sequence[Session], agents: int | None = None) -> None:
         first = len(sessions) if agents is None else agents
+        self._closed = agents is not None
         roots = [UnderWay(number, session) for number, session in enumerate(sessions)]
         self._numbers = count(len(sessions))
         self._later = iter(roots[first:])
@@ -67,6 +73,17 @@ class Agenda:
                 self._add(now_s + call.agent.arrival_s, agent, 0)
         if not under_way.agents:
             self._add(under_way.returned_s, under_way, due.turn + 1)
+
+    def follows_s(self, due: Due) -> float:
+        """The least time from the end of a turn to the next arrival that it causes."""
+        session, call = due.under_way.session, due.under_way.call
+        calls = session.turns[due.turn].calls
+        if not calls:
+            if due.under_way.parent is not None:
+                return 0.0 if call is None else call.duration_s
+            return 0.0 if self._closed else float("inf")
+        agents_s = [call.agent.arrival_s for call in calls if call.agent is not None]
+        return min(agents_s, default=session.turns[due.turn].tools_s)
 
     def _session_ended(self, ended: UnderWay, now_s: float) -> None:
         parent = ended.parent

@@ -1,12 +1,11 @@
-"""The event loop: a turn arrives, the engine steps, a tool returns.
+"""The event loop: a turn arrives at an engine, the engines step, a tool returns.
 
-The engine mirrors vLLM's `EngineCore.step_with_batch_queue` with up to two batches in flight: it schedules a step while
-the previous one runs, and gets its tokens one step later.
+Several engines share one virtual time. Always that one steps whose clock is behind all others. So whatever arrives at
+an engine until its clock's time is known, and the router sees every engine at that time or in the step after it.
 """
 
-import dataclasses
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -17,26 +16,26 @@ from ...data.workload.model import Session
 from ...data.workload.token_ids import END_ID, session_contexts
 from ...runtime.hints.hints import LAST_TOOL, PARENT, TOOLS_OFFERED
 from .agenda import Agenda, Due, UnderWay
-from .bulk.stepper import Stepper
 from .clock import VirtualClock
 from .engine import ContextHasher, room_tokens
 from .errors import SimulationError
-from .forward import ForwardPass, Output, Step
-from .offloading import Offloading
+from .forward import Output
 from .profile import StepProfile
 from .record.observer import Observer
 from .record.records import EngineTotals, SimulationResult, TurnRecord
+from .replica import ASYNCHRONOUS, OpenTurn, Replica
+from .routing import ONE_ENGINE, Fleet, Router
 
-ASYNCHRONOUS, SYNCHRONOUS = 2, 1
-"""Batches in flight, with and without vLLM's asynchronous scheduling."""
-IDLE_TICK_S = 0.005  # how long the engine idles if the scheduler schedules none of the waiting requests
-IDLE_LIMIT_S = 600.0  # the longest idle time with waiting requests, after which the simulation is stuck
+Start = Callable[[VirtualClock], AsyncScheduler]
+"""Builds the scheduler of an engine with this clock."""
 
 
 class Simulation:
     """Runs `sessions` through `scheduler` on an engine of `profile`. An instance runs once.
 
-    With `agents` it is a closed loop of so many agents. Turns due at `last_arrival_s` or later are not sent.
+    With `agents` it is a closed loop of so many agents. Turns due at `last_arrival_s` or later are not sent. A `fleet`
+    of several engines needs `start` for those after the first, and for each that comes back. The turns of a lost engine
+    are answered anew by others; their times count from their first arrival.
     """
 
     def __init__(
@@ -49,58 +48,102 @@ class Simulation:
         batches: int = ASYNCHRONOUS,
         last_arrival_s: float = float("inf"),
         agents: int | None = None,
+        fleet: Fleet = ONE_ENGINE,
+        start: Start | None = None,
     ) -> None:
         refuse_misfits(sessions, profile)
-        self._scheduler = scheduler
-        self._clock = clock
+        self._profile = profile
         self._observer = observer
         self._batches = batches
         self._last_arrival_s = last_arrival_s
-        self._forward = ForwardPass(profile)
-        self._offloading = None if scheduler.connector is None else Offloading(scheduler, profile)
-        each_step = self._offloading is not None or (observer is not None and observer.asks_for_each_step())
-        self._stepper = Stepper(scheduler, self._forward, each_step)
-        self._until_s = float("inf")
-        self._in_flight: deque[tuple[float, Step]] = deque()
-        self._engine_free_s = 0.0
-        self._idle_s = 0.0
         self._agenda = Agenda(sessions, agents)
+        self._keeps_sessions = fleet.routing.keeps_sessions
+        self._router = Router(fleet.routing)
+        self._changes = deque(fleet.changes())
+        self._start = start
         self._contexts: dict[int, list[ContextHasher]] = {}  # by turn, of the sessions under way, by number
-        self._open: dict[str, tuple[Due, TurnRecord, Request]] = {}
         self._turns: list[TurnRecord] = []
         self._totals = EngineTotals()
+        self._live = [self._replica(0, scheduler, clock)]
+        for rank in range(1, fleet.replicas):
+            self._begin(rank, clock.now)
 
     def run(self, until_s: float | None = None) -> SimulationResult:
         """Run until nothing is left to do, or until virtual time `until_s`."""
-        clock, scheduler, agenda = self._clock, self._scheduler, self._agenda
-        self._until_s = float("inf") if until_s is None else until_s
-        while until_s is None or clock.now < until_s:
-            while (due := agenda.pop(clock.now)) is not None:
-                self._arrive(due)
-            if scheduler.has_requests() or self._in_flight:
-                self._step()
-            elif (next_s := agenda.next_s) is not None:
-                clock.advance_to(next_s)
-            else:
+        end_s = float("inf") if until_s is None else until_s
+        while True:
+            replica, now_s = self._foremost()
+            if now_s >= end_s:
                 break
-        for _, record, request in self._open.values():
-            record.preemptions = request.num_preemptions
-        for request_id, tokens in self._stepper.undelivered(step for _, step in self._in_flight):
-            self._open[request_id][1].output_tokens += tokens
-        return SimulationResult(tuple(self._turns), self._totals, clock.now)
+            if self._changes and self._changes[0][0] <= now_s:
+                self._change(*self._changes.popleft())
+            elif (due := self._agenda.pop(now_s)) is not None:
+                self._arrive(due)
+            elif replica is not None:
+                for output in replica.step(self._next_s(replica), end_s):
+                    self._record(replica, output)
+        for replica in self._live:
+            for turn in replica.turns.values():
+                turn.record.preemptions = turn.request.num_preemptions
+            for request_id, tokens in replica.undelivered():
+                replica.turns[request_id].record.output_tokens += tokens
+        return SimulationResult(tuple(self._turns), self._totals, max(replica.clock.now for replica in self._live))
+
+    def _foremost(self) -> tuple[Replica | None, float]:
+        """The busy engine whose clock is behind those of all others, and its time.
+
+        If all are idle, their clocks go to the next event; the time is infinite if there is none.
+        """
+        busy = [replica for replica in self._live if replica.busy]
+        if busy:
+            first = min(busy, key=_now_s)
+            return first, first.clock.now
+        if (event_s := self._event_s) < float("inf"):
+            for replica in self._live:
+                replica.clock.advance_to(event_s)
+        return None, event_s
+
+    @property
+    def _event_s(self) -> float:
+        """The next arrival, loss or return; infinite without one."""
+        next_s = float("inf") if self._agenda.next_s is None else self._agenda.next_s
+        return min(next_s, self._changes[0][0]) if self._changes else next_s
+
+    def _next_s(self, replica: Replica) -> float:
+        """Nothing arrives at an engine before this time."""
+        others_s = (other.consequence_s for other in self._live if other is not replica)
+        return min(self._event_s, *others_s) if len(self._live) > 1 else self._event_s
 
     def _arrive(self, due: Due) -> None:
         if due.time_s >= self._last_arrival_s:
             return
-        time_s, number, turn, under_way = due
+        session, parent = due.under_way.session, due.under_way.parent
+        record = TurnRecord(
+            session.session_id,
+            session.kind,
+            due.turn,
+            due.turn + 1 == len(session.turns),
+            due.time_s,
+            session.prompt_tokens(due.turn),
+            parent_id=None if parent is None else parent.session.session_id,
+            midway=session.entered_midway,
+        )
+        self._turns.append(record)
+        request = self._send(due, record, due.time_s)
+        if self._observer is not None:
+            self._observer.turn_arrived(record, request, session)
+
+    def _send(self, due: Due, record: TurnRecord, time_s: float) -> Request:
+        """Send a turn to the engine that the router chooses."""
+        _, number, turn, under_way = due
         session = under_way.session
         contexts = self._contexts.get(number)
         if contexts is None:
-            contexts = self._contexts[number] = ContextHasher.of(session_contexts(session), self._scheduler.block_size)
-        ids, prompt_tokens = contexts[turn].ids, session.prompt_tokens(turn)
-        request_id = f"{session.session_id}/{turn}"
+            block_tokens = self._profile.limits.block_tokens
+            contexts = self._contexts[number] = ContextHasher.of(session_contexts(session), block_tokens)
+        ids, prompt_tokens = contexts[turn].ids, record.prompt_tokens
         request = Request(
-            request_id=request_id,
+            request_id=f"{session.session_id}/{turn}",
             prompt_token_ids=ids[:prompt_tokens],
             sampling_params=_sampling_params(under_way, turn),
             pooling_params=None,
@@ -108,68 +151,17 @@ class Simulation:
             block_hasher=contexts[turn],
             session_id=session.session_id,
         )
-        parent = under_way.parent
-        record = TurnRecord(
-            session.session_id,
-            session.kind,
-            turn,
-            turn + 1 == len(session.turns),
-            time_s,
-            prompt_tokens,
-            parent_id=None if parent is None else parent.session.session_id,
-            midway=session.entered_midway,
-        )
-        self._turns.append(record)
-        self._open[request_id] = (due, record, request)
-        self._forward.outputs[request_id] = Output(
-            ids, prompt_tokens, prompt_tokens + session.turns[turn].output_tokens
-        )
-        self._scheduler.add_request(request)
-        if self._observer is not None:
-            self._observer.turn_arrived(record, request, session)
+        stays = self._keeps_sessions and not (record.last and under_way.parent is None)
+        follows_s = float("inf") if stays else self._agenda.follows_s(due)
+        output = Output(ids, prompt_tokens, prompt_tokens + session.turns[turn].output_tokens)
+        replica = self._router.choose(under_way, self._live)
+        replica.clock.advance_to(time_s)  # that of an idle engine is behind
+        replica.add(OpenTurn(due, record, request, output, follows_s))
+        return request
 
-    def _step(self) -> None:
-        """One call of vLLM's engine loop: schedule a step, or wait for the output of the oldest one."""
-        if self._scheduler.has_requests():
-            before = self._in_flight[-1][1] if self._in_flight else None
-            if before is not None and before.bulk_ends_s:
-                self._clock.advance_to(before.bulk_ends_s[-2])  # when vLLM schedules the step after the bulk
-            starts_s = max(self._engine_free_s, self._clock.now)
-            next_s = self._until_s if self._agenda.next_s is None else min(self._until_s, self._agenda.next_s)
-            step = self._stepper.next(starts_s, next_s, before)
-            scheduled = step.scheduled
-            if self._offloading is not None:
-                starts_s, transfers = self._offloading.begin(scheduled, self._clock.now, starts_s, step.step_s)
-                step = dataclasses.replace(step, transfers=transfers)
-            self._engine_free_s = step.bulk_ends_s[-1] if step.bulk_ends_s else starts_s + step.step_s
-            self._in_flight.append((self._engine_free_s, step))
-            executed = step.tokens > 0
-            if executed:
-                if self._observer is not None:
-                    self._observer.step_begun(step, self._scheduler, self._clock.now, self._engine_free_s)
-                self._idle_s = 0.0
-                self._totals.steps += step.steps
-                self._totals.tokens_scheduled += step.tokens
-                self._totals.busy_s += step.step_s
-            elif all(waiting.tokens == 0 for _, waiting in self._in_flight):
-                self._idle()
-            if len(self._in_flight) < self._batches and (executed or self._scheduler.has_requests()):
-                return
-        if self._in_flight:
-            self._finish_oldest()
-
-    def _finish_oldest(self) -> None:
-        ends_s, step = self._in_flight.popleft()
-        self._clock.advance_to(ends_s)
-        self._stepper.ends(step, ends_s)
-        outputs = self._scheduler.update_from_output(step.scheduled, self._forward.end(step))
-        for client in outputs.values():
-            for output in client.outputs:
-                self._record(output)
-
-    def _record(self, output: EngineCoreOutput) -> None:
-        due, record, request = self._open[output.request_id]
-        now = self._clock.now
+    def _record(self, replica: Replica, output: EngineCoreOutput) -> None:
+        turn = replica.turns[output.request_id]
+        record, now = turn.record, replica.clock.now
         if (prefill := output.prefill_stats) is not None:
             record.cached_tokens = prefill.num_cached_tokens
             record.loaded_tokens = prefill.num_external_cached_tokens
@@ -180,31 +172,41 @@ class Simulation:
         if output.finish_reason is None:
             return
         record.finish_s = now
-        record.preemptions = request.num_preemptions
+        record.preemptions = turn.request.num_preemptions
         if self._observer is not None:
             self._observer.turn_finished(record, str(output.finish_reason))
-        del self._open[output.request_id], self._forward.outputs[output.request_id]
+        replica.remove(output.request_id)
         if record.last:
-            del self._contexts[due.number]
-        self._agenda.turn_ended(due, now)
+            del self._contexts[turn.due.number]
+        self._agenda.turn_ended(turn.due, now)
 
-    def _idle(self) -> None:
-        """Nothing is scheduled and nothing runs: advance the clock to the next event or end of a copy, or by a tick."""
-        copied_s = None if self._offloading is None else self._offloading.next_end_s
-        if copied_s is None and not self._scheduler.get_num_unfinished_requests():
-            return  # the step only reported finished requests
-        if any(step.transfers is not None and not step.transfers.is_empty() for _, step in self._in_flight):  # type: ignore[no-untyped-call]
-            return  # the scheduler does not know yet that copies have ended
-        now = self._clock.now
-        until_s = min(time_s for time_s in (now + IDLE_TICK_S, copied_s, self._agenda.next_s) if time_s is not None)
-        until_s = max(until_s, now + 1e-9)
-        self._idle_s += until_s - now
-        if self._idle_s > IDLE_LIMIT_S:
-            raise SimulationError(
-                f"simulation: {type(self._scheduler).__name__} scheduled none of {len(self._open)} waiting requests "
-                f"for {IDLE_LIMIT_S:.0f} s; report this as a bug of the policy"
-            )
-        self._clock.advance_to(until_s)
+    def _change(self, time_s: float, rank: int, back: bool) -> None:
+        """An engine comes back, or it is lost; then others answer its turns from their beginning."""
+        if back:
+            self._begin(rank, time_s)
+            return
+        lost = next(replica for replica in self._live if replica.rank == rank)
+        self._live.remove(lost)
+        for turn in lost.turns.values():
+            turn.record.first_token_s, turn.record.output_tokens = None, 0
+            request = self._send(turn.due, turn.record, time_s)
+            if self._observer is not None:
+                self._observer.turn_sent_again(turn.record, request)
+
+    def _begin(self, rank: int, time_s: float) -> None:
+        if self._start is None:
+            raise SimulationError("simulation: several engines need a way to start them; give `start`")
+        clock = VirtualClock()
+        clock.advance_to(time_s)
+        self._live.append(self._replica(rank, self._start(clock), clock))
+        self._live.sort(key=lambda replica: replica.rank)
+
+    def _replica(self, rank: int, scheduler: AsyncScheduler, clock: VirtualClock) -> Replica:
+        return Replica(rank, scheduler, self._profile, clock, self._totals, self._observer, self._batches)
+
+
+def _now_s(replica: Replica) -> float:
+    return replica.clock.now
 
 
 def refuse_misfits(sessions: Sequence[Session], profile: StepProfile) -> None:

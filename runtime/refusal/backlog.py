@@ -9,8 +9,9 @@ from .. import vllm_compat
 from ..deployment import DeploymentError
 from ..engine import Engine
 from ..metrics import shared_folder
-from ..queueing.value import Column, Floats, decode_s
+from ..queueing.value import Column
 from ..queueing.waiting_queue import Slots, WaitingQueue
+from ..routing.expected_work import ExpectedWork
 from .notice import ExpectedWait, NoticeWriter
 
 LONGEST_AGE_S = 3600.0
@@ -31,6 +32,7 @@ class Backlog:
         settings: SchedulerSettings,
         engine: Engine,
         queue: WaitingQueue,
+        work: ExpectedWork,
         refuse_after_s: float,
         before: "Backlog | None" = None,
     ) -> None:
@@ -38,6 +40,7 @@ class Backlog:
         self._settings = settings
         self._engine = engine
         self._queue = queue
+        self._work = work
         self._turn_s = 0.0  # the last estimate
         self.writer: NoticeWriter | None = None if before is None else before.writer
         if engine.active and self.writer is None:
@@ -55,7 +58,7 @@ class Backlog:
         started_s = vllm_compat.prefill_left(self._engine.scheduler) * self._settings.step_time.per_prefill_token_s
         if not slots.size:
             return ExpectedWait(started_s, self._turn_s)
-        work_s = self._work_s(self._queue.columns[:, slots])
+        work_s = self._work.waiting_s(slots)
         self._turn_s = work_s / slots.size
         return ExpectedWait(max(started_s + work_s, self._longest_s(slots, now_s)), self._turn_s)
 
@@ -71,17 +74,6 @@ class Backlog:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
-
-    def _work_s(self, columns: Floats) -> float:
-        """Engine time of waiting turns: their prompts, their outputs, and the fixed time of the steps for both."""
-        step, scheduler = self._settings.step_time, self._engine.scheduler
-        tokens, outputs = columns[Column.TOKENS], np.nan_to_num(columns[Column.OUTPUT_TOKENS], nan=1.0)
-        uncached = float(columns[Column.UNCACHED_TOKENS].sum())
-        seats = vllm_compat.free_seats(scheduler) + vllm_compat.running_count(scheduler)
-        at_once = max(min(seats, self._engine.kv_cache.capacity_tokens / float((tokens + outputs / 2).mean())), 1.0)
-        steps = max(float(outputs.sum()) / at_once, uncached / vllm_compat.token_budget(scheduler))
-        decode = float(np.nansum(decode_s(columns, step)))
-        return uncached * step.per_prefill_token_s + decode + steps * step.base_s
 
     def _longest_s(self, slots: Slots, now_s: float) -> float:
         """The longest wait in the queue of a turn without a first token and of the caller's foremost priority."""

@@ -25,6 +25,7 @@ from ..profile import StepProfile
 from ..record.metrics import metrics_of
 from ..record.observer import Observer
 from ..record.samples import Samples
+from ..routing import ONE_ENGINE, Fleet
 from .sampled import sampled_run
 from .schedule import Schedule
 
@@ -53,6 +54,7 @@ class Cell:
     agents: int | None = None
     pause_cap_s: float | None = None  # closed loop: no tool takes longer
     kv_offload_gib: float | None = None  # host memory for vLLM's KV offloading
+    fleet: Fleet = ONE_ENGINE  # the engines that share the load
 
 
 def run_cell(cell: Cell) -> dict[str, float]:
@@ -67,7 +69,7 @@ def sample_cell(cell: Cell, *observers: Observer) -> Samples:
     load = cell_load(cell, context_tokens(profile.limits))
     policy, _ = find(cell.policy)
     predictor = load_predictor(cell.models) if policy.needs_models and cell.models is not None else None
-    return sampled_run(cell.policy, profile, load, cell.schedule, cell.settings, predictor, observers)[1]
+    return sampled_run(cell.policy, profile, load, cell.schedule, cell.settings, predictor, observers, cell.fleet)[1]
 
 
 def cell_profile(cell: Cell) -> StepProfile:

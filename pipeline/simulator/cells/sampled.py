@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
 from ....data.workload.schedule import Load
 from ....models.serving.predictor import Predictor
 from ....models.serving.settings import SchedulerSettings
@@ -14,6 +16,7 @@ from ..record.observer import Observer, ObserverGroup
 from ..record.records import SimulationResult
 from ..record.samples import Samples, samples_of
 from ..record.trees import length_bounds
+from ..routing import ONE_ENGINE, Fleet
 from .schedule import Schedule
 
 
@@ -25,15 +28,26 @@ def sampled_run(
     settings: SchedulerSettings,
     predictor: Predictor | None,
     observers: Sequence[Observer] = (),
+    fleet: Fleet = ONE_ENGINE,
 ) -> tuple[SimulationResult, Samples]:
-    """Run the policy to the end of the schedule. Raises SimulationError."""
+    """Run the policy to the end of the schedule, on each engine of the fleet. Raises SimulationError."""
     clock, window = VirtualClock(), schedule.window
-    scheduler = build_policy(policy, PolicyInputs(profile.limits, settings, predictor, load.sessions, clock))
+    started: list[AsyncScheduler] = []
+
+    def start(clock: VirtualClock) -> AsyncScheduler:
+        inputs = PolicyInputs(profile.limits, settings, predictor, load.sessions, clock)
+        started.append(build_policy(policy, inputs))
+        return started[-1]
+
     cache_use = CacheUse(profile, window)
     try:
         group = ObserverGroup([cache_use, *observers])
-        result = Simulation(scheduler, profile, clock, load.sessions, group, agents=load.agents).run(schedule.end_s)
+        simulation = Simulation(
+            start(clock), profile, clock, load.sessions, group, agents=load.agents, fleet=fleet, start=start
+        )
+        result = simulation.run(schedule.end_s)
     finally:
-        scheduler.shutdown()
+        for scheduler in started:
+            scheduler.shutdown()
     bounds, closed = length_bounds(load.sessions), load.agents is not None
     return result, samples_of(result, window, settings.slo, bounds, cache_use.engine_use, closed)

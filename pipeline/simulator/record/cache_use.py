@@ -36,6 +36,9 @@ class CacheUse(Observer):
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:  # noqa: ARG002
         self._open[request.request_id] = record, request
 
+    def turn_sent_again(self, record: TurnRecord, request: Request) -> None:
+        self._open[request.request_id] = record, request
+
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:  # noqa: ARG002
         in_window_s = self._window.overlap_s(ends_s - step.step_s, ends_s)
         self.engine_use.busy_s += in_window_s

@@ -20,6 +20,9 @@ class Observer:
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         """The turn enters the scheduler; the simulation completes its record later."""
 
+    def turn_sent_again(self, record: TurnRecord, request: Request) -> None:
+        """The turn enters another scheduler, for its engine was lost."""
+
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
         """The scheduler composed the step, or the bulk of steps, at `now_s`; the engine completes it at `ends_s`."""
 
@@ -39,6 +42,10 @@ class ObserverGroup(Observer):
     def turn_arrived(self, record: TurnRecord, request: Request, session: Session) -> None:
         for observer in self._observers:
             observer.turn_arrived(record, request, session)
+
+    def turn_sent_again(self, record: TurnRecord, request: Request) -> None:
+        for observer in self._observers:
+            observer.turn_sent_again(record, request)
 
     def step_begun(self, step: Step, scheduler: AsyncScheduler, now_s: float, ends_s: float) -> None:
         for observer in self._observers:

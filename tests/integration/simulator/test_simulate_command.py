@@ -145,6 +145,14 @@ def test_closed_loops_print_a_row_a_number_of_agents_and_policy(
     assert 0 < steps[0] < steps[2]
 
 
+def test_several_engines_print_a_column_a_policy_and_routing(
+    profile_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["augmentation-mix", "--profile", profile_file, "--policy", "vllm", "--replicas", "2"]
+    cli.main(["simulate", *arguments, *SHORT, "--routing", "round-robin", "sticky", "--lose", "1@2-3"])
+    assert capsys.readouterr().out.startswith(f"{'metric':30} vllm round-robin vllm sticky")
+
+
 def test_a_closed_loop_is_recorded_with_its_sub_agents(
     profile_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +199,10 @@ def test_a_closed_loop_is_recorded_with_its_sub_agents(
         (("--agents", "8", "--window", "nan"), "--window is nan"),
         (("--bundle", "none-here"), "bundle none-here: no such folder"),
         (("--load", "1"), "--load"),
+        (("--replicas", "0"), "--replicas is 0"),
+        (("--replicas", "2", "--lose", "2@1"), "--lose 2@1"),
+        (("--lose", "0@1"), "every engine is away"),
+        (("--replicas", "2", "--lose", "1"), "RANK@S"),
     ],
 )
 def test_a_bad_argument_is_a_one_line_error(refused, profile_file, tmp_path, monkeypatch, arguments, said) -> None:  # type: ignore[no-untyped-def]

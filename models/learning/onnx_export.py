@@ -10,9 +10,19 @@ import onnx
 from onnx import TensorProto, helper
 
 from ...features import feature
-from ..serving.onnx_predictor import FEATURES_KEY, GRAPHS, INPUT, MODELS_KEY, VERSION_KEY, Graph, OnnxPredictor
+from ..serving.onnx_predictor import (
+    FEATURES_KEY,
+    GRAPHS,
+    INPUT,
+    MODELS_KEY,
+    TABLES_KEY,
+    VERSION_KEY,
+    Graph,
+    OnnxPredictor,
+)
 from ..serving.predictor import Rows
 from ..serving.target import TOOL_DURATION, Target
+from ..serving.tool_tables import ToolTables
 from .onnx_trees import ensemble
 from .target_models import TargetModels
 
@@ -30,16 +40,18 @@ class ExportError(ValueError):
     """An exported model differs from the trained one; the message names the model and the difference."""
 
 
-def export_models(models: Sequence[TargetModels], folder: Path, training: Mapping[str, Any]) -> None:
+def export_models(
+    models: Sequence[TargetModels], folder: Path, training: Mapping[str, Any], tables: ToolTables
+) -> None:
     """Write one ONNX file per graph into `folder`. `training`: the training summary of each target, by its name."""
     of_target = {part.target.name: part for part in models}
     for graph in GRAPHS:
         parts = [of_target[target.name] for target in graph.targets]
         summary = {target.name: training.get(target.name) for target in graph.targets}
-        (folder / graph.file).write_bytes(to_onnx(graph, parts, summary))
+        (folder / graph.file).write_bytes(to_onnx(graph, parts, summary, tables))
 
 
-def to_onnx(graph: Graph, models: Sequence[TargetModels], training: Mapping[str, Any]) -> bytes:
+def to_onnx(graph: Graph, models: Sequence[TargetModels], training: Mapping[str, Any], tables: ToolTables) -> bytes:
     """One tree ensemble per forest, side by side: input (n, features) float32, output (n, models) float32."""
     width = len(graph.features)
     forests = {name: attributes for part in models for name, attributes in _forests(part, width).items()}
@@ -66,6 +78,7 @@ def to_onnx(graph: Graph, models: Sequence[TargetModels], training: Mapping[str,
         VERSION_KEY: str(feature.VERSION),
         FEATURES_KEY: json.dumps([part.name for part in graph.features]),
         TRAINING_KEY: json.dumps(training, sort_keys=True),
+        TABLES_KEY: tables.render(graph.tables),
         CALIBRATION_KEY: json.dumps({name: rules for part in models for name, rules in part.offsets().items()}),
     }
     helper.set_model_props(model, metadata)

@@ -18,9 +18,10 @@ from ...data.tables.splits import assign_parts
 from ...features import feature
 from ..serving.predictor import Rows
 from ..serving.target import TOOL_DURATION, Target
+from ..serving.tool_tables import NO_TOOL
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-NO_GROUP = "none"  # the group of a row before any tool call
+NO_GROUP = NO_TOOL  # the group of a row before any tool call
 UNKNOWN_TOOLS = f"{TOOL_DURATION.name}_unknown"
 """Name of the table whose tool calls are renamed, so that no tool is known."""
 _ARRAYS = ("rows", "values", "sources", "sessions", "parts", "groups", "censored")

@@ -30,10 +30,12 @@ from .target import (
     TOOL_DURATION,
     Target,
 )
+from .tool_tables import EXPECTED_DURATION, TableError, ToolTables
 
 MODELS_KEY = "augserve.models"  # a JSON list of model names, in the order of the output's columns
 FEATURES_KEY = "augserve.features"  # a JSON list of names, in the input's columns' order
 VERSION_KEY = "augserve.features_version"
+TABLES_KEY = "augserve.tables"  # quantiles by tool (tool_tables.py); missing in models of earlier releases
 INPUT = "rows"
 _CEILING = np.float32(LOG_CEILING)
 
@@ -49,14 +51,16 @@ class Graph:
     file: str
     features: tuple[Feature, ...]
     targets: tuple[Target, ...]
+    tables: tuple[str, ...]  # quantiles by tool in its metadata
 
     @property
     def model_names(self) -> list[str]:
         return [name for target in self.targets for name in target.model_names]
 
 
-TURNS = Graph("turns.onnx", TURN_FEATURES, (OUTPUT_LENGTH, SESSION_REMAINING, SESSION_REMAINING_TOKENS, ENDS_IN_TOOL))
-TOOL_CALLS = Graph("tool_calls.onnx", TOOL_CALL_FEATURES, (TOOL_DURATION,))
+_OF_TURNS = (OUTPUT_LENGTH, SESSION_REMAINING, SESSION_REMAINING_TOKENS)
+TURNS = Graph("turns.onnx", TURN_FEATURES, (*_OF_TURNS, ENDS_IN_TOOL), tuple(target.name for target in _OF_TURNS))
+TOOL_CALLS = Graph("tool_calls.onnx", TOOL_CALL_FEATURES, (TOOL_DURATION,), (TOOL_DURATION.name, EXPECTED_DURATION))
 GRAPHS = (TURNS, TOOL_CALLS)
 
 
@@ -72,6 +76,11 @@ class OnnxPredictor:
         interpreter for 0.2 s. Raises PredictorError for a missing or unfit model."""
         self._turns = _GraphSession(TURNS, models, checked)
         self._tool_calls = _GraphSession(TOOL_CALLS, models, checked)
+        written = [session.tables for session in (self._turns, self._tool_calls)]
+        try:
+            self.tables = ToolTables.parse(text for text in written if text is not None)
+        except TableError as error:
+            raise PredictorError(f"{TABLES_KEY}: {error}") from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -98,6 +107,7 @@ class _GraphSession:
     def __init__(self, graph: Graph, models: Mapping[str, bytes], checked: bool) -> None:
         self._graph = graph
         self._session = _open(graph, models, checked)
+        self.tables: str | None = self._session.get_modelmeta().custom_metadata_map.get(TABLES_KEY)
         self._width = len(graph.features)
         self._outputs = [part.name for part in self._session.get_outputs()]
         targets = [target for target in graph.targets if target.kind == "quantiles"]

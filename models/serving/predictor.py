@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .tool_tables import ToolTables
+
 Rows = NDArray[np.float32]
 
 
@@ -20,7 +22,12 @@ class TurnPredictions:
 
 
 class Predictor(Protocol):
-    """Each call predicts for a batch; an empty batch gives empty arrays."""
+    """Each call predicts for a batch, from the features alone; an empty batch gives empty arrays."""
+
+    @property
+    def tables(self) -> ToolTables:
+        """Quantiles by tool, which a forecaster blends with the predictions."""
+        ...
 
     def turns(self, rows: Rows) -> TurnPredictions:
         """`rows`: (n, TURN_FEATURES), as of the turns' arrival."""

@@ -17,6 +17,7 @@ from ...models.learning.training_set import TrainingError, TrainingSet, read_tra
 from ...models.serving.drift import DRIFT_FILE, DriftReference, reference
 from ...models.serving.onnx_predictor import GRAPHS, TOOL_CALLS, OnnxPredictor
 from ...models.serving.target import TARGETS
+from ...models.serving.tool_tables import TableError, ToolTables
 from ..project import paths
 from ..project.params import BaseParams, Section, load_params
 
@@ -37,11 +38,12 @@ def main() -> None:
     params = load_params(ExportParams)
     summary = read_summary(paths.TRAINING_SUMMARY)
     models = [load_models(paths.TRAINED, target) for target in TARGETS]
+    tables = read_tables(paths.TOOL_TABLES)
     sets = {data.target.name: data for data in read_training_sets(paths.TRAINING, TARGETS)}
     parity: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
-        export_models(models, folder, summary["targets"])
+        export_models(models, folder, summary["targets"], tables)
         parity.update(compare(models, folder, sets, params, seed))
         coverage = {name: target["coverage_80"] for name, target in summary["targets"].items()}
         (folder / DRIFT_FILE).write_bytes(drift_reference(sets, coverage).render())
@@ -66,6 +68,16 @@ def compare(
         parity[name] = {"relative_error": worst, "rows": len(hard), "real_rows": len(chosen)}
         logger.info("%s: ONNX within %.1e of XGBoost on %d rows", name, worst, len(hard))
     return parity
+
+
+def read_tables(path: Path) -> ToolTables:
+    """The quantiles by tool. Raises TrainingError where they are missing or damaged."""
+    try:
+        return ToolTables.parse([path.read_bytes()])
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror}; run `dvc repro train`") from error
+    except TableError as error:
+        raise TrainingError(f"{path}: {error}; run `dvc repro train`") from error
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ PUBLIC_TRACES = TRACES / "public"
 TRAINING = Path("data/training")
 TRAINED = Path("models/trained")
 TRAINING_SUMMARY = TRAINED / "summary.json"
+TOOL_TABLES = TRAINED / "tool_tables.json"
 ONNX = Path("models/onnx")
 PROFILES = Path("data/profiles")
 TUNED = Path("models/tuned")

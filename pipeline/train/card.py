@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...data.atomic import write_text
@@ -15,13 +16,14 @@ from ...models.learning.training_set import group_counts
 from ...models.serving.target import QUANTILES, TOOL_DURATION
 from ..project import paths
 from ..results.figures import svg_figure
-from .reports import markdown
+from .reports import FOREST, MODEL, TABLE, markdown
 from .trained import Trained, complete_rows
 
 CARD = paths.TRAINING_REPORTS / "card.md"
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_FEATURES = 10
 CALIBRATED = (0.76, 0.84)  # accepted coverage of an 80 % interval
+WORSE = 1.02  # a blend's loss over the lesser of its parts' from which it counts as worse
 WORST_TOOLS, WORST_TOOL_ROWS = 3, 10
 QUALITY = ("kendall_tau", "mae", "mae_baseline", "median_ratio", "pinball_p90", "pinball_p90_baseline")
 COVERAGE = ("coverage_80", "coverage_80_low", "coverage_80_high", "rows", "sessions")
@@ -30,9 +32,9 @@ HeldOutMetrics = Mapping[str, Mapping[str, Metrics]]
 
 
 def write_card(
-    trained: Sequence[Trained], metrics: HeldOutMetrics, by_tool: pd.DataFrame, settings: FitSettings
+    trained: Sequence[Trained], metrics: HeldOutMetrics, tables: Mapping[str, pd.DataFrame], settings: FitSettings
 ) -> None:
-    """Write the card and its two figures. `by_tool`: the table of by_tool.csv."""
+    """Write the card and its two figures. `tables`: those of reports.py, by name."""
     _draw_importance(trained, paths.TRAINING_REPORTS / "importance.svg")
     _draw_calibration(
         [part for part in trained if part.data.target.kind == "quantiles"], paths.TRAINING_REPORTS / "calibration.svg"
@@ -40,18 +42,34 @@ def write_card(
     quality = _table(metrics, *QUALITY, *COVERAGE)
     unknown_tools = _table(metrics, "coverage_80_unknown_tool", "log_width_unknown_tool", "log_width")
     probabilities = _table(metrics, "brier", "brier_baseline", "auc", "calibration_error")
-    tables = {
+    blends = stacking(tables["baselines"])
+    shown = {
         "data": _rows(trained),
         "quality": quality,
         "unknown_tools": unknown_tools,
         "probabilities": probabilities,
+        "stacking": blends,
         "weak": weak(quality),
-        "worst_tools": _worst_tools(by_tool),
+        "worst_tools": _worst_tools(tables["by_tool"]),
     }
-    values = {name: markdown(table) for name, table in tables.items()}
+    values = {name: markdown(table) for name, table in shown.items()}
+    worse = blends[[name for name in blends if name.endswith("_ratio")]] > WORSE
+    values["worse"] = f"{int(worse.to_numpy().sum())} of {worse.size}"
     values["settings"] = ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(settings).items())
     template = TEMPLATE.read_text(encoding="utf-8")
     write_text(CARD, template.format(version=feature.VERSION, **values))
+
+
+def stacking(baselines: pd.DataFrame) -> pd.DataFrame:
+    """The blend's losses over the lesser of the forest's and the table's, by set and target. MAE is p50's loss."""
+    losses = {model: rows.set_index(["set", "target"]) for model, rows in baselines.groupby("model", sort=False)}
+    ratios = {}
+    for name in ("pinball_p10", "mae", "pinball_p90"):
+        best = np.minimum(losses[FOREST][name], losses[TABLE][name])
+        ratios[f"{name}_forest"] = losses[FOREST][name] / best
+        ratios[f"{name}_table"] = losses[TABLE][name] / best
+        ratios[f"{name}_ratio"] = losses[MODEL][name] / best
+    return pd.DataFrame(ratios).reset_index()
 
 
 def weak(quality: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Tables of `reports/train`: samples, calibration, importance, baselines, and quality by tool and by decile."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +16,28 @@ from ..project import paths
 from .trained import Trained, complete_rows
 
 PLOTTED_ROWS = 100  # of each set and target
-MODEL = "augserve"
+MODEL, FOREST, TABLE = "augserve", "forest alone", "quantiles of the tool"
 DECILES = 10
 MIN_TOOL_ROWS = 5
 _SHOWN = ("kendall_tau", "mae", "median_absolute_error", "median_ratio", "pinball_p10", "pinball_p90", "coverage_80")
 Rows = Iterator[dict[str, Any]]
 
 
-def write_reports(trained: Sequence[Trained], seed: int) -> pd.DataFrame:
-    """Write the tables, of complete values in held-out sessions. Returns the table by tool."""
+def write_reports(trained: Sequence[Trained], seed: int) -> Mapping[str, pd.DataFrame]:
+    """Write the tables, of complete values in held-out sessions, and return them by name."""
     with_quantiles = [part for part in trained if part.data.target.kind == "quantiles"]
-    by_tool = pd.DataFrame(_by_tool(with_quantiles))
-    rivals = pd.DataFrame(_baselines(with_quantiles))
     tables = {
         "predictions": pd.concat(_samples(with_quantiles, seed)),
         "calibration": pd.DataFrame(_calibration(with_quantiles)),
         "importance": pd.DataFrame(_importance(trained)),
-        "by_tool": by_tool,
+        "by_tool": pd.DataFrame(_by_tool(with_quantiles)),
         "by_decile": pd.DataFrame(_by_decile(with_quantiles)),
-        "baselines": rivals,
+        "baselines": pd.DataFrame(_baselines(with_quantiles)),
     }
     for name, table in tables.items():
         write_csv(paths.TRAINING_REPORTS / f"{name}.csv", table)
-    write_text(paths.TRAINING_REPORTS / "baselines.md", markdown(rivals))
-    return by_tool
+    write_text(paths.TRAINING_REPORTS / "baselines.md", markdown(tables["baselines"]))
+    return tables
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -98,9 +96,9 @@ def _baselines(trained: Sequence[Trained]) -> Rows:
     """The models and every baseline, on the same rows."""
     for part in trained:
         train, target = part.learned.training, part.data.target
-        predictions = {MODEL: part.predicted}
+        predictions = {MODEL: part.predicted, FOREST: part.forest}
         predictions |= {name: point_quantiles(point, train, part.test) for name, point in baselines(target).items()}
-        predictions["quantiles of the tool"] = tool_quantiles(train, part.test)
+        predictions[TABLE] = tool_quantiles(train, part.test)
         for rows in complete_rows([part]):
             for name, predicted in predictions.items():
                 metrics = quantile_metrics(predicted[rows.mask], rows.actual)

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ...data.atomic import replace_folder, write_json
+from ...data.atomic import replace_folder, write_json, write_text
 from ...features import feature
 from ...models.learning.evaluation import Metrics, evaluate
 from ...models.learning.forest import FitSettings
 from ...models.learning.training_set import group_counts, read_training_sets, read_unknown_tools
 from ...models.serving.target import TARGETS
+from ...models.serving.tool_tables import TABLES, ToolTables
 from ..project import paths
 from ..project.params import BaseParams, Section, load_params
 from ..project.tracking import experiment_run
@@ -51,12 +52,12 @@ def main() -> None:
     sources = sorted({str(source) for data in sets for source in data.sources})
     tags = {"kind": "predictors", "sources": ", ".join(sources), "features": str(feature.VERSION)}
     with experiment_run("predictors", "predictors", dataclasses.asdict(settings), tags, system_metrics=True) as run:
-        trained = train(sets, settings, read_unknown_tools(paths.TRAINING))
+        trained, tables = train(sets, settings, read_unknown_tools(paths.TRAINING))
         metrics = held_out_metrics(trained)
         write_json(paths.TRAINING_METRICS, metrics)
-        by_tool = write_reports(trained, settings.seed)
-        write_card(trained, metrics, by_tool, settings)
-        _write_models(trained, settings, metrics)
+        reports = write_reports(trained, settings.seed)
+        write_card(trained, metrics, reports, settings)
+        _write_models(trained, tables, settings, metrics)
         run.log_metrics(dict(flat(metrics)))
         run.log_folder(paths.TRAINING_REPORTS, "reports")
     for name, of_target in metrics.items():
@@ -79,7 +80,9 @@ def flat(metrics: Mapping[str, Mapping[str, Metrics]]) -> Iterable[tuple[str, fl
                     yield f"{name}/{target}/{key}", value
 
 
-def _write_models(trained: Sequence[Trained], settings: FitSettings, metrics: Mapping[str, Any]) -> None:
+def _write_models(
+    trained: Sequence[Trained], tables: ToolTables, settings: FitSettings, metrics: Mapping[str, Any]
+) -> None:
     summary = {
         "features_version": feature.VERSION,
         "settings": dataclasses.asdict(settings),
@@ -90,6 +93,7 @@ def _write_models(trained: Sequence[Trained], settings: FitSettings, metrics: Ma
     def fill(folder: Path) -> None:
         for part in trained:
             part.learned.models.save(folder)
+        write_text(folder / paths.TOOL_TABLES.name, tables.render(TABLES))
         write_json(folder / paths.TRAINING_SUMMARY.name, summary)
 
     replace_folder(paths.TRAINED, fill)

@@ -10,19 +10,22 @@ from tqdm import tqdm
 from ...models.learning.cross_fit import Learned, learn
 from ...models.learning.evaluation import Metrics, evaluate, quantile_metrics
 from ...models.learning.forest import FitSettings
+from ...models.learning.stacking import fit_tables, stacked
 from ...models.learning.training_set import TrainingSet
 from ...models.serving.target import TOOL_DURATION
+from ...models.serving.tool_tables import ToolTables
 
 _EXPECTED = [part.name for part in TOOL_DURATION.features].index("expected")
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A target's models and their predictions of the test part."""
+    """A target's models and their predictions of the test part, blended with the tables of the rows' sets."""
 
     data: TrainingSet
     test: TrainingSet
     learned: Learned
+    forest: NDArray[np.float32]  # predictions without the tables
     predicted: NDArray[np.float32]
     unknown: TrainingSet | None = None  # rows of the test part with tools never seen
 
@@ -68,22 +71,26 @@ def complete_rows(trained: Iterable[Trained]) -> Iterator[CompleteRows]:
                 yield CompleteRows(source, mask, data, part.predicted[mask], actual)
 
 
-def train(sets: Iterable[TrainingSet], settings: FitSettings, unknown: TrainingSet | None = None) -> list[Trained]:
-    """Learn every set's target. `unknown`: further rows of its target with tools never seen.
+def train(
+    sets: Iterable[TrainingSet], settings: FitSettings, unknown: TrainingSet | None = None
+) -> tuple[list[Trained], ToolTables]:
+    """Learn every set's target, and the tables. `unknown`: further rows of its target with tools never seen.
 
     Raises TrainingError for an empty part of the split.
     """
-    tables = list(sets)
-    with tqdm(total=sum(len(data.target.forests) for data in tables), desc="train", unit="forest") as progress:
-        results = learn(tables, settings, progress.update, unknown)
+    data_sets = list(sets)
+    with tqdm(total=sum(len(data.target.forests) for data in data_sets), desc="train", unit="forest") as progress:
+        results = learn(data_sets, settings, progress.update, unknown)
+    tables = fit_tables(results, settings.seed)
     trained = []
-    for data, learned in zip(tables, results, strict=True):
+    for data, learned in zip(data_sets, results, strict=True):
         test = data.part("test")
         unseen = None
         if unknown is not None and unknown.target is data.target and (unknown.parts == "test").any():
             unseen = unknown.part("test")
-        trained.append(Trained(data, test, learned, learned.models.predict(test.rows), unseen))
-    return trained
+        forest = learned.models.predict(test.rows)
+        trained.append(Trained(data, test, learned, forest, stacked(tables, test, forest), unseen))
+    return trained, tables
 
 
 def held_out_metrics(trained: Iterable[Trained]) -> dict[str, dict[str, Metrics]]:

@@ -2,26 +2,30 @@
 
 import logging
 import math
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...features.session_history import call_key
 from ...models.serving.predictor import Predictor, Rows
+from ...models.serving.target import OUTPUT_LENGTH, SESSION_REMAINING
+from ...models.serving.tool_tables import EXPECTED_DURATION
 from ..sessions.live_turn import Forecast, LiveTurn
 from ..sessions.table import Pause
 from .correction import Correction, Report
 from .drift import DRIFTED_WIDTH, DriftMonitor
+from .predicted import Answer, Predicted, Tool
+from .recognition import Recognition
 
 logger = logging.getLogger(f"vllm.{__name__}")
 
 MAX_PREDICTED = 1 << 16
 """Sessions whose last turn's predictions await their outcome; beyond this number the oldest DROPPED are dropped."""
 DROPPED = 256
+MAX_TOOLS = 4096
+"""Tools whose row in the tables is remembered; all are forgotten beyond this number."""
 
 Row = NDArray[np.float32]  # one feature vector
 
@@ -48,30 +52,8 @@ class Forecaster:
         return False
 
 
-class _Predicted(NamedTuple):
-    """The models' answer for a turn, kept until its outcome."""
-
-    turn: int
-    output: Sequence[float]  # p10, p50, p90, tokens
-    pause: Sequence[float]  # s
-    tool: int | None  # its `call_key`
-
-    def pack(self) -> bytes:
-        """One object, which the garbage collector need not visit."""
-        tool = (False, 0) if self.tool is None else (True, self.tool)
-        return _NUMBERS.pack(self.turn, *tool, *self.output, *self.pause)
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> Self:
-        turn, is_known, tool, *quantiles = _NUMBERS.unpack(packed)
-        return cls(turn, quantiles[:3], quantiles[3:], tool if is_known else None)
-
-
-_NUMBERS = struct.Struct("<q?q6d")
-
-
 class PredictorForecaster(Forecaster):
-    """Medians and 80 % intervals of the bundle's predictors, corrected online.
+    """Medians and 80 % intervals of the bundle's predictors, blended with its tables and corrected online.
 
     A turn without features has no forecast, nor has one whose answer is not finite; the first such answer is logged.
     """
@@ -92,6 +74,9 @@ class PredictorForecaster(Forecaster):
         self._report = report
         self._outcome = outcome
         self._warned = False
+        self._tables = predictor.tables
+        self._recognition = Recognition(predictor.tables)
+        self._rows: dict[str | None, int] = {}  # of the tools seen, in the tables
         self._predicted: dict[str, bytes] = {}  # of each session's last turn, the oldest first
         self.output = Correction("output length")
         self.pause = Correction("tool duration")
@@ -106,18 +91,23 @@ class PredictorForecaster(Forecaster):
         if not complete:
             return forecasts
         rows, calls = [features for _, features, _ in complete], [features for _, _, features in complete]
-        expected = self._predictor.turns(_table(rows))
+        tools = [self._tool(turns[index]) for index, _, _ in complete]
+        known = np.array([tool.row for tool in tools])
+        expected, pause = self._predictor.turns(_table(rows)), self._predictor.tool_duration(_table(calls))
         answers = zip(
-            expected.output_length.tolist(),
-            expected.session_remaining[:, 1].tolist(),
-            self._predictor.tool_duration(_table(calls)).tolist(),
+            self._answers(OUTPUT_LENGTH.name, expected.output_length, known),
+            self._answers(SESSION_REMAINING.name, expected.session_remaining, known),
+            self._answers(EXPECTED_DURATION, pause, known),
             strict=True,
         )
         self._watch(rows, calls)
         invalid = 0
-        for (index, _, _), (output, remaining, pause) in zip(complete, answers, strict=True):
-            if all(math.isfinite(value) and value >= 0 for value in (*output, remaining, *pause)):
-                forecasts[index] = self._corrected(turns[index], output, remaining, pause)
+        for (index, _, _), tool, (of_output, of_turns, of_pause) in zip(complete, tools, answers, strict=True):
+            remaining = of_turns.blended[1]
+            values = *of_output.blended, remaining, *of_pause.blended
+            if all(math.isfinite(value) and value >= 0 for value in values):
+                predicted = Predicted(turns[index].turn, tool, of_output, of_pause)
+                forecasts[index] = self._corrected(turns[index].session_id, predicted, remaining)
             else:
                 invalid += 1
         if invalid and not self._warned:
@@ -134,19 +124,21 @@ class PredictorForecaster(Forecaster):
         """Learn from a turn that stopped by itself; a truncated output says too little."""
         predicted = self._predicted_of(live.session_id, live.turn)
         if predicted is not None and reason == "stop":
-            self._learn(self.output, predicted.output, predicted.tool, float(live.request.num_output_tokens))
+            tokens = float(live.request.num_output_tokens)
+            self._learn(self.output, OUTPUT_LENGTH.name, predicted.output, predicted.tool, tokens)
         self.output.report_to(self._report)
 
     def pause_ended(self, session_id: str, pause: Pause) -> None:
         predicted = self._predicted_of(session_id, pause.turn)
         if predicted is not None:
             del self._predicted[session_id]
-            self._learn(self.pause, predicted.pause, predicted.tool, pause.duration_s)
+            self._learn(self.pause, EXPECTED_DURATION, predicted.pause, predicted.tool, pause.duration_s)
         self.pause.report_to(self._report)
 
     def reset(self) -> None:
-        """Forget all corrections and the rows that drift is measured on."""
+        """Forget all corrections, the tables chosen and the rows that drift is measured on."""
         self._predicted.clear()
+        self._recognition.reset()
         self._warned = False
         for drift in (self._turn_drift, self._call_drift):
             if drift is not None:
@@ -159,25 +151,38 @@ class PredictorForecaster(Forecaster):
     def drifted(self) -> bool:
         return any(drift is not None and drift.drifted for drift in (self._turn_drift, self._call_drift))
 
-    def _corrected(self, live: LiveTurn, output: list[float], remaining: float, pause: list[float]) -> Forecast:
+    def _tool(self, live: LiveTurn) -> Tool:
         # The same call as in `features.tool_call.expected_call`.
-        tool = call_key(live.hints.calls[-1].tool) if live.hints.calls else None
-        self._predicted.pop(live.session_id, None)
-        self._predicted[live.session_id] = _Predicted(live.turn, output, pause, tool).pack()
+        tool = live.hints.calls[-1].tool if live.hints.calls else None
+        if (row := self._rows.get(tool)) is None:
+            if len(self._rows) >= MAX_TOOLS:
+                self._rows.clear()
+            row = self._rows[tool] = self._tables.row(tool)
+        return Tool(None if tool is None else call_key(tool), row)
+
+    def _answers(self, table: str, predicted: Rows, rows: NDArray[np.int64]) -> Iterator[Answer]:
+        blended = self._tables.blended(table, self._recognition.choice, predicted, rows)
+        return map(Answer, predicted.tolist(), blended.tolist())
+
+    def _corrected(self, session_id: str, predicted: Predicted, remaining: float) -> Forecast:
+        self._predicted.pop(session_id, None)
+        self._predicted[session_id] = predicted.pack()
         if len(self._predicted) > MAX_PREDICTED:
-            for session_id in list(islice(self._predicted, DROPPED)):
-                del self._predicted[session_id]
-        output_low, output_tokens, output_high = self.output.corrected(output, tool)
-        pause_low, pause_s, pause_high = self.pause.corrected(pause, tool)
+            for oldest in list(islice(self._predicted, DROPPED)):
+                del self._predicted[oldest]
+        tool = predicted.tool.key
+        output_low, output_tokens, output_high = self.output.corrected(predicted.output.blended, tool)
+        pause_low, pause_s, pause_high = self.pause.corrected(predicted.pause.blended, tool)
         return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
 
-    def _learn(self, correction: Correction, quantiles: Sequence[float], tool: int | None, actual: float) -> None:
-        if (ratio := correction.observe(quantiles, tool, actual)) is not None:
+    def _learn(self, correction: Correction, table: str, answer: Answer, tool: Tool, actual: float) -> None:
+        if (ratio := correction.observe(answer.blended, tool.key, actual)) is not None:
+            self._recognition.observe(table, np.asarray(answer.forest, np.float32), tool.row, actual)
             self._outcome(correction.quantity, ratio)
 
-    def _predicted_of(self, session_id: str, turn: int) -> _Predicted | None:
+    def _predicted_of(self, session_id: str, turn: int) -> Predicted | None:
         packed = self._predicted.get(session_id)
-        predicted = None if packed is None else _Predicted.unpack(packed)
+        predicted = None if packed is None else Predicted.unpack(packed)
         return predicted if predicted is not None and predicted.turn == turn else None
 
     def _watch(self, rows: Sequence[Row], calls: Sequence[Row]) -> None:

@@ -12,6 +12,7 @@ from openai import DefaultHttpxClient, OpenAI
 from augserve.models.learning.cross_fit import learn
 from augserve.models.learning.forest import FitSettings
 from augserve.models.learning.onnx_export import export_models
+from augserve.models.learning.stacking import fit_tables
 from augserve.models.learning.training_set import TrainingSet
 from augserve.models.serving.bundle import Provenance, write_bundle
 from augserve.models.serving.drift import DRIFT_FILE, reference
@@ -47,7 +48,8 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx = folder / "onnx"
     onnx.mkdir()
     sets = {target.name: _random_set(target) for target in TARGETS}
-    export_models([one.models for one in learn(sets.values(), FIT)], onnx, {})
+    learned = learn(sets.values(), FIT)
+    export_models([one.models for one in learned], onnx, {}, fit_tables(learned, FIT.seed))
     rows = {graph.file: sets[graph.targets[0].name].rows for graph in GRAPHS}
     (onnx / DRIFT_FILE).write_bytes(reference(rows, {}).render())
     provenance = Provenance("unknown", ">=0.27,<1", {}, {})

@@ -18,6 +18,7 @@ from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
 
 from augserve.models.serving.predictor import Predictor, Rows, TurnPredictions
 from augserve.models.serving.settings import SchedulerSettings
+from augserve.models.serving.tool_tables import ToolTables
 from augserve.pipeline.simulator.engine import block_hasher, build_scheduler
 from augserve.pipeline.simulator.profile import EngineLimits
 from augserve.runtime.decisions import Decisions
@@ -38,6 +39,8 @@ class Clock:
 class Constant:
     """A predictor with a constant answer, which a test may replace or break."""
 
+    tables = ToolTables()
+
     def __init__(self) -> None:
         self.answer = (10.0, 50.0, 200.0)
         self.broken = False
@@ -56,6 +59,8 @@ class Constant:
 
 class Guessing:
     """Seeded random predictions: sessions that continue or end, pauses of all lengths."""
+
+    tables = ToolTables()
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(3)

@@ -11,6 +11,7 @@ import pytest
 from augserve.models.learning.cross_fit import Learned, learn
 from augserve.models.learning.forest import FitSettings
 from augserve.models.learning.onnx_export import export_models
+from augserve.models.learning.stacking import fit_tables
 from augserve.models.learning.target_models import TargetModels
 from augserve.models.learning.training_set import TrainingSet, split_sessions
 from augserve.models.serving.bundle import Provenance, write_bundle
@@ -65,9 +66,9 @@ def trained(learned: list[Learned]) -> list[TargetModels]:
 
 
 @pytest.fixture(scope="session")
-def onnx_folder(trained: list[TargetModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def onnx_folder(learned: list[Learned], trained: list[TargetModels], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
-    export_models(trained, folder, {target.name: {"rows": 400} for target in TARGETS})
+    export_models(trained, folder, {target.name: {"rows": 400} for target in TARGETS}, fit_tables(learned, 7))
     rows = {graph.file: _training_set(graph.targets[0]).rows for graph in GRAPHS}
     (folder / DRIFT_FILE).write_bytes(reference(rows, {"output_length": 0.8}).render())
     return folder

@@ -11,9 +11,11 @@ import pytest
 
 from augserve.data.tables.splits import assign_parts
 from augserve.models.learning.evaluation import evaluate
+from augserve.models.learning.stacking import stacked
 from augserve.models.learning.target_models import load_models
 from augserve.models.learning.training_set import TrainingError, read_training_set
 from augserve.models.serving.target import ENDS_IN_TOOL, OUTPUT_LENGTH, QUANTILE_TARGETS, TARGETS, TOOL_DURATION
+from augserve.models.serving.tool_tables import ToolTables
 from augserve.pipeline.prepare import run as prepare
 from augserve.pipeline.project import paths
 from augserve.pipeline.train import run as train
@@ -65,9 +67,10 @@ def test_metrics_at_call_exclude_expected_calls(finished: Path) -> None:
     test = read_training_set(path, TOOL_DURATION).part("test")
     column = [feature.name for feature in TOOL_DURATION.features].index("expected")
     models = load_models(finished / paths.TRAINED, TOOL_DURATION)
+    tables = ToolTables.parse([(finished / paths.TOOL_TABLES).read_bytes()])
     for source, of_target in metrics.items():
         called = test.select((test.sources == source) & (test.rows[:, column] == 0))
-        expected = evaluate(models.predict(called.rows), called, called)
+        expected = evaluate(stacked(tables, called, models.predict(called.rows)), called, called)
         for name in ("mae", "pinball_p90", "coverage_80"):
             assert of_target[TOOL_DURATION.name][f"{name}_at_call"] == pytest.approx(expected[name], rel=1e-3)
 

@@ -10,9 +10,12 @@ from augserve.features.tool_call import TOOL_CALL_FEATURES
 from augserve.features.turn import TURN_FEATURES
 from augserve.models.serving.drift import Histogram
 from augserve.models.serving.predictor import Rows, TurnPredictions
+from augserve.models.serving.target import OUTPUT_LENGTH
+from augserve.models.serving.tool_tables import ToolTable, ToolTables
 from augserve.runtime.hints.hints import MAX_NAME, CallHint, Hints
 from augserve.runtime.prediction.drift import BATCH_ROWS, DRIFTED_WIDTH, DriftMonitor
 from augserve.runtime.prediction.forecaster import Forecaster, PredictorForecaster
+from augserve.runtime.prediction.recognition import FEW
 from augserve.runtime.sessions.live_turn import Forecast, LiveTurn, note_arrival, read_hints
 from augserve.runtime.sessions.table import Pause, SessionTable
 from augserve.runtime.vllm_compat import Request
@@ -20,6 +23,8 @@ from augserve.runtime.vllm_compat import Request
 
 class Numbering:
     """A predictor whose p50 is the number of the row; it records its batches."""
+
+    tables = ToolTables()
 
     def __init__(self, broken: int | None = None) -> None:
         self.batches: list[int] = []
@@ -174,3 +179,27 @@ def test_the_outcome_of_an_earlier_turn_is_not_taken_for_the_last_one_s() -> Non
     assert forecaster.pause.observed == 0
     forecaster.pause_ended(turn.session_id, pause_after(1, 2.0))
     assert forecaster.pause.observed == 1
+
+
+def test_forecasts_follow_the_tables_of_the_set_that_the_turns_resemble() -> None:
+    """Outputs are as the table says, a tenth of what the forest says."""
+    key = bytes(16)
+    logs = tuple(np.log([0.8, 1.0, 1.2]).tolist())
+    table = ToolTable((0.0, 0.0, 0.0), {ToolTables(key).hashed(None): logs})
+    predictor = Numbering()
+    predictor.tables = ToolTables(key, {name: {OUTPUT_LENGTH.name: table} for name in ("here", "twin")})
+    forecaster = PredictorForecaster(predictor)
+    assert forecaster.forecast([live(0)]) == [FIRST]
+    for number in range(FEW):
+        turn = live(number)
+        forecaster.forecast([turn])
+        finish(turn, 1)
+        forecaster.turn_ended(turn, "stop")
+    forecaster.output.reset()
+    (forecast,) = forecaster.forecast([live(1000)])
+    assert forecast is not None
+    assert forecast.output_tokens == pytest.approx(1.0)
+    assert forecast.output_interval == pytest.approx((0.8, 1.2))
+    assert forecast.pause_s == FIRST.pause_s
+    forecaster.reset()
+    assert forecaster.forecast([live(1001)]) == [FIRST]

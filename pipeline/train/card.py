@@ -53,7 +53,7 @@ def write_card(
         "worst_tools": _worst_tools(tables["by_tool"]),
     }
     values = {name: markdown(table) for name, table in shown.items()}
-    worse = blends[[name for name in blends if name.endswith("_ratio")]] > WORSE
+    worse = blends.filter(like="_ratio") > WORSE
     values["worse"] = f"{int(worse.to_numpy().sum())} of {worse.size}"
     values["settings"] = ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(settings).items())
     template = TEMPLATE.read_text(encoding="utf-8")

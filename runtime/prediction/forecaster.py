@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..sessions.live_turn import Forecast, LiveTurn
 from ..sessions.table import Pause
 from .correction import Correction, Report
 from .drift import DRIFTED_WIDTH, DriftMonitor
-from .predicted import Answer, Predicted, Tool
+from .predicted import Answer, Predicted, Tool, number_rows
 from .recognition import Recognition
 
 logger = logging.getLogger(f"vllm.{__name__}")
@@ -25,7 +25,7 @@ MAX_PREDICTED = 1 << 16
 """Sessions whose last turn's predictions await their outcome; beyond this number the oldest DROPPED are dropped."""
 DROPPED = 256
 MAX_TOOLS = 4096
-"""Tools whose row in the tables is remembered; all are forgotten beyond this number."""
+"""Tools whose hashes are remembered; all are forgotten beyond this number."""
 
 Row = NDArray[np.float32]  # one feature vector
 
@@ -76,7 +76,7 @@ class PredictorForecaster(Forecaster):
         self._warned = False
         self._tables = predictor.tables
         self._recognition = Recognition(predictor.tables)
-        self._rows: dict[str | None, int] = {}  # of the tools seen, in the tables
+        self._tools: dict[str | None, Tool] = {}
         self._predicted: dict[str, bytes] = {}  # of each session's last turn, the oldest first
         self.output = Correction("output length")
         self.pause = Correction("tool duration")
@@ -94,20 +94,19 @@ class PredictorForecaster(Forecaster):
         tools = [self._tool(turns[index]) for index, _, _ in complete]
         known = np.array([tool.row for tool in tools])
         expected, pause = self._predictor.turns(_table(rows)), self._predictor.tool_duration(_table(calls))
-        answers = zip(
-            self._answers(OUTPUT_LENGTH.name, expected.output_length, known),
-            self._answers(SESSION_REMAINING.name, expected.session_remaining, known),
-            self._answers(EXPECTED_DURATION, pause, known),
-            strict=True,
-        )
+        output = expected.output_length
+        remaining = self._blended(SESSION_REMAINING.name, expected.session_remaining, known)[:, 1]
+        blended_output = self._blended(OUTPUT_LENGTH.name, output, known)
+        blended_pause = self._blended(EXPECTED_DURATION, pause, known)
+        numbers = number_rows(output, blended_output, pause, blended_pause)
+        answers = zip(blended_output.tolist(), remaining.tolist(), blended_pause.tolist(), strict=True)
         self._watch(rows, calls)
         invalid = 0
-        for (index, _, _), tool, (of_output, of_turns, of_pause) in zip(complete, tools, answers, strict=True):
-            remaining = of_turns.blended[1]
-            values = *of_output.blended, remaining, *of_pause.blended
-            if all(math.isfinite(value) and value >= 0 for value in values):
-                predicted = Predicted(turns[index].turn, tool, of_output, of_pause)
-                forecasts[index] = self._corrected(turns[index].session_id, predicted, remaining)
+        for (index, _, _), tool, answer, row in zip(complete, tools, answers, numbers, strict=True):
+            of_output, turns_left, of_pause = answer
+            if all(math.isfinite(value) and value >= 0 for value in (*of_output, turns_left, *of_pause)):
+                self._keep(turns[index].session_id, Predicted.pack(turns[index].turn, tool, row))
+                forecasts[index] = self._corrected(tool.key, of_output, turns_left, of_pause)
             else:
                 invalid += 1
         if invalid and not self._warned:
@@ -154,25 +153,26 @@ class PredictorForecaster(Forecaster):
     def _tool(self, live: LiveTurn) -> Tool:
         # The same call as in `features.tool_call.expected_call`.
         tool = live.hints.calls[-1].tool if live.hints.calls else None
-        if (row := self._rows.get(tool)) is None:
-            if len(self._rows) >= MAX_TOOLS:
-                self._rows.clear()
-            row = self._rows[tool] = self._tables.row(tool)
-        return Tool(None if tool is None else call_key(tool), row)
+        if (known := self._tools.get(tool)) is None:
+            if len(self._tools) >= MAX_TOOLS:
+                self._tools.clear()
+            key = None if tool is None else call_key(tool)
+            known = self._tools[tool] = Tool(key, self._tables.row(tool))
+        return known
 
-    def _answers(self, table: str, predicted: Rows, rows: NDArray[np.int64]) -> Iterator[Answer]:
-        blended = self._tables.blended(table, self._recognition.choice, predicted, rows)
-        return map(Answer, predicted.tolist(), blended.tolist())
+    def _blended(self, table: str, predicted: Rows, rows: NDArray[np.int64]) -> Rows:
+        return self._tables.blended(table, self._recognition.choice, predicted, rows)
 
-    def _corrected(self, session_id: str, predicted: Predicted, remaining: float) -> Forecast:
+    def _keep(self, session_id: str, packed: bytes) -> None:
         self._predicted.pop(session_id, None)
-        self._predicted[session_id] = predicted.pack()
+        self._predicted[session_id] = packed
         if len(self._predicted) > MAX_PREDICTED:
             for oldest in list(islice(self._predicted, DROPPED)):
                 del self._predicted[oldest]
-        tool = predicted.tool.key
-        output_low, output_tokens, output_high = self.output.corrected(predicted.output.blended, tool)
-        pause_low, pause_s, pause_high = self.pause.corrected(predicted.pause.blended, tool)
+
+    def _corrected(self, tool: int | None, output: list[float], remaining: float, pause: list[float]) -> Forecast:
+        output_low, output_tokens, output_high = self.output.corrected(output, tool)
+        pause_low, pause_s, pause_high = self.pause.corrected(pause, tool)
         return Forecast(output_tokens, remaining, pause_s, (output_low, output_high), (pause_low, pause_high))
 
     def _learn(self, correction: Correction, table: str, answer: Answer, tool: Tool, actual: float) -> None:

@@ -1,10 +1,15 @@
-"""What was predicted of a session's last turn, kept until the outcome."""
+"""What was predicted of a session's last turn, kept until the outcome as one object, which the garbage collector need
+not visit."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
-_NUMBERS = struct.Struct("<q?qq12d")
+import numpy as np
+from numpy.typing import NDArray
+
+_TURN = struct.Struct("<q?qq")
+_NUMBERS = struct.Struct("<12d")
 
 
 class Tool(NamedTuple):
@@ -27,14 +32,21 @@ class Predicted(NamedTuple):
     output: Answer  # tokens
     pause: Answer  # s
 
-    def pack(self) -> bytes:
-        """One object, which the garbage collector need not visit."""
-        key = (False, 0) if self.tool.key is None else (True, self.tool.key)
-        numbers = *self.output.forest, *self.output.blended, *self.pause.forest, *self.pause.blended
-        return _NUMBERS.pack(self.turn, *key, self.tool.row, *numbers)
+    @staticmethod
+    def pack(turn: int, tool: Tool, numbers: bytes) -> bytes:
+        """`numbers`: one of `number_rows`."""
+        key = (False, 0) if tool.key is None else (True, tool.key)
+        return _TURN.pack(turn, *key, tool.row) + numbers
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        turn, is_known, key, row, *numbers = _NUMBERS.unpack(packed)
+        turn, is_known, key, row = _TURN.unpack_from(packed)
+        numbers = _NUMBERS.unpack_from(packed, _TURN.size)
         tool = Tool(key if is_known else None, row)
         return cls(turn, tool, Answer(numbers[:3], numbers[3:6]), Answer(numbers[6:9], numbers[9:]))
+
+
+def number_rows(*quantiles: NDArray[np.float32]) -> Iterator[bytes]:
+    """Of each turn the quantiles, each of shape (n, 3): of the output by forest and blended, then of the pause."""
+    numbers = np.concatenate(quantiles, axis=1, dtype=np.float64).astype("<f8").tobytes()
+    return (numbers[start : start + _NUMBERS.size] for start in range(0, len(numbers), _NUMBERS.size))

@@ -84,8 +84,8 @@ def test_missing_training_table_is_refused_with_a_remedy(project: Path) -> None:
 def test_baselines_table_compares_all_models_on_the_same_rows(finished: Path) -> None:
     table = pd.read_csv(finished / paths.TRAINING_REPORTS / "baselines.csv")
     lengths = table[(table.target == "output_length") & (table.set == "gathered")]
-    tools = {"median of the tool", "quantiles of the tool"}
-    assert set(lengths.model) == {"augserve", "median", *tools, "linear", "last value", "max_tokens"}
+    parts = {"forest alone", "quantiles of the tool", "median of the tool"}
+    assert set(lengths.model) == {"augserve", "median", *parts, "linear", "last value", "max_tokens"}
     assert lengths.rows.nunique() == 1
     assert "| augserve |" in (finished / paths.TRAINING_REPORTS / "baselines.md").read_text()
 
@@ -101,7 +101,14 @@ def test_pinball_baseline_in_metrics_is_that_of_tool_quantiles(finished: Path) -
 
 def test_card_contains_its_tables_and_figures(finished: Path) -> None:
     card = (finished / paths.TRAINING_REPORTS / "card.md").read_text()
-    for title in ("Data", "Held-out sessions", "Calibration", "Known weak spots", "How it was learned"):
+    for title in (
+        "Data",
+        "Held-out sessions",
+        "Forest and table",
+        "Calibration",
+        "Known weak spots",
+        "How it was learned",
+    ):
         assert f"## {title}" in card
     assert "| gathered |" in card.split("## Known weak spots")[1]  # 20 sessions are too few for good models
     for name in ("importance.svg", "calibration.svg"):

@@ -104,7 +104,7 @@ class Ordering:
 
     def _pass_over(self, now_s: float, token_budget: int) -> None:
         """Move turns that do not fit into the free KV cache behind smaller ones."""
-        if self._passes_over and not self.room.is_plentiful(self.longest_tokens):
+        if self._passes_over and self.queue and not self.room.is_plentiful(self.longest_tokens):
             self.passing_over.arrange(self.queue, self._demand, self.room.blocks(), token_budget, now_s)
 
     def _demand(self, request: Request, free_blocks: int) -> Demand:

@@ -17,6 +17,7 @@ COMMANDS = {
     "export": ("export", "write recorded sessions in a format that another harness replays"),
     "replay": ("replay", "run a workload against a live OpenAI server and measure it"),
     "simulate": ("simulate", "run policies through vLLM's scheduler under a virtual clock and measure them"),
+    "plan": ("plan", "how many engines a load needs, with stock vLLM and with AugServe, by simulation"),
     "retrain": ("retrain", "add a server's recordings to the sets that the pipeline learns from"),
     "forget": ("operation.forget", "delete a tenant's turns and tool calls from recorded traces"),
     "data": ("data", "show what a set of traces holds"),

@@ -15,6 +15,7 @@ from ...models.serving.bundle import load_bundle
 from ...models.serving.predictor import Predictor
 from ...models.serving.settings import SchedulerSettings
 from ..project import paths
+from ..simulator.catalogue import find
 from ..simulator.cells.schedule import Schedule
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
@@ -43,8 +44,11 @@ class Scene:
     load: Load
 
 
-def read_engine(arguments: argparse.Namespace) -> Engine:
-    """Raises ProfileError, BundleError, SimulationError or WorkloadError for an invalid argument."""
+def read_engine(arguments: argparse.Namespace, standard: Schedule | None = None) -> Engine:
+    """`standard`: the default phases, in place of those of the loop.
+
+    Raises ProfileError, BundleError, SimulationError or WorkloadError for an invalid argument.
+    """
     path = _profile_path(arguments.profile)
     profile = StepProfile.load(path)
     if arguments.kv_offload_gb is not None:
@@ -52,7 +56,7 @@ def read_engine(arguments: argparse.Namespace) -> Engine:
     bundle = None if arguments.bundle is None else load_bundle(arguments.bundle, None)
     settings = SchedulerSettings(step_time=profile.linear, profile=profile.name) if bundle is None else bundle.settings
     predictor = None if bundle is None else bundle.predictor
-    return Engine(profile, path, _schedule(arguments), settings, arguments.bundle, predictor)
+    return Engine(profile, path, _schedule(arguments, standard), settings, arguments.bundle, predictor)
 
 
 def read_scene(arguments: argparse.Namespace) -> Scene:
@@ -64,8 +68,22 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
     return Scene(engine, _load(arguments.workload, arrivals, rate_per_s, end_s, arguments.seed, longest_tokens))
 
 
-def _schedule(arguments: argparse.Namespace) -> Schedule:
-    standard = OPEN_LOOP if arguments.agents is None else CLOSED_LOOP
+def checked_policies(arguments: argparse.Namespace) -> list[str]:
+    """The policies, each once. Where one predicts, the bundle of the project is the default."""
+    policies = list(dict.fromkeys(arguments.policy))
+    predicting = [name for name in policies if find(name)[0].needs_models]
+    if predicting and arguments.bundle is None:
+        if not paths.BUNDLE.is_dir():
+            raise SimulationError(
+                f"--policy {predicting[0]}: the policy needs prediction models; give --bundle, or run `dvc repro`"
+            )
+        arguments.bundle = paths.BUNDLE
+    return policies
+
+
+def _schedule(arguments: argparse.Namespace, standard: Schedule | None) -> Schedule:
+    if standard is None:
+        standard = OPEN_LOOP if arguments.agents is None else CLOSED_LOOP
     times_s = {
         name: getattr(standard, f"{name}_s") if getattr(arguments, name) is None else float(getattr(arguments, name))
         for name in ("warmup", "window", "drain")

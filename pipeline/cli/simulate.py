@@ -12,7 +12,7 @@ from ..project.stage import StageError
 if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its scheduler is simulated; install it")
 
-from ..simulator.catalogue import SIMULATED, VLLM, find
+from ..simulator.catalogue import SIMULATED, VLLM
 from ..simulator.cells.cell import cell_load
 from ..simulator.cells.sampled import sampled_run
 from ..simulator.engine import context_tokens
@@ -33,6 +33,7 @@ from .scene import (
     OPEN_LOOP,
     RATE_PER_S,
     Scene,
+    checked_policies,
     read_engine,
     read_scene,
 )
@@ -81,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    policies = _checked_policies(arguments)
+    policies = checked_policies(arguments)
     if arguments.out is not None:
         _require_new(arguments.out)
     if arguments.agents is not None:
@@ -162,19 +163,6 @@ def table(metrics_by_policy: dict[str, Metrics]) -> str:
 
 def _width(policy: str) -> int:
     return max(len(policy), 10)
-
-
-def _checked_policies(arguments: argparse.Namespace) -> list[str]:
-    """The policies, each once. Where one predicts, the bundle of the project is the default."""
-    policies = list(dict.fromkeys(arguments.policy))
-    predicting = [name for name in policies if find(name)[0].needs_models]
-    if predicting and arguments.bundle is None:
-        if not paths.BUNDLE.is_dir():
-            raise SimulationError(
-                f"--policy {predicting[0]}: the policy needs prediction models; give --bundle, or run `dvc repro`"
-            )
-        arguments.bundle = paths.BUNDLE
-    return policies
 
 
 def _require_new(folder: Path) -> None:

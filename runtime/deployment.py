@@ -7,9 +7,10 @@ needs no bundle and only records traces.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from ..models.serving.settings import SchedulerSettings, SettingsError
 from ..models.serving.trust import Trust
@@ -21,6 +22,19 @@ MAX_GB = 10.0
 MIN_GB = 0.1
 """A smaller limit would not hold the files that are being written."""
 
+NEEDED: Final = {
+    "bundle_public_key": "bundle",
+    "bundle_sha256": "bundle",
+    "settings": "bundle",
+    "registry": "bundle",
+    "alias": "registry",
+    "poll_s": "registry",
+    "traces_max_gb": "traces",
+    "traces_max_days": "traces",
+    "traces_text": "traces",
+}
+"""Keys without effect where another one is missing."""
+
 
 class DeploymentError(ValueError):
     """The configuration is wrong; the message names the key, the cause and the remedy."""
@@ -30,6 +44,16 @@ def _named(path: object) -> object:
     if path == "":
         raise ValueError("it must name a folder")
     return path
+
+
+def _server(address: str) -> str:
+    parts = urlsplit(address)
+    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and is_here)):
+        raise ValueError("it must be the address of a server, with https:// unless it is on this host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials belong in MLFLOW_TRACKING_USERNAME and _PASSWORD, not in a logged address")
+    return address
 
 
 Folder = Annotated[Path, Strict(False), BeforeValidator(_named)]
@@ -47,6 +71,11 @@ class Deployment(BaseModel):
         None  # Ed25519 key with which the bundle must be signed, see `augserve sign`
     )
     settings: Mapping[str, Any] = {}  # values in place of those of the bundle's scheduler.json, by dotted names
+    registry: Annotated[str, AfterValidator(_server)] | None = (
+        None  # address of an MLflow server, from which new bundles come into the bundle's folder
+    )
+    alias: Annotated[str, Field(min_length=1)] = "champion"  # which version of the registry is followed
+    poll_s: Annotated[float, Field(ge=1, le=86400)] = 60.0  # time between two looks at the registry
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
@@ -110,20 +139,17 @@ def read_deployment(additional_config: object) -> Deployment:
         deployment = Deployment.model_validate(dict(section))
     except ValidationError as error:
         raise _first_error(error) from None
-    without_bundle = sorted({"bundle_public_key", "bundle_sha256"} & deployment.model_fields_set)
-    if deployment.bundle is None and without_bundle:
-        raise _error(without_bundle[0], f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
-    if deployment.bundle is None and deployment.settings:
-        raise _error("settings", f" has no effect without {KEY}.bundle", f"set {KEY}.bundle to the folder")
+    for key in sorted(NEEDED.keys() & deployment.model_fields_set):
+        if getattr(deployment, needed := NEEDED[key]) is None:
+            raise _error(key, f" has no effect without {KEY}.{needed}", f"set {KEY}.{needed} or remove it")
+    if deployment.registry is not None and deployment.bundle_sha256 is not None:
+        raise _error("registry", f" brings no bundle but that of {KEY}.bundle_sha256", "remove one of them")
     try:
         SchedulerSettings().overridden(deployment.settings)
     except SettingsError as error:
         raise _error("settings", f": {error}", "correct it") from None
     if deployment.mode == "observe" and deployment.refuse_after_s is not None:
         raise _error("refuse_after_s", " has no effect in mode 'observe'", "choose another mode or remove it")
-    idle = sorted({"traces_max_gb", "traces_max_days", "traces_text"} & deployment.model_fields_set)
-    if deployment.traces is None and idle:
-        raise _error(idle[0], f" has no effect without {KEY}.traces", f"set {KEY}.traces to the output folder")
     return deployment
 
 

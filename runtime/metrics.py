@@ -99,6 +99,9 @@ class Metrics:
         for result in ("loaded", "refused", "withdrawn"):
             self.bundle_changes(result, 0.0)  # so that Prometheus sees the first increase
         self.pending_changes = gauge("pending_changes", "Changes that wait for the next step.")
+        self.registry_failing = gauge(
+            "registry_failing", "1 while the registry does not answer, or its bundle is not taken."
+        )
         self._info = self._gauge(
             "info", "1 for what decides now: bundle, mode, changed settings; else 0.", "version", "mode", "settings"
         )

@@ -1,11 +1,14 @@
 """Whether a server will start with AugServe, and what it will do, found without starting it."""
 
+import os
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...models.registry.source import Registry
+from ...models.registry.versions import RegistryError, resolve
 from ...models.serving.trust import Trust
 from ...runtime.deployment import KEY, Deployment, DeploymentError, check_split_sessions, read_deployment
 from .bundle_check import check_bundle
@@ -46,6 +49,8 @@ def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterato
     if version is not None:
         yield _check_vllm(version, deployment is not None and deployment.allow_unknown_vllm)
     yield from _check_bundle(deployment, bundle, version)
+    if deployment is not None and deployment.registry is not None:
+        yield _check_registry(deployment, deployment.registry)
     if deployment is not None and deployment.traces is not None:
         yield _check_disk(deployment, deployment.traces)
     if parsed is not None:
@@ -91,6 +96,17 @@ def _check_bundle(deployment: Deployment | None, bundle: Path | None, version: s
             version = None
     if bundle is not None:
         yield from check_bundle(bundle, version, trust)
+
+
+def _check_registry(deployment: Deployment, address: str) -> Finding:
+    try:
+        version = resolve(Registry(address).versions(), deployment.alias)
+    except RegistryError as error:
+        return Finding("registry", "note", f"{error}; the server would start, and ask again")
+    if deployment.bundle is not None and not os.access(deployment.bundle.resolve().parent, os.W_OK):
+        remedy = f"make {deployment.bundle.resolve().parent} writable: new bundles are put beside the old one"
+        return Finding("registry", "bad", f"the folder of {KEY}.bundle cannot be replaced; {remedy}")
+    return Finding("registry", "ok", f"{deployment.alias} is version {version.number}, bundle {version.bundle}")
 
 
 def _check_disk(deployment: Deployment, folder: Path) -> Finding:

@@ -80,6 +80,8 @@ def _check_one_engine(found: Scrape, info: dict[str, str]) -> Iterator[Finding]:
     yield Finding(name, "ok" if mode == "active" else "note", f"mode {mode}, {bundle}{since}{changed}")
     if found.total("pending_changes", engine=engine):
         yield Finding(name, "note", "another bundle or mode waits for the next request")
+    if found.total("registry_failing", engine=engine):
+        yield Finding(name, "note", "the registry does not answer, or its bundle is not taken; the log says why")
     for result in ("refused", "withdrawn"):
         if count := found.total("bundle_changes_total", engine=engine, result=result):
             message = f"{count:,.0f} bundles {result} since the start; the server's log says why"

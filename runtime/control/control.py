@@ -10,6 +10,7 @@ from ..decisions import build_decisions
 from ..deployment import Deployment
 from ..engine import Engine
 from ..parts import Parts, Setup
+from .registry import RegistryFollower
 from .watcher import Change, Watcher
 
 logger = logging.getLogger(f"vllm.{__name__}")
@@ -37,9 +38,12 @@ class Control:
         self._before: Parts | None = None
         self._withdrawn: set[str] = set()  # versions
         self._changes: deque[Change] = deque()
-        self._watcher = None
+        self._closes: list[Watcher | RegistryFollower] = []
         if deployment.bundle is not None and parts is not None:
-            self._watcher = Watcher(deployment, setup.parts, self.post, self._note_refused, self._drifted)
+            self._closes.append(Watcher(deployment, setup.parts, self.post, self._note_refused, self._drifted))
+            if deployment.registry is not None:
+                version = None if deployment.allow_unknown_vllm else vllm_compat.vllm_version
+                self._closes.append(RegistryFollower(deployment, version, engine.metrics.registry_failing.set))
 
     @property
     def is_due(self) -> bool:
@@ -73,8 +77,8 @@ class Control:
         return __version__ if self._parts is None else self._parts.version
 
     def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.close()
+        for watching in self._closes:
+            watching.close()
 
     def _take(self, parts: Parts) -> None:
         before = self._parts

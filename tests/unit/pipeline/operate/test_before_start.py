@@ -70,6 +70,13 @@ def test_the_folder_of_the_traces_is_not_made(model: Path, bundle: Path, tmp_pat
     assert not (tmp_path / "traces").exists()
 
 
+def test_a_registry_that_is_away_does_not_stop_the_server(model: Path, bundle: Path) -> None:
+    deployment = {"bundle": str(bundle), "registry": "http://127.0.0.1:9"}
+    findings = list(check_before_start(served(model, deployment), None))
+    assert bad(findings) == {}
+    assert by_subject(findings)["registry"][0].state == "note"
+
+
 def test_the_pin_that_a_finding_names_is_accepted(model: Path, bundle: Path) -> None:
     first = by_subject(list(check_before_start(served(model, {"bundle": str(bundle)}), None)))
     sha256 = first["pin"][0].message.split('"')[-2]

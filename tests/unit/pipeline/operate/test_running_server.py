@@ -76,6 +76,11 @@ def test_drift_and_intervals_that_do_not_hold_are_notes(published: Published) ->
     assert "output length" in findings[-1].message
 
 
+def test_a_registry_that_fails_is_a_note(published: Published) -> None:
+    findings = list(check_running(published("active", lambda metrics: metrics.registry_failing.set(1))))
+    assert "registry" in next(finding.message for finding in findings if finding.state == "note")
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://127.0.0.1:1"])
 def test_an_address_without_a_server_is_one_line(url: str) -> None:
     with pytest.raises(StageError) as caught:

@@ -7,8 +7,10 @@ import numpy as np
 from . import vllm_compat
 from .deployment import Deployment
 from .engine import Engine
+from .outcomes import Outcomes
 from .parts import Parts
 from .prediction.batching import Forecasting
+from .prediction.canary import LEARNING, Canary
 from .prediction.forecaster import Forecaster
 from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
@@ -36,6 +38,8 @@ class Decisions:
     engine: Engine
     forecaster: Forecaster
     forecasting: Forecasting
+    canary: Canary
+    outcomes: Outcomes
     budget: StepBudget
     deferred: DeferredTurns
     ordering: Ordering
@@ -55,11 +59,12 @@ class Decisions:
         self.forecasting.turn_arrived(live)
         if pause is not None:
             self.engine.guard.attempt("correction", self.forecaster.pause_ended, live.session_id, pause)
+            self.engine.guard.attempt(LEARNING, self.canary.forecaster.pause_ended, live.session_id, pause)
 
     def before_step(self, now_s: float) -> None:
         """Prepare vLLM's next step: forecasts, token budget, queue order, free blocks, preemption order."""
         guard = self.engine.guard
-        if turns := self.forecasting.take_arrived():
+        if (turns := self.forecasting.take_arrived()) and (turns := self.canary.predict(turns)):
             guard.attempt("prediction", self.forecasting.predict, turns)
         if not guard.attempt("budget", self.budget.before_step):
             self.budget.restore()
@@ -84,6 +89,8 @@ class Decisions:
         self.tenants.turn_ended(live)
         self.contexts.turn_ended(live)
         self.engine.guard.attempt("correction", self.forecaster.turn_ended, live, reason)
+        self.engine.guard.attempt(LEARNING, self.canary.forecaster.turn_ended, live, reason)
+        self.engine.guard.attempt("outcome", self.outcomes.turn_ended, live, reason)
 
     def close(self) -> None:
         if self.backlog is not None:
@@ -93,6 +100,7 @@ class Decisions:
         """Unpin everything (vLLM resets only unreferenced blocks) and forget corrections (the weights may change)."""
         self.contexts.release_all()
         self.engine.guard.attempt("correction", self.forecaster.reset)
+        self.engine.guard.attempt(LEARNING, self.canary.forecaster.reset)
 
 
 def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before: Decisions | None = None) -> Decisions:
@@ -126,6 +134,8 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
         engine,
         forecaster,
         forecasting,
+        Canary(engine, ordering.queue, deployment.share),
+        Outcomes(settings.slo, engine.metrics, engine.clock),
         _step_budget(parts, engine, ordering),
         DeferredTurns(engine.scheduler),
         ordering,

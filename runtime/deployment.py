@@ -7,7 +7,7 @@ needs no bundle and only records traces.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -27,6 +27,8 @@ NEEDED: Final = {
     "bundle_sha256": "bundle",
     "settings": "bundle",
     "registry": "bundle",
+    "candidate": "bundle",
+    "share": "candidate",
     "alias": "registry",
     "poll_s": "registry",
     "traces_max_gb": "traces",
@@ -76,6 +78,8 @@ class Deployment(BaseModel):
     )
     alias: Annotated[str, Field(min_length=1)] = "champion"  # which version of the registry is followed
     poll_s: Annotated[float, Field(ge=1, le=86400)] = 60.0  # time between two looks at the registry
+    candidate: Folder | None = None  # folder of a second bundle, which forecasts for a share of the sessions
+    share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the sessions, for the candidate
     traces: Folder | None = None  # folder of the recorded traces; None: nothing is recorded
     source: Annotated[str, Field(min_length=1)] = "live"  # the `source` column of the traces
     traces_max_gb: Annotated[float, Field(ge=MIN_GB, allow_inf_nan=False)] = (
@@ -94,6 +98,11 @@ class Deployment(BaseModel):
     @property
     def trust(self) -> Trust:
         return Trust(self.bundle_sha256, self.bundle_public_key)
+
+    @property
+    def of_candidate(self) -> Self:
+        """The deployment with the candidate in the bundle's place."""
+        return self.model_copy(update={"bundle": self.candidate})
 
     @property
     def overrides(self) -> str:
@@ -142,8 +151,9 @@ def read_deployment(additional_config: object) -> Deployment:
     for key in sorted(NEEDED.keys() & deployment.model_fields_set):
         if getattr(deployment, needed := NEEDED[key]) is None:
             raise _error(key, f" has no effect without {KEY}.{needed}", f"set {KEY}.{needed} or remove it")
-    if deployment.registry is not None and deployment.bundle_sha256 is not None:
-        raise _error("registry", f" brings no bundle but that of {KEY}.bundle_sha256", "remove one of them")
+    for key in ("registry", "candidate"):
+        if getattr(deployment, key) is not None and deployment.bundle_sha256 is not None:
+            raise _error(key, f" brings no bundle but that of {KEY}.bundle_sha256", "remove one of them")
     try:
         SchedulerSettings().overridden(deployment.settings)
     except SettingsError as error:

@@ -90,9 +90,20 @@ class Metrics:
         )
         self._suspended_for: dict[str, str] = {}
         self.took = self._observe_by("part_seconds", "Engine time of each part's calls without error.", "part", PART_S)
-        self.forecast_ratio = self._observe_by(
-            "forecast_ratio", "Actual value over the forecast's median.", "quantity", RATIOS
+        self._forecast_ratio = Histogram(
+            "augserve_forecast_ratio",
+            "Actual value over the forecast's median.",
+            ["quantity", "bundle", "engine"],
+            registry=self._registry,
+            buckets=RATIOS,
         )
+        self.turns = self._count_by("turns", "Ended turns, by the bundle that forecast them.", "bundle")
+        self.turns_in_slo = self._count_by("turns_in_slo", "Those that met the SLO of the settings.", "bundle")
+        self.ttft = self._observe_by("ttft_seconds", "Times to the first token of ended turns.", "bundle", WAIT_S)
+        self._candidate = self._gauge(
+            "candidate_info", "1 for the candidate that forecasts; else 0.", "version", "share"
+        )
+        self._candidate_is: tuple[str, ...] = ()
         self.bundle_changes = self._count_by(
             "bundle_changes", "Bundles at run time: loaded, refused, or withdrawn after failures or drift.", "result"
         )
@@ -131,6 +142,18 @@ class Metrics:
         self._decides = (version, mode, settings, self._engine)
         self._info.labels(*self._decides).set(1)
         self._since.set_to_current_time()
+
+    def candidate(self, version: str | None, share: float) -> None:
+        """The candidate that forecasts for a share of the sessions from now on; None: there is none."""
+        if self._candidate_is:
+            self._candidate.labels(*self._candidate_is).set(0)
+        self._candidate_is = () if version is None else (version, f"{share:g}", self._engine)
+        if self._candidate_is:
+            self._candidate.labels(*self._candidate_is).set(1)
+
+    def forecast_ratio(self, quantity: str, ratio: float, bundle: str = "champion") -> None:
+        """An actual value over the median that the bundle's models forecast."""
+        self._forecast_ratio.labels(quantity, bundle, self._engine).observe(ratio)
 
     def suspended(self, part: str, reason: str | None) -> None:
         """`reason`: the kind of error; None: the part works again."""

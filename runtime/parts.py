@@ -13,16 +13,15 @@ from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
 from .clock import SteadyClock
 from .deployment import Deployment
-from .metrics import Metrics
 from .prediction.drift import monitors
-from .prediction.forecaster import Forecaster, PredictorForecaster
+from .prediction.forecaster import Forecaster, PredictorForecaster, Reports
 from .steering.step_budget import StepBudget
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     settings: SchedulerSettings
-    forecaster: Callable[[Metrics], Forecaster]
+    forecaster: Callable[[Reports], Forecaster]
     version: str
     budget: Callable[[vllm_compat.AsyncScheduler], StepBudget] | None = None  # None: the controller of the settings
     overrides: str = ""  # the settings that the operator has changed, as text
@@ -45,13 +44,13 @@ def _warm_up(predictor: Predictor) -> None:
     predictor.tool_duration(np.zeros((1, len(TOOL_CALLS.features)), np.float32))
 
 
-def trained_forecaster(predictor: Predictor, drift: DriftReference | None, metrics: Metrics) -> Forecaster:
+def trained_forecaster(predictor: Predictor, drift: DriftReference | None, reports: Reports) -> Forecaster:
     """A forecaster that reports its corrections, and the drift of its features where `drift` is given."""
     turns = calls = None
     if drift is not None:
-        metrics.trained_coverage(drift.coverage_80)
-        turns, calls = monitors(drift, metrics.drift)
-    return PredictorForecaster(predictor, turns, calls, metrics.corrected, metrics.forecast_ratio)
+        reports.trained_coverage(drift.coverage_80)
+        turns, calls = monitors(drift, reports.drift)
+    return PredictorForecaster(predictor, turns, calls, reports.corrected, reports.forecast_ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 from ...models.registry.source import Registry
 from ...models.registry.versions import RegistryError, resolve
+from ...models.serving.bundle import load_bundle
+from ...models.serving.manifest import BundleError
 from ...models.serving.trust import Trust
 from ...runtime.deployment import KEY, Deployment, DeploymentError, check_split_sessions, read_deployment
 from .bundle_check import check_bundle
@@ -49,6 +51,8 @@ def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterato
     if version is not None:
         yield _check_vllm(version, deployment is not None and deployment.allow_unknown_vllm)
     yield from _check_bundle(deployment, bundle, version)
+    if deployment is not None and deployment.candidate is not None:
+        yield from _check_candidate(deployment, deployment.candidate, version)
     if deployment is not None and deployment.registry is not None:
         yield _check_registry(deployment, deployment.registry)
     if deployment is not None and deployment.traces is not None:
@@ -96,6 +100,19 @@ def _check_bundle(deployment: Deployment | None, bundle: Path | None, version: s
             version = None
     if bundle is not None:
         yield from check_bundle(bundle, version, trust)
+
+
+def _check_candidate(deployment: Deployment, folder: Path, version: str | None) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding("candidate", "note", f"{folder} is not there yet; a bundle that is put there will be tried")
+        return
+    try:
+        candidate = load_bundle(folder, None if deployment.allow_unknown_vllm else version, deployment.trust)
+    except BundleError as error:
+        yield Finding("candidate", "bad", f"{error}; the bundle would decide alone")
+        return
+    forecasts = f"bundle {candidate.version} forecasts for {deployment.share:.0%} of the sessions"
+    yield Finding("candidate", "note", f"{forecasts}; its settings (order, token budget, residency) are not used")
 
 
 def _check_registry(deployment: Deployment, address: str) -> Finding:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ...runtime.prediction.correction import COVERAGE
 from ...runtime.prediction.drift import ALARM_PSI, ALARM_SHARE
+from ...runtime.sessions.live_turn import CANDIDATE, CHAMPION
 from ..project.stage import StageError
 from .finding import Finding
 
@@ -78,6 +79,7 @@ def _check_one_engine(found: Scrape, info: dict[str, str]) -> Iterator[Finding]:
     bundle = "no bundle" if mode == "observe" else f"bundle {info['version']}"
     changed = f", settings changed: {info['settings']}" if info.get("settings") else ""
     yield Finding(name, "ok" if mode == "active" else "note", f"mode {mode}, {bundle}{since}{changed}")
+    yield from _check_candidate(found, name, engine)
     if found.total("pending_changes", engine=engine):
         yield Finding(name, "note", "another bundle or mode waits for the next request")
     if found.total("registry_failing", engine=engine):
@@ -103,6 +105,19 @@ def _check_one_engine(found: Scrape, info: dict[str, str]) -> Iterator[Finding]:
         yield Finding(
             name, "note", f"{dropped:,.0f} trace rows were dropped; see that their folder is writable and fast"
         )
+
+
+def _check_candidate(found: Scrape, name: str, engine: str) -> Iterator[Finding]:
+    for info in found.of("candidate_info", engine=engine):
+        if info.value:
+            told = "".join(_in_slo(found, engine, bundle) for bundle in (CHAMPION, CANDIDATE))
+            share = float(info.labels["share"])
+            yield Finding(name, "note", f"candidate {info.labels['version']} forecasts for {share:.0%} of sessions{told}")
+
+
+def _in_slo(found: Scrape, engine: str, bundle: str) -> str:
+    turns, met = (found.total(f"{name}_total", engine=engine, bundle=bundle) for name in ("turns", "turns_in_slo"))
+    return f"; {bundle}: {met / turns:.1%} of {turns:,.0f} turns in SLO" if turns else ""
 
 
 def _check_forecasts(found: Scrape, name: str, engine: str) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from ... import __version__
 from .. import vllm_compat
-from ..decisions import build_decisions
+from ..decisions import Decisions, build_decisions
 from ..deployment import Deployment
 from ..engine import Engine
 from ..parts import Parts, Setup
+from ..prediction.canary import PART, CandidateReports
 from .registry import RegistryFollower
 from .watcher import Change, Watcher
 
@@ -36,6 +37,7 @@ class Control:
         self._parts = parts
         self._last = self.decisions  # the last ones, which mode off keeps for the next
         self._before: Parts | None = None
+        self._candidate: Parts | None = None
         self._withdrawn: set[str] = set()  # versions
         self._changes: deque[Change] = deque()
         self._closes: list[Watcher | RegistryFollower] = []
@@ -48,8 +50,11 @@ class Control:
     @property
     def is_due(self) -> bool:
         """Whether something is to be changed. Costs next to nothing."""
-        return bool(self._changes) or (
-            self._before is not None and not self.engine.guard.suspended.isdisjoint(OF_THE_BUNDLE)
+        suspended = self.engine.guard.suspended
+        return bool(
+            self._changes
+            or (self._before is not None and not suspended.isdisjoint(OF_THE_BUNDLE))
+            or (self._candidate is not None and PART in suspended)
         )
 
     def post(self, change: Change) -> None:
@@ -68,8 +73,16 @@ class Control:
                 self._become(change.mode, self._parts)
             if change.withdraw is not None:
                 self._withdraw(change.withdraw)
+            if change.candidate is not None:
+                self._try(change.candidate)
+            if change.retire is not None:
+                self._retire(change.retire)
         if self._before is not None and (broken := self.engine.guard.suspended & OF_THE_BUNDLE):
             self._withdraw(f"{min(broken)} failed three times in a row")
+        if self._candidate is not None and PART in self.engine.guard.suspended:
+            self._withdrawn.add(self._candidate.version)
+            self.engine.metrics.bundle_changes("withdrawn")
+            self._retire("it failed three times in a row")
 
     @property
     def version(self) -> str:
@@ -93,6 +106,36 @@ class Control:
         self.engine.metrics.bundle_changes("loaded")
         logger.info("augserve: bundle %s replaces %s", parts.version, "none" if before is None else before.version)
 
+    def _try(self, candidate: Parts) -> None:
+        if candidate.version in self._withdrawn:
+            self._note_refused()
+            logger.warning("augserve: candidate %s has been withdrawn before and is not taken again", candidate.version)
+            return
+        if candidate.version == self.version:
+            self._retire("it is the bundle that decides")
+            return
+        self._let_forecast(candidate)
+        share = self._deployment.share
+        logger.info("augserve: candidate %s forecasts for %.0f %% of the sessions", candidate.version, 100 * share)
+
+    def _retire(self, cause: str) -> None:
+        if self._candidate is not None:
+            logger.warning("augserve: candidate %s forecasts no more: %s", self._candidate.version, cause)
+        self._let_forecast(None)
+
+    def _let_forecast(self, candidate: Parts | None) -> None:
+        if self.decisions is not None:
+            self._give(candidate, self.decisions)
+        self._candidate = candidate
+        self.engine.guard.forgive({PART})
+        self.engine.metrics.candidate(None if candidate is None else candidate.version, self._deployment.share)
+
+    def _give(self, candidate: Parts | None, decisions: Decisions) -> None:
+        if candidate is None:
+            decisions.canary.take(None)
+        else:
+            decisions.canary.take(candidate.forecaster(CandidateReports(self.engine.metrics)), candidate.version)
+
     def _withdraw(self, cause: str) -> None:
         before, bad = self._before, self._parts
         if before is None or bad is None:
@@ -114,6 +157,7 @@ class Control:
         decisions = None
         if parts is not None and mode != "off":
             decisions = build_decisions(parts, engine, self._deployment, self._last)
+            self._give(self._candidate, decisions)
         if old is not None:
             old.ordering.queue.unrank()
             if not engine.active:
@@ -127,6 +171,8 @@ class Control:
         engine.guard.forgive(OF_THE_BUNDLE)
         if parts is not None:
             engine.metrics.deciding(parts.version, mode, parts.overrides)
+        if self._candidate is not None and self._candidate.version == self.version:
+            self._retire("it is the bundle that decides")
 
     def _note_refused(self) -> None:
         self.engine.metrics.bundle_changes("refused")

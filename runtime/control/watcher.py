@@ -1,4 +1,4 @@
-"""A thread that looks for another bundle in the deployment's folder, and for another mode in the shared file.
+"""A thread that looks for another bundle in the deployment's folders, and for another mode in the shared file.
 
 It verifies and tries a bundle off the engine's loop. A bundle that is still being copied is looked at again when its
 folder has not changed for a while; a bad one is refused in one line, and the engine goes on with the one it has.
@@ -27,6 +27,8 @@ class Change:
     """What the watcher asks the engine to do; None: leave it."""
 
     parts: Parts | None = None
+    candidate: Parts | None = None
+    retire: str | None = None  # why the candidate goes
     mode: Mode | None = None
     withdraw: str | None = None  # why
 
@@ -50,7 +52,8 @@ class Watcher:
         self._misbehaves = misbehaves
         self._folder = shared_folder()
         self._mode: Mode | None = None if self._folder is None else asked_mode(self._folder)
-        self._loaded = self._seen = fingerprint(deployment.bundle)
+        self._bundle = _Folder(deployment.bundle, fingerprint(deployment.bundle))
+        self._candidate = _Folder(deployment.candidate, ())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="augserve-watcher", daemon=True)
         self._thread.start()
@@ -77,20 +80,43 @@ class Watcher:
             self._post(Change(mode=mode))
         if (cause := self._misbehaves()) is not None:
             self._post(Change(withdraw=cause))
-        found = fingerprint(self._deployment.bundle)
-        settled, self._seen = found == self._seen, found
-        if found and settled and found != self._loaded:
-            self._loaded = found
-            self._load_bundle()
+        if self._bundle.has_changed() and not self._bundle.is_empty:
+            self._load_bundle(self._deployment, "new bundle", lambda parts: Change(parts=parts))
+        if self._candidate.has_changed():
+            if self._candidate.is_empty:
+                self._post(Change(retire="its folder is empty"))
+            else:
+                self._load_bundle(self._deployment.of_candidate, "candidate", lambda parts: Change(candidate=parts))
 
-    def _load_bundle(self) -> None:
+    def _load_bundle(self, deployment: Deployment, what: str, change: Callable[[Parts], Change]) -> None:
         try:
-            parts = self._load(self._deployment)
+            parts = self._load(deployment)
         except ValueError as error:  # a BundleError or a DeploymentError, in one line
             self._refused()
-            logger.warning("augserve: the new bundle is refused, the engine keeps the one it has: %s", error)
+            logger.warning("augserve: the %s is refused, the engine keeps what it has: %s", what, error)
         else:
-            self._post(Change(parts=parts))
+            self._post(change(parts))
+
+
+class _Folder:
+    """A folder, and its content when it was taken last."""
+
+    def __init__(self, path: Path | None, taken: Fingerprint) -> None:
+        self._path = path
+        self._taken = self._seen = taken
+
+    def has_changed(self) -> bool:
+        """Whether it has another content, which was the same at the last look. That content counts as taken then."""
+        found = fingerprint(self._path)
+        is_settled, self._seen = found == self._seen, found
+        if not is_settled or found == self._taken:
+            return False
+        self._taken = found
+        return True
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._taken
 
 
 def fingerprint(folder: Path | None) -> Fingerprint:

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,18 @@ MAX_TOOLS = 4096
 """Tools whose hashes are remembered; all are forgotten beyond this number."""
 
 Row = NDArray[np.float32]  # one feature vector
+
+
+class Reports(Protocol):
+    """What a forecaster tells of itself."""
+
+    def trained_coverage(self, coverage: Mapping[str, float]) -> None: ...
+
+    def drift(self, feature: str, psi: float) -> None: ...
+
+    def corrected(self, quantity: str, factor: float, coverage: float, width: float) -> None: ...
+
+    def forecast_ratio(self, quantity: str, ratio: float) -> None: ...
 
 
 class Forecaster:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FINISHED = ("stop", "length")
 """Finish reasons of a turn that ended by itself."""
+CHAMPION, CANDIDATE = "champion", "candidate"
+"""The bundle that decides, and the one that forecasts for a share of the sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class LiveTurn:
     forecast: Forecast | None = None
     cached_tokens: int | None = None  # prompt tokens found in the prefix cache at admission
     first_token_s: float | None = None
+    bundle: str = CHAMPION  # whose models forecast it
     admitted: bool = False  # whether it may hold KV memory, see residency/admission.py
     refused_s: float = 0.0  # time before its arrival in which it was refused
     prefix: Prefix | None = None  # of the prompt; None if the caller names its session

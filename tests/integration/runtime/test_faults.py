@@ -32,6 +32,8 @@ PARTS = {
     "decisions.forecaster.turn_ended": "correction",
     "decisions.forecaster.reset": "correction",
     "decisions.forecasting.predict": "prediction",
+    "decisions.canary.forecaster.turn_ended": "candidate correction",
+    "decisions.canary.forecaster.reset": "candidate correction",
     "decisions.budget.before_step": "budget",
     "decisions.deferred.slots": "deferral",
     "decisions.ordering.rank": "order",

@@ -31,7 +31,7 @@ def make_champion(registry: Registry, bundle: Path) -> str:
 
 def step_until(engine: Engine, reached: Callable[[Any], object]) -> None:
     assert isinstance(engine.scheduler, AugServeScheduler)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 150
     while not reached(engine.scheduler.engine.metrics.value):
         assert time.monotonic() < deadline_s
         engine.step()

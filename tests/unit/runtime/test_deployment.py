@@ -24,6 +24,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "bundle_public_key": 32 * "1e",
         "registry": "https://training-host",
         "alias": "challenger",
+        "candidate": "c",
+        "share": 0.2,
         "poll_s": 10,
         "settings": {"slo.ttft_s": 2.0, "max_wait_s": 30},
         "traces": str(tmp_path / "t"),
@@ -36,7 +38,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "allow_unknown_vllm": True,
     }
     deployment = parse_deployment({"augserve": section})
-    assert deployment.model_dump() == section | {"bundle": Path("b"), "traces": tmp_path / "t"}
+    assert deployment.model_dump() == section | {"bundle": Path("b"), "candidate": Path("c"), "traces": tmp_path / "t"}
     assert deployment.traces_max_bytes == 2_000_000_000
     assert deployment.overrides == "max_wait_s=30, slo.ttft_s=2.0"
     assert (tmp_path / "t").is_dir()
@@ -78,6 +80,11 @@ def test_without_its_key_the_server_does_not_start(config: object) -> None:
         ({"bundle": "b", "registry": "https://me:secret@training-host"}, "registry"),
         ({"bundle": "b", "registry": "https://host", "bundle_sha256": 32 * "0f"}, "registry"),
         ({"registry": "https://host"}, "registry"),
+        ({"bundle": "b", "candidate": "c", "share": 0.0}, "share"),
+        ({"bundle": "b", "candidate": "c", "share": 1}, "share"),
+        ({"bundle": "b", "candidate": "c", "bundle_sha256": 32 * "0f"}, "candidate"),
+        ({"bundle": "b", "share": 0.1}, "share"),
+        ({"candidate": "c"}, "candidate"),
         ({"bundle": "b", "alias": "champion"}, "alias"),
         ({"bundle": "b", "registry": "https://host", "poll_s": 0}, "poll_s"),
         ({"traces": "/nowhere/at/all"}, "traces"),

@@ -77,6 +77,16 @@ def test_a_registry_that_is_away_does_not_stop_the_server(model: Path, bundle: P
     assert by_subject(findings)["registry"][0].state == "note"
 
 
+def test_a_candidate_is_checked_and_its_settings_are_said_not_to_apply(model: Path, bundle: Path) -> None:
+    deployment = {"bundle": str(bundle), "candidate": str(bundle)}
+    findings = list(check_before_start(served(model, deployment), None))
+    assert "settings" in by_subject(findings)["candidate"][0].message
+    bad_one = shutil.copytree(bundle, bundle.with_name("bad"))
+    (bad_one / "turns.onnx").write_bytes(b"")
+    findings = list(check_before_start(served(model, deployment | {"candidate": str(bad_one)}), None))
+    assert "turns.onnx" in bad(findings)["candidate"]
+
+
 def test_the_pin_that_a_finding_names_is_accepted(model: Path, bundle: Path) -> None:
     first = by_subject(list(check_before_start(served(model, {"bundle": str(bundle)}), None)))
     sha256 = first["pin"][0].message.split('"')[-2]

@@ -81,6 +81,19 @@ def test_a_registry_that_fails_is_a_note(published: Published) -> None:
     assert "registry" in next(finding.message for finding in findings if finding.state == "note")
 
 
+def test_a_candidate_is_told_with_what_both_bundles_reach(published: Published) -> None:
+    def tried(metrics: Metrics) -> None:
+        metrics.candidate("20261130-def", 0.1)
+        for bundle, turns, met in (("champion", 8, 6), ("candidate", 2, 1)):
+            metrics.turns(bundle, turns)
+            metrics.turns_in_slo(bundle, met)
+
+    notes = [finding.message for finding in check_running(published("active", tried)) if finding.state == "note"]
+    assert "20261130-def" in notes[0]
+    assert "champion: 75.0% of 8" in notes[0]
+    assert "candidate: 50.0% of 2" in notes[0]
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://127.0.0.1:1"])
 def test_an_address_without_a_server_is_one_line(url: str) -> None:
     with pytest.raises(StageError) as caught:

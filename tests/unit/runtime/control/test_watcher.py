@@ -24,12 +24,15 @@ class Bench:
         self.cause: str | None = None
         self.looks_failed = 0
         self.broken = False
-        self.watcher = Watcher(Deployment(bundle=folder), self.load, self.posted.append, self.refuse, self.misbehaves)
+        self.candidate = folder.with_name("candidate")
+        deployment = Deployment(bundle=folder, candidate=self.candidate)
+        self.watcher = Watcher(deployment, self.load, self.posted.append, self.refuse, self.misbehaves)
 
     def load(self, deployment: Deployment) -> Any:
         """The folder's texts stand for a bundle."""
         self.loads += 1
-        text = "".join(path.read_text() for path in sorted(self.folder.iterdir()))
+        assert deployment.bundle is not None
+        text = "".join(path.read_text() for path in sorted(deployment.bundle.iterdir()))
         if "bad" in text:
             raise BundleError("turns.onnx is damaged")
         return text
@@ -107,6 +110,20 @@ def test_a_folder_that_vanishes_changes_nothing(bench: Bench) -> None:
     bench.folder.mkdir()
     (bench.folder / "manifest.json").write_text("again")
     bench.wait(lambda: len(bench.posted) == 1)
+
+
+def test_a_candidate_is_taken_as_it_lies_there_and_goes_with_its_folder(bench: Bench) -> None:
+    bench.candidate.mkdir()
+    (bench.candidate / "manifest.json").write_text("try me")
+    bench.wait(lambda: len(bench.posted) == 1)
+    assert bench.posted == [Change(candidate="try me")]  # type: ignore[arg-type]
+    (bench.candidate / "manifest.json").write_text("bad")
+    bench.wait(lambda: bench.refused == 1)
+    assert len(bench.posted) == 1
+    (bench.candidate / "manifest.json").unlink()
+    bench.candidate.rmdir()
+    bench.wait(lambda: len(bench.posted) == 2)
+    assert bench.posted[1].retire
 
 
 def test_modes_and_misbehaviour_are_posted(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from .control.control import Control
 from .deployment import check_api_servers, check_split_sessions, parse_deployment
 from .engine import Engine
 from .parts import Setup
+from .recording.spans import Spans
 from .recording.tracer import Tracer
 from .turn_lifecycle import Lifecycle
 from .vllm_compat import (
@@ -56,7 +57,7 @@ class AugServeScheduler(HookedScheduler):
         self.decisions = self.control.decisions
         if self.decisions is not None:
             self.waiting = self.decisions.ordering.queue
-        self.lifecycle = Lifecycle(self.engine, self.decisions, self._tracer, self.hash_block_size)
+        self.lifecycle = Lifecycle(self.engine, self.decisions, self._tracer, Spans.of(self), self.hash_block_size)
         bundle = "no bundle" if parts is None else f"bundle {parts.version}"
         logger.info("AugServe %s: mode %s, %s", __version__, deployment.mode, bundle)
 

@@ -8,6 +8,7 @@ from . import vllm_compat
 from .decisions import Decisions
 from .engine import Engine
 from .hints.hints import Hints
+from .recording.spans import Spans
 from .recording.tracer import Tracer
 from .sessions.linking import Link
 from .sessions.live_turn import FINISHED, LiveTurn, note_arrival, past_turn, read_hints
@@ -30,12 +31,15 @@ MAX_LOST_TURNS = 1024
 class Lifecycle:
     """Owns the live turns and their sessions. Errors are counted by the guard and leave the request alone."""
 
-    def __init__(self, engine: Engine, decisions: Decisions | None, tracer: Tracer, hash_block_tokens: int) -> None:
+    def __init__(
+        self, engine: Engine, decisions: Decisions | None, tracer: Tracer, spans: Spans | None, hash_block_tokens: int
+    ) -> None:
         self.turns = engine.turns
         self.sessions = SessionTable(closed=engine.metrics.sessions_closed.inc)
         self._engine = engine
         self.decisions = decisions
         self._tracer = tracer
+        self._spans = spans
         self._hash_block_tokens = hash_block_tokens
         self._ended: deque[tuple[LiveTurn, Prefix, str]] = deque()  # to be remembered, with their finish reasons
 
@@ -72,8 +76,7 @@ class Lifecycle:
 
     def _count_prompt(self, live: LiveTurn, cached_tokens: int) -> None:
         count, prompt_tokens = self._engine.metrics.prompt_tokens, live.request.num_prompt_tokens
-        past_tokens = prompt_tokens - live.new_tokens
-        again_tokens = max(past_tokens - cached_tokens, 0)
+        again_tokens = live.evicted_tokens(cached_tokens)
         count("cached", cached_tokens)
         count("again", again_tokens)
         count("new", prompt_tokens - cached_tokens - again_tokens)
@@ -117,6 +120,8 @@ class Lifecycle:
         if live.prefix is not None:
             self._ended.append((live, live.prefix, reason))
         self._tracer.turn_ended(live, now_s, reason)
+        if self._spans is not None:
+            self._engine.guard.attempt("span", self._spans.turn_ended, live, now_s, reason)
 
     def _remember_some(self) -> None:
         for _ in range(min(len(self._ended), MAX_REMEMBERED)):

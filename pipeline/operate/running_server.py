@@ -112,7 +112,9 @@ def _check_candidate(found: Scrape, name: str, engine: str) -> Iterator[Finding]
         if info.value:
             told = "".join(_in_slo(found, engine, bundle) for bundle in (CHAMPION, CANDIDATE))
             share = float(info.labels["share"])
-            yield Finding(name, "note", f"candidate {info.labels['version']} forecasts for {share:.0%} of sessions{told}")
+            yield Finding(
+                name, "note", f"candidate {info.labels['version']} forecasts for {share:.0%} of sessions{told}"
+            )
 
 
 def _in_slo(found: Scrape, engine: str, bundle: str) -> str:

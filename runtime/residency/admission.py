@@ -165,7 +165,10 @@ class HeavyAdmission:
 
     def _note_wait(self, to: str, queue: WaitingQueue, slot: int, now_s: float) -> None:
         since_s = queue.columns.item(Column.WAITING_SINCE_S, slot)
-        self._engine.metrics.admission_wait(to, max(now_s - since_s, 0.0))
+        wait_s = max(now_s - since_s, 0.0)
+        self._engine.metrics.admission_wait(to, wait_s)
+        if (live := self._engine.turns.get(queue.requests[slot].request_id)) is not None:
+            live.admission_wait_s = wait_s
 
     def _report(self, columns: Floats, held: Slots) -> None:
         metrics = self._engine.metrics

@@ -61,8 +61,13 @@ class LiveTurn:
     first_token_s: float | None = None
     bundle: str = CHAMPION  # whose models forecast it
     admitted: bool = False  # whether it may hold KV memory, see residency/admission.py
+    admission_wait_s: float | None = None  # of a heavy turn that has been admitted
     refused_s: float = 0.0  # time before its arrival in which it was refused
     prefix: Prefix | None = None  # of the prompt; None if the caller names its session
+
+    def evicted_tokens(self, cached_tokens: int) -> int:
+        """Prompt tokens of the session's context that are no longer cached."""
+        return max(self.request.num_prompt_tokens - self.new_tokens - cached_tokens, 0)
 
 
 def forecast_of(live: LiveTurn | None) -> Forecast:

@@ -50,3 +50,4 @@ from .stepping import (
     token_budget,
 )
 from .supported import UnsupportedVllmError
+from .tracing import trace_headers, traces_requests

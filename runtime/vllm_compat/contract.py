@@ -64,7 +64,7 @@ FIELDS: Mapping[type[Any], str] = {
     "max_tokens mm_features prompt_token_ids prompt_is_token_ids all_token_ids output_token_ids block_hashes "
     "spec_token_ids num_tokens num_tokens_with_spec num_prompt_tokens num_output_tokens num_output_placeholders "
     "num_computed_tokens num_preemptions is_prefill_chunk resumable use_structured_output "
-    "structured_output_request is_finished get_finished_reason",
+    "structured_output_request is_finished get_finished_reason trace_headers",
     SamplingParams: "extra_args structured_outputs temperature top_p",
     KVCacheBlock: "block_hash ref_cnt is_null",
     SchedulerOutput: "num_scheduled_tokens total_num_scheduled_tokens scheduled_spec_decode_tokens "
@@ -84,6 +84,7 @@ SCHEDULER: Mapping[str, str] = {
     "pause_state lora_config",
     "vllm_config": "additional_config",
     "vllm_config.model_config": "served_model_name",
+    "vllm_config.observability_config": "otlp_traces_endpoint",
     "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling",
     "parallel_config": "data_parallel_index data_parallel_size data_parallel_external_lb pipeline_parallel_size",
     "kv_cache_manager": "watermark_blocks enable_caching",

@@ -1,7 +1,7 @@
 """A span of each turn with what AugServe knows of it, where vLLM traces requests (`--otlp-traces-endpoint`).
 
 vLLM makes its span of a request, `llm_request`, in the API server, which no scheduler reaches. AugServe's span is made
-in the engine's process, by the provider that vLLM has set up there. Both have the parent that the caller's headers name.
+in the engine's process, by the provider that vLLM has set up there. The headers of the caller name the parent of both.
 """
 
 import logging

@@ -1,6 +1,5 @@
 """Spans of turns on vLLM's real scheduler, in OpenTelemetry's own memory exporter."""
 
-
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider

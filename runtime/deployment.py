@@ -18,6 +18,7 @@ from ..models.serving.trust import Trust
 logger = logging.getLogger(f"vllm.{__name__}")
 
 KEY = "augserve"
+MIDDLEWARE = "augserve.runtime.AugServeMiddleware"
 MAX_GB = 10.0
 MIN_GB = 0.1
 """A smaller limit would not hold the files that are being written."""
@@ -163,14 +164,13 @@ def read_deployment(additional_config: object) -> Deployment:
     return deployment
 
 
-def check_split_sessions(deployment: Deployment) -> None:
-    """To be called where vLLM may send the turns of one session to different engines. Raises DeploymentError where
-    traces are recorded; otherwise logs a warning."""
-    cause = "data parallelism sends the turns of one session to different engines"
-    remedy = "use one engine, or --data-parallel-external-lb and a balancer that keeps each session on one engine"
-    if deployment.traces is not None:
-        raise _error("traces", f": {cause}, so recorded pauses would be wrong", remedy)
-    logger.warning("AugServe: %s, so it misjudges pauses and keeps contexts in vain; %s", cause, remedy)
+def warn_of_split_sessions() -> None:
+    """To be called where vLLM may send the turns of one session to different engines."""
+    logger.warning(
+        "AugServe: data parallelism sends the turns of a session to different engines, so pauses are misjudged and "
+        "contexts kept in vain; add --middleware %s and name sessions by a header",
+        MIDDLEWARE,
+    )
 
 
 def check_api_servers(deployment: Deployment, count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .. import __version__
 from . import vllm_compat
 from .control.control import Control
-from .deployment import check_api_servers, check_split_sessions, parse_deployment
+from .deployment import check_api_servers, parse_deployment, warn_of_split_sessions
 from .engine import Engine
 from .parts import Setup
 from .recording.spans import Spans
@@ -44,7 +44,7 @@ class AugServeScheduler(HookedScheduler):
         vllm_compat.check_setup(self.vllm_config)
         check_api_servers(deployment, vllm_compat.api_servers(self.vllm_config))
         if vllm_compat.splits_sessions(self.vllm_config):
-            check_split_sessions(deployment)
+            warn_of_split_sessions()
         parts = None if deployment.mode == "observe" else self.setup.parts(deployment)
         version = __version__ if parts is None else parts.version
         self.engine = Engine.of(
@@ -52,7 +52,7 @@ class AugServeScheduler(HookedScheduler):
         )
         self._guard, self._clock = self.engine.guard, self.engine.clock
         model, dropped = vllm_compat.served_model(self), self.engine.metrics.recorder_dropped
-        self._tracer = Tracer.of(deployment, version, model, dropped.inc)
+        self._tracer = Tracer.of(deployment, version, model, vllm_compat.engine_number(self), dropped.inc)
         self.control = Control(deployment, self.setup, self.engine, parts)
         self.decisions = self.control.decisions
         if self.decisions is not None:

@@ -23,7 +23,7 @@ Int32List = Annotated[Sequence[int], pa.list_(pa.int32())]
 Int64List = Annotated[Sequence[int], pa.list_(pa.int64())]
 Float32List = Annotated[Sequence[float | None], pa.list_(pa.float32())]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CLOCK_S = 1.0
 """Some sources have whole seconds: an event may seem to be so much earlier than one before it."""
 LONGEST_PAUSE_S = 7 * 86_400.0
@@ -40,7 +40,8 @@ ADDED_COLUMNS: Mapping[int, frozenset[str]] = MappingProxyType(
                 "block_scope",
                 "agent_session_id",
             )
-        )
+        ),
+        4: frozenset(("engine",)),
     }
 )
 """Columns by the version that added them. A table of an older version is read with nulls in their place."""
@@ -82,6 +83,7 @@ class TurnRow:
     block_hashes: Int64List | None = None  # of the prompt's blocks from its start, where the source has them
     block_tokens: Int32 | None = None  # tokens of a block
     block_scope: String | None = None  # equal hashes mean equal blocks within one scope
+    engine: String | None = None  # its number and its start: the engine that numbered the turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ class ToolCallRow:
 
 
 class StepRow(NamedTuple):
-    """One engine step: the columns of the table `steps` after `source`."""
+    """One engine step: the columns of the table `steps` after `source` and `engine`."""
 
     step: Int64
     start_s: Float64
@@ -131,5 +133,5 @@ def _schema(row: type, *first: pa.Field) -> pa.Schema:
 
 TURNS = _schema(TurnRow)
 TOOL_CALLS = _schema(ToolCallRow)
-STEPS = _schema(StepRow, pa.field("source", pa.string(), nullable=False))
+STEPS = _schema(StepRow, pa.field("source", pa.string(), nullable=False), pa.field("engine", pa.string()))
 TABLES = {"turns": TURNS, "tool_calls": TOOL_CALLS, "steps": STEPS}

@@ -101,6 +101,8 @@ def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[st
     with_calls = [folder for folder in folders if any(folder.glob("tool_calls*.parquet"))]
     for folder, row in _rows(with_calls, "tool_calls", columns):
         source, turn, call = row["source"], row["turn"], row["call"]
+        if restarts.moved(source, row["session_id"], row["start_s"], row["start_s"] + row["duration_s"]):
+            continue  # the engine that recorded the pause did not see the turns in it
         session_id = restarts.run_id(source, row["session_id"], row["start_s"])
         if row["agent_session_id"] is not None:
             end_s = row["start_s"] + row["duration_s"]

@@ -12,12 +12,11 @@ from ...models.registry.versions import RegistryError, resolve
 from ...models.serving.bundle import load_bundle
 from ...models.serving.manifest import BundleError
 from ...models.serving.trust import Trust
-from ...runtime.deployment import KEY, Deployment, DeploymentError, check_split_sessions, read_deployment
+from ...runtime.deployment import KEY, MIDDLEWARE, Deployment, DeploymentError, read_deployment
 from .bundle_check import check_bundle
 from .finding import Finding
 
 SCHEDULER = "augserve.runtime.AugServeScheduler"
-MIDDLEWARE = "augserve.runtime.AugServeMiddleware"
 
 
 def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterator[Finding]:
@@ -59,7 +58,7 @@ def check_before_start(arguments: Sequence[str], bundle: Path | None) -> Iterato
         yield _check_disk(deployment, deployment.traces)
     if parsed is not None:
         yield _check_middleware(list(parsed.middleware), deployment)
-        yield from _check_engine(parsed, deployment)
+        yield from _check_engine(parsed)
 
 
 def _check_vllm(version: str, allow_unknown: bool) -> Finding:
@@ -152,11 +151,11 @@ def _check_middleware(named: list[str], deployment: Deployment | None) -> Findin
     return Finding("middleware", "ok", "innermost, next to vLLM's own check of keys")
 
 
-def _check_engine(parsed: Namespace, deployment: Deployment | None) -> Iterator[Finding]:
+def _check_engine(parsed: Namespace) -> Iterator[Finding]:
     """What vLLM makes of the arguments: what AugServe refuses, and what it was tested with."""
     from ...runtime.vllm_compat.serve.combinations import used_combinations
     from ...runtime.vllm_compat.serve.command_line import ServeArgumentsError, engine_config
-    from ...runtime.vllm_compat.setups import check_setup, splits_sessions
+    from ...runtime.vllm_compat.setups import check_setup
     from ...runtime.vllm_compat.supported import UnsupportedVllmError
 
     try:
@@ -168,11 +167,6 @@ def _check_engine(parsed: Namespace, deployment: Deployment | None) -> Iterator[
         check_setup(config)
     except UnsupportedVllmError as error:
         yield Finding("engine", "bad", str(error))
-    if splits_sessions(config) and deployment is not None and deployment.traces is not None:
-        try:
-            check_split_sessions(deployment)
-        except DeploymentError as error:
-            yield Finding("engine", "bad", str(error))
     limits = config.scheduler_config
     size = f"{config.model_config.max_model_len:,} tokens of context, {limits.max_num_batched_tokens:,} a step"
     yield Finding("engine", "ok", f"{size}, {limits.max_num_seqs} requests at once")

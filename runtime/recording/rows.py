@@ -25,6 +25,7 @@ class Origin:
     version: str  # of the scheduler
     model: str | None
     names: Pseudonyms  # of sessions, requests and tenants
+    engine: str | None = None  # its number, and a random name of its start
 
 
 def session_name(session_id: str, names: Pseudonyms) -> str:
@@ -68,6 +69,7 @@ def turn_row(live: LiveTurn, origin: Origin, finish_s: float, reason: str, text:
         "scheduler_version": origin.version,
         "prompt_token_ids": prompt if text else None,
         "output_token_ids": list(request.output_token_ids) if text else None,
+        "engine": origin.engine,
     }
 
 

@@ -36,13 +36,16 @@ class Tracer:
         self._steps = StepLog()
 
     @classmethod
-    def of(cls, deployment: Deployment, version: str, model: str | None, dropped: Callable[[int], None]) -> Self:
+    def of(
+        cls, deployment: Deployment, version: str, model: str | None, engine: int, dropped: Callable[[int], None]
+    ) -> Self:
         """The tracer that the deployment asks for; `dropped` receives the number of lost rows."""
         recorder = None
         if deployment.traces is not None:
             limits = Limits(total_bytes=deployment.traces_max_bytes, total_age_s=deployment.traces_max_days * DAY_S)
             recorder = Recorder(deployment.traces, dropped, limits)
-        origin = Origin(deployment.source, version, model, _names(deployment.traces))
+        start = f"{engine}-{os.urandom(4).hex()}"
+        origin = Origin(deployment.source, version, model, _names(deployment.traces), start)
         return cls(recorder, origin, deployment.traces_text)
 
     def decided_by(self, version: str) -> None:
@@ -66,7 +69,9 @@ class Tracer:
         """The step with its engine time; None if `output` was not noted by `step_scheduled`."""
         step = self._steps.finished(output, now_s)
         if step is not None and self._recorder is not None:
-            self._recorder.add("steps", {"source": self._origin.source, **step._asdict()})
+            self._recorder.add(
+                "steps", {"source": self._origin.source, "engine": self._origin.engine, **step._asdict()}
+            )
         return step
 
     def close(self) -> None:

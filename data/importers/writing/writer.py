@@ -123,7 +123,7 @@ class TraceWriter:
         return distinct
 
     def _identity(self, name: TableName, row: Row) -> tuple[Any, ...]:
-        key = _key(name, row)
+        key = (*_key(name, row), row.get("engine"))  # each engine numbers turns and steps itself
         return (*key, row[_STARTS[name]]) if self._restarts and name in _STARTS else key
 
     def _tables(self, name: TableName, rows: Sequence[PlacedRow]) -> list[pa.Table]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....data.tables.files import read_table
@@ -33,7 +35,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class RecordedSteps:
-    """The steps of one folder in their order, each column of shape (n,)."""
+    """The steps of one folder in their order, each column of shape (n,); of several engines those of the busiest."""
 
     columns: dict[str, Column]
     budget: int  # the largest token budget of a step
@@ -41,7 +43,7 @@ class RecordedSteps:
     @classmethod
     def read(cls, folder: Path) -> "RecordedSteps":
         """Raises TraceError for unusable files, StageError for too few steps."""
-        table = read_table(folder, "steps", [*COLUMNS, "token_budget"]).sort_by("start_s")
+        table = _of_one_engine(read_table(folder, "steps", [*COLUMNS, "token_budget", "engine"])).sort_by("start_s")
         if len(table) < LEAST_STEPS:
             raise StageError(f"{folder}: {len(table)} steps are too few to know the engine; record for longer")
         columns = {name: table.column(name).to_numpy().astype(np.float64) for name in COLUMNS}
@@ -68,6 +70,15 @@ class RecordedSteps:
             early += start_s < ended_s - 1e-6
             ended_s = max(ended_s, start_s) + (0.0 if np.isnan(step_s) else step_s)
         return ASYNCHRONOUS if early > len(self.columns["start_s"]) / 2 else SYNCHRONOUS
+
+
+def _of_one_engine(steps: pa.Table) -> pa.Table:
+    """The rows of the engine with the most. Starts of one engine, and rows without an engine, count as one."""
+    numbers = pc.list_element(pc.split_pattern(pc.fill_null(steps.column("engine"), ""), "-"), 0)
+    if len(numbers.unique()) < 2:
+        return steps
+    counts = {count["values"]: count["counts"] for count in pc.value_counts(numbers).to_pylist()}
+    return steps.filter(pc.equal(numbers, max(counts, key=lambda number: (counts[number], number))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,13 +172,13 @@ COMBINATIONS = (
     Combination(
         "Data parallelism, vLLM's own balancing",
         "tested",
-        "one engine of it; recording is refused",
+        "one engine of it; the middleware keeps a session that a header names on one engine",
         (
             "test_one_engine_of_several_has_its_own_label_and_reports_finished_requests",
-            "test_engines_that_share_sessions_record_no_traces",
+            "test_engines_that_may_share_sessions_warn_of_it_and_record",
         ),
         splits_sessions,
-        "use --data-parallel-external-lb and a balancer that keeps each session on one engine",
+        "name sessions by a header; `/v1/responses` goes to vLLM's balancer",
     ),
     Combination(
         "Data parallelism, `--data-parallel-external-lb`",

@@ -1,5 +1,6 @@
 """The attributes that AugServe relies on, checked on vLLM's constructed scheduler."""
 
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,6 @@ from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from augserve.runtime import AugServeScheduler
-from augserve.runtime.deployment import DeploymentError
 from augserve.runtime.vllm_compat import UnsupportedVllmError, check_scheduler, contract
 
 from .conftest import (
@@ -102,13 +102,16 @@ def test_a_setup_with_wrong_answers_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("change", [second_of_two, second_of_two_dense])
-def test_engines_that_share_sessions_record_no_traces(
-    make_engine: EngineMaker, change: Callable[[VllmConfig], None]
+def test_engines_that_may_share_sessions_warn_of_it_and_record(
+    make_engine: EngineMaker,
+    change: Callable[[VllmConfig], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(DeploymentError, match=r"traces: data parallelism") as error:
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "vllm.augserve.runtime.deployment"):
         make_engine(change=change, traces=True)
-    assert "\n" not in str(error.value)
-    make_engine(change=change)
+    assert sum("--middleware" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_an_engine_whose_sessions_are_its_own_records_traces(make_engine: EngineMaker) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from augserve.runtime.deployment import (
     Deployment,
     DeploymentError,
-    check_split_sessions,
     parse_deployment,
     read_deployment,
 )
@@ -120,14 +119,6 @@ def test_a_mode_that_needs_a_bundle_refuses_a_missing_one(tmp_path: Path) -> Non
     with pytest.raises(DeploymentError, match=str(tmp_path / "none")):
         Deployment(bundle=tmp_path / "none").bundle_folder()
     assert Deployment(bundle=tmp_path).bundle_folder() == tmp_path
-
-
-def test_split_sessions_are_not_recorded_and_else_warned_of(tmp_path: Path, vllm_log: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DeploymentError, match=r"augserve\.traces"):
-        check_split_sessions(Deployment(traces=tmp_path))
-    assert not vllm_log.records
-    check_split_sessions(Deployment(bundle=tmp_path))
-    assert len(vllm_log.records) == 1
 
 
 @pytest.mark.fuzz

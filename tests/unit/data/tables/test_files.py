@@ -70,7 +70,7 @@ def test_an_unknown_column_is_named(tmp_path: Path) -> None:
 
 
 def version_2(table: pa.Table) -> pa.Table:
-    new = [name for name in table.schema.names if name in ADDED_COLUMNS[3]]
+    new = [name for name in table.schema.names if name in ADDED_COLUMNS[3] | ADDED_COLUMNS[4]]
     return table.drop_columns(new).replace_schema_metadata({"augserve.schema_version": "2"})
 
 

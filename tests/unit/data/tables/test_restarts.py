@@ -40,3 +40,26 @@ def test_restarts_are_separate_for_each_source_and_session():
 def test_a_call_belongs_to_the_session_in_which_it_started():
     restarts = Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0), (10.0, 1)))
     assert [restarts.run_id("live", "s", at) for at in (1.5, 8.9, 9.5)] == ["s#1", "s#1", "s"]
+
+
+def of_engines(*met: tuple[float, int, str]) -> list[dict[str, object]]:
+    return [{**row, "engine": engine} for at, number, engine in met for row in turns((at, number))]
+
+
+def test_a_session_that_moves_to_another_engine_is_one_session_on_each():
+    assert named(of_engines((1.0, 0, "a"), (2.0, 1, "a"), (9.0, 0, "b"), (10.0, 1, "b"))) == ["s#1", "s#1", "s", "s"]
+    assert named(of_engines((1.0, 0, "a"), (2.0, 1, "a"), (9.0, 2, "b"))) == ["s#1", "s#1", "s"]
+    assert named(of_engines((1.0, 0, "a"), (2.0, 1, "a"))) == ["s", "s"]
+
+
+def test_turns_that_a_balancer_scatters_are_sessions_of_their_own():
+    rows = of_engines((1.0, 0, "a"), (2.0, 0, "b"), (3.0, 1, "a"), (4.0, 2, "a"))
+    assert named(rows) == ["s#1", "s#2", "s", "s"]
+
+
+def test_a_time_in_which_another_engine_served_the_session_is_no_pause():
+    restarts = Restarts(of_engines((1.0, 0, "a"), (2.0, 0, "b"), (3.0, 1, "a"), (4.0, 2, "a")))
+    assert restarts.moved("live", "s", 1.5, 3.0)
+    assert not restarts.moved("live", "s", 3.5, 4.0)
+    assert not restarts.moved("live", "other", 1.5, 3.0)
+    assert not Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0))).moved("live", "s", 2.5, 9.5)

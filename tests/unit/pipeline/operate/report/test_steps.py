@@ -2,9 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from augserve.data.tables.files import rows_to_table, write_table
+from augserve.data.tables.files import read_table, rows_to_table, write_table
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.operate.report.steps import RecordedSteps, nearest_engine
 from augserve.pipeline.project.stage import StageError
@@ -57,6 +58,17 @@ def test_the_limits_are_those_that_the_steps_tell(tmp_path: Path) -> None:
 def test_steps_that_are_scheduled_ahead_tell_of_asynchronous_scheduling(tmp_path: Path) -> None:
     assert record(tmp_path / "one", FLAT, 1.0).batches == SYNCHRONOUS
     assert record(tmp_path / "two", FLAT, 1.0, overlap_s=0.005).batches == ASYNCHRONOUS
+
+
+def test_of_several_engines_the_steps_of_the_busiest_count(tmp_path: Path) -> None:
+    alone = record(tmp_path / "alone", STEEP, 1.7)
+    table = read_table(tmp_path / "alone", "steps")
+    parts = {"0-aa": table.slice(0, 120), "0-bb": table.slice(120), "1-cc": table.slice(50, 90)}
+    for engine, rows in parts.items():
+        named = rows.set_column(rows.schema.get_field_index("engine"), "engine", pa.array([engine] * len(rows)))
+        write_table(tmp_path / "both" / f"steps-{engine}.parquet", "steps", named)
+    both = RecordedSteps.read(tmp_path / "both")
+    assert both.columns["start_s"].tolist() == alone.columns["start_s"].tolist()
 
 
 def test_too_few_steps_and_no_profile_are_one_line(tmp_path: Path) -> None:

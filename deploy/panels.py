@@ -156,6 +156,7 @@ ROWS = (
                     Query(quantile(0.9, "augserve_admission_wait_seconds"), "p90 of the admitted"),
                     Query("augserve_admission_bound_seconds", "longest, of a turn that arrives now"),
                     Query("augserve_expected_wait_seconds", "expected, where refuse_after_s is set"),
+                    Query("augserve_backlog_seconds", "engine time of all turns that wait and run"),
                 ),
             ),
             Panel(

@@ -93,6 +93,7 @@ class Decisions:
         self.engine.guard.attempt("outcome", self.outcomes.turn_ended, live, reason)
 
     def close(self) -> None:
+        self.engine.guard.attempt("shutdown", self.work.close)
         if self.backlog is not None:
             self.engine.guard.attempt("shutdown", self.backlog.close)
 
@@ -125,7 +126,8 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
     ordering = Ordering(settings, engine, FreeRoom(engine, pins), tenants)
     forecaster = parts.forecaster(engine.metrics)
     forecasting = Forecasting(forecaster, ordering.queue, engine.metrics, engine.clock)
-    work, backlog = ExpectedWork(settings, engine, ordering.queue), None
+    backlog = None
+    work = ExpectedWork(settings, engine, ordering.queue, None if before is None else before.work)
     if before is not None:
         for live in before.forecasting.take_arrived():
             forecasting.turn_arrived(live)

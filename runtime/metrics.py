@@ -49,6 +49,7 @@ class Metrics:
         self.pinned_tokens = gauge("pinned_tokens", "KV tokens pinned for paused sessions.")
         self.resident = gauge("resident_sessions", "Sessions that hold KV memory: running turns and kept contexts.")
         self.working_set = gauge("working_set_tokens", "KV tokens of the resident sessions and of admitted turns.")
+        self.working_set_share = gauge("working_set_share", "The working set as a share of the KV cache.")
         self.working_set_limit = gauge("working_set_limit_tokens", "KV tokens that the working set may fill; 0: off.")
         self.held_turns = gauge("held_turns", "Heavy turns that wait for admission.")
         self.admission_bound = gauge(

@@ -101,7 +101,8 @@ class Router:
     def _placed(self, under_way: UnderWay, live: Sequence[Replica]) -> Replica:
         by_rank = {replica.rank: replica for replica in live}
         backlogs_s = {rank: expected_s(replica.scheduler) for rank, replica in by_rank.items()}
-        return by_rank[self._placement.place(_key(under_way), None, backlogs_s)]
+        rank, _ = self._placement.place(_key(under_way), None, backlogs_s)
+        return by_rank[rank]
 
 
 def _least(under_way: UnderWay, live: Sequence[Replica]) -> Replica:  # noqa: ARG001

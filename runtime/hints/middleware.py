@@ -22,6 +22,7 @@ from ..refusal.answer import RefusedCount, refuse
 from ..refusal.callers import caller_of
 from ..refusal.gate import Gate, Refused
 from ..refusal.notice import Notice, NoticeReader
+from ..routing.ranks import RANK_HEADER, Ranks
 from .api_keys import ApiKeys
 from .conversation import Hint, digest
 from .extension import with_hints
@@ -45,7 +46,8 @@ MAX_BODY_BYTES = 2 << 20
 class AugServeMiddleware:
     """Fills `vllm_xargs` of chats in all formats, and of completions that name a parent or bear one of several keys.
 
-    A session that a header names, see identity.py, reaches vLLM as `X-Session-ID`.
+    A session that a header names, see identity.py, reaches vLLM as `X-Session-ID`. Under vLLM's data parallelism it
+    stays on one engine, see ../routing.
 
     A tenant is an API key, where the server has several. Otherwise it is the caller's `safety_identifier` or `user`.
     The caller's own hints are kept, but for its tenant where a key names it. Every other request, and any body that the
@@ -57,6 +59,7 @@ class AugServeMiddleware:
         self._app = app
         self._keys: ApiKeys | None = None
         self._harnesses: tuple[Harness, ...] = ()
+        self._ranks: Ranks | None = None
         self._notices = NoticeReader()
         self._gate = Gate()
         self._refused = RefusedCount()
@@ -64,7 +67,7 @@ class AugServeMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith((MODE_PATH, *PATHS)):
             if self._keys is None:
-                self._keys, self._harnesses = ApiKeys(scope), own_harnesses(scope)
+                self._keys, self._harnesses, self._ranks = ApiKeys(scope), own_harnesses(scope), Ranks(scope)
             keys = self._keys
             if scope["path"].removeprefix(scope.get("root_path", "")) == MODE_PATH:
                 _, body = await _read(receive, MAX_MODE_BYTES)
@@ -102,6 +105,9 @@ class AugServeMiddleware:
         if identity.session and not _header(scope, SESSION_HEADER.encode()):
             named = (SESSION_HEADER.encode(), identity.session.encode("latin-1"))
             scope = {**scope, "headers": [*scope["headers"], named]}
+        if self._ranks and (rank := self._ranks.header(str(ordered.get(TENANT, "")), identity, scope["headers"])):
+            others = [header for header in scope["headers"] if header[0].lower() != RANK_HEADER]
+            scope = {**scope, "headers": [*others, rank]}
         told: dict[str, Hint] = {PARENT: identity.parent} if identity.parent else {}
         as_chat = next((form for path, form in FORMATS.items() if scope["path"].endswith(path)), None)
         if _length(scope) <= MAX_BODY_BYTES and (as_chat is not None or told or ordered):

@@ -175,6 +175,7 @@ class HeavyAdmission:
         metrics.held_turns.set(held.size)
         metrics.resident.set(len(self._pins) + vllm_compat.running_count(self._engine.scheduler))
         metrics.working_set.set(self.working_set.blocks * self.working_set.block_tokens)
+        metrics.working_set_share.set(self.working_set.share)
         bound_s = 0.0
         if held.size:
             bound_s = self._overdue.bound_s(float(self._costs_s(columns[Column.TOKENS, held]).sum()))

@@ -29,6 +29,11 @@ class WorkingSet:
         return used_blocks + self.waiting_blocks + self._promised_blocks()
 
     @property
+    def share(self) -> float:
+        """Of the cache. Above 1 while more is promised than it holds."""
+        return self.blocks / self._references.capacity_blocks
+
+    @property
     def block_tokens(self) -> int:
         return self._references.block_tokens
 

@@ -1,13 +1,17 @@
 """The engine time that waiting and running turns are expected to take."""
 
+import math
+
 import numpy as np
 
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
+from ..metrics import shared_folder
 from ..queueing.value import Column, Floats
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from ..sessions.live_turn import forecast_of
+from .load_notice import LoadWriter
 
 TELL_S = 0.1
 """Least time between two values of the gauge."""
@@ -16,17 +20,43 @@ TELL_S = 0.1
 class ExpectedWork:
     """The prompts of turns, their outputs, and the fixed time of the steps for both."""
 
-    def __init__(self, settings: SchedulerSettings, engine: Engine, queue: WaitingQueue) -> None:
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        engine: Engine,
+        queue: WaitingQueue,
+        before: "ExpectedWork | None" = None,
+    ) -> None:
+        """`before`: what told the API servers until now."""
         self._settings = settings
         self._engine = engine
         self._queue = queue
         self._told_s = float("-inf")
+        self._turn_s = 0.0  # of the mean turn that was told last
+        self.writer: LoadWriter | None = None if before is None else before.writer
 
     def tell(self, now_s: float) -> None:
-        """Set the gauge of the backlog, if its value is old."""
-        if not 0 <= now_s - self._told_s < TELL_S:
-            self._told_s = now_s
-            self._engine.metrics.backlog.set(self.backlog_s())
+        """Set the gauge of the backlog, and tell the API servers, if the last value is old."""
+        if 0 <= now_s - self._told_s < TELL_S:
+            return
+        self._told_s = now_s
+        backlog_s, engine = self.backlog_s(), self._engine
+        engine.metrics.backlog.set(backlog_s)
+        if turns := len(self._queue) + vllm_compat.running_count(engine.scheduler):
+            self._turn_s = backlog_s / turns
+        if self.writer is None and (folder := shared_folder()) is not None:
+            self.writer = LoadWriter(folder, vllm_compat.engine_number(engine.scheduler))
+        if self.writer is not None:
+            self.writer.tell(backlog_s if engine.active else math.nan, self._turn_s)
+
+    def fall_silent(self) -> None:
+        """Let vLLM's balancer choose, until something is told again."""
+        if self.writer is not None:
+            self.writer.tell(math.nan, 0.0)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
 
     def backlog_s(self) -> float:
         """Of all turns that wait or run."""

@@ -44,13 +44,16 @@ class SessionPlacement:
     def __init__(self, places: Places | None = None) -> None:
         self._places = RememberedPlaces() if places is None else places
 
-    def place(self, key: bytes, parent: bytes | None, backlogs_s: Mapping[int, float]) -> int:
-        """The rank of a session's turn. `backlogs_s`: by live rank. Raises ValueError without a live rank."""
-        rank = self._places.get(key)
+    def place(self, key: bytes, parent: bytes | None, backlogs_s: Mapping[int, float]) -> tuple[int, bool]:
+        """The rank of a session's turn, and whether the session is new there.
+
+        `backlogs_s`: by live rank. Raises ValueError without a live rank.
+        """
+        rank = known = self._places.get(key)
         if rank not in backlogs_s and parent is not None:
             rank = self._places.get(parent)
         if rank is None or rank not in backlogs_s:
             least_s = min(backlogs_s.values(), default=0.0)
             rank = rendezvous(key, [rank for rank, backlog_s in backlogs_s.items() if backlog_s == least_s])
         self._places.put(key, rank)
-        return rank
+        return rank, rank != known

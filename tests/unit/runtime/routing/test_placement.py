@@ -14,7 +14,8 @@ backlogs = st.dictionaries(st.integers(0, 7), st.floats(0.0, 100.0), min_size=1,
 def test_a_session_moves_only_from_a_lost_rank(arrivals: list[tuple[bytes, dict[int, float]]]) -> None:
     placement, places = SessionPlacement(), dict[bytes, int]()
     for key, backlogs_s in arrivals:
-        rank = placement.place(key, None, backlogs_s)
+        rank, new = placement.place(key, None, backlogs_s)
+        assert new == (rank != places.get(key))
         if places.get(key) in backlogs_s:
             assert rank == places[key]
         else:
@@ -24,14 +25,14 @@ def test_a_session_moves_only_from_a_lost_rank(arrivals: list[tuple[bytes, dict[
 
 def test_a_sub_agent_goes_where_its_parent_is() -> None:
     placement = SessionPlacement()
-    assert placement.place(b"parent", None, {0: 5.0, 1: 0.0}) == 1
-    assert placement.place(b"child", b"parent", {0: 0.0, 1: 9.0}) == 1
+    assert placement.place(b"parent", None, {0: 5.0, 1: 0.0}) == (1, True)
+    assert placement.place(b"child", b"parent", {0: 0.0, 1: 9.0}) == (1, True)
 
 
 def test_without_backlogs_sessions_are_spread_by_their_hash() -> None:
     placement = SessionPlacement()
     keys = [bytes([number]) for number in range(40)]
-    ranks = {key: placement.place(key, None, dict.fromkeys(range(3), 0.0)) for key in keys}
+    ranks = {key: placement.place(key, None, dict.fromkeys(range(3), 0.0))[0] for key in keys}
     assert ranks == {key: rendezvous(key, range(3)) for key in keys}
     assert set(ranks.values()) == {0, 1, 2}
 

@@ -41,6 +41,6 @@ def simulated(policy: str, load: Load, engine: Engine, bundle: Bundle) -> Outcom
         simulation = Simulation(
             scheduler, engine.profile, clock, load.sessions, batches=engine.batches, agents=load.agents
         )
-        return Outcome.of(simulated_turns(simulation.run().turns))
+        return Outcome.of(simulated_turns(simulation.run().turns), load.agents)
     finally:
         scheduler.shutdown()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from .outcome import Outcome
 
 ROWS = {
+    "measured_s": ("measured for, s", "{:,.0f}"),
     "turns_per_minute": ("turns per minute", "{:.1f}"),
     "ttft_p50_s": ("TTFT p50, s", "{:.2f}"),
     "ttft_p90_s": ("TTFT p90, s", "{:.2f}"),

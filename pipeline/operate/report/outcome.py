@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SIZES = (0, 2_000, 8_000, 32_000, 128_000, 1 << 62)
 """Edges of prompt lengths, tokens."""
+LEAST_TURNS = 30
+"""Turns below which a rate says too little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,17 @@ class SeenTurn:
     first_token_s: float | None
     finish_s: float | None
     prompt_tokens: int
+    is_agents: bool = True  # False: of a sub-agent
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Rates are of the time from the first arrival to the last end."""
+    """Rates and waits are of the time from the first arrival to the last end. In a closed loop they end where the first
+    agent has no next session: from there on the load is less than it was, and a recording that was cut off lacks turns.
+    """
 
     turns: int
+    measured_s: float
     turns_per_minute: float
     ttft_p50_s: float
     ttft_p90_s: float
@@ -38,28 +44,54 @@ class Outcome:
     session_s: float  # mean time from a session's first arrival to its last end
 
     @classmethod
-    def of(cls, turns: list[SeenTurn]) -> "Outcome":
-        """Raises StageError where no turn has ended."""
+    def of(cls, turns: list[SeenTurn], agents: int | None = None) -> "Outcome":
+        """`agents`: of a closed loop. Raises StageError where no turn has ended."""
         ended = [turn for turn in turns if turn.finish_s is not None and turn.first_token_s is not None]
         if not ended:
             raise StageError("no turn has ended, so nothing can be told; record for longer")
         begun_s = min(turn.arrival_s for turn in turns)
-        span_s = max(max(turn.finish_s or 0.0 for turn in ended) - begun_s, 1e-9)
-        waits_s = [(turn.first_token_s or 0.0) - turn.arrival_s for turn in ended]
+        spans = session_spans(ended)
+        end_s = max(end_s for _, end_s in spans.values())
+        if agents is not None:
+            end_s = _all_work_until_s(ended, agents) or end_s
+        measured = [turn for turn in ended if (turn.finish_s or 0.0) <= end_s]
+        measured_s = max(end_s - begun_s, 1e-9)
+        waits_s = [(turn.first_token_s or 0.0) - turn.arrival_s for turn in measured]
         p50, p90, p99 = np.percentile(waits_s, (50, 90, 99)).tolist()
-        first: dict[str, float] = {}
-        last: dict[str, float] = {}
-        for turn in ended:
-            first[turn.session] = min(first.get(turn.session, np.inf), turn.arrival_s)
-            last[turn.session] = max(last.get(turn.session, 0.0), turn.finish_s or 0.0)
-        session_s = float(np.mean([last[session] - first[session] for session in first]))
-        return cls(len(ended), 60 * len(ended) / span_s, p50, p90, p99, session_s)
+        session_s = float(np.mean([end_s - start_s for start_s, end_s in spans.values()]))
+        return cls(len(measured), measured_s, 60 * len(measured) / measured_s, p50, p90, p99, session_s)
+
+
+def session_spans(ended: Iterable[SeenTurn]) -> dict[str, tuple[float, float]]:
+    """First arrival and last end of each session, by its name."""
+    spans: dict[str, tuple[float, float]] = {}
+    for turn in ended:
+        first_s, last_s = spans.get(turn.session, (np.inf, 0.0))
+        spans[turn.session] = (min(first_s, turn.arrival_s), max(last_s, turn.finish_s or 0.0))
+    return spans
+
+
+def _all_work_until_s(ended: Iterable[SeenTurn], agents: int) -> float | None:
+    """When the first agent has no next session: at the first end of a session after the last start of one. None where
+    there are fewer sessions than agents, or fewer than LEAST_TURNS turns until then."""
+    ended = [turn for turn in ended if turn.is_agents]
+    spans = session_spans(ended).values()
+    if len(spans) < agents:
+        return None
+    last_start_s = max(start_s for start_s, _ in spans)
+    until_s = min(end_s for _, end_s in spans if end_s > last_start_s)
+    return until_s if sum((turn.finish_s or 0.0) <= until_s for turn in ended) >= LEAST_TURNS else None
 
 
 def recorded_turns(sessions: Iterable[tuple[RecordedTurn, ...]]) -> list[SeenTurn]:
     return [
         SeenTurn(
-            f"{turn.source}:{turn.session_id}", turn.arrival_s, turn.first_token_s, turn.finish_s, turn.prompt_tokens
+            f"{turn.source}:{turn.session_id}",
+            turn.arrival_s,
+            turn.first_token_s,
+            turn.finish_s,
+            turn.prompt_tokens,
+            turn.parent_session_id is None,
         )
         for turns in sessions
         for turn in turns
@@ -68,7 +100,14 @@ def recorded_turns(sessions: Iterable[tuple[RecordedTurn, ...]]) -> list[SeenTur
 
 def simulated_turns(turns: "Iterable[TurnRecord]") -> list[SeenTurn]:
     return [
-        SeenTurn(turn.session_id, turn.arrival_s, turn.first_token_s, turn.finish_s, turn.prompt_tokens)
+        SeenTurn(
+            turn.session_id,
+            turn.arrival_s,
+            turn.first_token_s,
+            turn.finish_s,
+            turn.prompt_tokens,
+            turn.parent_id is None,
+        )
         for turn in turns
     ]
 

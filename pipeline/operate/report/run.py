@@ -63,7 +63,7 @@ def _counterfactual(
     engine = nearest_engine(steps, [StepProfile.load(path) for path in question.profiles], longest)
     bundle = load_bundle(question.bundle, None)
     load = recorded_load(question.traces, engine, question.agents)
-    recorded = Outcome.of(turns)
+    recorded = Outcome.of(turns, question.agents)
     policies = (question.ran, OURS if question.ran == VLLM.name else VLLM.name)
     again, other = (simulated(policy, load, engine, bundle) for policy in policies)
     limits = engine.profile.limits

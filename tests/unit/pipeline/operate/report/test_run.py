@@ -8,6 +8,7 @@ import pytest
 from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.tables.sessions import read_sessions
 from augserve.pipeline.cli.__main__ import main
+from augserve.pipeline.operate.report import outcome as outcome_module
 from augserve.pipeline.operate.report.outcome import Outcome, SeenTurn, computed_again, waits_by_size
 from augserve.pipeline.operate.report.server import report_of_server
 from augserve.pipeline.operate.running_server import Scrape
@@ -70,6 +71,24 @@ def test_waits_and_rates_by_hand() -> None:
     assert (outcome.turns, outcome.turns_per_minute, outcome.session_s) == (2, 2.0, 60.0)
     assert outcome.ttft_p50_s == 0.75
     assert [(name, count) for name, count, *_ in waits_by_size(turns)] == [("0 to 1,999", 1), ("32,000 to 127,999", 1)]
+
+
+def test_a_closed_loop_is_measured_while_all_agents_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two agents and three sessions: the third begins at 100 s, and at 160 s the first agent has no next one."""
+    monkeypatch.setattr(outcome_module, "LEAST_TURNS", 3)
+    turns = [
+        SeenTurn("a", 0.0, 1.0, 100.0, 9),
+        SeenTurn("b", 0.0, 2.0, 30.0, 9),
+        SeenTurn("sub-agent", 110.0, 111.0, 120.0, 9, is_agents=False),
+        SeenTurn("c", 100.0, 103.0, 150.0, 9),
+        SeenTurn("b", 40.0, 41.0, 160.0, 9),
+        SeenTurn("c", 155.0, 156.0, 400.0, 9),
+    ]
+    outcome = Outcome.of(turns, agents=2)
+    assert (outcome.turns, outcome.measured_s, outcome.turns_per_minute) == (5, 160.0, 60 * 5 / 160)
+    assert Outcome.of(turns, agents=4).measured_s == Outcome.of(turns).measured_s == 400.0
+    monkeypatch.setattr(outcome_module, "LEAST_TURNS", 9)
+    assert Outcome.of(turns, agents=2).measured_s == 400.0
 
 
 def test_only_the_lost_part_of_a_context_counts_as_computed_again(

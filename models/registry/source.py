@@ -96,7 +96,7 @@ def _is_server(uri: str) -> bool:
 
 
 def _unreadable(uri: str, error: Exception) -> RegistryError:
-    remedy = "start the server or correct --registry or MLFLOW_TRACKING_URI"
+    remedy = "start the server or correct its address (--registry, MLFLOW_TRACKING_URI or augserve.registry)"
     if _is_server(uri):
         remedy += "; credentials: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return RegistryError(f"registry {without_credentials(uri)}: cannot be read ({_cause(error)}); {remedy}")

@@ -41,6 +41,20 @@ def test_written_rows_are_read_back_and_empty_tables_are_readable(tmp_path: Path
     assert read_table(tmp_path, "steps").num_rows == 0
 
 
+def step(engine: str, number: int = 0) -> Record:
+    sizes = {"prefill_tokens": 1, "decode_sequences": 1, "context_tokens": 9, "waiting": 0, "running": 1}
+    times = {"start_s": 1.0, "kv_usage": 0.1, "token_budget": 8, "schedule_s": 0.0, "step_s": 0.1}
+    return "steps", {"engine": engine, "step": number} | sizes | times
+
+
+def test_engines_that_number_alike_are_all_kept_and_no_recording_counts_twice(tmp_path: Path) -> None:
+    recordings = [[turn(engine=engine), step(engine), step(engine, 1)] for engine in ("0-aa", "1-bb")]
+    problems = write(tmp_path, [*recordings[0], *recordings[1], *recordings[0]])
+    assert problems.skipped == {"duplicate session and turn": 1, "duplicate step": 2}
+    assert sorted(read_table(tmp_path, "turns")["engine"].to_pylist()) == ["0-aa", "1-bb"]
+    assert read_table(tmp_path, "steps").num_rows == 4
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

@@ -23,9 +23,8 @@ from .conftest import REFUSE_AFTER_S, SEATS
 from .faults import KEY_HEADER
 from .monitoring import prometheus
 
-pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.timeout(600)  # the first test pays for the server's start
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test pays for the server's start
 
 PROMETHEUS = shutil.which("prometheus")
 QUESTION = {"role": "user", "content": "Is 17 an odd number? Answer yes or no."}

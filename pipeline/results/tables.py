@@ -79,9 +79,8 @@ def headline(results: EvaluationResults, job: Job) -> pd.DataFrame:
 def ablations(results: EvaluationResults, job: Job) -> pd.DataFrame:
     """AugServe without each of its parts at the main load, then with perfect predictions; empty where none ran."""
     by_policy = results.at_main_load(job)
-    parts = {policy.name: policy.ablates for policy in catalogue.ABLATIONS} | {
-        catalogue.ORACLE.name: "prediction errors"
-    }
+    parts = {name: policy.ablates for name, policy in catalogue.CATALOGUE.items() if policy.ablates}
+    parts[catalogue.ORACLE.name] = "prediction errors"
     if OURS not in by_policy or not set(parts) & set(by_policy):
         return pd.DataFrame()
     whole = by_policy[OURS][GOODPUT]

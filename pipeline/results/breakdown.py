@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from ..simulator.record.estimates import BY_KIND
-from ..simulator.record.trees import THIRDS
+from ..simulator.record.names import BY_KIND, THIRDS
 from .columns import value_text
 from .metrics_file import OURS, EvaluationResults, Job, is_rival
 from .tables import order_of, title_of

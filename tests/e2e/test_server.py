@@ -23,7 +23,6 @@ from .conftest import REFUSE_AFTER_S, SEATS
 from .faults import KEY_HEADER
 from .monitoring import prometheus
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test pays for the server's start
 
 PROMETHEUS = shutil.which("prometheus")

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .names import BY_KIND, THIRDS
 from .samples import Samples
-from .trees import THIRDS
 
-BY_KIND = "attainment_of_"
-"""Prefix of the SLO attainment of one kind of session."""
 Floats = NDArray[np.floating[Any]]
 Weights = Sequence[Floats]
 """One array (R, sessions) a run; R is the number of resamples."""

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ....data.workload.model import Session
+from .names import THIRDS
 from .records import TurnRecord
-
-THIRDS = ("short", "middle", "long")
 
 
 @dataclass(slots=True)

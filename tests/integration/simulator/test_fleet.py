@@ -24,6 +24,8 @@ from .test_bulk import ROOMY, Seen
 from .test_every_policy import SETTINGS, sessions_of
 
 POLICIES = ("vllm", "augserve")
+ENGINE = dataclasses.replace(ROOMY, limits=dataclasses.replace(ROOMY.limits, max_model_len=2048))
+"""Room for the longest random session."""
 
 
 def run(
@@ -33,12 +35,12 @@ def run(
     schedulers = []
 
     def start(clock: VirtualClock):  # type: ignore[no-untyped-def]
-        inputs = PolicyInputs(ROOMY.limits, SETTINGS, GuessingPredictor(), sessions, clock)
+        inputs = PolicyInputs(ENGINE.limits, SETTINGS, GuessingPredictor(), sessions, clock)
         schedulers.append(build_policy(policy, inputs))
         return schedulers[-1]
 
     clock, seen = VirtualClock(), Seen(every_step)
-    simulation = Simulation(start(clock), ROOMY, clock, sessions, seen, agents=agents, fleet=fleet, start=start)
+    simulation = Simulation(start(clock), ENGINE, clock, sessions, seen, agents=agents, fleet=fleet, start=start)
     result = simulation.run()
     for scheduler in schedulers:
         if not fleet.losses:
@@ -137,13 +139,13 @@ def test_an_engine_that_comes_back_serves_again() -> None:
     started = []
 
     def start(clock: VirtualClock):  # type: ignore[no-untyped-def]
-        inputs = PolicyInputs(ROOMY.limits, SETTINGS, None, sessions, clock)
+        inputs = PolicyInputs(ENGINE.limits, SETTINGS, None, sessions, clock)
         started.append(build_policy("vllm", inputs))
         return started[-1]
 
     clock = VirtualClock()
     fleet = Fleet(2, Routing.ROUND_ROBIN, (Loss(1, 3.0, 6.0),))
-    Simulation(start(clock), ROOMY, clock, sessions, Watch(True), fleet=fleet, start=start).run()
+    Simulation(start(clock), ENGINE, clock, sessions, Watch(True), fleet=fleet, start=start).run()
     assert len(started) == 3
     assert any(id(started[2]) in engines for engines in served.values())
 

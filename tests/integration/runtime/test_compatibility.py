@@ -111,7 +111,8 @@ def test_engines_that_may_share_sessions_warn_of_it_and_record(
     monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
     with caplog.at_level(logging.WARNING, "vllm.augserve.runtime.deployment"):
         make_engine(change=change, traces=True)
-    assert sum("--middleware" in record.getMessage() for record in caplog.records) == 1
+    told = {id(record) for record in caplog.records if "--middleware" in record.getMessage()}  # 0.29 hands it on twice
+    assert len(told) == 1
 
 
 def test_an_engine_whose_sessions_are_its_own_records_traces(make_engine: EngineMaker) -> None:

@@ -66,13 +66,12 @@ def agents_table(cells: Sequence[Cell]) -> str:
             bar.update()
     names = {cell: run_name(cell.policy, cell.fleet) for cell in cells}
     base = VLLM.name if VLLM.name in names.values() else names[cells[0]]
-    columns = {
-        f"steps_over_{base}" if metric == STEPS_OVER_STOCK else metric: (
-            f"× {base}" if metric == STEPS_OVER_STOCK and base != VLLM.name else title,
-            form,
-        )
-        for metric, (title, form) in AGENT_COLUMNS.items()
-    }
+    columns = {}
+    for metric, (title, form) in AGENT_COLUMNS.items():
+        if metric == STEPS_OVER_STOCK and base != VLLM.name:
+            columns[f"steps_over_{base}"] = f"× {base}", form
+        else:
+            columns[metric] = title, form
     rows = [["agents", "policy", *(title for title, _ in columns.values())]]
     for agents in dict.fromkeys(cell.agents for cell in cells):
         own = [cell for cell in cells if cell.agents == agents]

@@ -4,13 +4,9 @@ import argparse
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from ...data.workload.built_in import SEQUENCES
 from ..project import paths
@@ -20,9 +16,11 @@ if importlib.util.find_spec("vllm") is None:
     raise StageError("plan: vLLM is not installed, and its scheduler is simulated; install it")
 
 from ...models.serving.settings import Slo
+from ..evaluate.run import counted
 from ..results.intervals import cells_of
 from ..results.metrics_file import Metrics
 from ..simulator.catalogue import AUGSERVE, VLLM
+from ..simulator.cells.cache import Submit
 from ..simulator.cells.capacity import ATTAINMENT
 from ..simulator.cells.cell import Cell, cell_load, load_profile
 from ..simulator.cells.evidence import run_evidence
@@ -31,13 +29,11 @@ from ..simulator.cells.parallel import pool
 from ..simulator.cells.schedule import Schedule
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
-from ..simulator.record.evidence import Evidence
 from ..simulator.routing import Fleet, Routing
 from .scene import DEFAULT_PROFILE, checked_policies, read_engine, trace_folder
 
 PHASES = Schedule(60.0, 240.0, 15.0)
 MOST_ENGINES = 64
-Submit = Callable[[Cell], "Future[Evidence]"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     processes = len(os.sched_getaffinity(0))
     with (
-        pool(processes, run_evidence) as submit,
-        tqdm(desc="plan", unit=" run") as bar,
+        pool(processes, run_evidence) as run_cell,
+        counted(run_cell, "plan") as submit,
         ThreadPoolExecutor(len(plans)) as searches,
     ):
-        print(table(list(searches.map(lambda plan: plan.search(counted(submit, bar)), plans))))
+        print(table(list(searches.map(lambda plan: plan.search(submit), plans))))
 
 
 def read_cells(arguments: argparse.Namespace, policies: list[str]) -> list[Cell]:
@@ -168,17 +164,6 @@ class Plan:
 
         engines, low, high = map(least, ("attainment", "attainment_high", "attainment_low"))
         return Need(self.cell, engines, low, high, measured(engines or self.most))
-
-
-def counted(submit: Submit, bar: Any) -> Submit:
-    """`submit`, which advances the bar at each end of a run."""
-
-    def submit_counted(cell: Cell) -> "Future[Evidence]":
-        future = submit(cell)
-        future.add_done_callback(lambda _: bar.update())
-        return future
-
-    return submit_counted
 
 
 def table(needs: list[Need]) -> str:

@@ -12,9 +12,10 @@ from ..sessions.live_turn import Forecast, forecast_of
 from ..vllm_compat import Request
 from .free_room import Demand, FreeRoom
 from .head_of_line import PassingOver
+from .look_up import look_up
 from .overdue import OverdueTurns
 from .tenants import TenantService
-from .value import CLASS_S, Column, EngineState, Floats, cached_future_turns, decode_step_s, keys
+from .value import CLASS_S, Column, EngineState, cached_future_turns, decode_step_s, keys
 from .waiting_queue import HELD, Slots, WaitingQueue
 
 RESERVED = -3 * CLASS_S
@@ -149,21 +150,14 @@ class Ordering:
         for request in queue.head(foremost):
             slot = queue.slot(request)
             if slot is not None:
-                guard.attempt("description", self._look_up, columns, slot)
+                guard.attempt("description", look_up, columns, slot, request, self._kv_cache)
         count = len(queue)
         if self._next_probe >= count:
             self._next_probe = 0
         end = min(self._next_probe + rotating, count)
         for slot in range(self._next_probe, end):
-            guard.attempt("description", self._look_up, columns, slot)
+            guard.attempt("description", look_up, columns, slot, queue.requests[slot], self._kv_cache)
         self._next_probe = end
-
-    def _look_up(self, columns: Floats, slot: int) -> None:
-        tokens, uncached = columns.item(Column.TOKENS, slot), columns.item(Column.UNCACHED_TOKENS, slot)
-        last_cached = int(tokens - uncached)
-        cached = self._kv_cache.cached_tokens(self.queue.requests[slot], last_cached)
-        if cached != last_cached:
-            columns[Column.UNCACHED_TOKENS, slot] = tokens - cached
 
 
 def remaining_output(forecast: Forecast, generated: int, max_tokens: int) -> float:

@@ -4,9 +4,7 @@ vLLM passes no such number from the engine's process to the API server's middlew
 each engine writes it into a small file of the metrics' folder, which both processes map into memory.
 """
 
-import contextlib
 import mmap
-import os
 import secrets
 import struct
 import time
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ...data.atomic import atomic_file
+from ..mapped_file import MappedFile, read_mapped
 from ..metrics import shared_folder
 
 _NUMBERS: Final = struct.Struct("<4d")
@@ -49,20 +47,14 @@ class NoticeWriter:
     def __init__(self, folder: Path, limit_s: float) -> None:
         self.secret = secrets.token_hex(16)
         self._limit_s = limit_s
-        self._path = folder / f"{os.getpid()}{SUFFIX}"
-        with atomic_file(self._path, 0o600) as temporary:
-            temporary.write_bytes(self._content(ExpectedWait(0.0, 0.0)) + self.secret.encode())
-        with self._path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
+        self._file = MappedFile(folder, SUFFIX, self._content(ExpectedWait(0.0, 0.0)) + self.secret.encode())
 
     def tell(self, wait: ExpectedWait) -> None:
         """A reader may see numbers of two calls at once, which are close to each other."""
-        self._map[: _NUMBERS.size] = self._content(wait)
+        self._file.write(self._content(wait))
 
     def close(self) -> None:
-        self._map.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        self._file.close()
 
     def _content(self, wait: ExpectedWait) -> bytes:
         return _NUMBERS.pack(time.monotonic(), wait.wait_s, wait.turn_s, self._limit_s)
@@ -85,11 +77,8 @@ class NoticeReader:
 
     def _find(self) -> list[mmap.mmap]:
         folder = shared_folder()
-        found: list[mmap.mmap] = []
-        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder else ():
-            with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-                found.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return found
+        mapped = map(read_mapped, sorted(folder.glob(f"*{SUFFIX}"))) if folder else ()
+        return [found for found in mapped if found is not None]
 
 
 def _read(mapped: mmap.mmap) -> Notice:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
+from ..queueing.look_up import look_up
 from ..queueing.tenants import TenantService
 from ..queueing.value import Column, Floats, prefill_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
@@ -140,12 +141,7 @@ class HeavyAdmission:
                 yield slot
 
     def _look_up(self, queue: WaitingQueue, slot: int) -> float:
-        """Note how many tokens of a turn are uncached now, and return them."""
-        columns = queue.columns
-        tokens, uncached = columns.item(Column.TOKENS, slot), columns.item(Column.UNCACHED_TOKENS, slot)
-        uncached = tokens - self._engine.kv_cache.cached_tokens(queue.requests[slot], int(tokens - uncached))
-        columns[Column.UNCACHED_TOKENS, slot] = uncached
-        return uncached
+        return look_up(queue.columns, slot, queue.requests[slot], self._engine.kv_cache)
 
     def _heavy(self, uncached_tokens: Floats) -> Mask:
         heavy: Mask = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
@@ -174,8 +170,9 @@ class HeavyAdmission:
         metrics = self._engine.metrics
         metrics.held_turns.set(held.size)
         metrics.resident.set(len(self._pins) + vllm_compat.running_count(self._engine.scheduler))
-        metrics.working_set.set(self.working_set.blocks * self.working_set.block_tokens)
-        metrics.working_set_share.set(self.working_set.share)
+        blocks = self.working_set.blocks
+        metrics.working_set.set(blocks * self.working_set.block_tokens)
+        metrics.working_set_share.set(blocks / self.working_set.capacity_blocks)
         bound_s = 0.0
         if held.size:
             bound_s = self._overdue.bound_s(float(self._costs_s(columns[Column.TOKENS, held]).sum()))

@@ -29,9 +29,9 @@ class WorkingSet:
         return used_blocks + self.waiting_blocks + self._promised_blocks()
 
     @property
-    def share(self) -> float:
-        """Of the cache. Above 1 while more is promised than it holds."""
-        return self.blocks / self._references.capacity_blocks
+    def capacity_blocks(self) -> int:
+        """Of the cache. More may be promised."""
+        return self._references.capacity_blocks
 
     @property
     def block_tokens(self) -> int:

@@ -4,7 +4,6 @@ vLLM's own balancer knows counts of requests alone. So each engine that applies 
 into the metrics' folder, which the API servers map into memory.
 """
 
-import contextlib
 import math
 import mmap
 import os
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ...data.atomic import atomic_file
+from ..mapped_file import MappedFile, read_mapped
 
 _NUMBERS: Final = struct.Struct("<qdddq")
 SUFFIX = ".load"
@@ -30,20 +29,14 @@ class LoadWriter:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._rank = rank
-        self._path = folder / f"{os.getpid()}{SUFFIX}"
-        with atomic_file(self._path, 0o600) as temporary:
-            temporary.write_bytes(self._content(math.nan, 0.0))
-        with self._path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
+        self._file = MappedFile(folder, SUFFIX, self._content(math.nan, 0.0))
 
     def tell(self, backlog_s: float, turn_s: float) -> None:
         """`turn_s`: what one more turn adds. NaN: AugServe does not decide now, and vLLM's balancer is to choose."""
-        self._map[:] = self._content(backlog_s, turn_s)
+        self._file.write(self._content(backlog_s, turn_s))
 
     def close(self) -> None:
-        self._map.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        self._file.close()
 
     def _content(self, backlog_s: float, turn_s: float) -> bytes:
         return _NUMBERS.pack(self._rank, time.monotonic(), backlog_s, turn_s, os.getpid())
@@ -91,10 +84,8 @@ class LoadReader:
         self._looked_s = now_s
         paths = set(self._folder.glob(f"*{SUFFIX}"))
         for path in paths - self._maps.keys():
-            with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                if len(mapped) == _NUMBERS.size:
-                    self._maps[path] = mapped
+            if (mapped := read_mapped(path)) is not None and len(mapped) == _NUMBERS.size:
+                self._maps[path] = mapped
         for path, mapped in list(self._maps.items()):
             if path not in paths or not _lives(_NUMBERS.unpack_from(mapped)[-1]):
                 del self._maps[path]

@@ -17,12 +17,17 @@ SHORT = ("--warmup", "5", "--window", "30", "--drain", "5", "--pause-cap", "2", 
 
 
 @pytest.fixture
-def arguments(profile: StepProfile, tmp_path: Path):  # type: ignore[no-untyped-def]
+def small(profile: StepProfile, tmp_path: Path) -> Path:
     path = tmp_path / "small.json"
     profile.save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(small: Path):  # type: ignore[no-untyped-def]
     parser = argparse.ArgumentParser()
     plan.configure(parser)
-    return lambda *more: parser.parse_args(["augmentation-mix", "--profile", str(path), *SHORT, *more])
+    return lambda *more: parser.parse_args(["augmentation-mix", "--profile", str(small), *SHORT, *more])
 
 
 def here(cell: Cell) -> "Future[Evidence]":
@@ -70,9 +75,9 @@ def test_an_slo_that_no_number_of_engines_meets_needs_more_than_were_tried(argum
         (("--agents", "4", "--policy", "fifo"), "'fifo' is unknown"),
     ],
 )
-def test_a_bad_argument_is_a_one_line_error(more, said, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_argument_is_a_one_line_error(more, said, small: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit) as error:
-        cli.main(["plan", "augmentation-mix", *SHORT, *more])
+        cli.main(["plan", "augmentation-mix", "--profile", str(small), *SHORT, *more])
     assert error.value.code == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1

@@ -23,9 +23,9 @@ from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observers.observer import Observer
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import StepProfile
-from augserve.pipeline.simulator.record.observer import Observer
 
 from .measure import REPORTS, base_seed, packaged_bundle, write_figures
 

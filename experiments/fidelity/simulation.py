@@ -7,10 +7,10 @@ from augserve.data.workload.schedule import Load
 from augserve.models.serving.predictor import Predictor
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
+from augserve.pipeline.simulator.fleet.replica import SYNCHRONOUS
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.record.records import SimulationResult, TurnRecord
-from augserve.pipeline.simulator.replica import SYNCHRONOUS
 
 from .calibration import Calibration, Overheads
 

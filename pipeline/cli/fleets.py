@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..simulator.routing import Fleet, Loss, Routing
+from ..simulator.fleet.routing import Fleet, Loss, Routing
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ from ..simulator.cells.parallel import pool
 from ..simulator.cells.schedule import Schedule
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
-from ..simulator.routing import Fleet, Routing
+from ..simulator.fleet.routing import Fleet, Routing
 from .scene import DEFAULT_PROFILE, checked_policies, read_engine, trace_folder
 
 PHASES = Schedule(60.0, 240.0, 15.0)

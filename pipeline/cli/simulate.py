@@ -17,12 +17,12 @@ from ..simulator.cells.cell import cell_load
 from ..simulator.cells.sampled import sampled_run
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
+from ..simulator.fleet.routing import ONE_ENGINE, Fleet
+from ..simulator.observers.progress import Progress
+from ..simulator.observers.recording import Recording
 from ..simulator.record.metrics import metrics_of, pace_metrics
-from ..simulator.record.progress import Progress
-from ..simulator.record.recording import Recording
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
-from ..simulator.routing import ONE_ENGINE, Fleet
 from ..simulator.static_setting import FORMS
 from . import fleets
 from .agents import agents_table, read_cells

@@ -19,12 +19,12 @@ from .agenda import Agenda, Due, UnderWay
 from .clock import VirtualClock
 from .engine import ContextHasher, room_tokens
 from .errors import SimulationError
+from .fleet.replica import ASYNCHRONOUS, OpenTurn, Replica
+from .fleet.routing import ONE_ENGINE, Fleet, Router
 from .forward import Output
+from .observers.observer import Observer
 from .profile import StepProfile
-from .record.observer import Observer
 from .record.records import EngineTotals, SimulationResult, TurnRecord
-from .replica import ASYNCHRONOUS, OpenTurn, Replica
-from .routing import ONE_ENGINE, Fleet, Router
 
 Start = Callable[[VirtualClock], AsyncScheduler]
 """Builds the scheduler of an engine with this clock."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ....data.tables.files import read_table
 from ...project.stage import StageError
+from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
-from ...simulator.replica import ASYNCHRONOUS, SYNCHRONOUS
 
 Column = NDArray[np.float64]
 IDLE_GAP_S = 0.05

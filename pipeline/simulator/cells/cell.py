@@ -21,11 +21,11 @@ from ...project import paths
 from ..catalogue import find
 from ..engine import context_tokens
 from ..errors import SimulationError
+from ..fleet.routing import ONE_ENGINE, Fleet
+from ..observers.observer import Observer
 from ..profile import StepProfile
 from ..record.metrics import metrics_of
-from ..record.observer import Observer
 from ..record.samples import Samples
-from ..routing import ONE_ENGINE, Fleet
 from .sampled import sampled_run
 from .schedule import Schedule
 

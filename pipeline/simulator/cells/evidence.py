@@ -3,9 +3,9 @@
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ..forward import Step
+from ..observers.observer import Observer
 from ..record.evidence import Evidence
 from ..record.metrics import metrics_of
-from ..record.observer import Observer
 from .cell import Cell, sample_cell
 
 BIN_S = 1.0

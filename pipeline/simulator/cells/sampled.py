@@ -8,15 +8,15 @@ from ....data.workload.schedule import Load
 from ....models.serving.predictor import Predictor
 from ....models.serving.settings import SchedulerSettings
 from ..clock import VirtualClock
+from ..fleet.routing import ONE_ENGINE, Fleet
 from ..loop import Simulation
+from ..observers.cache_use import CacheUse
+from ..observers.observer import Observer, ObserverGroup
 from ..policies import PolicyInputs, build_policy
 from ..profile import StepProfile
-from ..record.cache_use import CacheUse
-from ..record.observer import Observer, ObserverGroup
 from ..record.records import SimulationResult
 from ..record.samples import Samples, samples_of
 from ..record.trees import length_bounds
-from ..routing import ONE_ENGINE, Fleet
 from .schedule import Schedule
 
 

@@ -1,1 +1,1 @@
-"""Records of a simulation: turns, metrics, traces and timelines."""
+"""What a simulation yields: records of turns, metrics, traces and timelines."""

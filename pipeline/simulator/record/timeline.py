@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ....data.atomic import atomic_file
 from ..errors import SimulationError
-from .recording import Recording, SeenTurn
+from ..observers.recording import Recording, SeenTurn
 
 Event = dict[str, object]
 _COUNTERS = ("token budget", "running", "waiting", "KV usage %")

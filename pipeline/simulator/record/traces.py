@@ -10,7 +10,7 @@ from ....data.importers.reading.problems import Problems
 from ....data.importers.writing.writer import TraceWriter
 from ....data.workload.model import ToolCall
 from ..errors import SimulationError
-from .recording import Recording, SeenTurn
+from ..observers.recording import Recording, SeenTurn
 
 UNKNOWN_TOOL = "unknown"  # the call of a recorded pause
 SOURCE = "simulated"

@@ -13,13 +13,13 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from augserve.data.workload.model import Session, ToolCall, Turn
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
+from augserve.pipeline.simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observers.observer import Observer
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.record.observer import Observer
 from augserve.pipeline.simulator.record.records import SimulationResult
-from augserve.pipeline.simulator.replica import ASYNCHRONOUS, SYNCHRONOUS
 
 from .guessing import GuessingPredictor
 from .test_every_policy import NAMES, PROFILE, SETTINGS, sessions_of

@@ -11,9 +11,9 @@ from augserve.data.workload.model import Session, SharedPrefix, ToolCall, Turn
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observers.cache_use import CacheUse
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.record.cache_use import CacheUse
 from augserve.pipeline.simulator.record.records import EngineUse, SimulationResult
 from augserve.pipeline.simulator.record.window import Window
 

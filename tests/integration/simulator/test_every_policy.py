@@ -30,9 +30,9 @@ from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.engine import build_scheduler
 from augserve.pipeline.simulator.forward import Step
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observers.observer import Observer
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.record.observer import Observer
 from augserve.pipeline.simulator.record.records import SimulationResult
 
 from ..invariants import check_budget, check_scheduler, pins_of

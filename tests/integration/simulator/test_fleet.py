@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from augserve.data.workload.model import Session
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.errors import SimulationError
+from augserve.pipeline.simulator.fleet.routing import Fleet, Loss, Routing
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.record.records import SimulationResult
-from augserve.pipeline.simulator.routing import Fleet, Loss, Routing
 from augserve.runtime.routing.rendezvous import rendezvous
 
 from ...unit.pipeline.simulator.trees import forests

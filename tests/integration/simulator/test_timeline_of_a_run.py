@@ -13,9 +13,9 @@ from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
+from augserve.pipeline.simulator.observers.recording import Recording
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.record.recording import Recording
 from augserve.pipeline.simulator.record.timeline import PolicyRun, write_timeline
 
 BLOCK = 16

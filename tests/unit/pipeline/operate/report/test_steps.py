@@ -9,8 +9,8 @@ from augserve.data.tables.files import read_table, rows_to_table, write_table
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.operate.report.steps import RecordedSteps, nearest_engine
 from augserve.pipeline.project.stage import StageError
+from augserve.pipeline.simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
-from augserve.pipeline.simulator.replica import ASYNCHRONOUS, SYNCHRONOUS
 
 LIMITS = EngineLimits(kv_tokens=10_000, max_model_len=4_096, max_num_seqs=64, max_num_batched_tokens=2_048)
 

@@ -11,7 +11,7 @@ from augserve.data.tables.files import read_table
 from augserve.data.tables.schema import StepRow
 from augserve.data.workload.model import ToolCall
 from augserve.pipeline.simulator.errors import SimulationError
-from augserve.pipeline.simulator.record.recording import Recording, SeenTurn
+from augserve.pipeline.simulator.observers.recording import Recording, SeenTurn
 from augserve.pipeline.simulator.record.records import TurnRecord
 from augserve.pipeline.simulator.record.timeline import PolicyRun, events, write_timeline
 from augserve.pipeline.simulator.record.traces import UNKNOWN_TOOL, records, write_traces

@@ -1,4 +1,4 @@
-"""Observers of a simulation: they see events and change nothing."""
+"""What an observer of a simulation is told."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from vllm.v1.request import Request
 
 from ....data.workload.model import Session
 from ..forward import Step
-from .records import TurnRecord
+from ..record.records import TurnRecord
 
 
 class Observer:

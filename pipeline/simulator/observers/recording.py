@@ -12,8 +12,8 @@ from ....data.tables.prompt_tail import tail_counts
 from ....data.tables.schema import StepRow
 from ....data.workload.model import Session, ToolCall
 from ..forward import Step
+from ..record.records import TurnRecord
 from .observer import Observer
-from .records import TurnRecord
 
 
 @dataclass(slots=True)

@@ -13,15 +13,15 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.request import Request
 
-from .agenda import Due
-from .bulk.stepper import Stepper
-from .clock import VirtualClock
-from .errors import SimulationError
-from .forward import ForwardPass, Output, Step
-from .offloading import Offloading
-from .profile import StepProfile
-from .record.observer import Observer
-from .record.records import EngineTotals, TurnRecord
+from ..agenda import Due
+from ..bulk.stepper import Stepper
+from ..clock import VirtualClock
+from ..errors import SimulationError
+from ..forward import ForwardPass, Output, Step
+from ..observers.observer import Observer
+from ..offloading import Offloading
+from ..profile import StepProfile
+from ..record.records import EngineTotals, TurnRecord
 
 ASYNCHRONOUS, SYNCHRONOUS = 2, 1
 """Batches in flight, with and without vLLM's asynchronous scheduling."""

@@ -13,9 +13,9 @@ from vllm.v1.request import Request
 from ....data.workload.model import Session
 from ..forward import Step, prompt_chunks
 from ..profile import StepProfile
+from ..record.records import EngineUse, TurnRecord
+from ..record.window import Window
 from .observer import Observer
-from .records import EngineUse, TurnRecord
-from .window import Window
 
 
 class CacheUse(Observer):

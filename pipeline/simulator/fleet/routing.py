@@ -9,11 +9,11 @@ from typing import NamedTuple, Self
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
-from ...runtime.routing.placement import SessionPlacement
-from ...runtime.routing.rendezvous import rendezvous
-from ...runtime.scheduler import AugServeScheduler
-from .agenda import UnderWay
-from .errors import SimulationError
+from ....runtime.routing.placement import SessionPlacement
+from ....runtime.routing.rendezvous import rendezvous
+from ....runtime.scheduler import AugServeScheduler
+from ..agenda import UnderWay
+from ..errors import SimulationError
 from .replica import Replica
 
 

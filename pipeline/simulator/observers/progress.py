@@ -6,8 +6,8 @@ from tqdm import tqdm
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ..forward import Step
+from ..record.records import TurnRecord
 from .observer import Observer
-from .records import TurnRecord
 
 
 class Progress(Observer):

@@ -1,0 +1,1 @@
+"""Observers of a simulation: they see events and change nothing."""

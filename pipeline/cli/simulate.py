@@ -13,6 +13,7 @@ if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its scheduler is simulated; install it")
 
 from ..simulator.catalogue import SIMULATED, VLLM
+from ..simulator.catalogue.static_setting import FORMS
 from ..simulator.cells.cell import cell_load
 from ..simulator.cells.sampled import sampled_run
 from ..simulator.engine import context_tokens
@@ -23,7 +24,6 @@ from ..simulator.observers.recording import Recording
 from ..simulator.record.metrics import metrics_of, pace_metrics
 from ..simulator.record.timeline import PolicyRun, write_timeline
 from ..simulator.record.traces import write_traces
-from ..simulator.static_setting import FORMS
 from . import fleets
 from .agents import agents_table, read_cells
 from .scene import (

@@ -11,7 +11,7 @@ from ..results.metrics_file import Tried
 from ..results.tables import best_setting
 from ..simulator import catalogue
 from ..simulator.catalogue import Policy
-from ..simulator.static_setting import StaticSetting
+from ..simulator.catalogue.static_setting import StaticSetting
 
 Scores = Callable[[Sequence[str]], Sequence[float]]
 """One score a policy name, the larger the better."""

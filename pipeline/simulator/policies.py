@@ -19,6 +19,7 @@ from ...runtime.queueing.value import Column
 from ...runtime.scheduler import AugServeScheduler
 from ...runtime.steering.step_budget import StepBudget
 from .catalogue import EXACT, NOTHING, P_PAS_BUDGET, STATIC_BUDGET, TABLE, Policy, find
+from .catalogue.static_setting import StaticSetting
 from .clock import VirtualClock
 from .engine import build_scheduler
 from .errors import SimulationError
@@ -28,7 +29,6 @@ from .profile import EngineLimits
 from .rivals.forecasting import ForecastingScheduler
 from .rivals.prefill_cap import CappedBudget
 from .rivals.ranked import RankedScheduler
-from .static_setting import StaticSetting
 
 
 class CountedBudget(StepBudget):

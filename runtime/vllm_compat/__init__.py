@@ -19,7 +19,7 @@ from .names import (
     vllm_version,
 )
 from .queues import own_queue, set_waiting_queue, waiting_queue
-from .requests import is_decode, prompt_prefix, whole_prefix
+from .requests import is_decode, prompt_prefix, trace_headers, whole_prefix
 from .running import (
     decoding,
     is_paused,
@@ -31,7 +31,7 @@ from .running import (
     tokens_per_decode,
 )
 from .scheduled import measure_tokens, step_row
-from .setups import api_servers, check_setup, splits_sessions
+from .setups import api_servers, check_setup, splits_sessions, traces_requests
 from .stepping import (
     RunningDemand,
     engine_number,
@@ -50,4 +50,3 @@ from .stepping import (
     token_budget,
 )
 from .supported import UnsupportedVllmError
-from .tracing import trace_headers, traces_requests

@@ -1,4 +1,6 @@
-"""Facts of vLLM's requests: whether one decodes, and its tokens as prefixes."""
+"""Facts of vLLM's requests: whether one decodes, its tokens as prefixes, and its headers."""
+
+from collections.abc import Mapping
 
 from ..sessions.prefix import OWN_BLOCK_TOKENS, Prefix, own_hashes
 from .names import Request
@@ -32,3 +34,8 @@ def whole_prefix(request: Request, prompt: Prefix) -> Prefix:
     if hashes is not request.block_hashes:
         hashes = own_hashes(request.all_token_ids, prompt.salt, known=hashes)
     return Prefix(request.all_token_ids, hashes, prompt.block_tokens, request.num_tokens, prompt.salt)
+
+
+def trace_headers(request: Request) -> Mapping[str, str]:
+    """`traceparent` and `tracestate` of the caller, if it sent them."""
+    return request.trace_headers or {}

@@ -17,8 +17,8 @@ from augserve.pipeline.simulator.catalogue import (
     find,
     tuned,
 )
+from augserve.pipeline.simulator.catalogue.static_setting import StaticSetting
 from augserve.pipeline.simulator.errors import SimulationError
-from augserve.pipeline.simulator.static_setting import StaticSetting
 
 
 def test_the_catalogue_is_imported_without_vllm() -> None:

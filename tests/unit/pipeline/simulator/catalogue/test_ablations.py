@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from augserve.models.serving.settings import BudgetGains, Residency, SchedulerSettings, Slo, ValueWeights
-from augserve.pipeline.simulator import ablations
-from augserve.pipeline.simulator.catalogue import find
+from augserve.pipeline.simulator.catalogue import ablations, find
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.policies import PolicyInputs, build_policy
 from augserve.pipeline.simulator.profile import EngineLimits

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.pipeline.simulator.static_setting import StaticSetting
+from augserve.pipeline.simulator.catalogue.static_setting import StaticSetting
 
 COUNTS = st.none() | st.integers(1, 99_999)
 SETTINGS = st.builds(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ...models.serving.settings import SchedulerSettings, ValueWeights
+from ....models.serving.settings import SchedulerSettings, ValueWeights
 
 FAR_S = 3600.0
 """A TTFT limit longer than any simulation."""

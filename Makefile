@@ -8,7 +8,7 @@ SERVE_PORT ?= 8000
 GPU_PYTHON ?= $(BIN)/python
 # A vLLM release to test besides the one in .venv.
 VLLM ?= 0.29.0
-# Tests beside each other share neither files nor ports. Real servers, in the slow ones, need the machine to themselves.
+# Tests beside each other share neither files nor ports. Two real servers at once would be too slow.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 # Scheduler steps and seed of `make soak`.
 STEPS ?= 1000000
@@ -24,7 +24,7 @@ export PYTHONUNBUFFERED = 1
 export DVC_NO_ANALYTICS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro retrain test test-fast test-vllm soak fuzz test-contract new-vllm check docs bench compare sessions information tune-long fidelity live profile-gpu study search ui serve lock clean
+.PHONY: help env repro retrain test test-fast test-slow test-servers test-vllm test-others releases soak fuzz test-contract new-vllm check docs bench compare sessions information tune-long fidelity live profile-gpu study search ui serve lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -43,15 +43,20 @@ retrain: env  ## add a server's recordings to the training data, then `make repr
 	$(BIN)/augserve retrain "$(TRACES)" $(NAME)
 	$(MAKE) repro
 
-test: test-fast  ## run all tests
-	$(BIN)/pytest -m slow
+test: test-fast test-slow test-servers  ## run all tests
 
 test-fast: env  ## run the tests that need no DVC, PostgreSQL, browser or real server, one file a core
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
+test-slow: env  ## run the tests that need DVC, PostgreSQL or a browser
+	$(BIN)/pytest -m slow $$(grep -rl --include 'test_*.py' --exclude-dir e2e 'mark\.slow' tests)
+
+test-servers: env  ## run the tests with real servers
+	$(BIN)/pytest -m slow tests/e2e
+
 test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler on another release: VLLM=0.30.0 (default 0.29.0)
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
-	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest $(PARALLEL) tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
+	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest $(PARALLEL) -m "not slow" tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
 	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
 
 soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2 MINUTES=60 on a real server]
@@ -61,7 +66,14 @@ soak: env  ## random events on vLLM's scheduler with every feature, a million st
 fuzz: env  ## damaged requests, records, bundles, settings and registry answers, 10,000 of each: 20 minutes; [EXAMPLES=1000]
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz --timeout 0
 
-test-contract: env $(OTHER_VLLM:%=build/vllm-%)  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
+releases: env $(OTHER_VLLM:%=build/vllm-%)  ## fetch the other supported releases of vLLM: 120 to 340 MB each
+
+test-others: releases  ## run the tests that touch vLLM on the oldest and the newest other release, and those of the contract on all
+	$(MAKE) test-vllm VLLM=$(firstword $(OTHER_VLLM)) PARALLEL=
+	$(MAKE) test-vllm VLLM=$(lastword $(OTHER_VLLM)) PARALLEL=
+	$(MAKE) test-contract
+
+test-contract: releases  ## whether every supported vLLM has the functions that AugServe relies on, unchanged
 	$(BIN)/pytest tests/integration/test_vllm_contract.py
 	for vllm in $(OTHER_VLLM); do PYTHONPATH=build/vllm-$$vllm $(BIN)/pytest tests/integration/test_vllm_contract.py || exit 1; done
 

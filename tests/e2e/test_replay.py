@@ -14,9 +14,9 @@ from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 from augserve.runtime.recording.rows import session_name
 
-pytestmark = pytest.mark.slow
+from .faults import ONE_THREAD
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPAN_S = 31.0
 SESSIONS = 14
@@ -89,7 +89,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recording_server(model_folder: Path, recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("server") / "server.log"
     hook = hook_arguments({"mode": "observe", "traces": str(recorded)})
-    with vllm_server(model_folder, log=log, extra_args=hook) as running:
+    with vllm_server(model_folder, log=log, extra_args=hook, environment=ONE_THREAD) as running:
         yield running
 
 

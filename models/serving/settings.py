@@ -57,12 +57,12 @@ class ValueWeights:
     `soon_s` is no weight but the time constant of `future`: a turn that follows after a pause of `soon_s` counts 1/e.
     """
 
-    stage_one: Weight = 0.1  # expected cost of the turn: share of the KV cache x time in it
+    stage_one: Weight = 0.0  # expected cost of the turn: share of the KV cache x time in it
     uncached: Weight = 1.0  # time to compute the uncached prompt tokens
     output: Weight = 1.0  # engine time to decode the remaining output
     future: Weight = 1.0  # turns that soon follow share the cost of the prompt: stage_one and uncached
     soon_s: Annotated[Number, Field(ge=1e-3, le=1e6)] = 5.0  # a turn after a pause of soon_s counts 1/e in `future`
-    remaining: Weight = 0.0  # decode and prefill time of the session's later turns
+    remaining: Weight = 0.0  # engine time of the session's later turns
     waiting: Weight = 0.0  # time waited, subtracted
     slack: Weight = 0.0  # time left to the TTFT deadline
     attained: Weight = 0.0  # engine time that the session has used: fairness between sessions

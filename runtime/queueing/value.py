@@ -96,9 +96,9 @@ def cached_future_turns(future_turns: float, pause_s: float, decay_s: float) -> 
     return future_turns * math.exp(-pause_s / decay_s)
 
 
-def remaining_s(columns: Floats, engine: EngineState, step: StepTime) -> Floats:
-    """Decode and prefill time of the session's future turns, each as long as this one, shape (n,)."""
-    turn_s = engine.token_s * columns[Column.OUTPUT_TOKENS] + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
+def remaining_s(columns: Floats, step: StepTime) -> Floats:
+    """Engine time of the session's future turns, decode and prefill, each as long as this one, shape (n,)."""
+    turn_s = decode_s(columns, step) + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
     cost: Floats = columns[Column.FUTURE_TURNS] * turn_s
     return cost
 
@@ -135,7 +135,7 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
     if weights.output:
         value += weights.output * decode_s(columns, step)
     if weights.remaining:
-        value += weights.remaining * remaining_s(columns, engine, step)
+        value += weights.remaining * remaining_s(columns, step)
     if weights.waiting:
         value -= weights.waiting * (engine.now_s - columns[Column.WAITING_SINCE_S])
     if weights.slack:

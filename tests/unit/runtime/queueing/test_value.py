@@ -72,7 +72,7 @@ def test_stage_one_is_memory_times_time_by_hand() -> None:
 
 
 def test_future_turns_are_as_long_as_this_one() -> None:
-    assert remaining_s(turns({}, {"future_turns": 4}), ENGINE, STEP) == pytest.approx([0, 4 * (0.2 + 0.01)])
+    assert remaining_s(turns({}, {"future_turns": 4}), STEP) == pytest.approx([0, 4 * (0.02 + 0.01)])
 
 
 def test_slack_is_the_time_until_the_prefill_must_start() -> None:
@@ -85,7 +85,7 @@ def test_slack_is_the_time_until_the_prefill_must_start() -> None:
     [
         ({"uncached": 2.0}, 2 * 0.11),
         ({"output": 2.0}, 2 * 10 * (1e-3 + 1000 * 1e-6)),
-        ({"remaining": 2.0}, 2 * 4 * 0.21),
+        ({"remaining": 2.0}, 2 * 4 * 0.03),
         ({"waiting": 2.0}, -2 * 0.3),
         ({"slack": 2.0}, 2 * (0.7 - 0.11)),
         ({"attained": 2.0}, 2 * (500 * 1e-4 + 300 * 0.02)),

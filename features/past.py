@@ -1,8 +1,10 @@
 """Feature vectors of past turns, computed in time order: each vector uses only what serving knew at that moment."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,7 @@ class PastTurn:
     output_tokens: int
     pause: PastPause | None = None
     tenant: str | None = None
+    last: bool = False  # no turn of the session arrives later: its history may be let go
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +81,32 @@ class _Moment(IntEnum):
     RETURN = 2
 
 
+_Event = tuple[float, str, int, _Moment, PastTurn]
+
+
 def vectorize(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
     """Yield each turn's vectors once the turn has finished, in time order; `turns` may come in any order.
 
     Events at the same instant are ordered by session, then by turn. A turn that never finished is yielded at its
     arrival.
     """
+    return vectorize_arrivals(sorted(turns, key=arrival))
+
+
+def arrival(past: PastTurn) -> tuple[float, str, int]:
+    """The order of arrivals: time, session, turn."""
+    return past.arrival_s, past.session_id, past.facts.turn
+
+
+def vectorize_arrivals(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
+    """As `vectorize`, of turns in the order of `arrival`. Memory holds open turns, and sessions that are not over."""
     sessions: dict[str, SessionHistory] = {}
     shared = SharedHistory()
     unfinished: dict[tuple[str, int], TurnVectors] = {}
-    for _, session_id, turn, moment, past in sorted(_events(turns), key=lambda event: event[:4]):
+    for _, session_id, turn, moment, past, over in _in_time(turns):
         session = sessions.setdefault(session_id, SessionHistory())
+        if over:
+            del sessions[session_id]
         if moment is _Moment.ARRIVAL:
             session.tenant = past.tenant
             expected = tool_call_features(expected_call(session, turn), session, shared)
@@ -116,12 +134,40 @@ def _with_calls(vectors: TurnVectors, session: SessionHistory, shared: SharedHis
     return replace(vectors, call_features=tuple(tool_call_features(call, session, shared) for call in calls))
 
 
-def _events(turns: Iterable[PastTurn]) -> Iterator[tuple[float, str, int, _Moment, PastTurn]]:
+def _in_time(turns: Iterable[PastTurn]) -> Iterator[tuple[float, str, int, _Moment, PastTurn, bool]]:
+    """The events of turns in the order of arrival, in time order, each with whether it is the last of its session."""
+    to_come: list[_Event] = []
+    open_events: Counter[str] = Counter()
+    last_arrived: set[str] = set()
+
+    def next_event() -> tuple[float, str, int, _Moment, PastTurn, bool]:
+        event = heappop(to_come)
+        session_id = event[1]
+        open_events[session_id] -= 1
+        over = not open_events[session_id] and session_id in last_arrived
+        if not open_events[session_id]:
+            del open_events[session_id]
+        if over:
+            last_arrived.remove(session_id)
+        return *event, over
+
     for past in turns:
-        session_id, turn = past.session_id, past.facts.turn
-        yield past.arrival_s, session_id, turn, _Moment.ARRIVAL, past
-        if past.finish_s is not None:
-            finish_s = max(past.finish_s, past.arrival_s)
-            yield finish_s, session_id, turn, _Moment.FINISH, past
-            if past.pause is not None:
-                yield max(past.pause.return_s, finish_s), session_id, turn, _Moment.RETURN, past
+        while to_come and to_come[0][:3] < arrival(past):
+            yield next_event()
+        for event in _events(past):
+            heappush(to_come, event)
+            open_events[past.session_id] += 1
+        if past.last:
+            last_arrived.add(past.session_id)
+    while to_come:
+        yield next_event()
+
+
+def _events(past: PastTurn) -> Iterator[_Event]:
+    session_id, turn = past.session_id, past.facts.turn
+    yield past.arrival_s, session_id, turn, _Moment.ARRIVAL, past
+    if past.finish_s is not None:
+        finish_s = max(past.finish_s, past.arrival_s)
+        yield finish_s, session_id, turn, _Moment.FINISH, past
+        if past.pause is not None:
+            yield max(past.pause.return_s, finish_s), session_id, turn, _Moment.RETURN, past

@@ -17,3 +17,9 @@ def lineage(
         passed[parent] = None
         last = parent
     return list(passed), None
+
+
+def root(session: SessionKey, parents: Mapping[SessionKey, SessionKey]) -> SessionKey:
+    """The last ancestor; of sessions in a circle the least, so that they share a root."""
+    passed, closes = lineage(session, parents)
+    return passed[-1] if closes is None else min(passed[passed.index(closes) :])

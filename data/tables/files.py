@@ -82,11 +82,31 @@ def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[st
 
     Raises TraceError as `read_table`, with `where` as the file's name.
     """
+    for table in _batches(stream, where, name, TABLES[name].names, _BATCH_ROWS):
+        yield from table.to_pylist()
+
+
+def read_batches(
+    folders: Sequence[Path], name: TableName, columns: Sequence[str] | None = None, rows: int = 1 << 16
+) -> Iterator[pa.Table]:
+    """Tables of schema `name` of at most `rows` rows, over all files of the folders. Raises TraceError as read_table.
+
+    `columns`: only these, in this order.
+    """
+    for folder in folders:
+        for file in table_files(folder, name):
+            yield from _batches(file, str(file), name, columns or TABLES[name].names, rows)
+
+
+def _batches(
+    source: Path | BinaryIO, where: str, name: TableName, columns: Sequence[str], rows: int
+) -> Iterator[pa.Table]:
     try:
-        file = pq.ParquetFile(stream)
+        file = pq.ParquetFile(source)
         _check_file(where, file.schema_arrow, name)
-        for batch in file.iter_batches(_BATCH_ROWS):
-            yield from _completed(pa.Table.from_batches([batch]), where, name, TABLES[name].names).to_pylist()
+        present = [column for column in columns if column in file.schema_arrow.names]
+        for batch in file.iter_batches(rows, columns=present):
+            yield _completed(pa.Table.from_batches([batch]), where, name, columns)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 

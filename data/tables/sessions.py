@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .ancestry import SessionKey, lineage
+from .ancestry import SessionKey, root
 from .files import TableName, TraceError, read_table
 from .restarts import Restarts
 from .schema import ToolCallRow, TurnRow
@@ -85,13 +85,7 @@ def _split_groups(rows: Iterable[dict[str, Any]], restarts: Restarts) -> dict[Se
             row["parent_session_id"] = restarts.run_id(source, parent, arrival_s)
             parents[session] = (source, row["parent_session_id"])
     known = {session: parent for session, parent in parents.items() if parent in groups}
-    return {session: groups[_root(session, known)] for session in groups}
-
-
-def _root(session: SessionKey, parents: Mapping[SessionKey, SessionKey]) -> SessionKey:
-    """The last ancestor; of sessions in a circle the least, so that they share a root."""
-    passed, closes = lineage(session, parents)
-    return passed[-1] if closes is None else min(passed[passed.index(closes) :])
+    return {session: groups[root(session, known)] for session in groups}
 
 
 def _calls_by_turn(folders: Sequence[Path], restarts: Restarts) -> dict[tuple[str, str, int], dict[int, RecordedCall]]:

@@ -34,7 +34,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "censored": pa.bool_(),
     "features": pa.list_(pa.float32()),
 }
-_SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
+SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
 
 
 class TrainingError(ValueError):
@@ -133,12 +133,22 @@ def split_sessions(
 
 def write_training_set(path: Path, data: TrainingSet) -> None:
     """Write atomically as Parquet, with the feature names and version in the metadata."""
+    with atomic_file(path) as temporary, training_writer(temporary, data.target) as writer:
+        writer.write_table(training_table(data))
+
+
+def training_writer(path: Path, target: Target) -> pq.ParquetWriter:
+    """A writer of `training_table`s, to use in a `with` statement."""
+    return pq.ParquetWriter(path, SCHEMA.with_metadata(_metadata(target)), compression="zstd")
+
+
+def training_table(data: TrainingSet) -> pa.Table:
+    """The rows in the columns of SCHEMA."""
     columns = (data.sources, data.sessions, data.parts, data.groups, data.values, data.censored)
     offsets = np.arange(len(data) + 1, dtype=np.int32) * data.rows.shape[1]
     features = pa.ListArray.from_arrays(pa.array(offsets), pa.array(data.rows.reshape(-1)))
-    table = pa.table([*(pa.array(column) for column in columns), features], schema=_SCHEMA)
-    with atomic_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(_metadata(data.target)), temporary, compression="zstd")
+    table = pa.table([*(pa.array(column) for column in columns), features], schema=SCHEMA)
+    return table.replace_schema_metadata(_metadata(data.target))
 
 
 def read_training_set(path: Path, target: Target) -> TrainingSet:
@@ -148,13 +158,18 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     except (OSError, pa.ArrowException) as error:
         cause = " ".join(str(error).split())
         raise TrainingError(f"{path}: not a readable training table: {cause}; run `dvc repro prepare`") from error
-    if table.schema.names != _SCHEMA.names or (table.schema.metadata or {}) != _metadata(target):
+    if table.schema.names != SCHEMA.names or (table.schema.metadata or {}) != _metadata(target):
         raise TrainingError(f"{path}: made for another target, feature version or release; run `dvc repro prepare`")
+    return training_set_of(table, target, str(path))
+
+
+def training_set_of(table: pa.Table, target: Target, where: str) -> TrainingSet:
+    """The rows of a `training_table`, which is at `where`. Raises TrainingError for rows that do not fit the target."""
     lists = table.column("features").combine_chunks()
     width = len(target.features)
     widths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     if lists.null_count or lists.values.null_count or (widths != width).any():
-        raise TrainingError(f"{path}: a row has not {width} features; run `dvc repro prepare`")
+        raise TrainingError(f"{where}: a row has not {width} features; run `dvc repro prepare`")
     rows = lists.values.to_numpy(zero_copy_only=False).reshape(-1, width)
     values, censored = table.column("value").to_numpy(), table.column("censored").to_numpy()
     source, session, part, group = (

@@ -1,7 +1,7 @@
 """Turns to learn from: recorded turns as events of the past (features/past.py), with what their set says of them."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,35 @@ _FINISHED = ("stop", "length", None)  # finish reasons of turns whose output is 
 
 
 @dataclass(frozen=True, slots=True)
+class Remaining:
+    """The work of a session from a turn's arrival on."""
+
+    turns: int  # this turn included
+    tokens: int  # output and new prompt tokens of the turns after this one
+    ended_s: float | None  # when the session's last turn finished; None: it did not
+    paused: bool  # the last turn ended in a pause
+    last: bool
+
+    def censored(self, complete_until_s: float) -> bool:
+        """Whether the session went on, or may have: then both counts are lower bounds.
+
+        `complete_until_s`: a session that ended later may have gone on; infinity where all are complete.
+        """
+        return self.ended_s is None or (
+            complete_until_s < math.inf and (self.paused or self.ended_s > complete_until_s)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingTurn:
     source: str
     past: PastTurn
     features: NDArray[np.float32] | None  # as computed at arrival; None: not recorded, or by another release
     split_group: str  # sessions of a group are in the same part of the split
     cut_off: bool  # the output ended at a limit
-    ends_in_tool: bool | None  # None: the set records no tool calls
+    ends_in_tool: bool  # False too where the set records no tool calls
     model: str | None = None  # None: not recorded
+    remaining: Remaining | None = None  # None: not computed (outcomes.py)
 
 
 def read_training_turns(folders: Sequence[Path]) -> list[TrainingTurn]:
@@ -35,22 +56,15 @@ def read_training_turns(folders: Sequence[Path]) -> list[TrainingTurn]:
 
     A pause without a recorded tool call has no calls, as in serving. Raises TraceError as `read_sessions`.
     """
-    sessions = read_sessions(folders)
-    with_calls = {turn.source for turns in sessions for turn in turns if turn.calls or turn.tool_called is not None}
     return [
-        _training_turn(turn, following, turn.source in with_calls)
-        for turns in sessions
+        _training_turn(turn, following)
+        for turns in read_sessions(folders)
         for turn, following in zip(turns, (*turns[1:], None), strict=True)
     ]
 
 
-def multi_turn(turns: Sequence[TrainingTurn]) -> bool:
-    """Whether any session has a second turn. Where none has, the set does not record sessions."""
-    return max(Counter(turn.past.session_id for turn in turns).values(), default=0) > 1
-
-
-def by_model(turns: Sequence[TrainingTurn]) -> list[list[TrainingTurn]]:
-    """The turns of each model's sessions, models by name; a session belongs to the model of its first turn.
+def by_model(turns: Sequence[TrainingTurn]) -> dict[str, list[TrainingTurn]]:
+    """The turns of each model's sessions, by the model's name; a session belongs to the model of its first turn.
 
     An engine serves one model, so its history over all sessions is of that model alone.
     """
@@ -62,10 +76,10 @@ def by_model(turns: Sequence[TrainingTurn]) -> list[list[TrainingTurn]]:
     models: dict[str, list[TrainingTurn]] = defaultdict(list)
     for turn in turns:
         models[first[turn.past.session_id].model or ""].append(turn)
-    return [models[name] for name in sorted(models)]
+    return models
 
 
-def _training_turn(turn: RecordedTurn, following: RecordedTurn | None, calls_recorded: bool) -> TrainingTurn:
+def _training_turn(turn: RecordedTurn, following: RecordedTurn | None) -> TrainingTurn:
     finish_s = _finish_s(turn)
     facts = TurnFacts(
         prompt_tokens=turn.prompt_tokens,
@@ -93,7 +107,7 @@ def _training_turn(turn: RecordedTurn, following: RecordedTurn | None, calls_rec
         features=_features(turn),
         split_group=turn.split_group,
         cut_off=turn.finish_reason == "length" or (turn.finish_reason is None and turn.output_tokens >= limit),
-        ends_in_tool=(bool(turn.calls) or turn.tool_called is not None) if calls_recorded else None,
+        ends_in_tool=bool(turn.calls) or turn.tool_called is not None,
         model=turn.model,
     )
 

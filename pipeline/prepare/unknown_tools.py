@@ -6,7 +6,6 @@ one tool out), among the other sessions unchanged. A new name keeps the tool's f
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 from ...data.tables.splits import position
 from .training_turns import TrainingTurn
@@ -14,19 +13,15 @@ from .training_turns import TrainingTurn
 SHARE = 0.25  # of the split groups, chosen by a hash
 
 
-def with_unknown_tools(turns: Sequence[TrainingTurn]) -> list[TrainingTurn]:
-    """The turns, with the calls of the chosen sessions renamed."""
-    return [_with_new_names(turn) if renamed(turn) else turn for turn in turns]
-
-
 def renamed(turn: TrainingTurn) -> bool:
     """Whether the turn's split group is among the chosen ones."""
     return position(turn.split_group, "unknown tools: ") < SHARE
 
 
-def _with_new_names(turn: TrainingTurn) -> TrainingTurn:
+def with_new_names(turn: TrainingTurn) -> TrainingTurn:
+    """The turn, with its calls renamed if its session is among the chosen ones."""
     past = turn.past
-    if past.pause is None:
+    if past.pause is None or not renamed(turn):
         return turn
     key = f"{past.session_id}-{past.facts.turn}"
     calls = tuple(dataclasses.replace(call, tool=f"{call.tool}?{key}") for call in past.pause.calls)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.past import PastCall, PastPause, PastTurn, TurnVectors, vectorize
+from augserve.features.past import PastCall, PastPause, PastTurn, TurnVectors, arrival, vectorize
 from augserve.features.session_history import ReturnedCall, SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, expected_call, tool_call_features
@@ -143,3 +143,15 @@ def test_a_tool_is_known_to_other_sessions_once_it_has_returned() -> None:
     found = by_turn(vectorize([slow, before, after]))
     assert np.isnan(found["b", 0].call_features[0][TOOL_LOG])
     assert np.isclose(found["c", 0].call_features[0][TOOL_LOG], np.log(2.0))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_histories_let_go_after_the_last_turn_change_nothing(seed: int) -> None:
+    turns = sessions(seed)
+    latest = {turn.session_id: turn for turn in sorted(turns, key=arrival)}
+    marked = [dataclasses.replace(turn, last=turn is latest[turn.session_id]) for turn in turns]
+    kept, let_go = by_turn(vectorize(turns)), by_turn(vectorize(marked))
+    assert kept.keys() == let_go.keys()
+    for key, one in kept.items():
+        np.testing.assert_array_equal(one.turn_features, let_go[key].turn_features)
+        np.testing.assert_array_equal(one.call_features, let_go[key].call_features)

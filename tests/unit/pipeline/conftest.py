@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "prepare": {
         "mix_sessions": 40,
         "mix_rate_per_s": 8.0,
+        "max_turns": 100000,
         "validation_share": 0.15,
         "test_share": 0.2,
     },

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from augserve.data.tables.buckets import bucketed
 from augserve.data.tables.files import TraceError
 from augserve.data.tables.prompt_tail import TAIL_BUCKETS, TAIL_TOKENS, tail_counts
 from augserve.data.workload.mix import MIX, augmentation_sessions
@@ -66,6 +68,33 @@ def test_the_same_input_gives_the_same_tables(root: Path) -> None:
     first = {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()}
     prepare.main()
     assert {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()} == first
+
+
+def test_traces_beyond_a_bucket_give_the_same_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare.main()
+    first = {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()}
+    metrics = prepare.METRICS.read_bytes()
+    monkeypatch.setattr(prepare, "bucketed", partial(bucketed, bucket_turns=10))
+    prepare.main()
+    assert {path.name: path.read_bytes() for path in paths.TRAINING.iterdir()} == first
+    assert prepare.METRICS.read_bytes() == metrics
+
+
+def test_a_larger_source_is_learned_from_a_sample_of_its_sessions(
+    root: Path, make_rows: MakeRows, save_traces: SaveTraces, change_params: Callable[..., None]
+) -> None:
+    turns, calls = make_rows(100)
+    save_traces(root / "data/traces/gathered", turns, calls)
+    change_params(prepare={"mix_sessions": 0})
+    prepare.main()
+    whole = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    change_params(prepare={"mix_sessions": 0, "max_turns": len(turns) // 2})
+    prepare.main()
+    sample = read_training_set(paths.TRAINING / "output_length.parquet", OUTPUT_LENGTH)
+    kept = np.isin(whole.sessions, np.unique(sample.sessions))
+    assert 0.3 * len(whole) < len(sample) < 0.7 * len(whole)
+    np.testing.assert_array_equal(sample.rows, whole.rows[kept])  # all turns are history
+    np.testing.assert_array_equal(sample.values, whole.values[kept])
 
 
 def test_recorded_features_are_taken_as_they_are(root: Path, make_rows: MakeRows, save_traces: SaveTraces) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -20,12 +21,20 @@ from augserve.models.learning.calibration import calibrate, calibrate_with_unkno
 from augserve.models.learning.cross_fit import learn
 from augserve.models.learning.forest import FitSettings, labels, predict_margins
 from augserve.models.learning.target_models import TargetModels
-from augserve.models.learning.training_set import UNKNOWN_TOOLS, TrainingSet
+from augserve.models.learning.training_set import (
+    UNKNOWN_TOOLS,
+    TrainingSet,
+    read_training_set,
+    read_unknown_tools,
+)
 from augserve.models.serving.target import QUANTILES, TARGETS, TOOL_DURATION
 from augserve.pipeline.prepare import run as prepare
+from augserve.pipeline.prepare.arrivals import Arrivals
+from augserve.pipeline.prepare.examples import unknown_tool_examples
 from augserve.pipeline.prepare.mix_turns import mix_turns
+from augserve.pipeline.prepare.spool import Spool
 from augserve.pipeline.prepare.training_turns import TrainingTurn, read_training_turns
-from augserve.pipeline.prepare.unknown_tools import renamed, with_unknown_tools
+from augserve.pipeline.prepare.unknown_tools import renamed, with_new_names
 from augserve.pipeline.train.trained import log_width
 
 Rows = NDArray[np.float32]
@@ -35,15 +44,18 @@ FIT = FitSettings(30, 30, 30, 10, 0.2, 0.2, 5, 5, 10.0, 0.9, 0.8, 1.0, 7)
 HISTORY_SHARE = 0.7  # of the sessions: seen before the ones that are asked about
 REAL = Path(__file__).parents[5] / "shared" / "data" / "claude-code-swe" / "sessions.tar.xz"
 
-PARAMS = prepare.PrepareParams(mix_sessions=1, mix_rate_per_s=0.1, validation_share=0.15, test_share=0.2)
-
 
 def tables(turns: Sequence[TrainingTurn]) -> dict[str, TrainingSet]:
     """As `prepare` makes them."""
-    examples: prepare.Examples = {target.name: [] for target in TARGETS}
-    prepare.add_source(examples, turns[0].source, turns)
-    prepare.add_unknown_tools(examples, turns[0].source, turns)
-    return prepare.split(examples, PARAMS, {})
+    with TemporaryDirectory() as scratch, Spool(Path(scratch)) as spool:
+        arrivals = Arrivals(Path(scratch))
+        arrivals.add(turns)
+        prepare.add_examples(spool, arrivals, len(turns), 1)
+        (out := Path(scratch, "out")).mkdir()
+        spool.write(out, 0.15, 0.2)
+        sets = {target.name: read_training_set(out / f"{target.name}.parquet", target) for target in TARGETS}
+        unknown = read_unknown_tools(out)
+    return sets if unknown is None else sets | {UNKNOWN_TOOLS: unknown}
 
 
 def learned(turns: Sequence[TrainingTurn]) -> TargetModels:
@@ -230,7 +242,7 @@ def test_the_calls_of_some_sessions_are_renamed_and_keep_their_family_and_all_el
     turns = aimless_turns(40, 3)
     odd = [turn for turn in turns if renamed(turn)]
     assert 0 < len({turn.past.session_id for turn in odd}) < 20
-    for before, after in zip(turns, with_unknown_tools(turns), strict=True):
+    for before, after in zip(turns, map(with_new_names, turns), strict=True):
         if before.past.pause is None or not renamed(before):
             assert after == before
             continue
@@ -238,7 +250,7 @@ def test_the_calls_of_some_sessions_are_renamed_and_keep_their_family_and_all_el
         (was,), (now,) = before.past.pause.calls, after.past.pause.calls
         assert now.tool.startswith(f"{was.tool}?")
         assert dataclasses.replace(now, tool=was.tool) == was
-    names = [call.tool for turn in with_unknown_tools(odd) if turn.past.pause for call in turn.past.pause.calls]
+    names = [call.tool for turn in map(with_new_names, odd) if turn.past.pause for call in turn.past.pause.calls]
     assert len(set(names)) == len(names)
 
 
@@ -255,10 +267,10 @@ def test_the_renamed_calls_are_rows_of_their_own_in_their_sessions_parts() -> No
     assert not np.isnan(same.rows[made, NAMES.index("tool_log_s")]).all()
 
 
-def test_without_calls_there_are_no_such_rows() -> None:
+def test_without_calls_there_are_no_such_rows(tmp_path: Path) -> None:
     silent = [
         dataclasses.replace(turn, past=dataclasses.replace(turn.past, pause=None)) for turn in aimless_turns(30, 5)
     ]
-    examples: prepare.Examples = {}
-    prepare.add_unknown_tools(examples, "aimless", silent)
-    assert not examples
+    arrivals = Arrivals(tmp_path)
+    arrivals.add(silent)
+    assert not list(unknown_tool_examples(arrivals, "aimless"))

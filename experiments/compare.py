@@ -14,6 +14,7 @@ from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import load_params
 from augserve.pipeline.project.stage import run_stage
 from augserve.pipeline.project.tracking import git_revision
+from augserve.pipeline.simulator.cells.workers import Workers
 
 REPORTS = Path("reports/compare")
 
@@ -23,7 +24,8 @@ class CompareParams(ComparisonParams):
 
 
 def main() -> None:
-    report(load_params(CompareParams), REPORTS)
+    workers = Workers.asked("python -m experiments.compare", __doc__)
+    report(load_params(CompareParams), REPORTS, workers)
     table = REPORTS / "table.md"
     learned = sorted(json.loads(paths.TRAINING_METRICS.read_text(encoding="utf-8")))
     text = conditions(read_tuned(paths.TUNED)[0].profile, learned, git_revision())

@@ -30,6 +30,8 @@ from augserve.pipeline.simulator.cells.cache import Submit, cached
 from augserve.pipeline.simulator.cells.cell import Cell, settings_on, workload_names
 from augserve.pipeline.simulator.cells.evidence import run_evidence
 from augserve.pipeline.simulator.cells.parallel import pool
+from augserve.pipeline.simulator.cells.store import CellStore
+from augserve.pipeline.simulator.cells.workers import Workers
 from augserve.pipeline.simulator.record.evidence import Evidence
 
 from .params import InformationParams, Row
@@ -71,13 +73,17 @@ class Experiment:
 
 
 def main() -> None:
+    workers = Workers.asked("python -m experiments.information", __doc__)
     params = load_params(InformationParams)
     settings, _ = read_tuned(paths.TUNED)
     experiment = Experiment(params, load_params(BaseParams).seed, settings, load_params(SplitShares))
     rows = [row for row in params.rows if row.workload in (*SEQUENCES, *workload_names())]
     if absent := [row.workload for row in params.rows if row not in rows]:
         logger.info("information: without %s: not imported here", ", ".join(absent))
-    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
+    with (
+        pool(params.processes, run_evidence, workers.on) as run,
+        counted(cached(run, CellStore(workers.cells)), params.SECTION) as submit,
+    ):
         runs = started(experiment, rows, submit)
         cells = {name_of(row): finished(of, experiment.seed) for row, of in runs.items()}
     document = {"revision": git_revision(), "seed": experiment.seed, "params": params.model_dump(), "cells": cells}

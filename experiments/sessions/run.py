@@ -14,6 +14,8 @@ from augserve.pipeline.project.tracking import git_revision
 from augserve.pipeline.simulator.cells.cache import cached
 from augserve.pipeline.simulator.cells.evidence import run_evidence
 from augserve.pipeline.simulator.cells.parallel import pool
+from augserve.pipeline.simulator.cells.store import CellStore
+from augserve.pipeline.simulator.cells.workers import Workers
 
 from .cells import Experiment, all_runs, require_workloads, static_settings
 from .params import SessionsParams
@@ -23,11 +25,12 @@ REPORTS = Path("reports/sessions")
 
 
 def main() -> None:
+    workers = Workers.asked("python -m experiments.sessions", __doc__)
     params = load_params(SessionsParams)
     require_workloads(params.scenes)
     settings, _ = read_tuned(paths.TUNED)
     experiment = Experiment(params, load_params(BaseParams).seed, settings, load_params(SplitShares))
-    scenes = results(experiment)
+    scenes = results(experiment, workers)
     document = {
         "revision": git_revision(),
         "seed": experiment.seed,
@@ -40,10 +43,13 @@ def main() -> None:
     print(text)
 
 
-def results(experiment: Experiment) -> list[SceneResult]:
+def results(experiment: Experiment, workers: Workers) -> list[SceneResult]:
     """Run all cells."""
     params = experiment.params
-    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
+    with (
+        pool(params.processes, run_evidence, workers.on) as run,
+        counted(cached(run, CellStore(workers.cells)), params.SECTION) as submit,
+    ):
         static = static_settings(experiment, submit)
         runs = all_runs(experiment, static, submit)
     return [

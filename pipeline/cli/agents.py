@@ -56,10 +56,10 @@ def read_cells(arguments: argparse.Namespace, policies: Sequence[str]) -> list[C
     return cells
 
 
-def agents_table(cells: Sequence[Cell]) -> str:
-    """Run the cells in parallel processes: one row a number of agents and policy, over all seeds."""
+def agents_table(cells: Sequence[Cell], on: str | None = None) -> str:
+    """Run the cells in processes, or on the Ray at `on`: one row a number of agents and policy, over all seeds."""
     processes = min(len(os.sched_getaffinity(0)), len(cells))
-    with pool(processes, run_evidence) as submit, tqdm(total=len(cells), desc="closed loops", unit="run") as bar:
+    with pool(processes, run_evidence, on) as submit, tqdm(total=len(cells), desc="closed loops", unit="run") as bar:
         futures = {cell: submit(cell) for cell in cells}
         for future in as_completed(futures.values()):
             future.result()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...data.importers.formats import FORMATS
+from ...data.importers.reading.places import place
 from ...data.importers.run import import_traces
 from ...data.importers.summary import ImportSummary
 from ...data.importers.token_counter import BYTES_PER_TOKEN
@@ -14,8 +15,9 @@ _TOOLS_SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     formats = ", ".join(f"{entry.name} ({entry.meaning})" for entry in FORMATS.values())
+    places = "file, folder, or .tar, .xz, .gz of either; also a URL, such as s3://bucket/folder"
     parser.add_argument("format", metavar="FORMAT", help=formats)
-    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="file, folder, or .tar, .xz, .gz of either")
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=place, help=places)
     parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="new folder for the three tables")
     parser.add_argument("--source", metavar="NAME", help="name of the set (default: the format's)")
     parser.add_argument(

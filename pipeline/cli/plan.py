@@ -27,6 +27,7 @@ from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.fleet_size import least_engines
 from ..simulator.cells.parallel import pool
 from ..simulator.cells.schedule import Schedule
+from ..simulator.cells.workers import add_on
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.fleet.routing import Fleet, Routing
@@ -63,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, meaning in (("warmup", "before the window"), ("window", "measured"), ("drain", "after the window")):
         add(f"--{name}", type=float, metavar="S", help=f"seconds {meaning} (default {getattr(PHASES, f'{name}_s'):g})")
     add("--kv-offload-gb", type=float, metavar="GIB", help="host memory for vLLM's KV offloading (default: off)")
+    add_on(parser)
     bundle = f"bundle of settings and models (default: {paths.BUNDLE} if a policy predicts)"
     add("--bundle", type=Path, metavar="DIR", help=bundle)
 
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     processes = len(os.sched_getaffinity(0))
     with (
-        pool(processes, run_evidence) as run_cell,
+        pool(processes, run_evidence, arguments.on) as run_cell,
         counted(run_cell, "plan") as submit,
         ThreadPoolExecutor(len(plans)) as searches,
     ):

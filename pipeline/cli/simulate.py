@@ -16,6 +16,7 @@ from ..simulator.catalogue import SIMULATED, VLLM
 from ..simulator.catalogue.static_setting import FORMS
 from ..simulator.cells.cell import cell_load
 from ..simulator.cells.sampled import sampled_run
+from ..simulator.cells.workers import add_on
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.fleet.routing import ONE_ENGINE, Fleet
@@ -73,6 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         usual = [f"{getattr(schedule, f'{name}_s'):g}" for schedule in (OPEN_LOOP, CLOSED_LOOP)]
         add(f"--{name}", type=float, metavar="S", help=f"{meaning} (default {usual[0]}, with --agents {usual[1]})")
     fleets.configure(parser)
+    add_on(parser)
     offload = "host memory for vLLM's KV offloading, with copies over PCIe (default: off)"
     add("--kv-offload-gb", type=float, metavar="GIB", help=offload)
     bundle = f"bundle of settings and models (default: {paths.BUNDLE} if a policy predicts, else the default settings)"
@@ -88,8 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.agents is not None:
         run_agents(arguments, policies)
         return
-    if arguments.seeds != 1 or arguments.pause_cap is not None:
-        raise SimulationError("--seeds and --pause-cap are for closed loops; give --agents too")
+    if arguments.seeds != 1 or arguments.pause_cap is not None or arguments.on is not None:
+        raise SimulationError("--seeds, --pause-cap and --on are for closed loops; give --agents too")
     scene = read_scene(arguments)
     print(table(run_recorded(arguments, policies, scene)))
     for line in scene.load.adjustments.lines():
@@ -100,7 +102,7 @@ def run_agents(arguments: argparse.Namespace, policies: list[str]) -> None:
     """Closed loops: in worker processes, or in this one where the run is to be recorded."""
     cells = read_cells(arguments, policies)
     if arguments.out is None and arguments.trace is None:
-        print(agents_table(cells))
+        print(agents_table(cells, arguments.on))
     elif len({(cell.agents, cell.seed) for cell in cells}) > 1:
         raise SimulationError("--out and --trace record one load; give one number of --agents and one of --seeds")
     else:

@@ -28,6 +28,8 @@ from ..simulator.cells.cache import Submit, cached
 from ..simulator.cells.cell import Cell, load_profile
 from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.parallel import pool
+from ..simulator.cells.store import CellStore
+from ..simulator.cells.workers import Workers
 from ..simulator.record.evidence import Evidence
 from .agent_figures import write_agent_figures
 from .capacities import capacities, stock_capacities
@@ -79,7 +81,7 @@ def evaluation_of(params: ComparisonParams) -> Evaluation:
     return Evaluation(params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times)
 
 
-def report(params: ComparisonParams, folder: Path) -> None:
+def report(params: ComparisonParams, folder: Path, workers: Workers) -> None:
     """Run a comparison; write its metrics, tables and figures into `folder`, and print the tables."""
     evaluation = evaluation_of(params)
     if absent := sorted(set(params.agent_workloads) - set(params.present_agent_workloads)):
@@ -88,7 +90,7 @@ def report(params: ComparisonParams, folder: Path) -> None:
     names = dict.fromkeys((*params.workloads, *params.present_agent_workloads))
     tags = {"kind": params.SECTION, "workloads": ", ".join(names), "profiles": ", ".join(params.profiles)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
-        results, evidences = simulated(evaluation, run.id)
+        results, evidences = simulated(evaluation, run.id, workers)
         write_figures(folder, results, distributions(evidences, {job: results.main_load(job) for job in results.jobs}))
         write_agent_figures(folder, results)
         write_text(folder / "table.md", text := evaluation_markdown(results))
@@ -97,10 +99,14 @@ def report(params: ComparisonParams, folder: Path) -> None:
     print(text)
 
 
-def simulated(evaluation: Evaluation, parent_id: str) -> tuple[EvaluationResults, Evidences]:
+def simulated(evaluation: Evaluation, parent_id: str, workers: Workers) -> tuple[EvaluationResults, Evidences]:
     """Run all cells and searches of a comparison."""
     params = evaluation.params
-    with pool(params.processes, run_evidence) as run, counted(cached(run, paths.CELLS), params.SECTION) as submit:
+    cache = CellStore(workers.cells)
+    with (
+        pool(params.processes, run_evidence, workers.on) as run,
+        counted(cached(run, cache), params.SECTION) as submit,
+    ):
         stock = stock_capacities(evaluation, submit)
         evaluation = search_static(evaluation, stock, submit)
         evidences = compare(evaluation, stock, submit)
@@ -148,5 +154,6 @@ def with_own(params: EvaluateParams, own: Sequence[OwnWorkload]) -> EvaluatePara
 
 
 def main() -> None:
+    workers = Workers.asked("python -m augserve.pipeline evaluate", "Compare policies.")
     params = with_own(load_params(EvaluateParams), own_workloads(load_params(DataParams)))
-    report(params, paths.EVALUATION_REPORTS)
+    report(params, paths.EVALUATION_REPORTS, workers)

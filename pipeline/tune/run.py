@@ -28,6 +28,7 @@ from ..simulator.catalogue import AUGSERVE
 from ..simulator.cells.cache import cell_key
 from ..simulator.cells.cell import load_profile, run_cell
 from ..simulator.cells.parallel import Submit, pool
+from ..simulator.cells.workers import add_on
 from .champion import read_champion, write_champion
 from .params import PlannedLoad, TuneParams, load_tune_params
 from .report import finished, write_reports
@@ -141,11 +142,13 @@ def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m augserve.pipeline tune", description="Search the settings.")
     parser.add_argument("--long", action="store_true", help="search for hours, with tune_long of params.yaml")
-    long = parser.parse_args().long
+    add_on(parser)
+    arguments = parser.parse_args()
+    long = arguments.long
     params = with_own(load_tune_params(long), own_workloads(load_params(DataParams)))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A worker process ends with the thread that started it, so one thread starts them all.
-    with ThreadPoolExecutor(1) as starter, pool(params.processes, run_cell) as start:
+    with ThreadPoolExecutor(1) as starter, pool(params.processes, run_cell, arguments.on) as start:
         tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result(), long)
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

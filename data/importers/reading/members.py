@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from .places import Place, StoredFile, stored_files
 from .problems import ImportingError, Problems
 
 _COMPRESSIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # suffix: (what replaces it, how to decompress)
@@ -25,7 +26,7 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file. `name` is the path as given, then the path inside the folder or archive.
+    """One file. `name` is the path or URL as given, then the path inside the folder or archive.
 
     `stream` is open until the next member is asked for; it can seek only in a plain file.
     """
@@ -35,52 +36,45 @@ class Member:
 
 
 def open_members(
-    paths: Sequence[Path],
+    places: Sequence[Place],
     suffixes: Sequence[str],
     problems: Problems | None = None,
     on_bytes: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Member]:
-    """Every file of `paths`: folders in sorted order, archives in stored order.
+    """Every file of `places`: folders in sorted order, archives in stored order.
 
-    A path is a file of any name, a folder, or a .tar, .xz or .gz of either. Inside folders and archives only names with
-    one of `suffixes` count, compressed or not; others, and hidden files, are noted in `problems`.
-    `on_bytes` gets the number of bytes read from the disk since its last call.
+    A place is the path or URL of a file of any name, a folder, or a .tar, .xz or .gz of either. Inside folders and
+    archives only names with one of `suffixes` count, compressed or not; others, and hidden files, are noted in
+    `problems`.
+    `on_bytes` gets the number of stored bytes read since its last call.
     Raises ImportingError for a missing, unreadable, truncated or damaged file, for a path given twice, and for a path
     without a file to import.
     """
     problems = problems or Problems()
-    seen: set[Path] = set()
-    for path in paths:
+    seen: set[str] = set()
+    for at in places:
         empty = True
-        for file in _files(path):
-            if file.resolve() in seen:
-                raise ImportingError(f"{file}: given twice; name each path once")
-            seen.add(file.resolve())
-            if not _is_chosen(file, path, suffixes):
+        for file in stored_files(at):
+            if file.identity in seen:
+                raise ImportingError(f"{file.name}: given twice; name each path once")
+            seen.add(file.identity)
+            if not _is_chosen(file, suffixes):
                 problems.note(f"files that are none of {', '.join(suffixes)}")
                 continue
             for member in _open(file, suffixes, problems, on_bytes):
                 empty = False
                 yield member
         if empty:
-            raise ImportingError(f"{path}: holds no {' or '.join(suffixes)} file to import; correct the path")
+            raise ImportingError(f"{at}: holds no {' or '.join(suffixes)} file to import; correct the path")
 
 
-def size_bytes(paths: Sequence[Path], suffixes: Sequence[str]) -> int:
-    """Bytes on the disk that `open_members` will read. Raises ImportingError for a missing path."""
-    return sum(file.stat().st_size for path in paths for file in _files(path) if _is_chosen(file, path, suffixes))
+def size_bytes(places: Sequence[Place], suffixes: Sequence[str]) -> int:
+    """Stored bytes that `open_members` will read. Raises ImportingError for a missing place."""
+    return sum(file.size_bytes for at in places for file in stored_files(at) if _is_chosen(file, suffixes))
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    if not path.exists():
-        raise ImportingError(f"{path}: no such file or folder; correct the path")
-    return [path]
-
-
-def _is_chosen(file: Path, path: Path, suffixes: Sequence[str]) -> bool:
-    return file == path or _is_wanted(file.name, (*suffixes, ".tar"))
+def _is_chosen(file: StoredFile, suffixes: Sequence[str]) -> bool:
+    return file.given or _is_wanted(PurePosixPath(file.name).name, (*suffixes, ".tar"))
 
 
 def _is_wanted(name: str, suffixes: Sequence[str]) -> bool:
@@ -96,20 +90,21 @@ def _split(name: str) -> tuple[str, Callable[[Any], Any] | None]:
 
 
 def _open(
-    file: Path, suffixes: Sequence[str], problems: Problems, on_bytes: Callable[[int], object]
+    file: StoredFile, suffixes: Sequence[str], problems: Problems, on_bytes: Callable[[int], object]
 ) -> Iterator[Member]:
     name, decompress = _split(file.name)
     with ExitStack() as stack:
         try:
-            stream: Any = _Reader(str(file), stack.enter_context(file.open("rb")), on_bytes)
+            stream: Any = _Reader(file.name, stack.enter_context(file.open()), on_bytes)
         except OSError as error:
-            raise ImportingError(f"{file}: cannot be read: {error.strerror}; correct its permissions") from error
+            cause = error.strerror or error
+            raise ImportingError(f"{file.name}: cannot be read: {cause}; correct its permissions") from error
         if decompress:
-            stream = _Reader(str(file), decompress(stream))
+            stream = _Reader(file.name, decompress(stream))
         if name.endswith(".tar"):
-            yield from _archived(str(file), stream, suffixes, problems)
+            yield from _archived(file.name, stream, suffixes, problems)
         else:
-            yield Member(str(file), _buffered(stream))
+            yield Member(file.name, _buffered(stream))
 
 
 def _archived(archive_name: str, stream: Any, suffixes: Sequence[str], problems: Problems) -> Iterator[Member]:

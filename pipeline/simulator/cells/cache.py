@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ....data.atomic import write_text
 from ....models.serving.onnx_predictor import model_files
 from ...project import paths
 from ...project.code_digest import PACKAGE, code_digest
@@ -16,6 +15,7 @@ from ..catalogue import find
 from ..errors import SimulationError
 from ..record.evidence import Evidence
 from .cell import Cell
+from .store import CellStore
 
 STOCK_CODE = ("models/serving", "data/tables", "data/workload", "pipeline/simulator")
 """Folders whose code can change the result of a cell of stock vLLM."""
@@ -28,18 +28,18 @@ FIGURES = ("data/workload/*.csv", "data/workload/*/*.csv")
 Submit = Callable[[Cell], "Future[Evidence]"]
 
 
-def cached(submit: Submit, folder: Path) -> Submit:
-    """`submit` with a cache in `folder`. Results are written atomically; an unreadable one is computed again."""
+def cached(submit: Submit, store: CellStore) -> Submit:
+    """`submit` with a cache in `store`. An unreadable result is computed again."""
 
     def submit_cached(cell: Cell) -> "Future[Evidence]":
-        path = folder / f"{cell_key(cell)}.json"
-        cached_result = _read(path)
+        name = f"{cell_key(cell)}.json"
+        cached_result = _read(store, name)
         if cached_result is not None:
             done: Future[Evidence] = Future()
             done.set_result(cached_result)
             return done
         future = submit(cell)
-        future.add_done_callback(lambda ended: _write(ended, path))
+        future.add_done_callback(lambda ended: _write(ended, store, name))
         return future
 
     return submit_cached
@@ -62,14 +62,14 @@ def cell_key(cell: Cell) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _write(ended: "Future[Evidence]", path: Path) -> None:
+def _write(ended: "Future[Evidence]", store: CellStore, name: str) -> None:
     if not ended.cancelled() and ended.exception() is None:
-        write_text(path, json.dumps(ended.result().to_json(), allow_nan=False))
+        store.write(name, json.dumps(ended.result().to_json(), allow_nan=False))
 
 
-def _read(path: Path) -> Evidence | None:
+def _read(store: CellStore, name: str) -> Evidence | None:
     try:
-        return Evidence.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Evidence.from_json(json.loads(store.read(name)))
     except (OSError, ValueError):
         return None
 

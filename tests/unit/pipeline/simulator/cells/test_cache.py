@@ -11,6 +11,7 @@ from augserve.pipeline.simulator.cells import cache
 from augserve.pipeline.simulator.cells.cache import cached, cell_key
 from augserve.pipeline.simulator.cells.cell import Cell
 from augserve.pipeline.simulator.cells.schedule import Schedule
+from augserve.pipeline.simulator.cells.store import CellStore
 from augserve.pipeline.simulator.errors import SimulationError
 from augserve.pipeline.simulator.record.evidence import Evidence
 from augserve.pipeline.simulator.record.samples import Samples
@@ -49,8 +50,8 @@ class Submitted:
 
 def test_a_cell_runs_once(cell: Cell, tmp_path: Path) -> None:
     run = Submitted()
-    first = cached(run, tmp_path / "cells")(cell).result()
-    second = cached(run, tmp_path / "cells")(cell).result()
+    first = cached(run, CellStore(str(tmp_path / "cells")))(cell).result()
+    second = cached(run, CellStore(str(tmp_path / "cells")))(cell).result()
     assert first == second == evidence(8.0)
     assert len(run.cells) == 1
 
@@ -59,17 +60,17 @@ def test_a_failed_cell_runs_again(cell: Cell, tmp_path: Path) -> None:
     run, failing = Submitted(), dataclasses.replace(cell, rate_per_s=-1.0)
     for _ in range(2):
         with pytest.raises(SimulationError):
-            cached(run, tmp_path / "cells")(failing).result()
+            cached(run, CellStore(str(tmp_path / "cells")))(failing).result()
     assert len(run.cells) == 2
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"attainment": 1.0}'])  # the last: of an older version
 def test_a_damaged_result_is_computed_again(cell: Cell, tmp_path: Path, damage: str) -> None:
     run = Submitted()
-    cached(run, tmp_path / "cells")(cell)
+    cached(run, CellStore(str(tmp_path / "cells")))(cell)
     (path,) = (tmp_path / "cells").iterdir()
     path.write_text(damage)
-    assert cached(run, tmp_path / "cells")(cell).result() == evidence(8.0)
+    assert cached(run, CellStore(str(tmp_path / "cells")))(cell).result() == evidence(8.0)
     assert Evidence.from_json(json.loads(path.read_text())) == evidence(8.0)
 
 

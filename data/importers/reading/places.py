@@ -40,9 +40,13 @@ def _on_disk(path: Path) -> list[StoredFile]:
     else:
         raise ImportingError(f"{path}: no such file or folder; correct the path")
     return [
-        StoredFile(str(file), str(file.resolve()), file == path, file.stat().st_size, partial(file.open, "rb"))
+        StoredFile(str(file), str(file.resolve()), file == path, file.stat().st_size, partial(_open_file, file))
         for file in files
     ]
+
+
+def _open_file(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _at_url(url: str) -> list[StoredFile]:

@@ -10,7 +10,7 @@ from openai import DefaultHttpxClient, OpenAI
 from augserve.pipeline.model.run import convert, find_gguf
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 
-from .faults import API_KEY, ONE_THREAD, SteppedClock
+from .faults import API_KEY, ONE_THREAD, SteeredHost
 
 ROOT = Path(__file__).parents[2]
 SEATS = 4
@@ -29,8 +29,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stepped_clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
-    return SteppedClock(tmp_path_factory.mktemp("clock"))
+def host(tmp_path_factory: pytest.TempPathFactory) -> SteeredHost:
+    return SteeredHost(tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +41,13 @@ def served_bundle(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def server(
-    model_folder: Path, served_bundle: Path, stepped_clock: SteppedClock, tmp_path_factory: pytest.TempPathFactory
+    model_folder: Path, served_bundle: Path, host: SteeredHost, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The server of test_server.py, test_server_control.py, and test_server_faults.py, which ends it."""
     folder = tmp_path_factory.mktemp("server")
     deployment = {"bundle": str(served_bundle), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
     arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS), "--api-key", API_KEY]
-    environment = ONE_THREAD | stepped_clock.environment
+    environment = ONE_THREAD | host.environment
     with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments, environment=environment) as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import signal
 import struct
 import sys
 import time
@@ -14,12 +15,16 @@ from augserve.pipeline.server.process import MODEL_NAME, Server
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Environment of a server beside other programs: threads that wait for each other would be slow."""
-STEPPED_CLOCK = """
+STEERED_HOST = """
 import mmap, os, struct, time
-with open(os.environ["CLOCK_STEP"], "rb") as file:
-    _step = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-_time = time.time
-time.time = lambda: _time() + struct.unpack_from("<d", _step)[0]
+with open(os.environ["STEERED_HOST"], "rb") as file:
+    _steered = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+_time, _replace = time.time, os.replace
+def replace(*args, **kwargs):
+    time.sleep(struct.unpack_from("<dd", _steered)[1])
+    return _replace(*args, **kwargs)
+time.time = lambda: _time() + struct.unpack_from("<dd", _steered)[0]
+os.replace = replace
 """
 
 
@@ -27,19 +32,27 @@ API_KEY = "of the operator"
 KEY_HEADER = {"Authorization": f"Bearer {API_KEY}"}
 
 
-class SteppedClock:
-    """The system's clock as a server's processes see it."""
+class SteeredHost:
+    """The system's clock and disk as a server's processes see them."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "sitecustomize.py").write_text(STEPPED_CLOCK)
-        self._file = folder / "step"
-        self._file.write_bytes(struct.pack("<d", 0.0))
+        (folder / "sitecustomize.py").write_text(STEERED_HOST)
+        self._file = folder / "steered"
+        self._file.write_bytes(bytes(16))
         path = [str(folder), *filter(None, sys.path)]
-        self.environment = {"PYTHONPATH": ":".join(path), "CLOCK_STEP": str(self._file)}
+        self.environment = {"PYTHONPATH": ":".join(path), "STEERED_HOST": str(self._file)}
 
-    def step(self, seconds: float) -> None:
+    def step_clock(self, seconds: float) -> None:
         """Set the clock to this distance from the real one."""
+        self._steer(0, seconds)
+
+    def slow_disk(self, seconds: float) -> None:
+        """Let each file take that long until it replaces another."""
+        self._steer(8, seconds)
+
+    def _steer(self, offset: int, seconds: float) -> None:
         with self._file.open("r+b") as file:
+            file.seek(offset)
             file.write(struct.pack("<d", seconds))
 
 
@@ -95,3 +108,18 @@ class Load:
                 return
             self.statuses.append(answer.status_code)
             self.created.append(answer.json().get("created", 0))
+
+
+def kill_api_server(server: Server, clients: int, after_s: float) -> float:
+    """Kill it when the load of some clients has lasted `after_s`. Returns when."""
+    killed_s = 0.0
+
+    async def kill() -> None:
+        nonlocal killed_s
+        async with Load(server, clients):
+            await asyncio.sleep(after_s)
+            server.process.send_signal(signal.SIGKILL)
+            killed_s = time.time()
+
+    asyncio.run(kill())
+    return killed_s

@@ -14,7 +14,7 @@ from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.server.process import Server, hook_arguments, vllm_server
 from augserve.runtime.recording.rows import session_name
 
-from .faults import ONE_THREAD
+from .faults import ONE_THREAD, kill_api_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,6 +29,7 @@ ORDERED = (
 )
 TOLERANCE_S = 0.05  # at the median
 RECORDER_S = 60.0  # the recorder writes its open buffer within this
+LOST_S = 2.5
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +171,10 @@ def test_the_recorder_s_times_lie_between_those_of_the_client(report: dict, reco
 def test_the_server_s_own_counters_are_reported(report: dict) -> None:
     assert report["metrics"]["prefix_hit_rate"] > 0  # the next prompt really extends the last one
     assert report["metrics"]["preemptions"] == 0
+
+
+def test_an_api_server_killed_under_load_loses_the_last_rows_alone(recording_server: Server, recorded: Path) -> None:
+    killed_s = kill_api_server(recording_server, clients=4, after_s=2 * LOST_S)
+    time.sleep(2 * LOST_S)  # the engine notices it by itself, or goes on
+    rows = read_table(recorded, "turns").to_pylist()  # reads, and checks, every file
+    assert killed_s - max(row["finish_s"] for row in rows) < LOST_S

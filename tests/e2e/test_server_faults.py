@@ -15,7 +15,7 @@ from augserve.pipeline.server.process import Server
 
 from .bundles import another_bundle, put
 from .conftest import SEATS
-from .faults import Load, SteppedClock, engine_of, limit_files
+from .faults import Load, SteeredHost, engine_of, limit_files
 from .test_server import metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HOUR_S = 3600.0
 LOST_S = 2.5
 LONGEST_S = 60.0
+SLOW_S = 1.0
+MOST_SCHEDULE_S = 0.25
 RELOADS_S = 2.3
 """Time after which the engine's watcher has seen a new bundle twice, and tries it."""
 
@@ -49,10 +51,14 @@ def recorded(server: Server) -> list[dict[str, float]]:
     return list(read_table(server.log.parent / "traces", "turns").to_pylist())
 
 
-def test_steps_of_the_system_s_clock_by_an_hour_move_no_arrival(server: Server, stepped_clock: SteppedClock) -> None:
+def dropped_rows(server: Server) -> float:
+    return metrics(server)["augserve_recorder_dropped_total"]
+
+
+def test_steps_of_the_system_s_clock_by_an_hour_move_no_arrival(server: Server, host: SteeredHost) -> None:
     async def step(load: Load) -> None:
         for step_s in (HOUR_S, -HOUR_S, 0.0):
-            stepped_clock.step(step_s)
+            host.step_clock(step_s)
             await answered(load, SEATS)
 
     begun_s = time.time()
@@ -67,6 +73,24 @@ def test_steps_of_the_system_s_clock_by_an_hour_move_no_arrival(server: Server, 
     assert metrics(server).get("augserve_fallbacks_total", 0.0) == 0.0
 
 
+def test_a_slow_disk_keeps_no_request_waiting_and_loses_no_row(server: Server, host: SteeredHost) -> None:
+    async def slow(load: Load) -> None:
+        host.slow_disk(SLOW_S)
+        end_s = time.monotonic() + 3 * SLOW_S
+        while time.monotonic() < end_s:
+            await answered(load, SEATS)
+        host.slow_disk(0.0)
+
+    before, dropped, begun_s = len(recorded(server)), dropped_rows(server), time.time()
+    load = under_load(server, slow)
+    time.sleep(SLOW_S + LOST_S)
+    assert set(load.statuses) == {200}
+    assert len(recorded(server)) - before == len(load.statuses)
+    assert dropped_rows(server) == dropped
+    steps = read_table(server.log.parent / "traces", "steps").to_pylist()
+    assert max(step["schedule_s"] for step in steps if step["start_s"] > begun_s) < MOST_SCHEDULE_S
+
+
 def test_a_full_disk_costs_rows_and_no_request(server: Server) -> None:
     async def fill(load: Load) -> None:
         limit_files(engine_of(server), 10)
@@ -76,12 +100,11 @@ def test_a_full_disk_costs_rows_and_no_request(server: Server) -> None:
         limit_files(engine_of(server), None)
         await answered(load, 2 * SEATS)
 
-    before = len(recorded(server))
+    before, dropped = len(recorded(server)), dropped_rows(server)
     load = under_load(server, fill)
     time.sleep(2 * LOST_S)
     assert set(load.statuses) == {200}
-    dropped = metrics(server)["augserve_recorder_dropped_total"]
-    assert len(recorded(server)) - before + dropped >= len(load.statuses)
+    assert len(recorded(server)) - before + dropped_rows(server) - dropped >= len(load.statuses)
 
 
 def test_an_engine_killed_in_a_reload_loses_the_last_rows_alone_and_leaves_no_broken_file(

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,7 +18,7 @@ from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments,
 
 from .bundles import another_bundle, put
 from .conftest import ROOT
-from .faults import ONE_THREAD, Load, engine_of
+from .faults import ONE_THREAD, engine_of, kill_api_server
 from .stops import timed_server
 from .test_server import metrics
 
@@ -127,7 +126,7 @@ def test_a_server_serves_many_sessions_for_long_and_survives_no_kill_without_its
         assert turns.num_rows >= agents.statuses[200]
         steps = read_table(tmp_path / "traces", "steps")
         print(f"longest call of schedule() {max(steps['schedule_s'].to_pylist()):.4f} s in {steps.num_rows} steps")  # noqa: T201
-        killed_s = _kill_api_server(server)
+        killed_s = kill_api_server(server, CLIENTS // 2, 2 * LOST_S)
         time.sleep(2 * LOST_S)  # the engine notices it by itself, or goes on
         rows = read_table(tmp_path / "traces", "turns").to_pylist()
         lost_s = killed_s - max(row["finish_s"] for row in rows)
@@ -138,21 +137,6 @@ def test_a_server_serves_many_sessions_for_long_and_survives_no_kill_without_its
     for name, longest_s in sorted(stops["processor"].items()):
         print(f"  {name}: {1e3 * longest_s:.1f}, with other programs {1e3 * stops['wall'][name]:.1f}")  # noqa: T201
     assert max(stops["processor"].values()) <= LONGEST_STOP_S
-
-
-def _kill_api_server(server: Server) -> float:
-    """Kill it under load. Returns when."""
-    killed_s = 0.0
-
-    async def kill() -> None:
-        nonlocal killed_s
-        async with Load(server, CLIENTS // 2):
-            await asyncio.sleep(2 * LOST_S)
-            server.process.send_signal(signal.SIGKILL)
-            killed_s = time.time()
-
-    asyncio.run(kill())
-    return killed_s
 
 
 def fallbacks(server: Server, reason: str) -> float:

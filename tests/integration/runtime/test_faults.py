@@ -55,7 +55,7 @@ class Broken:
 
     def __call__(self, *_: object, **__: object) -> None:
         self.calls += 1
-        raise RuntimeError("broken")
+        raise RuntimeError("broken") if self.calls % 2 else MemoryError
 
 
 def fallbacks(engine: Engine, reason: str) -> float:

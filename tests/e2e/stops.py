@@ -19,16 +19,22 @@ from augserve.runtime.vllm_compat import SchedulerOutput
 VARIABLE = "STOPS_FILE"
 ROOT = Path(__file__).parents[2]
 WRITE_S = 1.0
+LONG_S = 0.02
+WHOLE_STEP = "all parts of a step"
 
 
 class Stops:
-    """Longest calls in seconds, `wall` and `processor` time; other programs of the machine lengthen `wall` alone."""
+    """Calls of each part since the first step: how many, the longest in seconds, and how many took longer than LONG_S.
+
+    `wall` and `processor` time; other programs of the machine lengthen `wall` alone, if they leave it enough processor.
+    """
 
     def __init__(self) -> None:
-        self.longest_s: dict[str, dict[str, float]] = {"wall": {}, "processor": {}}
+        self.parts: dict[str, dict[str, float]] = {}
+        self._steps = 0
         self._depth = 0
         self._began = (0.0, 0.0)
-        self._loop_s = [0.0, 0.0]
+        self._loop_s = (0.0, 0.0)
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call` of a guard; its first argument names the part."""
@@ -40,31 +46,32 @@ class Stops:
                 return call(reason, *args, **kwargs)
             finally:
                 self._depth -= 1
-                took = self._note(reason, began)
+                took_s = _since(began)
+                self._note(reason, took_s)
                 if not self._depth:
-                    self._loop_s = [self._loop_s[0] + took[0], self._loop_s[1] + took[1]]
+                    self._loop_s = (self._loop_s[0] + took_s[0], self._loop_s[1] + took_s[1])
 
         return timed
 
     def step_begins(self) -> None:
         """Note all parts since the last step, with its arrivals and ends."""
-        self._add("all parts of a step", self._loop_s)
-        self._loop_s = [0.0, 0.0]
+        self._note(WHOLE_STEP, self._loop_s)
+        self._loop_s = (0.0, 0.0)
+        self._steps += 1
 
     def collected(self, phase: str, facts: dict[str, int]) -> None:
         if phase == "start":
             self._began = _now()
         else:
-            self._note(f"collection of generation {facts['generation']}", self._began)
+            self._note(f"collection of generation {facts['generation']}", _since(self._began))
 
-    def _note(self, name: str, began: tuple[float, float]) -> list[float]:
-        took = [end - start for end, start in zip(_now(), began, strict=True)]
-        self._add(name, took)
-        return took
-
-    def _add(self, name: str, took: list[float]) -> None:
-        for longest, took_s in zip(self.longest_s.values(), took, strict=True):
-            longest[name] = max(longest.get(name, 0.0), took_s)
+    def _note(self, name: str, took_s: tuple[float, float]) -> None:
+        if not self._steps:
+            return  # vLLM collects its own objects before it serves
+        part = self.parts.setdefault(name, dict.fromkeys(("calls", "long", "processor_s", "wall_s"), 0.0))
+        part["calls"] += 1
+        part["long"] += took_s[1] > LONG_S
+        part["wall_s"], part["processor_s"] = max(part["wall_s"], took_s[0]), max(part["processor_s"], took_s[1])
 
 
 class TimedScheduler(AugServeScheduler):
@@ -83,8 +90,7 @@ class TimedScheduler(AugServeScheduler):
     def _write(self) -> None:
         while True:
             time.sleep(WRITE_S)
-            found = {clock: dict(longest_s) for clock, longest_s in self._stops.longest_s.items()}
-            write_text(Path(os.environ[VARIABLE]), json.dumps(found))
+            write_text(Path(os.environ[VARIABLE]), json.dumps(dict(self._stops.parts)))
 
 
 def timed_server(file: Path) -> tuple[list[str], dict[str, str]]:
@@ -95,3 +101,8 @@ def timed_server(file: Path) -> tuple[list[str], dict[str, str]]:
 
 def _now() -> tuple[float, float]:
     return time.perf_counter(), time.thread_time()
+
+
+def _since(began: tuple[float, float]) -> tuple[float, float]:
+    now = _now()
+    return now[0] - began[0], now[1] - began[1]

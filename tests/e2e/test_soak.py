@@ -19,7 +19,7 @@ from augserve.pipeline.server.process import MODEL_NAME, Server, hook_arguments,
 from .bundles import another_bundle, put
 from .conftest import ROOT
 from .faults import ONE_THREAD, engine_of, kill_api_server
-from .stops import timed_server
+from .stops import WHOLE_STEP, timed_server
 from .test_server import metrics
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
@@ -28,7 +28,8 @@ NEW = 0.8
 """Share of the visits that begin a session, as long as there are new ones."""
 CLIENTS = 48
 LOST_S = 2.5
-LONGEST_STOP_S = 0.02
+MOST_LONG = 1e-4
+"""Share of the calls that may take longer than 20 ms: a virtual machine counts what its host takes as its own."""
 START_TIMEOUT_S = 1_800.0
 """On a machine that does other work, too."""
 DEADLINES = ("linking", "prediction")
@@ -96,8 +97,9 @@ def test_a_server_serves_many_sessions_for_long_and_survives_no_kill_without_its
     arguments, environment = timed_server(tmp_path / "stops.json")
     arguments = [*hook_arguments({"bundle": str(served), "traces": str(tmp_path / "traces")}), *arguments]
     environment |= ONE_THREAD
+    log = tmp_path / "server.log"
     with vllm_server(
-        model_folder, log=tmp_path / "server.log", extra_args=arguments, environment=environment
+        model_folder, log=log, extra_args=arguments, environment=environment, start_timeout_s=START_TIMEOUT_S
     ) as server:
         engine = engine_of(server)
         agents, start_kib = Agents(server), 0
@@ -132,11 +134,13 @@ def test_a_server_serves_many_sessions_for_long_and_survives_no_kill_without_its
         lost_s = killed_s - max(row["finish_s"] for row in rows)
         print(f"lost by kill -9: the last {lost_s:.1f} s")  # noqa: T201
         assert lost_s < LOST_S
-    stops = json.loads((tmp_path / "stops.json").read_text())
-    print("longest stops of the engine's loop in ms:")  # noqa: T201
-    for name, longest_s in sorted(stops["processor"].items()):
-        print(f"  {name}: {1e3 * longest_s:.1f}, with other programs {1e3 * stops['wall'][name]:.1f}")  # noqa: T201
-    assert max(stops["processor"].values()) <= LONGEST_STOP_S
+    parts = json.loads((tmp_path / "stops.json").read_text())
+    print("longest stops of the engine's loop, of processor time and with other programs, in ms:")  # noqa: T201
+    for name, part in sorted(parts.items()):
+        longest = f"{1e3 * part['processor_s']:.1f}, {1e3 * part['wall_s']:.1f}"
+        print(f"  {name}: {longest}; {part['long']:.0f} of {part['calls']:.0f} longer than 20")  # noqa: T201
+    calls = [part for name, part in parts.items() if name != WHOLE_STEP]
+    assert all(part["long"] <= MOST_LONG * part["calls"] + 1 for part in calls)
 
 
 def fallbacks(server: Server, reason: str) -> float:

@@ -50,6 +50,8 @@ def _is_several(config: VllmConfig) -> bool:
 
 
 _EACH_FEATURE = "test_every_request_ends_with_each_feature"
+_AS_STOCK = "test_outputs_in_other_modes_equal_those_of_stock_vllm"
+_LONG_RUN = "test_nothing_is_lost_and_no_call_takes_long_in_a_long_run"
 _REFUSAL = "test_a_setup_with_wrong_answers_is_refused_in_one_line"
 
 COMBINATIONS = (
@@ -72,7 +74,7 @@ COMBINATIONS = (
         "tested",
         "",
         (
-            _EACH_FEATURE,
+            _AS_STOCK,
             "test_a_request_waits_for_its_grammar_and_others_pass",
             "test_a_grammar_that_does_not_compile_ends_its_request_alone",
         ),
@@ -92,8 +94,8 @@ COMBINATIONS = (
     Combination(
         "Streaming input",
         "tested",
-        "in mode `active`",
-        ("test_a_streaming_session_reads_inputs_that_arrive_while_it_decodes",),
+        "",
+        (_AS_STOCK, "test_a_streaming_session_reads_inputs_that_arrive_while_it_decodes"),
     ),
     Combination(
         "No chunked prefill",
@@ -130,7 +132,7 @@ COMBINATIONS = (
         "Images, whole per prefill (`disable_chunked_mm_input`)",
         "tested",
         "in mode `active`; the token budget is not steered",
-        ("test_an_image_that_must_stay_whole_is_computed_in_one_step",),
+        (_LONG_RUN, "test_an_image_that_must_stay_whole_is_computed_in_one_step"),
         lambda config: bool(config.scheduler_config.disable_chunked_mm_input),
     ),
     Combination(
@@ -160,12 +162,23 @@ COMBINATIONS = (
         ("test_every_request_of_a_pooling_model_ends",),
         lambda config: config.model_config.runner_type == "pooling",
     ),
+    Combination(
+        "Encoder-decoder models",
+        "unknown",
+        used=lambda config: bool(config.model_config.is_encoder_decoder),
+    ),
+    Combination(
+        "Prompts of embeddings (`--enable-prompt-embeds`)",
+        "unknown",
+        "their sessions are recognised by ids alone",
+        used=lambda config: bool(config.model_config.enable_prompt_embeds),
+    ),
     Combination("Diffusion models", "refused", "", (_REFUSAL,), is_diffusion),
     Combination(
         "Pipeline parallelism, asynchronous scheduling",
         "tested",
-        "in mode `active`: what one step schedules",
-        ("test_a_decode_of_an_asynchronous_pipeline_waits_for_its_input_token",),
+        "in mode `active`, without the stages' workers",
+        (_LONG_RUN, "test_a_decode_of_an_asynchronous_pipeline_waits_for_its_input_token"),
         lambda config: config.parallel_config.pipeline_parallel_size > 1 and not is_synchronous_pipeline(config),
     ),
     Combination("Pipeline parallelism, synchronous scheduling", "refused", "", (_REFUSAL,), is_synchronous_pipeline),
@@ -183,8 +196,8 @@ COMBINATIONS = (
     Combination(
         "Data parallelism, `--data-parallel-external-lb`",
         "tested",
-        "the start",
-        ("test_an_engine_whose_sessions_are_its_own_records_traces",),
+        "in mode `active`, one engine of it",
+        (_LONG_RUN, "test_an_engine_whose_sessions_are_its_own_records_traces"),
         _is_several,
     ),
     Combination(
@@ -200,6 +213,15 @@ COMBINATIONS = (
         "vLLM's scheduler does not see them",
         used=lambda config: (
             config.parallel_config.tensor_parallel_size > 1 or config.parallel_config.enable_expert_parallel
+        ),
+    ),
+    Combination(
+        "Context parallelism",
+        "unknown",
+        "a block holds more tokens than here",
+        used=lambda config: (
+            config.parallel_config.decode_context_parallel_size > 1
+            or config.parallel_config.prefill_context_parallel_size > 1
         ),
     ),
     Combination(

@@ -57,7 +57,7 @@ class ValueWeights:
     `soon_s` is no weight but the time constant of `future`: a turn that follows after a pause of `soon_s` counts 1/e.
     """
 
-    stage_one: Weight = 0.0  # expected cost of the turn: share of the KV cache x time in it
+    stage_one: Weight = 0.1  # expected cost of the turn: share of the KV cache x time in it
     uncached: Weight = 1.0  # time to compute the uncached prompt tokens
     output: Weight = 1.0  # engine time to decode the remaining output
     future: Weight = 1.0  # turns that soon follow share the cost of the prompt: stage_one and uncached

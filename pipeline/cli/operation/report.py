@@ -24,20 +24,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ...operate.report.document import page
+    from ...operate.report.recording import Recording
     from ...operate.report.server import report_of_server
 
     if arguments.source.startswith(("http://", "https://")):
         report = report_of_server(scrape(arguments.source))
     else:
-        from ...operate.report.run import Question, report_of_traces
-
+        if arguments.agents is not None and arguments.agents < 1:
+            raise StageError(f"--agents is {arguments.agents}; it must be 1 or more")
         traces = Path(arguments.source)
         if not traces.is_dir():
             raise StageError(f"{traces}: no such folder of traces, and no address of a server; correct it")
-        if arguments.agents is not None and arguments.agents < 1:
-            raise StageError(f"--agents is {arguments.agents}; it must be 1 or more")
+        recording = Recording.read(traces)
+        from ...operate.report.run import Question, report_of_traces
+
         profiles = sorted(paths.PROFILES.glob("*.json")) if arguments.profile is None else [arguments.profile]
-        report = report_of_traces(Question(traces, arguments.bundle, profiles, arguments.agents, arguments.ran))
+        report = report_of_traces(Question(recording, arguments.bundle, profiles, arguments.agents, arguments.ran))
     print(report)
     if arguments.out is not None:
         write_text(arguments.out, page(report))

@@ -11,8 +11,8 @@ from ....models.serving.bundle import Bundle
 from ...simulator.clock import VirtualClock
 from ...simulator.loop import Simulation
 from ...simulator.policies import PolicyInputs, build_policy
+from .engine import Engine
 from .outcome import Outcome, simulated_turns
-from .steps import Engine
 
 
 def recorded_load(folder: Path, engine: Engine, agents: int | None) -> Load:

@@ -1,25 +1,25 @@
-"""The report on a folder of traces: what was recorded, and a counterfactual."""
+"""The report on recorded traces: what they hold, and a counterfactual."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....data.tables.sessions import RecordedTurn, read_sessions
 from ....models.serving.bundle import load_bundle
 from ...results.metrics_file import OURS
 from ...simulator.catalogue import VLLM
 from ...simulator.profile import StepProfile
 from .counterfactual import recorded_load, simulated
 from .document import outcomes, table
-from .outcome import Outcome, SeenTurn, computed_again, recorded_turns, waits_by_size
-from .steps import RecordedSteps, nearest_engine
+from .engine import nearest_engine
+from .outcome import Outcome, computed_again, waits_by_size
+from .recording import Recording
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a folder of traces."""
+    """What is asked of recorded traces."""
 
-    traces: Path
+    recording: Recording
     bundle: Path
     profiles: Sequence[Path]
     agents: int | None = None  # the recording was a closed loop of so many
@@ -28,17 +28,12 @@ class Question:
 
 def report_of_traces(question: Question) -> str:
     """The report as Markdown. Raises errors of AugServe for unusable traces, profiles or bundles."""
-    sessions = read_sessions([question.traces], vectors=False)
-    turns = recorded_turns(sessions)
-    parts = [
-        *_recorded(question.traces, sessions, turns),
-        "## Would it help?",
-        *_counterfactual(question, sessions, turns),
-    ]
+    parts = [*_recorded(question.recording), "## Would it help?", *_counterfactual(question)]
     return "\n\n".join(parts)
 
 
-def _recorded(folder: Path, sessions: list[tuple[RecordedTurn, ...]], turns: list[SeenTurn]) -> Iterator[str]:
+def _recorded(recording: Recording) -> Iterator[str]:
+    folder, sessions, turns = recording.folder, recording.sessions, recording.turns
     versions = sorted({turn.scheduler_version or "unknown" for own in sessions for turn in own})
     yield f"# AugServe: {folder.name or folder}"
     yield f"{len(turns):,} turns of {len(sessions):,} sessions, recorded by {', '.join(versions)}."
@@ -55,14 +50,13 @@ def _recorded(folder: Path, sessions: list[tuple[RecordedTurn, ...]], turns: lis
     yield f"{again:,} of {computed:,} computed prompt tokens ({again / computed:.0%}) had been in the cache before."
 
 
-def _counterfactual(
-    question: Question, sessions: list[tuple[RecordedTurn, ...]], turns: list[SeenTurn]
-) -> Iterator[str]:
-    steps = RecordedSteps.read(question.traces)
+def _counterfactual(question: Question) -> Iterator[str]:
+    recording = question.recording
+    steps, turns = recording.steps, recording.turns
     longest = max(turn.prompt_tokens for turn in turns) + 4096
     engine = nearest_engine(steps, [StepProfile.load(path) for path in question.profiles], longest)
     bundle = load_bundle(question.bundle, None)
-    load = recorded_load(question.traces, engine, question.agents)
+    load = recorded_load(recording.folder, engine, question.agents)
     recorded = Outcome.of(turns, question.agents)
     policies = (question.ran, OURS if question.ran == VLLM.name else VLLM.name)
     again, other = (simulated(policy, load, engine, bundle) for policy in policies)
@@ -73,7 +67,7 @@ def _counterfactual(
         f"{limits.kv_tokens:,} tokens of KV cache, {limits.max_num_batched_tokens:,} a step, "
         f"{limits.max_num_seqs} sequences."
     )
-    lost_s = computed_again(sessions)[1] * engine.profile.linear.per_prefill_token_s * engine.factor
+    lost_s = computed_again(recording.sessions)[1] * engine.profile.linear.per_prefill_token_s * engine.factor
     yield f"The contexts that were lost took about {lost_s / steps.busy_s:.1%} of the engine's time."
     if bundle.settings.profile != engine.profile.name:
         yield (

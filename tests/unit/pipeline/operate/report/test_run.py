@@ -1,8 +1,12 @@
 """The whole report on a few recorded sessions, and on a server's counters."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from augserve.data.tables.files import rows_to_table, write_table
@@ -16,6 +20,12 @@ from augserve.pipeline.operate.running_server import Scrape
 from .test_steps import FLAT, record
 
 SESSIONS = 12
+WITHOUT_VLLM = """
+import sys
+from augserve.pipeline.cli.__main__ import main
+sys.modules["vllm"] = None
+main(["report", sys.argv[1]])
+"""
 
 
 @pytest.fixture
@@ -59,6 +69,21 @@ def test_a_source_that_is_not_there_is_one_line(arguments: list[str], capsys: py
     with pytest.raises(SystemExit):
         main(["report", *arguments])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_traces_of_nothing_and_of_another_version_end_in_one_line_before_the_simulator_is_imported(
+    traces: Path, tmp_path: Path
+) -> None:
+    empty, other = tmp_path / "empty", tmp_path / "other"
+    empty.mkdir()
+    shutil.copytree(traces, other)
+    table = pq.read_table(other / "turns.parquet")
+    pq.write_table(table.replace_schema_metadata({"augserve.schema_version": "999"}), other / "turns.parquet")
+    write_table(traces / "turns.parquet", "turns", rows_to_table("turns", []))
+    for folder, cause in ((empty, "no turns"), (other, "schema version 999"), (traces, "no turn is recorded")):
+        ended = subprocess.run([sys.executable, "-c", WITHOUT_VLLM, str(folder)], capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+        assert cause in ended.stderr
 
 
 def test_waits_and_rates_by_hand() -> None:

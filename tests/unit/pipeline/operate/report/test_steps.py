@@ -7,7 +7,8 @@ import pytest
 
 from augserve.data.tables.files import read_table, rows_to_table, write_table
 from augserve.models.serving.settings import StepTime
-from augserve.pipeline.operate.report.steps import RecordedSteps, nearest_engine
+from augserve.pipeline.operate.report.engine import nearest_engine
+from augserve.pipeline.operate.report.steps import RecordedSteps
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
@@ -56,8 +57,9 @@ def test_the_limits_are_those_that_the_steps_tell(tmp_path: Path) -> None:
 
 
 def test_steps_that_are_scheduled_ahead_tell_of_asynchronous_scheduling(tmp_path: Path) -> None:
-    assert record(tmp_path / "one", FLAT, 1.0).batches == SYNCHRONOUS
-    assert record(tmp_path / "two", FLAT, 1.0, overlap_s=0.005).batches == ASYNCHRONOUS
+    for overlap_s, batches in ((0.0, SYNCHRONOUS), (0.005, ASYNCHRONOUS)):
+        steps = record(tmp_path / str(batches), FLAT, 1.0, overlap_s)
+        assert nearest_engine(steps, [FLAT], longest_tokens=6_000).batches == batches
 
 
 def test_of_several_engines_the_steps_of_the_busiest_count(tmp_path: Path) -> None:

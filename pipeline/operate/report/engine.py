@@ -1,0 +1,90 @@
+"""The recorded engine: the profile nearest to its step times, scaled to them, and its limits as far as steps tell."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...project.stage import StageError
+from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
+from .steps import LEAST_STEPS, RecordedSteps
+
+LEAST_USAGE = 0.02
+"""Share of the KV cache in use from which its size is estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A profile that stands for the recorded engine."""
+
+    profile: StepProfile
+    factor: float  # on all of its times
+    median_error: float  # of a step's time, relative
+    batches: int
+
+
+def nearest_engine(steps: RecordedSteps, profiles: Sequence[StepProfile], longest_tokens: int) -> Engine:
+    """The profile with the least median error once its total time is that of the recording.
+
+    `longest_tokens`: of one request, which the engine's limits must admit. Raises StageError without a profile.
+    """
+    if not profiles:
+        raise StageError("no profile of an engine: give --profile, or run in a clone")
+    columns, cycles_s = steps.columns, steps.cycles_s
+    counts = [columns[name].astype(np.int64) for name in ("prefill_tokens", "decode_sequences", "context_tokens")]
+    known = np.flatnonzero((np.nan_to_num(cycles_s) > 0) & (counts[0] + counts[1] > 0))
+    if known.size < LEAST_STEPS:
+        raise StageError(f"{known.size} steps in a row are too few to know the engine; record under load")
+    actual_s = cycles_s[known]
+    found = []
+    for profile in profiles:
+        expected_s = np.array([profile.step_s(*(int(count[step]) for count in counts)) for step in known])
+        factor = float(actual_s.sum() / expected_s.sum())
+        error = float(np.median(np.abs(factor * expected_s / actual_s - 1)))
+        found.append((error, factor, profile))
+    error, factor, profile = min(found, key=lambda each: each[0])
+    limits = _limits(steps, profile.limits, longest_tokens)
+    batches = ASYNCHRONOUS if steps.are_scheduled_ahead else SYNCHRONOUS
+    return Engine(_scaled(profile, factor, limits), factor, error, batches)
+
+
+def _scaled(profile: StepProfile, factor: float, limits: EngineLimits) -> StepProfile:
+    prefill = profile.prefill
+    if prefill is not None:
+        prefill = PrefillAttention(*(time_s * factor for time_s in dataclasses.astuple(prefill)))
+    tokens, table_s = list(profile.tokens), [time_s * factor for time_s in profile.table_s]
+    if tokens[-1] < limits.max_num_batched_tokens:
+        slope = (table_s[-1] - table_s[-2]) / (tokens[-1] - tokens[-2])
+        table_s.append(table_s[-1] + slope * (limits.max_num_batched_tokens - tokens[-1]))
+        tokens.append(limits.max_num_batched_tokens)
+    return dataclasses.replace(
+        profile,
+        limits=limits,
+        tokens=tuple(tokens),
+        table_s=tuple(table_s),
+        per_decode_s=profile.per_decode_s * factor,
+        per_context_token_s=profile.per_context_token_s * factor,
+        prefill=prefill,
+    )
+
+
+def _limits(steps: RecordedSteps, usual: EngineLimits, longest_tokens: int) -> EngineLimits:
+    """What the steps tell of the engine's limits, and the profile's for the rest."""
+    columns = steps.columns
+    used = columns["kv_usage"] > LEAST_USAGE
+    kv_tokens = usual.kv_tokens
+    if used.sum() >= LEAST_STEPS:
+        kv_tokens = round(float(np.median(columns["context_tokens"][used] / columns["kv_usage"][used])))
+    crowded = columns["running"][columns["waiting"] > 0]
+    most = int(columns["running"].max())
+    sequences = most if crowded.size and np.median(crowded) >= 0.9 * most else max(usual.max_num_seqs, most)
+    kv_tokens = max(kv_tokens, longest_tokens + 2 * usual.block_tokens)
+    return dataclasses.replace(
+        usual,
+        kv_tokens=kv_tokens,
+        max_model_len=longest_tokens,
+        max_num_batched_tokens=max(steps.budget, sequences),
+        max_num_seqs=sequences,
+    )

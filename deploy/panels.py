@@ -6,6 +6,8 @@
 from dataclasses import dataclass
 
 RATE = "[5m]"
+TRIAL_RATE = "[1h]"
+"""A candidate has few turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,10 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-def quantile(share: float, histogram: str, by: str = "") -> str:
-    """The quantile of a histogram over the last five minutes, by a label."""
+def quantile(share: float, histogram: str, by: str = "", where: str = "", rate: str = RATE) -> str:
+    """The quantile of a histogram, by labels, over the last five minutes."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket{RATE})))"
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket{where}{rate})))"
 
 
 ROWS = (
@@ -197,7 +199,8 @@ ROWS = (
                 "short",
                 tuple(
                     Query(
-                        quantile(share, "augserve_forecast_ratio", "quantity"), f"{{{{quantity}}}} p{share * 100:.0f}"
+                        quantile(share, "augserve_forecast_ratio", "quantity", '{bundle="champion"}'),
+                        f"{{{{quantity}}}} p{share * 100:.0f}",
                     )
                     for share in (0.1, 0.5, 0.9)
                 ),
@@ -213,6 +216,53 @@ ROWS = (
                 "At its configured value while tokens are slow: check step_time in scheduler.json against this engine.",
                 "short",
                 (Query("augserve_token_budget", "engine {{engine}}"),),
+            ),
+        ),
+    ),
+    Row(
+        "Is the candidate better than the champion?",
+        (
+            Panel(
+                "Candidate",
+                "Empty: no candidate forecasts; to try a bundle, put it into the folder of candidate.",
+                "short",
+                (Query("augserve_candidate_info == 1", "{{version}} for {{share}} of the sessions"),),
+                "stat",
+            ),
+            Panel(
+                "Turns in SLO, by bundle",
+                "The candidate is lower for a day: empty its folder; it is level or higher: put it into the bundle's.",
+                "percentunit",
+                (
+                    Query(
+                        f"sum by (bundle) (rate(augserve_turns_in_slo_total{TRIAL_RATE})) / "
+                        f"sum by (bundle) (rate(augserve_turns_total{TRIAL_RATE}))",
+                        "{{bundle}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Time to first token, by bundle",
+                "The candidate's turns wait longer than the champion's for a day: empty its folder.",
+                "s",
+                tuple(
+                    Query(
+                        quantile(share, "augserve_ttft_seconds", "bundle", rate=TRIAL_RATE),
+                        f"{{{{bundle}}}} p{share * 100:.0f}",
+                    )
+                    for share in (0.5, 0.9)
+                ),
+            ),
+            Panel(
+                "Actual over forecast, by bundle (median)",
+                "The nearer to 1, the better the forecasts: keep the bundle that is nearer for a day.",
+                "short",
+                (
+                    Query(
+                        quantile(0.5, "augserve_forecast_ratio", "quantity, bundle", rate=TRIAL_RATE),
+                        "{{quantity}}, {{bundle}}",
+                    ),
+                ),
             ),
         ),
     ),

@@ -92,6 +92,12 @@ class Decisions:
         self.engine.guard.attempt(LEARNING, self.canary.forecaster.turn_ended, live, reason)
         self.engine.guard.attempt("outcome", self.outcomes.turn_ended, live, reason)
 
+    def fall_silent(self) -> None:
+        """Tell the API servers nothing more, until a step tells them something again."""
+        self.work.fall_silent()
+        if self.backlog is not None:
+            self.backlog.fall_silent()
+
     def close(self) -> None:
         self.engine.guard.attempt("shutdown", self.work.close)
         if self.backlog is not None:

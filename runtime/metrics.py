@@ -1,40 +1,22 @@
-"""AugServe's metrics in the engine's process, and their way to the API server's /metrics."""
+"""AugServe's metrics in the engine's process."""
 
-import contextlib
-import logging
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ..data.atomic import write_text
 from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
+from .publisher import Publisher
 
-logger = logging.getLogger(f"vllm.{__name__}")
-
-FOLDER_VARIABLE = "AUGSERVE_METRICS_FOLDER"
-"""Set by the plugin in the API server and inherited by the engines; each engine writes `<pid>.prom` there."""
-PUBLISH_S = 1.0
 PART_S = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.2)
 WAIT_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 RATIOS = (0.125, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0)
 """Upper bounds of the histograms' buckets."""
-
-
-def shared_folder() -> Path | None:
-    """The folder that the plug-in made in the API server; None without the plug-in."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return Path(folder) if folder else None
+CHAMPION, CANDIDATE = "champion", "candidate"
+"""Values of the label `bundle`: the one that decides, and the one that forecasts for a share of the sessions."""
 
 
 class Metrics:
-    """The metrics of one engine, labelled by its number under data parallelism.
-
-    If vLLM runs prometheus_client in multiprocess mode, that mode carries the values to /metrics. Otherwise a thread
-    writes them, at most once in PUBLISH_S, to a file that the plugin's collector reads.
-    """
+    """The metrics of one engine, labelled by its number under data parallelism; the API server shows them."""
 
     def __init__(self, engine: int, version: str, mode: str, settings: str = "") -> None:
         self._registry = CollectorRegistry()
@@ -120,10 +102,7 @@ class Metrics:
         self._since = gauge("since_seconds", "Unix time from which this bundle and this mode decide.")
         self._decides: tuple[str, ...] = ()
         self.deciding(version, mode, settings)
-        folder, multiprocess = shared_folder(), values.ValueClass is not values.MutexValue
-        self._publisher = None
-        if folder is not None and not multiprocess:
-            self._publisher = _Publisher(self._registry, folder / f"{os.getpid()}.prom")
+        self._publisher = Publisher.where_needed(self._registry)
 
     def value(self, name: str, **labels: str) -> float:
         """This engine's value of a metric, named without `augserve_`: the sum of all samples with these labels."""
@@ -152,7 +131,7 @@ class Metrics:
         if self._candidate_is:
             self._candidate.labels(*self._candidate_is).set(1)
 
-    def forecast_ratio(self, quantity: str, ratio: float, bundle: str = "champion") -> None:
+    def forecast_ratio(self, quantity: str, ratio: float, bundle: str = CHAMPION) -> None:
         """An actual value over the median that the bundle's models forecast."""
         self._forecast_ratio.labels(quantity, bundle, self._engine).observe(ratio)
 
@@ -213,38 +192,3 @@ class Metrics:
         every = [*labels, "engine"]
         gauge = Gauge(f"augserve_{name}", meaning, every, registry=self._registry, multiprocess_mode="mostrecent")
         return gauge if labels else gauge.labels(self._engine)
-
-
-class _Publisher:
-    """A thread that writes the registry's text to a file whenever it changes."""
-
-    def __init__(self, registry: CollectorRegistry, path: Path) -> None:
-        self._registry = registry
-        self._path = path
-        self._last = ""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="augserve-metrics", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(5.0)
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
-
-    def _run(self) -> None:
-        failed = False
-        while True:
-            try:
-                text = generate_latest(self._registry).decode()
-                if text != self._last:
-                    write_text(self._path, text)
-                    self._last = text
-                failed = False
-            except Exception as error:  # noqa: BLE001 — metrics never stop the engine
-                if not failed:
-                    message = "augserve: cannot publish metrics to %s (%r), so /metrics is out of date; retrying"
-                    logger.warning(message, self._path, error)
-                failed = True
-            if self._stop.wait(PUBLISH_S):
-                return

@@ -21,7 +21,7 @@ logger = logging.getLogger(f"vllm.{__name__}")
 
 def register() -> None:
     """Make the folder for the engines' metrics and add its collector to the default registry. Never raises."""
-    from .metrics import FOLDER_VARIABLE
+    from .publisher import FOLDER_VARIABLE
 
     if FOLDER_VARIABLE in os.environ:
         return  # in an engine or a worker: its API server has done it

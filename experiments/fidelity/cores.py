@@ -28,12 +28,24 @@ def separate(server_pid: int) -> None:
     if len(cores) < 2:
         logger.warning("fidelity: this machine has one core, which engine and client share")
         return
-    processes = _descendants(server_pid)
-    engines = [pid for pid in processes if _ENGINE in _title(pid)]
-    if not engines:
-        raise StageError(f"fidelity: process {server_pid} has no child titled {_ENGINE}; is it vLLM's API server?")
-    for pid in processes:
-        _bind(pid, {cores[0]} if pid in engines else set(cores[1:]))
+    engine = engine_of(server_pid)
+    for pid in _descendants(server_pid):
+        _bind(pid, {cores[0]} if pid == engine else set(cores[1:]))
+
+
+def engine_of(server_pid: int) -> int:
+    """The process id of a running server's engine. Raises StageError without one."""
+    for pid in _descendants(server_pid):
+        if _ENGINE in _title(pid):
+            return pid
+    raise StageError(f"fidelity: process {server_pid} has no child titled {_ENGINE}; is it vLLM's API server?")
+
+
+def on_core_and_waiting_s(pid: int) -> tuple[float, float]:
+    """Seconds in which the threads of a process ran, and in which they could have run and another process did."""
+    texts = [path.read_text() for path in (_PROC / str(pid) / "task").glob("*/schedstat")]
+    ran, waited = (sum(int(text.split()[field]) for text in texts) / 1e9 for field in (0, 1))
+    return ran, waited
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def measure_calibration(params: FidelityParams, seed: int) -> Calibration:
     with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
         recorded = Path(folder)
         observe = hook_arguments({"mode": "observe", "traces": folder, "source": "fidelity"})
-        with _server(params, "calibration", observe, seed) as server:
+        with warm_server(params, "calibration", observe, seed) as server:
             paced = PacedServer(params, server, "calibration")
             mix = paced.run(calibration_load(params, seed), Window(0.0, params.calibration_s))
             window = Window(0.0, params.calibration_agents_s)
@@ -84,13 +84,17 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="augserve-fidelity-") as folder:
         hook: list[str] = []
         if policy == "augserve":
-            manifest = bundle.manifest
-            provenance = Provenance(manifest.git_revision, manifest.vllm, manifest.training, manifest.evaluation)
-            here = Path(folder) / "bundle"
-            write_bundle(here, bundle.path, settings, provenance, datetime.now(UTC))
-            hook = hook_arguments({"bundle": str(here)})
-        with _server(params, policy, hook, seed) as server:
+            hook = hook_arguments({"bundle": str(with_settings(bundle, settings, Path(folder) / "bundle"))})
+        with warm_server(params, policy, hook, seed) as server:
             yield server
+
+
+def with_settings(bundle: Bundle, settings: SchedulerSettings, folder: Path) -> Path:
+    """Write the bundle with these settings to the folder."""
+    manifest = bundle.manifest
+    provenance = Provenance(manifest.git_revision, manifest.vllm, manifest.training, manifest.evaluation)
+    write_bundle(folder, bundle.path, settings, provenance, datetime.now(UTC))
+    return folder
 
 
 def run_load(params: FidelityParams, server: Server, load: Load, window: Window, drain_s: float = DRAIN_S) -> Replayed:
@@ -144,7 +148,8 @@ class PacedServer:
 
 
 @contextmanager
-def _server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -> Iterator[Server]:
+def warm_server(params: FidelityParams, name: str, hook: Sequence[str], seed: int) -> Iterator[Server]:
+    """A server with the engine's limits, after its first steps."""
     log = LOGS / f"fidelity-{name}.log"
     arguments = [*params.server_arguments(), *hook]
     with vllm_server(paths.MODEL, log=log, extra_args=arguments, environment=ENVIRONMENT) as server:

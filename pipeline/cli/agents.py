@@ -8,6 +8,7 @@ from concurrent.futures import as_completed
 from tqdm import tqdm
 
 from ...data.workload.built_in import SEQUENCES
+from ..results.aligned import aligned
 from ..results.columns import AGENT_COLUMNS, INTERVALS, STEPS_OVER_STOCK, value_text
 from ..results.intervals import cells_of
 from ..simulator.catalogue import VLLM
@@ -83,8 +84,4 @@ def agents_table(cells: Sequence[Cell], on: str | None = None) -> str:
             intervals = (*INTERVALS, f"steps_over_{base}")
             values = [value_text(metrics, metric, form, intervals) for metric, (_, form) in columns.items()]
             rows.append([str(agents), name, *values])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].rjust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])])
-        for row in rows
-    )
+    return aligned(rows, left=[1])

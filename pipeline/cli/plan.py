@@ -17,6 +17,7 @@ if importlib.util.find_spec("vllm") is None:
 
 from ...models.serving.settings import Slo
 from ..evaluate.run import counted
+from ..results.aligned import aligned
 from ..results.intervals import cells_of
 from ..results.metrics_file import Metrics
 from ..simulator.catalogue import AUGSERVE, VLLM
@@ -171,11 +172,7 @@ class Plan:
 def table(needs: list[Need]) -> str:
     """A row a kind of engine and policy."""
     header = ["engine", "policy", "engines", "95 % interval", "in SLO", "steps/min", "TTFT p90, s"]
-    rows = [header, *map(_row, needs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([*map(str.ljust, row[:2], widths), *map(str.rjust, row[2:], widths[2:])]) for row in rows
-    )
+    return aligned([header, *map(_row, needs)], left=[0, 1])
 
 
 def _row(need: Need) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ...data.workload.built_in import SEQUENCES
 from ..project import paths
 from ..project.stage import StageError
+from ..results.aligned import aligned
+from ..results.columns import NONE
 
 if importlib.util.find_spec("vllm") is None:
     raise StageError("simulate: vLLM is not installed, and its scheduler is simulated; install it")
@@ -153,18 +155,11 @@ def simulate(
 def table(metrics_by_policy: dict[str, Metrics]) -> str:
     """A row per metric, a column per policy."""
     names = dict.fromkeys(name for metrics in metrics_by_policy.values() for name in metrics)
-    lines = [" ".join(["metric".ljust(30), *(policy.rjust(_width(policy)) for policy in metrics_by_policy)])]
-    for name in names:
-        cells = (
-            f"{metrics[name]:>{_width(policy)},.4g}" if name in metrics else "–".rjust(_width(policy))
-            for policy, metrics in metrics_by_policy.items()
-        )
-        lines.append(" ".join([name.ljust(30), *cells]))
-    return "\n".join(lines)
-
-
-def _width(policy: str) -> int:
-    return max(len(policy), 10)
+    rows = [
+        [name, *(f"{metrics[name]:,.4g}" if name in metrics else NONE for metrics in metrics_by_policy.values())]
+        for name in names
+    ]
+    return aligned([["metric", *metrics_by_policy], *rows], left=[0])
 
 
 def _require_new(folder: Path) -> None:

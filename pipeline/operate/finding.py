@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..results.aligned import aligned
+
 State = Literal["ok", "note", "bad"]
 
 
@@ -22,8 +24,7 @@ def is_good(findings: Iterable[Finding]) -> bool:
 
 def as_text(findings: list[Finding]) -> str:
     """One line a finding: state, subject, message."""
-    width = max((len(finding.about) for finding in findings), default=0)
-    return "\n".join(f"{finding.state:<4}  {finding.about:<{width}}  {finding.message}" for finding in findings)
+    return aligned([(finding.state, finding.about, finding.message) for finding in findings], left=range(3))
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:

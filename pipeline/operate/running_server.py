@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ...runtime.metrics import CANDIDATE, CHAMPION
 from ...runtime.prediction.correction import COVERAGE
 from ...runtime.prediction.drift import ALARM_PSI, ALARM_SHARE
-from ...runtime.sessions.live_turn import CANDIDATE, CHAMPION
 from ..project.stage import StageError
 from .finding import Finding
 

@@ -160,7 +160,7 @@ class Control:
             self._give(self._candidate, decisions)
         if old is not None:
             old.ordering.queue.unrank()
-            old.work.fall_silent()
+            old.fall_silent()
             if not engine.active:
                 old.contexts.release_all()
         new_queue = vllm_compat.own_queue(engine.scheduler) if decisions is None else decisions.ordering.queue

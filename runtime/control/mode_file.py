@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ...data.atomic import write_json
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 
 Mode = Literal["active", "shadow", "off"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..deployment import Deployment
-from ..metrics import shared_folder
 from ..parts import Parts
+from ..publisher import shared_folder
 from .mode_file import Mode, asked_mode, listening
 
 logger = logging.getLogger(f"vllm.{__name__}")

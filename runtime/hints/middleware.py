@@ -37,7 +37,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_PATH = "/v1/chat/completions"
-PATHS = (CHAT_PATH, f"{CHAT_PATH}/batch", "/v1/completions", "/v1/responses", "/v1/messages")
+RESPONSES_PATH = "/v1/responses"
+PATHS = (CHAT_PATH, f"{CHAT_PATH}/batch", "/v1/completions", RESPONSES_PATH, "/v1/messages")
 """Requests that may have `vllm_xargs`."""
 MAX_BODY_BYTES = 2 << 20
 """Larger bodies pass unchanged, for they are parsed in the server's event loop."""
@@ -105,9 +106,11 @@ class AugServeMiddleware:
         if identity.session and not _header(scope, SESSION_HEADER.encode()):
             named = (SESSION_HEADER.encode(), identity.session.encode("latin-1"))
             scope = {**scope, "headers": [*scope["headers"], named]}
-        if self._ranks and (rank := self._ranks.header(str(ordered.get(TENANT, "")), identity, scope["headers"])):
-            others = [header for header in scope["headers"] if header[0].lower() != RANK_HEADER]
-            scope = {**scope, "headers": [*others, rank]}
+        if self._ranks and not scope["path"].endswith(RESPONSES_PATH):  # for these vLLM reads no rank
+            rank = self._ranks.header(str(ordered.get(TENANT, "")), identity, scope["headers"])
+            if rank is not None:
+                others = [header for header in scope["headers"] if header[0].lower() != RANK_HEADER]
+                scope = {**scope, "headers": [*others, rank]}
         told: dict[str, Hint] = {PARENT: identity.parent} if identity.parent else {}
         as_chat = next((form for path, form in FORMATS.items() if scope["path"].endswith(path)), None)
         if _length(scope) <= MAX_BODY_BYTES and (as_chat is not None or told or ordered):

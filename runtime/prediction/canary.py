@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from itertools import islice
 
 from ..engine import Engine
-from ..metrics import Metrics
+from ..metrics import CANDIDATE, Metrics
 from ..queueing.waiting_queue import WaitingQueue
-from ..sessions.live_turn import CANDIDATE, LiveTurn
+from ..sessions.live_turn import LiveTurn
 from .batching import Forecasting
 from .forecaster import DROPPED, Forecaster
 

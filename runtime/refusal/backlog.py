@@ -8,7 +8,7 @@ from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..deployment import DeploymentError
 from ..engine import Engine
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 from ..queueing.value import Column
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from ..routing.expected_work import ExpectedWork
@@ -52,6 +52,11 @@ class Backlog:
         self._engine.metrics.expected_wait.set(wait.wait_s)
         if self.writer is not None and self._engine.active:
             self.writer.tell(wait)
+
+    def fall_silent(self) -> None:
+        """Let the API server refuse nobody, until something is told again."""
+        if self.writer is not None:
+            self.writer.tell(ExpectedWait(0.0, 0.0))
 
     def expected(self, deferred: Slots, now_s: float) -> ExpectedWait:
         slots = np.delete(np.arange(len(self._queue)), deferred)

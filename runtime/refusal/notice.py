@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..mapped_file import MappedFile, read_mapped
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 
 _NUMBERS: Final = struct.Struct("<4d")
 SUFFIX = ".wait"

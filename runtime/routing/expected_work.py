@@ -7,7 +7,7 @@ import numpy as np
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 from ..queueing.value import Column, Floats
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from ..sessions.live_turn import forecast_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..hints.identity import Identity
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 from .load_notice import LoadReader
 from .placement import SessionPlacement
 from .shared_places import KEY_BYTES, SharedPlaces

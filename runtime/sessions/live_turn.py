@@ -11,6 +11,7 @@ from ...features.session_history import ReturnedCall
 from ...features.tool_call import expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
 from ..hints.hints import Hints
+from ..metrics import CHAMPION
 from .keys import session_key
 from .linking import Link
 from .past import Past, past_of
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 FINISHED = ("stop", "length")
 """Finish reasons of a turn that ended by itself."""
-CHAMPION, CANDIDATE = "champion", "candidate"
-"""The bundle that decides, and the one that forecasts for a share of the sessions."""
 
 
 @dataclass(frozen=True, slots=True)

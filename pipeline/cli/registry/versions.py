@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ....models.registry.source import Registry
 from ....models.registry.versions import Version
 from ...project.tracking import DATABASE
+from ...results.aligned import aligned
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +44,4 @@ def listing(versions: Sequence[Version]) -> str:
         revision = version.tags.get("git_revision", "")[:10]
         alias = ",".join(version.aliases)
         rows.append((str(version.number), version.bundle, f"{version.created:%Y-%m-%d %H:%M}", revision, alias, first))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]).rstrip()
-        for row in rows
-    )
+    return aligned(rows, left=range(6))

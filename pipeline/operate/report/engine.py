@@ -47,10 +47,11 @@ def nearest_engine(steps: RecordedSteps, profiles: Sequence[StepProfile], longes
     error, factor, profile = min(found, key=lambda each: each[0])
     limits = _limits(steps, profile.limits, longest_tokens)
     batches = ASYNCHRONOUS if steps.are_scheduled_ahead else SYNCHRONOUS
-    return Engine(_scaled(profile, factor, limits), factor, error, batches)
+    return Engine(scaled(profile, factor, limits), factor, error, batches)
 
 
-def _scaled(profile: StepProfile, factor: float, limits: EngineLimits) -> StepProfile:
+def scaled(profile: StepProfile, factor: float, limits: EngineLimits) -> StepProfile:
+    """The profile with all its times scaled, and with these limits."""
     prefill = profile.prefill
     if prefill is not None:
         prefill = PrefillAttention(*(time_s * factor for time_s in dataclasses.astuple(prefill)))
@@ -84,7 +85,7 @@ def _limits(steps: RecordedSteps, usual: EngineLimits, longest_tokens: int) -> E
     return dataclasses.replace(
         usual,
         kv_tokens=kv_tokens,
-        max_model_len=longest_tokens,
+        max_model_len=min(max(usual.max_model_len, longest_tokens), kv_tokens),
         max_num_batched_tokens=max(steps.budget, sequences),
         max_num_seqs=sequences,
     )

@@ -11,7 +11,7 @@ from ...simulator.profile import StepProfile
 from .counterfactual import recorded_load, simulated
 from .document import outcomes, table
 from .engine import nearest_engine
-from .outcome import Outcome, computed_again, waits_by_size
+from .outcome import Outcome, computed_again, longest_request_tokens, waits_by_size
 from .recording import Recording
 
 
@@ -52,12 +52,12 @@ def _recorded(recording: Recording) -> Iterator[str]:
 
 def _counterfactual(question: Question) -> Iterator[str]:
     recording = question.recording
-    steps, turns = recording.steps, recording.turns
-    longest = max(turn.prompt_tokens for turn in turns) + 4096
-    engine = nearest_engine(steps, [StepProfile.load(path) for path in question.profiles], longest)
+    steps = recording.steps
+    profiles = [StepProfile.load(path) for path in question.profiles]
+    engine = nearest_engine(steps, profiles, longest_request_tokens(recording.sessions))
     bundle = load_bundle(question.bundle, None)
     load = recorded_load(recording.folder, engine, question.agents)
-    recorded = Outcome.of(turns, question.agents)
+    recorded = Outcome.of(recording.turns, question.agents)
     policies = (question.ran, OURS if question.ran == VLLM.name else VLLM.name)
     again, other = (simulated(policy, load, engine, bundle) for policy in policies)
     limits = engine.profile.limits

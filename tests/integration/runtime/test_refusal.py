@@ -14,12 +14,13 @@ from vllm.v1.request import Request
 
 from augserve.models.serving.settings import Residency, SchedulerSettings, Slo, StepTime
 from augserve.runtime.deployment import DeploymentError
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 from augserve.runtime.queueing.value import Column
 from augserve.runtime.refusal.gate import Caller, Gate, Refused
 from augserve.runtime.refusal.notice import ExpectedWait, NoticeReader
 
 from .conftest import Engine, EngineMaker, TestedScheduler, by_priority, one_lora
+from .test_control import post
 from .test_vllm_features import adapter
 
 STEP = StepTime(base_s=0.12, per_prefill_token_s=6e-4, per_decode_s=1.2e-3, per_context_token_s=0.0)
@@ -223,3 +224,16 @@ def test_in_shadow_mode_nobody_is_refused_and_the_metrics_tell_the_wait(make_eng
     assert isinstance(engine.scheduler, TestedScheduler)
     assert engine.scheduler.engine.metrics.value("expected_wait_seconds") > 0.5
     assert NoticeReader().read() is None
+
+
+@pytest.mark.parametrize("mode", ["off", "shadow"])
+def test_a_mode_that_decides_nothing_refuses_nobody(make_engine: EngineMaker, mode: str) -> None:
+    engine = busy(make_engine)
+    engine.add(1, 500, 10)
+    engine.step()
+    for wanted, refuses in ((mode, False), ("active", True)):
+        post(engine, mode=wanted)
+        engine.step()
+        notice = NoticeReader().read()
+        assert notice is not None
+        assert (notice.wait.wait_s > 0) == refuses

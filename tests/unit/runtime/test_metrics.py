@@ -1,20 +1,17 @@
-import threading
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from augserve.features.feature import Feature
 from augserve.models.serving.drift import Histogram
-from augserve.runtime import metrics as metrics_module
 from augserve.runtime.metrics import Metrics
 from augserve.runtime.prediction.correction import Correction
 from augserve.runtime.prediction.drift import ALARM_PSI, BATCH_ROWS, DriftMonitor
+from augserve.runtime.publisher import FOLDER_VARIABLE
 
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
-    monkeypatch.delenv(metrics_module.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     return Metrics(3, "test-1", "active")
 
 
@@ -81,24 +78,3 @@ def test_every_feature_has_its_psi(metrics: Metrics) -> None:
     watched.add([])
     same, moved = (metrics.value("psi", feature=name) for name in ("same", "moved"))
     assert same < 0.01 < ALARM_PSI < moved
-
-
-def test_a_failing_publication_is_retried_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vllm_log: pytest.LogCaptureFixture
-) -> None:
-    tries: list[Path] = []
-    written = threading.Event()
-
-    def full_at_first(path: Path, _: str) -> None:
-        tries.append(path)
-        if len(tries) < 4:
-            raise OSError("no space left on device")
-        written.set()
-
-    monkeypatch.setattr(metrics_module, "write_text", full_at_first)
-    monkeypatch.setattr(metrics_module, "PUBLISH_S", 0.001)
-    monkeypatch.setenv(metrics_module.FOLDER_VARIABLE, str(tmp_path))
-    exporting = Metrics(0, "test-1", "active")
-    assert written.wait(10.0)
-    exporting.close()
-    assert len([each for each in vllm_log.records if "cannot publish" in each.message]) == 1

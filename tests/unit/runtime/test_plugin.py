@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from augserve.runtime.metrics import FOLDER_VARIABLE, Metrics
+from augserve.runtime.metrics import Metrics
 from augserve.runtime.plugin import FolderCollector
+from augserve.runtime.publisher import FOLDER_VARIABLE
 
 
 def values(folder: Path) -> dict[tuple[str, str], float]:

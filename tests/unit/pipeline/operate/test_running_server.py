@@ -7,7 +7,7 @@ import pytest
 from augserve.pipeline.operate.finding import Finding
 from augserve.pipeline.operate.running_server import Scrape, check_running, scrape
 from augserve.pipeline.project.stage import StageError
-from augserve.runtime import metrics as metrics_module
+from augserve.runtime import publisher as publisher_module
 from augserve.runtime.metrics import Metrics
 
 Published = Callable[[str, Callable[[Metrics], None]], Scrape]
@@ -16,8 +16,8 @@ Published = Callable[[str, Callable[[Metrics], None]], Scrape]
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
     """What an engine publishes after `fill`."""
-    monkeypatch.setenv(metrics_module.FOLDER_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(metrics_module, "PUBLISH_S", 0.005)
+    monkeypatch.setenv(publisher_module.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(publisher_module, "PUBLISH_S", 0.005)
 
     def publish(mode: str, fill: Callable[[Metrics], None]) -> Scrape:
         metrics = Metrics(0, "20261129-abc", mode)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from augserve.runtime.control.mode_file import MODE_FILE, ModeError, ask_for, asked_mode, listening
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from augserve.runtime.control.mode_file import asked_mode, listening
 from augserve.runtime.control.mode_request import PATH
 from augserve.runtime.hints.middleware import AugServeMiddleware
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 
 
 def post(body: bytes, keys: list[str], key: str | None, root: str = "") -> tuple[int, dict[str, str]]:

@@ -10,7 +10,7 @@ from augserve.runtime.control import watcher as watcher_module
 from augserve.runtime.control.mode_file import ask_for
 from augserve.runtime.control.watcher import Change, Watcher
 from augserve.runtime.deployment import Deployment
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 
 
 class Bench:

@@ -19,7 +19,7 @@ from augserve.runtime.hints.extension import with_hints
 from augserve.runtime.hints.formats import of_chat
 from augserve.runtime.hints.hints import Hints
 from augserve.runtime.hints.middleware import MAX_BODY_BYTES, AugServeMiddleware
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 from augserve.runtime.refusal.notice import ExpectedWait, NoticeWriter
 
 from ....damage import damaged

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 from augserve.runtime.refusal.notice import ExpectedWait, NoticeReader, NoticeWriter
 
 OTHER = """

@@ -11,7 +11,7 @@ import pytest
 
 from augserve.runtime.hints.identity import Identity
 from augserve.runtime.hints.middleware import AugServeMiddleware
-from augserve.runtime.metrics import FOLDER_VARIABLE
+from augserve.runtime.publisher import FOLDER_VARIABLE
 from augserve.runtime.routing import load_notice
 from augserve.runtime.routing.load_notice import LoadWriter
 from augserve.runtime.routing.ranks import RANK_HEADER, Ranks
@@ -95,29 +95,47 @@ def test_a_folder_that_cannot_be_written_leaves_the_choice_to_vllm(
     assert Ranks(scope_of(size=2)).header("", Identity("s"), []) is None
 
 
+class Server:
+    """What reaches the server behind the middleware."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[bytes, bytes]] = []  # headers of each request
+        self._middleware = AugServeMiddleware(self._answer)
+
+    def post(self, path: str, *headers: tuple[bytes, bytes]) -> None:
+        scope = {**scope_of(size=4), "type": "http", "method": "POST", "path": path, "headers": list(headers)}
+        asyncio.run(self._middleware(scope, _receive, _send))
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append(dict(scope["headers"]))
+
+
+async def _receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"{}", "more_body": False}
+
+
+async def _send(message: Any) -> None: ...
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
 def test_the_middleware_sends_the_turns_of_a_session_and_its_sub_agent_to_one_engine(
     engines: list[LoadWriter], path: str
 ) -> None:
-    seen: list[dict[bytes, bytes]] = []
-
-    async def server(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(dict(scope["headers"]))
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
-
-    async def send(message: Any) -> None: ...
-
-    async def post(*headers: tuple[bytes, bytes]) -> None:
-        scope = {**scope_of(size=4), "type": "http", "method": "POST", "path": path, "headers": list(headers)}
-        await middleware(scope, receive, send)
-
-    middleware = AugServeMiddleware(server)
-    asyncio.run(post((b"x-claude-code-session-id", b"run")))
-    rank = seen[0][RANK_HEADER]
+    server = Server()
+    server.post(path, (b"x-claude-code-session-id", b"run"))
+    rank = server.seen[0][RANK_HEADER]
     engines[int(rank)].tell(100.0, 0.0)
-    asyncio.run(post((b"x-session-id", b"run")))
-    asyncio.run(post((b"x-session-id", b"child"), (b"x-parent-session-id", b"run"), (RANK_HEADER, b"any")))
-    asyncio.run(post())
-    assert [headers.get(RANK_HEADER) for headers in seen] == [rank, rank, rank, None]
+    server.post(path, (b"x-session-id", b"run"))
+    server.post(path, (b"x-session-id", b"child"), (b"x-parent-session-id", b"run"), (RANK_HEADER, b"any"))
+    server.post(path)
+    assert [headers.get(RANK_HEADER) for headers in server.seen] == [rank, rank, rank, None]
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_response_for_which_vllm_reads_no_rank_is_not_placed() -> None:
+    server = Server()
+    for path in ("/v1/responses", "/v1/completions", "/v1/completions"):
+        server.post(path, (b"x-session-id", b"run"))
+    none, first, second = (headers.get(RANK_HEADER) for headers in server.seen)
+    assert none is None
+    assert first == second is not None

@@ -40,12 +40,23 @@ def served_bundle(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def candidate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the candidate, which does not exist until a test makes it."""
+    return tmp_path_factory.mktemp("tried") / "bundle"
+
+
+@pytest.fixture(scope="session")
 def server(
-    model_folder: Path, served_bundle: Path, host: SteeredHost, tmp_path_factory: pytest.TempPathFactory
+    model_folder: Path,
+    served_bundle: Path,
+    candidate_folder: Path,
+    host: SteeredHost,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The server of test_server.py, test_server_control.py, and test_server_faults.py, which ends it."""
     folder = tmp_path_factory.mktemp("server")
     deployment = {"bundle": str(served_bundle), "traces": str(folder / "traces"), "refuse_after_s": REFUSE_AFTER_S}
+    deployment |= {"candidate": str(candidate_folder), "share": 0.5}
     arguments = [*hook_arguments(deployment), "--max-num-seqs", str(SEATS), "--api-key", API_KEY]
     environment = ONE_THREAD | host.environment
     with vllm_server(model_folder, log=folder / "server.log", extra_args=arguments, environment=environment) as running:

@@ -160,6 +160,7 @@ def test_a_real_prometheus_runs_every_panel_and_every_alert(server: Server, clie
                     assert re.sub(r"_(bucket|count)$", "", name) in known, panel.title
         for panel in ROWS[-1].panels[1:]:
             for query in panel.queries:
+                monitor.wait_for(query.promql)
                 bundles = {found["metric"]["bundle"] for found in monitor.query(query.promql)}
                 assert bundles == {"champion"}, panel.title  # there is no candidate yet
         (group,) = monitor.ask("rules")["groups"]

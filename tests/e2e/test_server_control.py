@@ -25,6 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CALLERS = 3
 MOST_SCHEDULE_S = 0.25  # a reload on the engine's loop would take three times as long
+SWAP_BUCKET = "0.02"  # seconds that a change may add to a step
+BACK_S = 5.0  # a look at the drift, the publication of the metrics, and the scrapes
+SESSIONS = 24
 
 
 class Load:
@@ -95,6 +98,10 @@ def test_a_new_bundle_is_taken_under_load(
     steps = ds.dataset(sorted((server.log.parent / "traces").glob("steps-*.parquet"))).to_table().to_pandas()
     longest_s = steps.schedule_s[steps.start_s > load.begun_s].max()
     assert longest_s < MOST_SCHEDULE_S, f"{longest_s * 1e3:.1f} ms"
+    found = scrape(server.url)
+    within = found.total("part_seconds_bucket", part="control", le=SWAP_BUCKET)
+    changed, took_s = (found.total(f"part_seconds_{name}", part="control") for name in ("count", "sum"))
+    assert within >= 0.8 * changed >= 0.8, f"{changed:.0f} changes took {took_s * 1e3:.1f} ms"
 
 
 def test_a_half_copied_bundle_is_refused_and_taken_when_it_is_whole(
@@ -138,8 +145,32 @@ def test_a_bundle_that_does_not_fit_the_traffic_is_withdrawn(
     with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False, timeout=300) as client:
         for _ in range(2 * BATCH_ROWS // 64):
             assert client.post("completions", json=many).status_code == 200
+    drifted_s = time.monotonic()
     found = wait_for(server, lambda found: changes(found, "withdrawn") > withdrawn)
+    assert time.monotonic() - drifted_s < BACK_S
     assert decides(found) == before
+
+
+def candidates(found: Scrape) -> list[str]:
+    return [sample.labels["version"] for sample in found.of("candidate_info") if sample.value]
+
+
+def test_a_candidate_forecasts_for_its_share_until_its_folder_is_gone(
+    server: Server, load: Load, candidate_folder: Path, make_bundle: Callable[..., Path]
+) -> None:
+    before = decides(scrape(server.url))
+    version = put(make_bundle(5), candidate_folder)
+    wait_for(server, lambda found: candidates(found) == [version])
+    with httpx.Client(base_url=server.base_url, headers=KEY_HEADER, trust_env=False, timeout=300) as client:
+        for number in range(SESSIONS):
+            body = {"model": MODEL_NAME, "prompt": f"Tried {number}", "max_tokens": 2, "ignore_eos": True}
+            answer = client.post("completions", json=body, headers={"X-Session-ID": f"tried-{number}"})
+            assert answer.status_code == 200
+    found = wait_for(server, lambda found: found.total("ttft_seconds_count", bundle="candidate"))
+    assert 0 < found.total("turns_total", bundle="candidate") < found.total("turns_total")
+    assert decides(found) == before
+    shutil.rmtree(candidate_folder)
+    wait_for(server, lambda found: not candidates(found))
 
 
 def ask(server: Server, mode: str, key: str) -> int:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from ...data.tables.files import table_files
 from . import paths
@@ -23,7 +23,7 @@ class SourceError(ValueError):
 
 class DataParams(Section):
     SECTION = "data"
-    sources: tuple[str, ...] = Field(min_length=1)
+    sources: tuple[str, ...]  # none: the generated sessions of section `prepare` alone
     mirror: str
 
     @field_validator("sources")
@@ -62,6 +62,6 @@ def present_sources(params: DataParams, root: Path = Path()) -> list[Source]:
                 f"{folder}: no turns*.parquet in it; record or import traces there, "
                 f"or take {name!r} out of data.sources in params.yaml"
             )
-    if not present:
+    if params.sources and not present:
         raise SourceError("params.yaml: none of data.sources is here; add 'gathered' to it and run `dvc repro`")
     return present

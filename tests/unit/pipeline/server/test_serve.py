@@ -7,24 +7,10 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment
 
-from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.serve import TEMPLATE, serve_command
 
 
-def test_a_missing_model_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="model"):
-        serve_command(tmp_path / "model", tmp_path / "bundle", 8000)
-
-
-def test_a_missing_bundle_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "config.json").touch()
-    with pytest.raises(StageError, match="bundle"):
-        serve_command(tmp_path, tmp_path / "bundle", 8000)
-
-
 def test_the_command_has_the_hook_and_the_bundle(tmp_path: Path) -> None:
-    (tmp_path / "config.json").touch()
-    (tmp_path / "manifest.json").touch()
     command = serve_command(tmp_path, tmp_path, 8123)
     assert "augserve.runtime.AugServeScheduler" in command
     assert str(tmp_path) in command[command.index("--additional-config") + 1]
@@ -50,7 +36,7 @@ def test_the_template_shows_tools_calls_and_results(with_tools: bool) -> None:
     assert "<tool_response>\n42\n</tool_response>" in prompt
 
 
-def test_the_command_without_a_model_prints_one_line_and_fails(tmp_path: Path) -> None:
+def test_outside_of_a_clone_the_command_prints_one_line_and_fails(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "augserve.pipeline.server.serve"],
         cwd=tmp_path,
@@ -59,4 +45,5 @@ def test_the_command_without_a_model_prints_one_line_and_fails(tmp_path: Path) -
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr == "error: models/smollm2: no model there; run `make repro` first\n"
+    assert ended.stderr.startswith("error: params.yaml: ")
+    assert ended.stderr.count("\n") == 1

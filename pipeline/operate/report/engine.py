@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...project.stage import StageError
-from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
+from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from .steps import LEAST_STEPS, RecordedSteps
 
 LEAST_USAGE = 0.02

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ....data.workload.adjustments import Adjustments
 from ....models.serving.settings import Slo
-from ...results.aligned import aligned
 from ...simulator.record.metrics import pace_metrics, run_metrics
 from ...simulator.record.records import EngineTotals, SimulationResult, TurnRecord
 from ...simulator.record.window import Window
@@ -91,10 +90,10 @@ class Replayed:
 
     def table(self) -> str:
         """Two columns for a terminal, then the counts of turns, the failures and the adjustments of the workload."""
-        metrics = aligned([(name, f"{value:,.4g}") for name, value in self.metrics().items()], left=[0])
+        rows = [f"{name:30} {value:>12,.4g}" for name, value in self.metrics().items()]
         counts = "turns: " + ", ".join(f"{count} {end}" for end, count in self.turn_counts().items())
         failed = [f"failed: {facts['turns']} x {name}: {facts['first']}" for name, facts in self.failures().items()]
-        return "\n".join([metrics, counts, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
+        return "\n".join([*rows, counts, *failed, *(f"workload: {line}" for line in self.adjustments.lines())])
 
 
 def _record(turn: ReplayedTurn) -> TurnRecord:

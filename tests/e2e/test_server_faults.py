@@ -120,6 +120,9 @@ def test_an_engine_killed_in_a_reload_loses_the_last_rows_alone_and_leaves_no_br
         await asyncio.sleep(RELOADS_S)
         killed_s = time.time()
         os.kill(engine_of(server), signal.SIGKILL)
+        end_s = time.monotonic() + LONGEST_S
+        while set(load.statuses) == {200} and time.monotonic() < end_s:
+            await asyncio.sleep(0.02)
 
     load = under_load(server, kill)
     assert set(load.statuses) - {200}, "the clients see that their server has gone"

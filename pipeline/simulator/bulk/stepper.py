@@ -18,6 +18,7 @@ class Stepper:
         self._scheduler = scheduler
         self._forward = forward
         self._paced = scheduler if isinstance(scheduler, Paced) else None
+        self._computes = False  # whether the last single step may have computed a prompt
         self._whole: BulkDecode | None = None
         if isinstance(scheduler, RoomForBulk) and not (each_step or scheduler.log_stats):
             self._whole, self._ahead = BulkDecode(scheduler, forward.profile), DecodeAhead(scheduler)
@@ -31,8 +32,10 @@ class Stepper:
         ahead = self._ahead
         if not ahead and (ends_s := whole.ends_s(forward.outputs, starts_s, until_s)):
             return forward.begin_bulk(whole.schedule(ends_s), ends_s)
-        computes = any(request.is_prefill_chunk for request in scheduler.running)
-        ahead.plan(forward.outputs, computes or whole.may_admit())  # otherwise a whole bulk follows soon
+        computed = self._computes
+        self._computes = any(request.is_prefill_chunk for request in scheduler.running) or whole.may_admit()
+        # After a lone step with a prompt, a whole bulk follows soon: it waits for those that decode ahead.
+        ahead.plan(forward.outputs, begin=computed and self._computes)
         scheduled = scheduler.schedule()
         step = forward.begin(
             scheduler, scheduled, *ahead.scheduled(scheduled, None if in_flight is None else in_flight.delivers)

@@ -38,8 +38,7 @@ class BulkDecode:
         self._refused: tuple[Request, int, int] | None = None  # the first waiting request, how many wait, free blocks
         # vLLM's limit on the tokens of a long prefill counts those of a bulk too.
         self._most_steps = min(MOST_STEPS, scheduler.scheduler_config.long_prefill_token_threshold or MOST_STEPS)
-        self._margin_blocks = 2 + scheduler.scheduler_config.max_num_batched_tokens // scheduler.block_size
-        self._margin_blocks += scheduler.kv_cache_manager.watermark_blocks
+        self._kept_blocks = scheduler.kv_cache_manager.watermark_blocks  # AugServe counts them as taken
 
     def ends_s(self, outputs: Mapping[str, Output], starts_s: float, until_s: float) -> tuple[float, ...]:
         """The start of the next bulk and the end of each of its steps; empty where the next step must be single.
@@ -52,9 +51,7 @@ class BulkDecode:
         scheduler = self._scheduler
         running = scheduler.running
         count = len(running)
-        if self._paced is not None:
-            until_s = min(until_s, self._paced.looks_again_s())
-        if count == 0 or starts_s >= until_s or self.may_admit():
+        if count == 0 or starts_s >= until_s:
             return ()
         steps, context_tokens = self._most_steps, count
         for request in running:
@@ -63,8 +60,14 @@ class BulkDecode:
             output = outputs[request.request_id]
             steps = min(steps, output.end - output.at - request.num_output_placeholders - 1)
             context_tokens += request.num_computed_tokens
-        free_blocks = self._pool.get_num_free_blocks() - self._margin_blocks
+        free_blocks = self._pool.get_num_free_blocks() - self._kept_blocks
         steps = min(steps, (free_blocks // count - 2) * scheduler.block_size)
+        if steps < LEAST_STEPS:
+            return ()
+        if self._paced is not None:  # last, because to look again takes the longest
+            until_s = min(until_s, self._paced.looks_again_s())
+        if starts_s >= until_s or self.may_admit():
+            return ()
         ends_s = [starts_s]
         while starts_s < until_s and len(ends_s) <= steps:
             starts_s += self._profile.step_s(0, count, context_tokens)

@@ -19,6 +19,7 @@ class Outcomes:
         if live.features is None:
             return
         self.metrics.turns(live.bundle)
+        self.metrics.turns_in_slo(live.bundle, 0.0)  # so that a share of none is 0, not missing
         if live.first_token_s is None:
             return
         ttft_s = max(live.first_token_s - live.arrival_s, 0.0)

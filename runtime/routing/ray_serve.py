@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from ..metrics import shared_folder
+from ..publisher import shared_folder
 from .load_notice import LoadReader
 from .placement import SessionPlacement
 

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ..models.serving.target import OUTPUT_LENGTH, TOOL_DURATION
+from .bundle_role import CHAMPION
 from .publisher import Publisher
 
 PART_S = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.2)
 WAIT_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 RATIOS = (0.125, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0)
 """Upper bounds of the histograms' buckets."""
-CHAMPION, CANDIDATE = "champion", "candidate"
-"""Values of the label `bundle`: the one that decides, and the one that forecasts for a share of the sessions."""
 
 
 class Metrics:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ...runtime.metrics import CANDIDATE, CHAMPION
+from ...runtime.bundle_role import CANDIDATE, CHAMPION
 from ...runtime.prediction.correction import COVERAGE
 from ...runtime.prediction.drift import ALARM_PSI, ALARM_SHARE
 from ..project.stage import StageError

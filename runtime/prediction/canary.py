@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from itertools import islice
 
+from ..bundle_role import CANDIDATE
 from ..engine import Engine
-from ..metrics import CANDIDATE, Metrics
+from ..metrics import Metrics
 from ..queueing.waiting_queue import WaitingQueue
 from ..sessions.live_turn import LiveTurn
 from .batching import Forecasting

@@ -28,7 +28,7 @@ class Spans:
     @classmethod
     def of(cls, scheduler: AsyncScheduler) -> Self | None:
         """None where vLLM traces no requests, or where OpenTelemetry is not installed, which is logged."""
-        if not vllm_compat.traces_requests(scheduler.vllm_config):
+        if not vllm_compat.traces_requests(scheduler):
             return None
         try:
             trace: Any = import_module("opentelemetry.trace")

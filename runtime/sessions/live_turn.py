@@ -10,8 +10,8 @@ from ...data.tables.prompt_tail import TAIL_TOKENS, tail_counts
 from ...features.session_history import ReturnedCall
 from ...features.tool_call import expected_call, tool_call_features
 from ...features.turn import TurnFacts, turn_features
+from ..bundle_role import CHAMPION
 from ..hints.hints import Hints
-from ..metrics import CHAMPION
 from .keys import session_key
 from .linking import Link
 from .past import Past, past_of

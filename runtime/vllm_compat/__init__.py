@@ -31,7 +31,7 @@ from .running import (
     tokens_per_decode,
 )
 from .scheduled import measure_tokens, step_row
-from .setups import api_servers, check_setup, splits_sessions, traces_requests
+from .setups import api_servers, check_setup, splits_sessions
 from .stepping import (
     RunningDemand,
     engine_number,
@@ -48,5 +48,6 @@ from .stepping import (
     steers_budget,
     step_demand,
     token_budget,
+    traces_requests,
 )
 from .supported import UnsupportedVllmError

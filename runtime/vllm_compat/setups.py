@@ -45,8 +45,3 @@ def splits_sessions(config: VllmConfig) -> bool:
     parallel = config.parallel_config
     several = parallel.data_parallel_size > 1 or parallel.data_parallel_index > 0
     return several and not parallel.data_parallel_external_lb
-
-
-def traces_requests(config: VllmConfig) -> bool:
-    """Whether vLLM was started with --otlp-traces-endpoint."""
-    return config.observability_config.otlp_traces_endpoint is not None

@@ -22,6 +22,11 @@ def served_model(scheduler: AsyncScheduler) -> str | None:
     return names if isinstance(names, str | None) else names[0]
 
 
+def traces_requests(scheduler: AsyncScheduler) -> bool:
+    """Whether vLLM was started with --otlp-traces-endpoint."""
+    return scheduler.vllm_config.observability_config.otlp_traces_endpoint is not None
+
+
 def steers_budget(scheduler: AsyncScheduler) -> bool:
     """Whether a smaller budget is safe. Without chunked prefill, long prompts would never be admitted. Models that read
     an image in both directions would get it in parts (vLLM's own check misses an image at the start of a chunk)."""

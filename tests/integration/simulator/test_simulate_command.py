@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_run_prints_metrics_and_writes_tables_and_a_timeline(
     keys = [(row["session_id"], row["turn"]) for row in turns]
     assert len(keys) == len(set(keys)) > 5
     arrived = sum(Window(1.0, 5.0).holds(row["arrival_s"]) for row in turns)
-    assert f"{'turns':30} {arrived:>10}" in printed
+    assert re.search(rf"^turns +{arrived}$", printed, re.MULTILINE)
 
     steps = read_table(out, "steps").to_pylist()
     assert [row["step"] for row in steps] == list(range(len(steps)))
@@ -150,7 +151,8 @@ def test_several_engines_print_a_column_a_policy_and_routing(
 ) -> None:
     arguments = ["augmentation-mix", "--profile", profile_file, "--policy", "vllm", "--replicas", "2"]
     cli.main(["simulate", *arguments, *SHORT, "--routing", "round-robin", "sticky", "--lose", "1@2-3"])
-    assert capsys.readouterr().out.startswith(f"{'metric':30} vllm round-robin vllm sticky")
+    header = capsys.readouterr().out.splitlines()[0]
+    assert re.split(r" {2,}", header) == ["metric", "vllm round-robin", "vllm sticky"]
 
 
 def test_a_closed_loop_is_recorded_with_its_sub_agents(

@@ -40,6 +40,7 @@ def main() -> None:
     seed = load_params(BaseParams).seed
     params = load_params(PrepareParams)
     folders = [source.folder for source in present_sources(load_params(DataParams))]
+    paths.TRAINING.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=paths.TRAINING.parent, prefix=".prepare-") as scratch:
         counts = dict.fromkeys(("recorded_turns", "turns_with_rebuilt_features", "unfinished_turns"), 0)
         arrivals = Arrivals(_folder(scratch, "turns"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +116,11 @@ def write_tuning_reports() -> None:
 
 
 def run(*stages: ModuleType) -> None:
-    for stage in stages:
-        stage.main()
+    """As `python -m augserve.pipeline` runs them, without arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in stages:
+            patch.setattr(sys, "argv", [stage.__name__])
+            stage.main()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The recorded engine: the profile nearest to its step times, scaled to them, and its limits as far as steps tell."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,8 @@ def _limits(steps: RecordedSteps, usual: EngineLimits, longest_tokens: int) -> E
     crowded = columns["running"][columns["waiting"] > 0]
     most = int(columns["running"].max())
     sequences = most if crowded.size and np.median(crowded) >= 0.9 * most else max(usual.max_num_seqs, most)
-    kv_tokens = max(kv_tokens, longest_tokens + 2 * usual.block_tokens)
+    blocks = math.ceil(max(kv_tokens, longest_tokens + 2 * usual.block_tokens) / usual.block_tokens)
+    kv_tokens = blocks * usual.block_tokens
     return dataclasses.replace(
         usual,
         kv_tokens=kv_tokens,

@@ -56,6 +56,14 @@ def test_the_limits_are_those_that_the_steps_tell(tmp_path: Path) -> None:
     assert (limits.max_num_batched_tokens, limits.max_num_seqs, limits.max_model_len) == (1_024, 20, 6_000)
 
 
+def test_a_small_kv_cache_has_whole_blocks_and_room_for_the_longest_request(tmp_path: Path) -> None:
+    steps = record(tmp_path / "steps", FLAT, 1.0)
+    steps.columns["kv_usage"] *= 50_000 / 6_100.5
+    limits = nearest_engine(steps, [FLAT], longest_tokens=6_090).profile.limits
+    assert limits.kv_tokens % limits.block_tokens == 0
+    assert 6_090 <= limits.max_model_len <= limits.kv_tokens < 6_200
+
+
 def test_steps_that_are_scheduled_ahead_tell_of_asynchronous_scheduling(tmp_path: Path) -> None:
     for overlap_s, batches in ((0.0, SYNCHRONOUS), (0.005, ASYNCHRONOUS)):
         steps = record(tmp_path / str(batches), FLAT, 1.0, overlap_s)

@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from .ancestry import SessionKey, root
-from .files import TableName, read_batches, table_files
+from .files import TableName, count_rows, read_batches
 from .schema import TABLES
 
 BUCKET_TURNS = 200_000
@@ -27,7 +26,7 @@ def bucketed(folders: Sequence[Path], into: Path, bucket_turns: int = BUCKET_TUR
     Where all turns fit one bucket, that is `folders`; otherwise the buckets are written below `into`. A tree is in the
     bucket of its root's hash. Raises TraceError for an unusable file.
     """
-    turns = sum(pq.read_metadata(file).num_rows for folder in folders for file in table_files(folder, "turns"))
+    turns = sum(count_rows(folder, "turns") for folder in folders)
     count = -(-turns // bucket_turns)
     if count <= 1:
         return [list(folders)]

@@ -1,6 +1,7 @@
 """Reading and writing the three tables of a trace as Parquet, checked against their schemas."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -77,6 +78,15 @@ def table_files(folder: Path, name: TableName) -> list[Path]:
     return sorted(folder.glob(f"{name}*.parquet"))
 
 
+def count_rows(folder: Path, name: TableName) -> int:
+    """Rows of a table in a folder. Raises TraceError for an unreadable file."""
+    count = 0
+    for file in table_files(folder, name):
+        with _readable(str(file)):
+            count += pq.read_metadata(file).num_rows
+    return count
+
+
 def read_rows(stream: BinaryIO, where: str, name: TableName) -> Iterator[dict[str, object]]:
     """Rows of one Parquet file, with one batch at a time in memory; `stream` must be seekable.
 
@@ -101,26 +111,31 @@ def read_batches(
 def _batches(
     source: Path | BinaryIO, where: str, name: TableName, columns: Sequence[str], rows: int
 ) -> Iterator[pa.Table]:
-    try:
+    with _readable(where):
         file = pq.ParquetFile(source)
         _check_file(where, file.schema_arrow, name)
         present = [column for column in columns if column in file.schema_arrow.names]
         for batch in file.iter_batches(rows, columns=present):
             yield _completed(pa.Table.from_batches([batch]), where, name, columns)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 
 
 def _read_file(path: Path, name: TableName, columns: Sequence[str]) -> pa.Table:
-    try:
+    with _readable(str(path)):
         file = pq.ParquetFile(path)
         _check_file(str(path), file.schema_arrow, name)
         table = file.read([column for column in columns if column in file.schema_arrow.names])
-    except FileNotFoundError as error:
-        raise TraceError(f"{path}: no such file; gather traces first or correct the path") from error
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise TraceError(f"{path}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
     return _completed(table, str(path), name, columns)
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Raises TraceError where reading fails."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise TraceError(f"{where}: no such file; gather traces first or correct the path") from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
 
 
 def _completed(table: pa.Table, where: str, name: TableName, columns: Sequence[str]) -> pa.Table:

@@ -1,8 +1,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from augserve.data.tables.buckets import bucketed
-from augserve.data.tables.files import read_table, rows_to_table, write_table
+from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
 from augserve.data.tables.sessions import RecordedTurn, read_sessions
 
 SESSIONS, TURNS = 30, 4
@@ -55,3 +57,9 @@ def test_a_bucket_is_a_folder_of_traces(tmp_path: Path) -> None:
     write(tmp_path / "one", 0)
     ((first,), *_) = bucketed([tmp_path / "one"], tmp_path / "buckets", bucket_turns=40)
     assert read_table(first, "turns").schema == read_table(tmp_path / "one", "turns").schema
+
+
+def test_a_damaged_table_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "turns.parquet").write_text("junk")
+    with pytest.raises(TraceError, match=r"turns\.parquet: not a readable Parquet file: .*; gather it again$"):
+        bucketed([tmp_path], tmp_path / "buckets")

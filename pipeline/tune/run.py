@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 
@@ -148,7 +147,6 @@ def main() -> None:
     params = with_own(load_tune_params(long), own_workloads(load_params(DataParams)))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # A worker process ends with the thread that started it, so one thread starts them all.
-    with ThreadPoolExecutor(1) as starter, pool(params.processes, run_cell, arguments.on) as start:
-        tune(params, load_params(BaseParams).seed, lambda cell: starter.submit(start, cell).result(), long)
+    with pool(params.processes, run_cell, arguments.on) as start:
+        tune(params, load_params(BaseParams).seed, start, long)
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

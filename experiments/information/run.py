@@ -17,7 +17,7 @@ from augserve.data.workload.built_in import SEQUENCES
 from augserve.data.workload.trace_set import Split
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.evaluate.evaluation import SEED_STEP
-from augserve.pipeline.evaluate.run import counted, read_tuned
+from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import BaseParams, SplitShares, load_params
 from augserve.pipeline.project.tracking import git_revision
@@ -26,11 +26,9 @@ from augserve.pipeline.results.intervals import cells_of
 from augserve.pipeline.results.metrics_file import OURS, Metrics
 from augserve.pipeline.results.tables import markdown
 from augserve.pipeline.simulator.catalogue import EXACT, INFORMED, NOTHING, QUANTITIES, TABLE, informed
-from augserve.pipeline.simulator.cells.cache import Submit, cached
+from augserve.pipeline.simulator.cells.cache import Submit
 from augserve.pipeline.simulator.cells.cell import Cell, settings_on, workload_names
-from augserve.pipeline.simulator.cells.evidence import run_evidence
-from augserve.pipeline.simulator.cells.parallel import pool
-from augserve.pipeline.simulator.cells.store import CellStore
+from augserve.pipeline.simulator.cells.runs import kept_runs
 from augserve.pipeline.simulator.cells.workers import Workers
 from augserve.pipeline.simulator.record.evidence import Evidence
 
@@ -80,10 +78,7 @@ def main() -> None:
     rows = [row for row in params.rows if row.workload in (*SEQUENCES, *workload_names())]
     if absent := [row.workload for row in params.rows if row not in rows]:
         logger.info("information: without %s: not imported here", ", ".join(absent))
-    with (
-        pool(params.processes, run_evidence, workers.on) as run,
-        counted(cached(run, CellStore(workers.cells)), params.SECTION) as submit,
-    ):
+    with kept_runs(params.processes, workers, params.SECTION) as submit:
         runs = started(experiment, rows, submit)
         cells = {name_of(row): finished(of, experiment.seed) for row, of in runs.items()}
     document = {"revision": git_revision(), "seed": experiment.seed, "params": params.model_dump(), "cells": cells}

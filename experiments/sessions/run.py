@@ -7,14 +7,11 @@ and takes the time that params.yaml states. An interrupted run resumes with the 
 from pathlib import Path
 
 from augserve.data.atomic import write_json, write_text
-from augserve.pipeline.evaluate.run import counted, read_tuned
+from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import BaseParams, SplitShares, load_params
 from augserve.pipeline.project.tracking import git_revision
-from augserve.pipeline.simulator.cells.cache import cached
-from augserve.pipeline.simulator.cells.evidence import run_evidence
-from augserve.pipeline.simulator.cells.parallel import pool
-from augserve.pipeline.simulator.cells.store import CellStore
+from augserve.pipeline.simulator.cells.runs import kept_runs
 from augserve.pipeline.simulator.cells.workers import Workers
 
 from .cells import Experiment, all_runs, require_workloads, static_settings
@@ -46,10 +43,7 @@ def main() -> None:
 def results(experiment: Experiment, workers: Workers) -> list[SceneResult]:
     """Run all cells."""
     params = experiment.params
-    with (
-        pool(params.processes, run_evidence, workers.on) as run,
-        counted(cached(run, CellStore(workers.cells)), params.SECTION) as submit,
-    ):
+    with kept_runs(params.processes, workers, params.SECTION) as submit:
         static = static_settings(experiment, submit)
         runs = all_runs(experiment, static, submit)
     return [

@@ -16,7 +16,6 @@ if importlib.util.find_spec("vllm") is None:
     raise StageError("plan: vLLM is not installed, and its scheduler is simulated; install it")
 
 from ...models.serving.settings import Slo
-from ..evaluate.run import counted
 from ..results.aligned import aligned
 from ..results.intervals import cells_of
 from ..results.metrics_file import Metrics
@@ -27,6 +26,7 @@ from ..simulator.cells.cell import Cell, cell_load, load_profile
 from ..simulator.cells.evidence import run_evidence
 from ..simulator.cells.fleet_size import least_engines
 from ..simulator.cells.parallel import pool
+from ..simulator.cells.runs import counted
 from ..simulator.cells.schedule import Schedule
 from ..simulator.cells.workers import add_on
 from ..simulator.engine import context_tokens

@@ -2,14 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
-
-from tqdm import tqdm
 
 from ...data.atomic import write_text
 from ...data.tables.splits import SPLIT_SEEDS
@@ -24,13 +19,9 @@ from ..project.trace_sources import DataParams
 from ..project.tracking import experiment_run
 from ..results.documents import evaluation_markdown
 from ..results.metrics_file import EvaluationResults, Job, write_results
-from ..simulator.cells.cache import Submit, cached
-from ..simulator.cells.cell import Cell, load_profile
-from ..simulator.cells.evidence import run_evidence
-from ..simulator.cells.parallel import pool
-from ..simulator.cells.store import CellStore
+from ..simulator.cells.cell import load_profile
+from ..simulator.cells.runs import kept_runs
 from ..simulator.cells.workers import Workers
-from ..simulator.record.evidence import Evidence
 from .agent_figures import write_agent_figures
 from .capacities import capacities, stock_capacities
 from .capacity_guess import capacity_guesses
@@ -102,11 +93,7 @@ def report(params: ComparisonParams, folder: Path, workers: Workers) -> None:
 def simulated(evaluation: Evaluation, parent_id: str, workers: Workers) -> tuple[EvaluationResults, Evidences]:
     """Run all cells and searches of a comparison."""
     params = evaluation.params
-    cache = CellStore(workers.cells)
-    with (
-        pool(params.processes, run_evidence, workers.on) as run,
-        counted(cached(run, cache), params.SECTION) as submit,
-    ):
+    with kept_runs(params.processes, workers, params.SECTION) as submit:
         stock = stock_capacities(evaluation, submit)
         evaluation = search_static(evaluation, stock, submit)
         evidences = compare(evaluation, stock, submit)
@@ -122,26 +109,6 @@ def by_workload(of_jobs: Mapping[Job, Value]) -> dict[str, dict[str, Value]]:
     for (workload, profile), value in of_jobs.items():
         nested.setdefault(workload, {})[profile] = value
     return nested
-
-
-@contextmanager
-def counted(submit: Submit, description: str) -> Iterator[Submit]:
-    """`submit` with one progress bar, whose total grows with each submission."""
-    lock = Lock()  # callbacks run in several threads
-    with tqdm(desc=description, unit="run") as bar:
-
-        def done(_: "Future[Evidence]") -> None:
-            with lock:
-                bar.update()
-
-        def submit_counted(cell: Cell) -> "Future[Evidence]":
-            with lock:
-                bar.total = (bar.total or 0) + 1
-            future = submit(cell)
-            future.add_done_callback(done)
-            return future
-
-        yield submit_counted
 
 
 def with_own(params: EvaluateParams, own: Sequence[OwnWorkload]) -> EvaluateParams:

@@ -3,11 +3,9 @@ import json
 import pytest
 
 from augserve.models.serving.settings import SchedulerSettings, SettingsError
-from augserve.pipeline.evaluate.run import counted, read_tuned
+from augserve.pipeline.evaluate.run import read_tuned
 from augserve.pipeline.project.stage import StageError
 from experiments.compare import conditions
-
-from .comparing import answer
 
 
 def test_tuned_settings_are_read_back_as_written(tmp_path):
@@ -26,11 +24,6 @@ def test_missing_or_foreign_tuned_files_are_named_with_their_remedy(tmp_path):
     (tmp_path / "capacity.json").write_text('{"sessions_per_s": 1}')
     with pytest.raises(SettingsError):
         read_tuned(tmp_path)
-
-
-def test_counting_changes_no_simulation():
-    with counted(lambda cell: answer({"cell": cell}), "test") as submit:
-        assert submit("a cell").result().metrics == {"cell": "a cell"}
 
 
 def test_a_long_comparison_names_its_commit_engine_and_training_sets():

@@ -12,8 +12,8 @@ from .hints import MAX_NAME
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """Names of headers in lower case. A sub-agent either has a session of its own and names its `parent`, or shares its
-    parent's session and bears an `agent`."""
+    """Names of headers in lower case. A sub-agent either has a session of its own and names its `parent`, or shares the
+    session of all its ancestors and bears an `agent`; then `parent` names the agent that started it, if one did."""
 
     client: str
     session: str
@@ -23,10 +23,13 @@ class Harness:
 
 SESSION_HEADER = "x-session-id"
 PARENT_HEADER = "x-parent-session-id"
+LAST_TURN_HEADER = "x-dynamo-session-final"
 HARNESSES = (
     Harness("any", SESSION_HEADER, PARENT_HEADER),
     Harness("NVIDIA Dynamo", "x-dynamo-session-id", "x-dynamo-parent-session-id"),
-    Harness("Claude Code", "x-claude-code-session-id", agent="x-claude-code-agent-id"),
+    Harness("Claude Code", "x-claude-code-session-id", "x-claude-code-parent-agent-id", agent="x-claude-code-agent-id"),
+    Harness("Codex", "thread-id", "x-codex-parent-thread-id"),
+    Harness("DeepSeek Harness", "x-deepseek-harness-session-id", "x-deepseek-harness-parent-session-id"),
     Harness("OpenCode", "x-opencode-session", PARENT_HEADER),
     Harness("OpenCode, other providers", "x-session-affinity", PARENT_HEADER),
 )
@@ -39,6 +42,8 @@ class Identity:
 
     session: str = ""
     parent: str = ""
+    ends: bool = False
+    """The client says that its session ends with this request."""
 
 
 def identity_of(headers: Iterable[tuple[bytes, bytes]], own: Iterable[Harness] = ()) -> Identity:
@@ -50,13 +55,21 @@ def identity_of(headers: Iterable[tuple[bytes, bytes]], own: Iterable[Harness] =
     for name, value in headers:
         values.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
     named = {name: value for name, value in values.items() if 0 < len(value) <= MAX_NAME}
+    ends = named.get(LAST_TURN_HEADER, "").lower() in ("true", "1")
     for harness in (*own, *HARNESSES):
         if session := named.get(harness.session):
-            if agent := named.get(harness.agent):
-                return Identity(f"{session}/{agent}"[:MAX_NAME], session)
             parent = named.get(harness.parent, "")
-            return Identity(session, "" if parent == session else parent)
-    return Identity("", named.get(PARENT_HEADER, ""))
+            if harness.agent:
+                session, parent = _in_tree(session, named.get(harness.agent, ""), parent)
+            return Identity(session, "" if parent == session else parent, ends)
+    return Identity("", named.get(PARENT_HEADER, ""), ends)
+
+
+def _in_tree(root: str, agent: str, parent_agent: str) -> tuple[str, str]:
+    """The sessions of an agent and of its parent, where all agents of a tree bear the session of its `root`."""
+    if not agent:
+        return root, ""
+    return f"{root}/{agent}"[:MAX_NAME], f"{root}/{parent_agent}"[:MAX_NAME] if parent_agent else root
 
 
 def own_harnesses(scope: Mapping[str, Any]) -> tuple[Harness, ...]:

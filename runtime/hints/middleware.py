@@ -27,8 +27,8 @@ from .api_keys import ApiKeys
 from .conversation import Hint, digest
 from .extension import with_hints
 from .formats import FORMATS
-from .hints import PARENT, TENANT, WAITED
-from .identity import SESSION_HEADER, Harness, identity_of, own_harnesses
+from .hints import LAST_STEP, PARENT, TENANT, WAITED
+from .identity import SESSION_HEADER, Harness, Identity, identity_of, own_harnesses
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -111,7 +111,7 @@ class AugServeMiddleware:
             if rank is not None:
                 others = [header for header in scope["headers"] if header[0].lower() != RANK_HEADER]
                 scope = {**scope, "headers": [*others, rank]}
-        told: dict[str, Hint] = {PARENT: identity.parent} if identity.parent else {}
+        told = _identity_hints(identity)
         as_chat = next((form for path, form in FORMATS.items() if scope["path"].endswith(path)), None)
         if _length(scope) <= MAX_BODY_BYTES and (as_chat is not None or told or ordered):
             scope, receive = await _extended(scope, receive, told, ordered, as_chat)
@@ -127,6 +127,11 @@ def _length(scope: Scope) -> int:
     """Bytes of the body as its header tells them, 0 if it does not."""
     length = _header(scope, b"content-length")
     return int(length) if length.isdecimal() and len(length) < 20 else 0
+
+
+def _identity_hints(identity: Identity) -> dict[str, Hint]:
+    parent: dict[str, Hint] = {PARENT: identity.parent} if identity.parent else {}
+    return {**parent, LAST_STEP: 1} if identity.ends else parent
 
 
 def _tenant_hint(scope: Scope) -> dict[str, Hint]:

@@ -14,10 +14,10 @@ def headers(**named: str) -> list[tuple[bytes, bytes]]:
 def test_each_client_s_headers_are_read_in_any_case(harness: Harness) -> None:
     named = [(harness.session.title().encode(), b"s")]
     assert identity_of(named) == Identity("s")
-    if harness.parent:
-        assert identity_of([*named, (harness.parent.upper().encode(), b"p")]) == Identity("s", "p")
     if harness.agent:
         assert identity_of([*named, (harness.agent.encode(), b"a")]) == Identity("s/a", "s")
+    elif harness.parent:
+        assert identity_of([*named, (harness.parent.upper().encode(), b"p")]) == Identity("s", "p")
 
 
 def test_two_agents_of_one_session_are_two_children_of_it() -> None:
@@ -28,6 +28,24 @@ def test_two_agents_of_one_session_are_two_children_of_it() -> None:
     assert main == Identity("s")
     assert {agent.parent for agent in agents} == {"s"}
     assert len({main.session, *(agent.session for agent in agents)}) == 3
+
+
+def test_an_agent_that_another_one_started_is_that_one_s_child() -> None:
+    child = identity_of(headers(x_claude_code_session_id="s", x_claude_code_agent_id="a"))
+    its_own = {"x_claude_code_agent_id": "b", "x_claude_code_parent_agent_id": "a"}
+    assert identity_of(headers(x_claude_code_session_id="s", **its_own)) == Identity("s/b", child.session)
+
+
+def test_no_agent_means_the_root_even_if_a_parent_agent_is_named() -> None:
+    named = headers(x_claude_code_session_id="s", x_claude_code_parent_agent_id="a")
+    assert identity_of(named) == Identity("s")
+
+
+@pytest.mark.parametrize(
+    ("value", "ends"), [("true", True), ("True", True), ("1", True), ("false", False), ("", False)]
+)
+def test_a_client_may_say_that_its_session_ends(value: str, ends: bool) -> None:
+    assert identity_of(headers(x_dynamo_session_id="s", x_dynamo_session_final=value)) == Identity("s", ends=ends)
 
 
 def test_the_plain_header_comes_before_those_of_clients_and_the_operator_s_before_all() -> None:

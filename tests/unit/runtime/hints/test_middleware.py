@@ -121,6 +121,13 @@ def test_the_parent_s_session_is_a_hint(path: str) -> None:
     assert dict(server.scope["headers"])[b"content-length"] == str(len(server.body)).encode()
 
 
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_a_session_that_ends_with_the_request_is_a_hint(path: str) -> None:
+    body = BODY if path == CHAT else {"model": "m", "prompt": [1, 2]}
+    server = post([json.dumps(body).encode()], path, headers=[(b"X-Dynamo-Session-Final", b"true")])
+    assert Hints.read(json.loads(server.body)["vllm_xargs"]).is_last_turn
+
+
 @pytest.mark.parametrize("value", [b"", b"x" * 257])
 def test_an_empty_or_oversized_parent_is_no_hint(value: bytes) -> None:
     body = b'{"model": "m", "prompt": "a"}'

@@ -15,6 +15,7 @@ from typing import Any
 from .contract import Context, Record
 from .reading.lines import json_lines
 from .reading.members import Member
+from .reading.numbers import as_float
 
 _GROUP_BLOCKS = 2
 _BLOCK_TOKENS = 512
@@ -37,8 +38,9 @@ def _row(value: Any, scope: str) -> dict[str, object] | None:
     """The turn; None where it is malformed. The writer checks the block hashes against the prompt."""
     if not isinstance(value, dict):
         return None
-    time_ms, prompt, output = (value.get(key) for key in ("timestamp", "input_length", "output_length"))
-    if not isinstance(time_ms, int | float) or not isinstance(prompt, int) or not isinstance(output, int):
+    time_ms = as_float(value.get("timestamp"))
+    prompt, output = value.get("input_length"), value.get("output_length")
+    if time_ms is None or not isinstance(prompt, int) or not isinstance(output, int):
         return None
     row: dict[str, object] = {
         "turn": 0,

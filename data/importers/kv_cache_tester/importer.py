@@ -90,7 +90,7 @@ class _Session:
             problems.position = where = f"{self.where}: request {number}"
             try:
                 piece = read_piece(value, start_s, self.trace.absolute)
-            except (RecordError, OverflowError) as error:
+            except RecordError as error:
                 problems.skip(where, str(error))
                 continue
             if isinstance(piece, Subagent):

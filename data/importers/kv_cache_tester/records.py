@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...tables.schema import CLOCK_S
+from ..reading.numbers import as_float
 
 SUBAGENT = "subagent"  # the type of a sub-agent's entry
 _FINISH_REASONS: Mapping[str, str] = MappingProxyType(
@@ -134,17 +135,17 @@ def _hashes(blocks: Sequence[int]) -> tuple[int, ...]:
 
 
 def _time(value: Any, key: str = "t") -> float | None:
-    found = value.get(key) if isinstance(value, dict) else None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return as_float(value.get(key)) if isinstance(value, dict) else None
 
 
 def _seconds(value: Mapping[str, Any], key: str) -> float | None:
     found = value.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found < 0:
+    seconds = as_float(found)
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
         raise RecordError(f"{key} is negative or no number")
-    return float(found)
+    return seconds
 
 
 def _count(value: Mapping[str, Any], key: str) -> int:

@@ -39,7 +39,7 @@ def fault(name: TableName, row: Row) -> str | None:
         return "a value of the wrong type"
     try:
         return _value_fault(name, row)
-    except TypeError:  # a text or a list in place of a number
+    except (TypeError, OverflowError):  # a text or a list in place of a number, or one beyond the floats
         return "a value of the wrong type"
 
 

@@ -158,6 +158,25 @@ def test_the_sound_records_are_imported(format_name: str, tmp_path: Path) -> Non
     assert not import_traces(format_name, [path], tmp_path / "out", strict=True).skipped
 
 
+LATE_AGENT = {**SOUND["kv-cache-tester"]["requests"][1], "t": 10**400}
+FOUND = {
+    "a surrogate as a hash": ("mooncake", [{**SOUND["mooncake"][0], "hash_ids": ["\ud800"]}, SOUND["mooncake"][0]]),
+    "a timestamp beyond the floats": (
+        "mooncake",
+        [{**SOUND["mooncake"][0], "timestamp": 10**400}, SOUND["mooncake"][0]],
+    ),
+    "a time beyond the floats": ("kv-cache-tester", {**SOUND["kv-cache-tester"], "requests": [LATE_AGENT, REQUEST]}),
+}
+"""Damage beside a sound record, as `make fuzz` found it to end an import with another error."""
+
+
+@pytest.mark.parametrize(("format_name", "value"), FOUND.values(), ids=FOUND)
+def test_damage_that_once_ended_an_import_is_counted(format_name: str, value: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"a{FORMATS[format_name].suffixes[0]}"
+    path.write_bytes(written(format_name, value))
+    assert sum(import_traces(format_name, [path], tmp_path / "out").skipped.values()) == 1
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("format_name", SOUND)
 @settings(max_examples=settings().max_examples // 5)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ..one_line import one_line
+
 BYTES_PER_TOKEN = 4  # of UTF-8; the usual rule for English text and code
 
 
@@ -38,8 +40,9 @@ class ExactTokens:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises no narrower class
-            cause = " ".join(str(error).split())
-            raise TokenCounterError(f"{path}: no usable tokenizer: {cause}; name a model's tokenizer.json") from error
+            raise TokenCounterError(
+                f"{path}: no usable tokenizer: {one_line(error)}; name a model's tokenizer.json"
+            ) from error
         self.counted_texts = 0
 
     def count(self, text: str) -> int:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..atomic import atomic_file
+from ..one_line import one_line
 from .schema import ADDED_COLUMNS, SCHEMA_VERSION, TABLES
 
 TableName = Literal["turns", "tool_calls", "steps"]
@@ -32,7 +33,7 @@ def rows_to_table(name: TableName, rows: Sequence[Mapping[str, object]]) -> pa.T
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:  # the last for lone surrogates
-        raise TraceError(f"{name}: a row does not fit the schema: {_one_line(error)}; correct its writer") from error
+        raise TraceError(f"{name}: a row does not fit the schema: {one_line(error)}; correct its writer") from error
     _check_nulls(name, table, name)
     return table
 
@@ -135,7 +136,7 @@ def _readable(where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise TraceError(f"{where}: no such file; gather traces first or correct the path") from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise TraceError(f"{where}: not a readable Parquet file: {_one_line(error)}; gather it again") from error
+        raise TraceError(f"{where}: not a readable Parquet file: {one_line(error)}; gather it again") from error
 
 
 def _completed(table: pa.Table, where: str, name: TableName, columns: Sequence[str]) -> pa.Table:
@@ -147,7 +148,7 @@ def _completed(table: pa.Table, where: str, name: TableName, columns: Sequence[s
     try:
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
-        raise TraceError(f"{where}: not a {name} table of this release: {_one_line(error)}; gather it again") from error
+        raise TraceError(f"{where}: not a {name} table of this release: {one_line(error)}; gather it again") from error
     _check_nulls(where, table, name)
     return table
 
@@ -174,7 +175,3 @@ def _check_nulls(where: str, table: pa.Table, name: TableName) -> None:
     for column in table.schema.names:
         if not TABLES[name].field(column).nullable and table.column(column).null_count:
             raise TraceError(f"{where}: column {column!r} of table {name} has empty values; correct its writer")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...data.atomic import atomic_file
+from ...data.one_line import one_line
 from ...data.tables.splits import Part as Part
 from ...data.tables.splits import assign_parts
 from ...features import feature
@@ -156,8 +157,9 @@ def read_training_set(path: Path, target: Target) -> TrainingSet:
     try:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
-        cause = " ".join(str(error).split())
-        raise TrainingError(f"{path}: not a readable training table: {cause}; run `dvc repro prepare`") from error
+        raise TrainingError(
+            f"{path}: not a readable training table: {one_line(error)}; run `dvc repro prepare`"
+        ) from error
     if table.schema.names != SCHEMA.names or (table.schema.metadata or {}) != _metadata(target):
         raise TrainingError(f"{path}: made for another target, feature version or release; run `dvc repro prepare`")
     return training_set_of(table, target, str(path))

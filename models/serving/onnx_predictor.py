@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ...data.one_line import one_line
 from ...features import feature
 from ...features.feature import Feature
 from ...features.tool_call import TOOL_CALL_FEATURES
@@ -152,8 +153,7 @@ def _open(graph: Graph, models: Mapping[str, bytes], checked: bool) -> Any:
     try:
         session = ort.InferenceSession(models[graph.file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no public base class
-        cause = " ".join(str(error).split())[:200]
-        raise PredictorError(f"{graph.file}: not a usable ONNX model: {cause}; export it again") from error
+        raise PredictorError(f"{graph.file}: not a usable ONNX model: {one_line(error)}; export it again") from error
     _check(graph, session)
     return session
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ...data.one_line import one_line
 from ...models.registry import promotion
 from ...models.registry.versions import (
     CHALLENGER,
@@ -93,8 +94,9 @@ def decide(client: Any, version: Version, champion: Version | None, evaluation: 
     try:
         reasons = promotion.no_worse(evaluation, _evaluation_of(client, champion))
     except Exception as error:  # noqa: BLE001 - on any error the champion stays
-        cause = " ".join(str(error).split())[:200]
-        reasons = [f"its report cannot be read ({cause}); decide by hand: `augserve rollback {version.number}`"]
+        reasons = [
+            f"its report cannot be read ({one_line(error)}); decide by hand: `augserve rollback {version.number}`"
+        ]
     if reasons:
         lines = "".join(f"\n- {reason}" for reason in reasons)
         return Decision(CHALLENGER, f"Challenger: version {champion.number} stays champion.\n{lines}")

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ...data.one_line import one_line
+
 PARAMS_FILE = Path("params.yaml")
 SECTIONS = (
     "base",
@@ -103,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror}; run from the project's root") from error
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct it") from error
+        raise ParamsError(f"{path}: not valid YAML: {one_line(error)}; correct it") from error
     if not isinstance(document, dict):
         raise ParamsError(f"{path}: must be a mapping of sections; restore it from git")
     return document

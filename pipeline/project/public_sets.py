@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...data.atomic import atomic_file
+from ...data.one_line import one_line
 
 PUBLIC = Path("data/public")
 UPSTREAM = Path("data/upstream")  # a DVC project of its own, so that `dvc status` ignores sets that are not pulled
@@ -111,7 +112,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(_read_text(path))
     except yaml.YAMLError as error:
-        raise PublicSetError(f"{path}: not valid YAML: {' '.join(str(error).split())}; restore it from git") from error
+        raise PublicSetError(f"{path}: not valid YAML: {one_line(error)}; restore it from git") from error
     if not isinstance(document, dict):
         raise PublicSetError(f"{path}: must be a mapping; restore it from git")
     return document

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, ProgrammingError
 
+from ...data.one_line import one_line
 from ..project.stage import StageError
 from .params import TuneParams
 
@@ -32,10 +33,10 @@ def open_study(name: str, params: TuneParams, seed: int) -> optuna.Study:
     try:
         return _create_patiently(name, params, seed, url)
     except Exception as error:  # each driver has exceptions of its own
-        cause = " ".join(str(error).split())[:200]
         hidden = url.render_as_string(hide_password=True)
         raise StageError(
-            f"{hidden}: cannot open the study ({cause}); start or repair the database, or correct tune.storage"
+            f"{hidden}: cannot open the study ({one_line(error)}); "
+            "start or repair the database, or correct tune.storage"
         ) from error
 
 

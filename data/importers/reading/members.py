@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from ...one_line import one_line
 from .places import Place, StoredFile, stored_files
 from .problems import ImportingError, Problems
 
@@ -129,7 +130,7 @@ def _buffered(stream: Any) -> BinaryIO:
 
 
 def _damaged(name: str, error: Exception) -> ImportingError:
-    cause = " ".join(str(error).split()).lower() or type(error).__name__
+    cause = one_line(error).lower()
     return ImportingError(f"{name}: truncated or damaged: {cause}; get the file again")
 
 

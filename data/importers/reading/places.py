@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import fsspec
 
+from ...one_line import one_line
 from .problems import ImportingError
 
 Place = Path | str
@@ -54,8 +55,9 @@ def _at_url(url: str) -> list[StoredFile]:
         files, root = fsspec.core.url_to_fs(url)
         found = files.find(root, detail=True)
     except Exception as error:  # each file system has exceptions of its own
-        cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ImportingError(f"{url}: cannot be listed: {cause}; correct the URL or your rights to it") from error
+        raise ImportingError(
+            f"{url}: cannot be listed: {one_line(error)}; correct the URL or your rights to it"
+        ) from error
     if not found:
         raise ImportingError(f"{url}: no such file or folder; correct the URL")
     return [

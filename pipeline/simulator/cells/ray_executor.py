@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ....data.one_line import one_line
 from ...project.code_digest import code_digest
 from ...project.stage import StageError
 from .garbage import thrifty_gc
@@ -40,9 +41,8 @@ class RayExecutor(Executor):
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # Ray raises errors of many kinds
-            cause = " ".join(str(error).split())[:200]
             raise StageError(
-                f"{address}: no Ray answers ({cause}); start it with `ray start --head`, or leave out --on"
+                f"{address}: no Ray answers ({one_line(error)}); start it with `ray start --head`, or leave out --on"
             ) from error
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run)
         self._start = partial(task.remote, str(Path.cwd()), code_digest(*_CODE))
@@ -64,7 +64,7 @@ class RayExecutor(Executor):
         elif isinstance(error, self._ray.exceptions.RayTaskError):
             future.set_exception(error.cause)
         else:
-            future.set_exception(BrokenExecutor(" ".join(str(error).split())[:300]))
+            future.set_exception(BrokenExecutor(one_line(error)))
 
 
 def _ray(address: str) -> Any:

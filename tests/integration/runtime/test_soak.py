@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import resource
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,8 @@ STEPS = int(os.environ.get("SOAK_STEPS", "300"))
 """Steps with each feature and each of both settings."""
 SEED = int(os.environ.get("SOAK_SEED", "1"))
 LONGEST_STOP_S = 0.02
+PROBE = 50_000
+"""Numbers that are added up to find pauses of the machine: as long as most steps, half a millisecond or more."""
 BUSY = 80
 """Unfinished requests at which no more arrive."""
 FEATURES: dict[str, Callable[[VllmConfig], None] | None] = {
@@ -81,6 +84,25 @@ class Stopwatch:
         return timed
 
 
+class MachinePauses:
+    """The machine's own longest pause, by work that always takes the same time.
+
+    The host of a virtual machine stops it for milliseconds, and the processor time of whoever runs counts them.
+    """
+
+    def __init__(self) -> None:
+        self._times_s: list[float] = []
+
+    def probe(self) -> None:
+        start_s = time.thread_time()
+        sum(range(PROBE))
+        self._times_s.append(time.thread_time() - start_s)
+
+    @property
+    def longest_s(self) -> float:
+        return max(self._times_s) - statistics.median(self._times_s)
+
+
 class Soak:
     """One engine under random events, its invariants checked after each step."""
 
@@ -89,6 +111,7 @@ class Soak:
         self.engine, self.scheduler = engine, engine.scheduler
         self.player = Player(engine, adapters, sessions=rnd.choice((8, 5_000)))
         self.steps = self.ended = 0
+        self.pauses = MachinePauses()
         self._rnd = rnd
 
     def step(self) -> None:
@@ -97,6 +120,7 @@ class Soak:
         assert self.engine.last is not None
         check_budget(self.scheduler, self.engine.last, self.engine.budgets[-1])
         self.steps += 1
+        self.pauses.probe()
 
     def episode(self) -> None:
         """Random events, then everything ends."""
@@ -148,9 +172,10 @@ def test_nothing_is_lost_and_no_call_takes_long_in_a_long_run(
     longest_ms = {name: round(1e3 * seconds, 1) for name, seconds in stopwatch.longest_s.items()}
     print(  # noqa: T201 — the report of `make soak`
         f"{feature}, seed {SEED}: {soak.steps} steps in {time.monotonic() - start_s:.0f} s, {soak.ended} turns ended, "
-        f"longest calls {longest_ms} ms, {_peak_kib() - start_kib} KiB more memory at its peak"
+        f"longest calls {longest_ms} ms, longest pause of the machine {1e3 * soak.pauses.longest_s:.1f} ms, "
+        f"{_peak_kib() - start_kib} KiB more memory at its peak"
     )
-    assert max(stopwatch.longest_s.values()) <= LONGEST_STOP_S
+    assert max(stopwatch.longest_s.values()) <= LONGEST_STOP_S + soak.pauses.longest_s
 
 
 def _peak_kib() -> int:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from augserve.data.tables.files import read_table, write_table
 from augserve.data.tables.pseudonyms import Pseudonyms
+from augserve.pipeline.profile.chunks import prompt_chunks
 from augserve.pipeline.profile.cpu import cpu_profile
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.replay.report import Replayed
 from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from augserve.runtime.recording.rows import session_name
-
-from .chunks import prompt_pairs
 
 GAP_LIMIT_S = 0.05
 """The engine was idle between two steps with a longer gap."""
@@ -72,7 +71,7 @@ def calibrate(recorded: Path, runs: Sequence[Replayed], pace_s: float, limits: E
     steps, turns = _steps_of(recorded, runs), read_table(recorded, "turns")
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
-    profile, _, _ = cpu_profile(path, prompt_pairs(steps, turns))
+    profile, _, _ = cpu_profile(path, prompt_chunks(steps, turns).pairs)
     measured = overheads(steps, turns, runs, Pseudonyms.kept_in(recorded))
     return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 

@@ -18,10 +18,9 @@ from augserve.data.tables.files import TableName, read_table, write_table
 from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.schedule import Load
 from augserve.models.serving.bundle import load_bundle
-from augserve.models.serving.settings import StepTime
 from augserve.pipeline.operate.report.counterfactual import recorded_load, simulated
 from augserve.pipeline.operate.report.document import outcomes
-from augserve.pipeline.operate.report.engine import Engine, nearest_engine, scaled
+from augserve.pipeline.operate.report.engine import nearest_engine, scaled
 from augserve.pipeline.operate.report.outcome import Outcome, longest_request_tokens
 from augserve.pipeline.operate.report.recording import Recording
 from augserve.pipeline.project import paths
@@ -68,8 +67,7 @@ def main() -> None:
     profiles = [StepProfile.load(path) for path in sorted(paths.PROFILES.glob("*.json"))]
     longest = longest_request_tokens(stock.recording.sessions)
     engine = nearest_engine(stock.recording.steps, profiles, longest)
-    step_time = _scaled_step_time(engine)
-    ours_bundle = with_settings(bundle, retargeted(bundle.settings, params, step_time), FOLDER / "bundle")
+    ours_bundle = with_settings(bundle, retargeted(bundle.settings, params, engine.profile.linear), FOLDER / "bundle")
     again = recorded_load(stock.recording.folder, engine, AGENTS)
     retuned = load_bundle(ours_bundle, None)
     columns = {
@@ -119,11 +117,6 @@ def _copy_since(folder: Path, to: Path, start_s: float) -> None:
         if any(folder.glob(f"{name}*.parquet")):
             table = read_table(folder, name)
             write_table(to / f"{name}.parquet", name, table.filter(pc.greater_equal(table.column(column), start_s)))
-
-
-def _scaled_step_time(engine: Engine) -> StepTime:
-    times = dataclasses.astuple(engine.profile.linear)
-    return StepTime(*(time_s * engine.factor for time_s in times))
 
 
 if __name__ == "__main__":

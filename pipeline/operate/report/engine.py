@@ -1,4 +1,4 @@
-"""The recorded engine: the profile nearest to its step times, scaled to them, and its limits as far as steps tell."""
+"""The recorded engine: the profile nearest to its step times, fitted to them, and its limits as far as steps tell."""
 
 import dataclasses
 import math
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...profile.recorded import fitted
 from ...project.stage import StageError
 from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
@@ -21,34 +22,25 @@ class Engine:
     """A profile that stands for the recorded engine."""
 
     profile: StepProfile
-    factor: float  # on all of its times
+    factor: float  # recorded engine time over that of the profile as it was
     median_error: float  # of a step's time, relative
     batches: int
 
 
 def nearest_engine(steps: RecordedSteps, profiles: Sequence[StepProfile], longest_tokens: int) -> Engine:
-    """The profile with the least median error once its total time is that of the recording.
+    """Of the profiles, each fitted to the recorded steps, the one with the least median error.
 
     `longest_tokens`: of one request, which the engine's limits must admit. Raises StageError without a profile.
     """
     if not profiles:
         raise StageError("no profile of an engine: give --profile, or run in a clone")
-    columns, cycles_s = steps.columns, steps.cycles_s
-    counts = [columns[name].astype(np.int64) for name in ("prefill_tokens", "decode_sequences", "context_tokens")]
-    known = np.flatnonzero((np.nan_to_num(cycles_s) > 0) & (counts[0] + counts[1] > 0))
-    if known.size < LEAST_STEPS:
-        raise StageError(f"{known.size} steps in a row are too few to know the engine; record under load")
-    actual_s = cycles_s[known]
-    found = []
-    for profile in profiles:
-        expected_s = np.array([profile.step_s(*(int(count[step]) for count in counts)) for step in known])
-        factor = float(actual_s.sum() / expected_s.sum())
-        error = float(np.median(np.abs(factor * expected_s / actual_s - 1)))
-        found.append((error, factor, profile))
-    error, factor, profile = min(found, key=lambda each: each[0])
-    limits = _limits(steps, profile.limits, longest_tokens)
+    known = steps.known()
+    if len(known.seconds) < LEAST_STEPS:
+        raise StageError(f"{len(known.seconds)} steps in a row are too few to know the engine; record under load")
+    best = min((fitted(profile, known) for profile in profiles), key=lambda found: found.median_error)
+    limits = _limits(steps, best.profile.limits, longest_tokens)
     batches = ASYNCHRONOUS if steps.are_scheduled_ahead else SYNCHRONOUS
-    return Engine(scaled(profile, factor, limits), factor, error, batches)
+    return Engine(scaled(best.profile, 1.0, limits), best.factor, best.median_error, batches)
 
 
 def scaled(profile: StepProfile, factor: float, limits: EngineLimits) -> StepProfile:

@@ -62,12 +62,12 @@ def _counterfactual(question: Question) -> Iterator[str]:
     again, other = (simulated(policy, load, engine, bundle) for policy in policies)
     limits = engine.profile.limits
     yield (
-        f"The sessions ran in the simulator, on vLLM's real scheduler. Engine: `{engine.profile.name}` with all times "
-        f"× {engine.factor:.2f}, which fits the recorded steps with a median error of {engine.median_error:.0%}; "
+        f"The sessions ran in the simulator, on vLLM's real scheduler. Engine: `{engine.profile.name}`, its times "
+        f"fitted to the recorded steps: × {engine.factor:.2f} in all, {engine.median_error:.0%} median error; "
         f"{limits.kv_tokens:,} tokens of KV cache, {limits.max_num_batched_tokens:,} a step, "
         f"{limits.max_num_seqs} sequences."
     )
-    lost_s = computed_again(recording.sessions)[1] * engine.profile.linear.per_prefill_token_s * engine.factor
+    lost_s = computed_again(recording.sessions)[1] * engine.profile.linear.per_prefill_token_s
     yield f"The contexts that were lost took about {lost_s / steps.busy_s:.1%} of the engine's time."
     if bundle.settings.profile != engine.profile.name:
         yield (

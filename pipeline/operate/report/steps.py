@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....data.tables.files import read_table
+from ...profile.chunks import PromptChunks, prompt_chunks
+from ...profile.recorded import Steps
 from ...project.stage import StageError
 
 Column = NDArray[np.float64]
@@ -25,6 +27,7 @@ COLUMNS = (
     "running",
     "waiting",
 )
+TURN_COLUMNS = ("arrival_s", "first_token_s", "prompt_tokens", "cached_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class RecordedSteps:
     """The steps of one folder in their order, each column of shape (n,); of several engines those of the busiest."""
 
     columns: dict[str, Column]
+    chunks: PromptChunks
     budget: int  # the largest token budget of a step
 
     @classmethod
@@ -41,7 +45,9 @@ class RecordedSteps:
         if len(table) < LEAST_STEPS:
             raise StageError(f"{folder}: {len(table)} steps are too few to know the engine; record for longer")
         columns = {name: table.column(name).to_numpy().astype(np.float64) for name in COLUMNS}
-        return cls(columns, int(table.column("token_budget").to_numpy().max()))
+        turns = read_table(folder, "turns", [*TURN_COLUMNS, "engine"])
+        budget = int(table.column("token_budget").to_numpy().max())
+        return cls(columns, prompt_chunks(table, _of_engines(turns, table)), budget)
 
     @property
     def cycles_s(self) -> Column:
@@ -50,6 +56,22 @@ class RecordedSteps:
         gaps_s = np.append(np.diff(starts_s), np.nan)
         gaps_s[gaps_s - self.columns["step_s"] > IDLE_GAP_S] = np.nan
         return gaps_s
+
+    def known(self) -> Steps:
+        """The steps that did something and whose time is known, with all that their times depend on."""
+        prefill_tokens, decodes, context_tokens = (
+            self.columns[name] for name in ("prefill_tokens", "decode_sequences", "context_tokens")
+        )
+        seconds = self.cycles_s
+        kept = (np.nan_to_num(seconds) > 0) & (prefill_tokens + decodes > 0)
+        return Steps(
+            prefill_tokens[kept],
+            decodes[kept],
+            context_tokens[kept],
+            self.chunks.pairs[kept],
+            self.chunks.kv_tokens[kept],
+            seconds[kept],
+        )
 
     @property
     def busy_s(self) -> float:
@@ -68,8 +90,18 @@ class RecordedSteps:
 
 def _of_one_engine(steps: pa.Table) -> pa.Table:
     """The rows of the engine with the most. Starts of one engine, and rows without an engine, count as one."""
-    numbers = pc.list_element(pc.split_pattern(pc.fill_null(steps.column("engine"), ""), "-"), 0)
+    numbers = _engine_numbers(steps)
     if len(numbers.unique()) < 2:
         return steps
     counts = {count["values"]: count["counts"] for count in pc.value_counts(numbers).to_pylist()}
     return steps.filter(pc.equal(numbers, max(counts, key=lambda number: (counts[number], number))))
+
+
+def _of_engines(turns: pa.Table, steps: pa.Table) -> pa.Table:
+    """The turns that the engine of these steps served."""
+    return turns.filter(pc.is_in(_engine_numbers(turns), value_set=pc.unique(_engine_numbers(steps))))
+
+
+def _engine_numbers(rows: pa.Table) -> pa.Array:
+    """The number of each row's engine, the same after a restart; empty where it is not known."""
+    return pc.list_element(pc.split_pattern(pc.fill_null(rows.column("engine"), ""), "-"), 0)

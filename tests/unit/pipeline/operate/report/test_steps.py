@@ -38,6 +38,7 @@ def record(folder: Path, engine: StepProfile, factor: float, overlap_s: float = 
         now_s += step_s
     folder.mkdir()
     write_table(folder / "steps.parquet", "steps", rows_to_table("steps", rows))
+    write_table(folder / "turns.parquet", "turns", rows_to_table("turns", []))
     return RecordedSteps.read(folder)
 
 
@@ -77,6 +78,7 @@ def test_of_several_engines_the_steps_of_the_busiest_count(tmp_path: Path) -> No
     for engine, rows in parts.items():
         named = rows.set_column(rows.schema.get_field_index("engine"), "engine", pa.array([engine] * len(rows)))
         write_table(tmp_path / "both" / f"steps-{engine}.parquet", "steps", named)
+    write_table(tmp_path / "both" / "turns.parquet", "turns", rows_to_table("turns", []))
     both = RecordedSteps.read(tmp_path / "both")
     assert both.columns["start_s"].tolist() == alone.columns["start_s"].tolist()
 

@@ -1,19 +1,29 @@
 """The prompt chunks of recorded steps: their attention takes longer the longer the context is."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 
-def prompt_pairs(steps: pa.Table, turns: pa.Table) -> NDArray[np.float64]:
-    """Query-key pairs of the prompt chunks of each step, see `PrefillAttention`.
+@dataclass(frozen=True, slots=True)
+class PromptChunks:
+    """The prompt chunks of each step together, each of shape (steps,); see `PrefillAttention`."""
+
+    pairs: NDArray[np.float64]  # query-key pairs
+    kv_tokens: NDArray[np.float64]  # KV tokens of the chunks, with their own
+
+
+def prompt_chunks(steps: pa.Table, turns: pa.Table) -> PromptChunks:
+    """The chunks of `steps`, in order of their starts.
 
     A trace has each turn's prompt and each step's prompt tokens, but no chunks. The last chunk of a prompt is in the
     step before the first token; what exceeds that step's prompt tokens is in the steps before.
     """
     start_s = steps.column("start_s").to_numpy()
     left = steps.column("prefill_tokens").to_numpy().astype(np.int64)
-    pairs = np.zeros(len(start_s))
+    found = PromptChunks(np.zeros(len(start_s)), np.zeros(len(start_s)))
     answered = (row for row in turns.to_pylist() if row["first_token_s"] is not None)
     for turn in sorted(answered, key=lambda turn: float(turn["first_token_s"])):
         end, first = turn["prompt_tokens"], turn["cached_tokens"] or 0
@@ -21,7 +31,9 @@ def prompt_pairs(steps: pa.Table, turns: pa.Table) -> NDArray[np.float64]:
         arrived = int(np.searchsorted(start_s, turn["arrival_s"]))
         while end > first and step >= arrived:
             tokens = min(end - first, int(left[step]))
-            pairs[step] += tokens * (end - tokens / 2)
+            if tokens:
+                found.pairs[step] += tokens * (end - tokens / 2)
+                found.kv_tokens[step] += end
             left[step] -= tokens
             end, step = end - tokens, step - 1
-    return pairs
+    return found

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from experiments.fidelity.chunks import prompt_pairs
+from augserve.pipeline.profile.chunks import prompt_chunks
 
 
 def steps(*prefill_tokens):
@@ -13,8 +13,12 @@ def turn(prompt, cached, arrival_s, first_token_s):
     return facts | {"arrival_s": arrival_s, "first_token_s": first_token_s}
 
 
+def chunks(step_table, *turns):
+    return prompt_chunks(step_table, pa.Table.from_pylist(list(turns)))
+
+
 def pairs(step_table, *turns):
-    return prompt_pairs(step_table, pa.Table.from_pylist(list(turns))).tolist()
+    return chunks(step_table, *turns).pairs.tolist()
 
 
 def test_a_whole_prompt_is_in_the_step_of_its_first_token():
@@ -24,6 +28,10 @@ def test_a_whole_prompt_is_in_the_step_of_its_first_token():
 def test_a_prompt_longer_than_a_step_begins_in_the_steps_before():
     found = pairs(steps(0, 1000, 1000, 200), turn(2200, 0, 0.5, 3.9))
     assert found == [0, 1000 * 500, 1000 * 1500, 200 * 2100]
+
+
+def test_a_chunk_attends_to_all_tokens_before_it_and_its_own():
+    assert chunks(steps(0, 1000, 200), turn(1500, 300, 0.5, 2.9)).kv_tokens.tolist() == [0, 1300, 1500]
 
 
 def test_prompts_share_a_step():

@@ -1,0 +1,99 @@
+"""A profile fitted to the recorded steps of an engine: each of its terms gets a factor of its own.
+
+One factor for all would be wrong as soon as another policy makes other steps: more decodes, fewer prompts.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...models.serving.settings import StepTime
+from ..simulator.profile import PrefillAttention, StepProfile
+from .fit import Array, relative_fit
+
+REWEIGHTINGS = 5
+PRIOR = 0.3
+"""A step's usual error over that by which factors differ: what holds where the steps tell nothing of a term."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Recorded steps that did something, each column of shape (steps,)."""
+
+    prefill_tokens: Array
+    decodes: Array
+    context_tokens: Array  # KV tokens of all sequences
+    chunk_pairs: Array  # query-key pairs of the prompt chunks
+    chunk_kv_tokens: Array  # KV tokens of the prompt chunks
+    seconds: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    profile: StepProfile
+    factor: float  # recorded time over that of the profile before
+    median_error: float  # of a step's time, relative
+
+
+def fitted(profile: StepProfile, steps: Steps) -> Fitted:
+    """The profile with its terms scaled to the steps, by non-negative least squares of relative errors.
+
+    The total time of the steps is kept exactly.
+    """
+    terms, seconds = _terms(profile, steps), steps.seconds
+    factor = float(seconds.sum() / terms.sum())
+    size = terms.shape[1]
+    design, target = np.vstack((terms, PRIOR / factor * np.eye(size))), np.append(seconds, np.full(size, PRIOR))
+    factors = np.full(size, factor)
+    for _ in range(REWEIGHTINGS):
+        scale = np.append(np.maximum(terms @ factors, 1e-9), np.ones(size))
+        factors = np.array(relative_fit(design, target, scale))
+    factors *= seconds.sum() / (terms @ factors).sum()
+    error = float(np.median(np.abs(terms @ factors / seconds - 1)))
+    return Fitted(_scaled(profile, factors, _linear(steps)), factor, error)
+
+
+def _terms(profile: StepProfile, steps: Steps) -> Array:
+    """(steps, 5): seconds of the profile's terms, which add up to its step time."""
+    computed = steps.prefill_tokens + steps.decodes
+    table = dataclasses.replace(profile, per_decode_s=0.0, per_context_token_s=0.0, prefill=None)
+    table_s = np.array([table.step_s(0, int(count), 0) for count in computed])
+    floor_s = np.minimum(table_s, profile.table_s[0])
+    prefill, chunk_context = profile.prefill, np.zeros(len(computed))
+    prompts_s = np.zeros(len(computed))
+    if prefill is not None:
+        chunk_context = steps.chunk_kv_tokens
+        prompts_s = prefill.start_s + prefill.per_token_s * steps.prefill_tokens
+        prompts_s += prefill.per_context_token_s * chunk_context + prefill.per_pair_s * steps.chunk_pairs
+        prompts_s *= steps.prefill_tokens > 0
+    context = np.maximum(steps.context_tokens - chunk_context, 0.0)
+    decodes_s, context_s = profile.per_decode_s * steps.decodes, profile.per_context_token_s * context
+    return np.column_stack((floor_s, table_s - floor_s, decodes_s, context_s, prompts_s))
+
+
+def _scaled(profile: StepProfile, factors: Array, linear: StepTime) -> StepProfile:
+    """`factors`: of the terms, in their order."""
+    floor, tokens, decodes, context, prompts = map(float, factors)
+    prefill, floor_s = profile.prefill, profile.table_s[0]
+    if prefill is not None:
+        prefill = PrefillAttention(*(prompts * time_s for time_s in dataclasses.astuple(prefill)))
+    return dataclasses.replace(
+        profile,
+        table_s=tuple(floor * min(time_s, floor_s) + tokens * max(time_s - floor_s, 0.0) for time_s in profile.table_s),
+        per_decode_s=decodes * profile.per_decode_s,
+        per_context_token_s=context * profile.per_context_token_s,
+        prefill=prefill,
+        linear=linear,
+    )
+
+
+def _linear(steps: Steps) -> StepTime:
+    """The model that the scheduler uses."""
+    ones = np.ones(len(steps.seconds))
+    design = np.column_stack((ones, steps.prefill_tokens, steps.decodes, steps.context_tokens))
+    scale = steps.seconds
+    for _ in range(REWEIGHTINGS):
+        terms = relative_fit(design, steps.seconds, scale)
+        scale = np.maximum(design @ terms, 1e-9)
+    return StepTime(*terms)

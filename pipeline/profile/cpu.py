@@ -15,7 +15,7 @@ from ...data.tables.files import read_table
 from ...models.serving.settings import StepTime
 from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, PrefillAttention, StepProfile
-from .fit import Array, errors, relative_fit
+from .fit import Array, errors, settled_fit
 
 Flags = NDArray[np.bool_]
 logger = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ LIMITS = EngineLimits(CPU_KV_SPACE // SMOLLM2_TOKEN, 8192, 128, 2048)
 TOP_TOKENS = 8192
 LEAST_STEPS = 50
 ROUNDS = 6
-REWEIGHTINGS = 5
 WINDOW_STEPS = 21  # length of a stretch
 BUSY_FACTOR = 1.3  # median slowness of a busy stretch, relative to a quiet one
 LIKE_STEPS = 5  # least number of alike steps for a spread
@@ -89,15 +88,7 @@ def _design(steps: Array) -> Array:
 
 
 def _fit(steps: Array, seconds: Array) -> list[float]:
-    """Least squares of errors relative to the fitted time, so that short decode steps count as much as long prefills.
-
-    Errors relative to the measured time would bias the fit below the mean.
-    """
-    design, scale = _design(steps), seconds
-    for _ in range(REWEIGHTINGS):
-        terms = relative_fit(design, seconds, scale)
-        scale = np.maximum(design @ terms, 1e-9)
-    return terms
+    return [float(term) for term in settled_fit(_design(steps), seconds)]
 
 
 def _quiet(slowness: Array) -> Flags:

@@ -10,9 +10,8 @@ import numpy as np
 
 from ...models.serving.settings import StepTime
 from ..simulator.profile import PrefillAttention, StepProfile
-from .fit import Array, relative_fit
+from .fit import Array, settled_fit
 
-REWEIGHTINGS = 5
 PRIOR = 0.3
 """A step's usual error over that by which factors differ: what holds where the steps tell nothing of a term."""
 
@@ -43,12 +42,7 @@ def fitted(profile: StepProfile, steps: Steps) -> Fitted:
     """
     terms, seconds = _terms(profile, steps), steps.seconds
     factor = float(seconds.sum() / terms.sum())
-    size = terms.shape[1]
-    design, target = np.vstack((terms, PRIOR / factor * np.eye(size))), np.append(seconds, np.full(size, PRIOR))
-    factors = np.full(size, factor)
-    for _ in range(REWEIGHTINGS):
-        scale = np.append(np.maximum(terms @ factors, 1e-9), np.ones(size))
-        factors = np.array(relative_fit(design, target, scale))
+    factors = settled_fit(terms, seconds, np.full(terms.shape[1], factor), PRIOR)
     factors *= seconds.sum() / (terms @ factors).sum()
     error = float(np.median(np.abs(terms @ factors / seconds - 1)))
     return Fitted(_scaled(profile, factors, _linear(steps)), factor, error)
@@ -92,8 +86,4 @@ def _linear(steps: Steps) -> StepTime:
     """The model that the scheduler uses."""
     ones = np.ones(len(steps.seconds))
     design = np.column_stack((ones, steps.prefill_tokens, steps.decodes, steps.context_tokens))
-    scale = steps.seconds
-    for _ in range(REWEIGHTINGS):
-        terms = relative_fit(design, steps.seconds, scale)
-        scale = np.maximum(design @ terms, 1e-9)
-    return StepTime(*terms)
+    return StepTime(*map(float, settled_fit(design, steps.seconds)))

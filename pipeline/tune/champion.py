@@ -26,6 +26,9 @@ def read_champion(path: Path, space: Space) -> SchedulerSettings | None:
         if document["format"] == FORMAT:
             return with_values(space.defaults, document["settings"])
         cause = f"format {document['format']}, not {FORMAT}"
+    except FileNotFoundError:
+        logger.info("tune: no %s yet; the search starts from the defaults; `make tune-long` writes one", path)
+        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = str(error)
     logger.warning("tune: %s: %s; the search starts from the defaults; `make tune-long` writes a new one", path, cause)

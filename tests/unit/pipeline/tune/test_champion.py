@@ -38,7 +38,6 @@ def test_a_champion_tells_its_study(written):
 @pytest.mark.parametrize(
     "text",
     [
-        None,
         "{",
         "[]",
         '{"format": 99, "settings": {}}',
@@ -48,8 +47,12 @@ def test_a_champion_tells_its_study(written):
 )
 def test_a_foreign_champion_is_one_line_and_the_search_goes_on(searching, tmp_path, caplog, text):
     path = tmp_path / "champion.json"
-    if text is not None:
-        path.write_text(text)
+    path.write_text(text)
     assert read_champion(path, searching.SPACE) is None
     assert len(caplog.records) == 1
     assert "champion.json" in caplog.text
+
+
+def test_a_search_without_a_champion_warns_of_nothing(searching, tmp_path, caplog):
+    assert read_champion(tmp_path / "champion.json", searching.SPACE) is None
+    assert not caplog.records

@@ -41,13 +41,6 @@ def engine_of(server_pid: int) -> int:
     raise StageError(f"fidelity: process {server_pid} has no child titled {_ENGINE}; is it vLLM's API server?")
 
 
-def on_core_and_waiting_s(pid: int) -> tuple[float, float]:
-    """Seconds in which the threads of a process ran, and in which they could have run and another process did."""
-    texts = [path.read_text() for path in (_PROC / str(pid) / "task").glob("*/schedstat")]
-    ran, waited = (sum(int(text.split()[field]) for text in texts) / 1e9 for field in (0, 1))
-    return ran, waited
-
-
 @contextmanager
 def client_aside() -> Iterator[None]:
     """Keep this process off the core of the engine until the block ends."""

@@ -2,8 +2,8 @@
 
 `python -m experiments.fidelity.counterfactual` records coding agents in a closed loop on a server in mode `observe`,
 lets the report's simulation run the recorded sessions with AugServe, and then runs the sessions on a server with
-AugServe. On a busy machine both servers are slowed down, and not alike. So the engine's waits for a core are measured,
-and the prediction is told at the pace of the second run, too. It is no stage, and takes 6 minutes on an idle machine.
+AugServe. A shared machine changes its speed between the runs. So the pace of both engines is measured, and the
+prediction is told at the pace of the second run, too. It is no stage, and takes 10 minutes on an idle machine.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import BaseParams, load_params
 from augserve.pipeline.project.stage import StageError, run_stage
 from augserve.pipeline.server.process import hook_arguments
+from augserve.pipeline.server.replay.settings import DRAIN_S
 from augserve.pipeline.simulator.profile import StepProfile
 from augserve.pipeline.simulator.record.window import Window
 
-from .cores import engine_of, on_core_and_waiting_s
 from .params import FidelityParams
-from .server import bundle_to_serve, retargeted, run_load, warm_server, with_settings
+from .server import PacedServer, bundle_to_serve, retargeted, warm_server, with_settings
 
 REPORTS = Path("reports/counterfactual")
 FOLDER = Path("build/counterfactual")
@@ -50,7 +50,7 @@ class Ran:
     """A run on the real server."""
 
     recording: Recording
-    slowdown: float  # engine time with its waits for a core, over the time without them
+    pace_s: float  # seconds a token, see pace.py
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     }
     write_text(REPORTS / "table.md", outcomes(columns) + "\n")
     ours = _run(params, load, "augserve", {"bundle": str(ours_bundle)}, seed)
-    pace = ours.slowdown / stock.slowdown
+    pace = ours.pace_s / stock.pace_s
     paced = dataclasses.replace(engine, profile=scaled(engine.profile, pace, engine.profile.limits))
     columns["AugServe, predicted at its run's pace"] = simulated("augserve", again, paced, retuned)
     columns["AugServe, run"] = Outcome.of(ours.recording.turns, AGENTS)
@@ -86,7 +86,7 @@ def main() -> None:
         "factor": engine.factor,
         "median_step_error": engine.median_error,
         "kv_tokens": engine.profile.limits.kv_tokens,
-        "slowdowns": {"stock": stock.slowdown, "augserve": ours.slowdown},
+        "paces_s": {"stock": stock.pace_s, "augserve": ours.pace_s},
     }
     write_json(
         REPORTS / "metrics.json", facts | {name: dataclasses.asdict(outcome) for name, outcome in columns.items()}
@@ -101,22 +101,22 @@ def _run(params: FidelityParams, load: Load, name: str, hook: dict[str, str | fl
     traces = FOLDER / f"{name}-all"
     arguments = hook_arguments(hook | {"traces": str(traces), "source": "counterfactual"})
     with warm_server(params, f"counterfactual-{name}", arguments, seed) as server:
-        engine = engine_of(server.process.pid)
-        before = on_core_and_waiting_s(engine)
-        replayed = run_load(params, server, load, Window(0.0, LONGEST_S))
-        ran_s, waited_s = (after - start for after, start in zip(on_core_and_waiting_s(engine), before, strict=True))
+        paced = PacedServer(params, server, name).run(load, Window(0.0, LONGEST_S), DRAIN_S)
+    replayed = paced.replayed
     if failures := replayed.failures():
         raise StageError(f"counterfactual: turns failed under {name}: {failures}; see logs/")
-    _copy_since(traces, FOLDER / name, replayed.started_at_s)
-    return Ran(Recording.read(FOLDER / name), (ran_s + waited_s) / ran_s)
+    _copy_part(traces, FOLDER / name, replayed.started_at_s, replayed.started_at_s + replayed.end_s)
+    return Ran(Recording.read(FOLDER / name), paced.pace_s)
 
 
-def _copy_since(folder: Path, to: Path, start_s: float) -> None:
-    """The rows after the warm-up."""
+def _copy_part(folder: Path, to: Path, start_s: float, end_s: float) -> None:
+    """The rows of the load alone, without those of the warm-up and of the paces."""
     for name, column in TABLES.items():
         if any(folder.glob(f"{name}*.parquet")):
             table = read_table(folder, name)
-            write_table(to / f"{name}.parquet", name, table.filter(pc.greater_equal(table.column(column), start_s)))
+            times_s = table.column(column)
+            within = pc.and_(pc.greater_equal(times_s, start_s), pc.less(times_s, end_s))
+            write_table(to / f"{name}.parquet", name, table.filter(within))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from augserve.pipeline.simulator.record.window import Window
 
 from .calibration import Calibration, calibrate
 from .cores import ENVIRONMENT, client_aside, separate
-from .pace import WITHIN_S, pace_load, token_s
+from .pace import WITHIN_S, batch_size, pace_load, token_s
 from .params import FidelityParams
 
 LOGS = Path("logs")
@@ -136,15 +136,17 @@ class PacedServer:
         self._name = name
         self._paces_s = [self._pace_s(0)]
 
-    def run(self, load: Load, window: Window) -> Paced:
+    def run(self, load: Load, window: Window, drain_s: float | None = None) -> Paced:
         """Raises like `run_load`, and StageError if the pace cannot be measured."""
-        replayed = run_load(self._params, self._server, load, window, self._params.drain_s)
+        drain_s = self._params.drain_s if drain_s is None else drain_s
+        replayed = run_load(self._params, self._server, load, window, drain_s)
         self._paces_s.append(self._pace_s(len(self._paces_s)))
         return Paced(replayed, sum(self._paces_s[-2:]) / 2)
 
     def _pace_s(self, number: int) -> float:
-        load, window = pace_load(f"{self._name}-{number}"), Window(0.0, WITHIN_S)
-        return token_s(run_load(self._params, self._server, load, window))
+        sessions = batch_size(self._params.kv_tokens)
+        load = pace_load(f"{self._name}-{number}", sessions)
+        return token_s(run_load(self._params, self._server, load, Window(0.0, WITHIN_S)), sessions)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def mode_answer(body: bytes | None, required: bool, is_operator: bool) -> tuple[
         return 400, {"error": str(error)}
     except OSError as error:
         return 500, {"error": f"the mode cannot be passed on: {error}; make room in TMPDIR"}
-    return 202, {"mode": str(mode), "applies": "with the next step, until the server stops"}
+    return 202, {"mode": str(mode), "applies": "within a second, at a step, until the server stops"}
 
 
 async def answer(send: Send, status: int, content: dict[str, str]) -> None:

@@ -6,10 +6,12 @@
   nominal time to decode.
 - A prompt that is no longer than the one before (a compacted context) keeps what was cached of the context. Where the
   trace has block hashes, any turn keeps the blocks that it shares with the turn before.
+- Sessions share the prefixes that the trace names. Where it names none, see common_prefixes.py.
 - A prompt that lacks only part of the last output is lengthened to include all of it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ...tables.sessions import RecordedTurn, read_sessions
 from ..adjustments import Adjustments
 from ..model import MAX_TOKENS, Session, SharedPrefix, ToolCall, Turn, WorkloadError
 from ..prefixes import cut, prompt_prefixes
+from .common_prefixes import SessionKey, common_prefixes
 from .trees import RecordedTree, end_s, recorded_trees
 
 AGENT_TOOL = "subagent"  # a sub-agent without a call of its own
@@ -41,7 +44,8 @@ def recorded_sessions(folder: Path, adjustments: Adjustments) -> tuple[RecordedS
     recorded = read_sessions([folder], vectors=False)
     if not recorded:
         raise WorkloadError(f"{folder}: the traces hold no session; gather or import some first")
-    builder = _Builder(max(MAX_TOKENS, *(turn.output_tokens for turns in recorded for turn in turns)), adjustments)
+    most_tokens = max(MAX_TOKENS, *(turn.output_tokens for turns in recorded for turn in turns))
+    builder = _Builder(most_tokens, common_prefixes(recorded), adjustments)
     first_s = min(turns[0].arrival_s for turns in recorded)
     sessions = []
     for tree in recorded_trees(recorded, adjustments):
@@ -56,6 +60,7 @@ def recorded_sessions(folder: Path, adjustments: Adjustments) -> tuple[RecordedS
 @dataclass(frozen=True, slots=True)
 class _Builder:
     max_tokens: int
+    common: Mapping[SessionKey, SharedPrefix]
     adjustments: Adjustments
 
     def session(self, tree: RecordedTree, arrival_s: float, forked: tuple[SharedPrefix, ...]) -> Session:
@@ -63,7 +68,7 @@ class _Builder:
         first = tree.turns[0]
         name = f"{first.source}:{first.session_id}"
         turns = self._turns(tree.turns)
-        shared = forked or _prefix(first)
+        shared = forked or _prefix(first) or self._common(first)
         session = Session(
             session_id=name,
             kind=first.source,
@@ -76,6 +81,10 @@ class _Builder:
         calls = [self._calls(tree, place, session) for place in range(len(turns))]
         with_calls = tuple(dataclasses.replace(turn, calls=own) for turn, own in zip(turns, calls, strict=True))
         return dataclasses.replace(session, turns=with_calls)
+
+    def _common(self, first: RecordedTurn) -> tuple[SharedPrefix, ...]:
+        prefix = self.common.get((first.source, first.session_id))
+        return () if prefix is None else (prefix,)
 
     def _turns(self, recorded: tuple[RecordedTurn, ...]) -> tuple[Turn, ...]:
         """The turns without their calls."""

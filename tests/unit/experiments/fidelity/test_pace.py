@@ -7,7 +7,7 @@ from augserve.data.workload.token_ids import session_token_ids
 from augserve.pipeline.project.params import load_params
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.simulator.record.records import TurnRecord
-from experiments.fidelity.pace import OUTPUT_TOKENS, SESSIONS, pace_load, token_s
+from experiments.fidelity.pace import OUTPUT_TOKENS, SESSIONS, batch_size, pace_load, token_s
 from experiments.fidelity.params import FidelityParams
 
 
@@ -31,6 +31,13 @@ def test_the_shipped_engine_runs_the_whole_batch_at_once():
     (turn,) = pace_load("one").sessions[0].turns
     assert params.max_num_seqs >= SESSIONS
     assert params.kv_tokens >= 2 * SESSIONS * (turn.new_tokens + OUTPUT_TOKENS)
+
+
+def test_a_small_cache_holds_its_batch_twice():
+    sessions = batch_size(1_536)
+    assert 0 < sessions < SESSIONS
+    assert 2 * sum(s.turns[0].new_tokens + OUTPUT_TOKENS for s in pace_load("one", sessions).sessions) <= 1_536
+    assert batch_size(1 << 20) == SESSIONS
 
 
 def test_the_pace_is_the_median_time_between_two_tokens_of_a_turn():

@@ -1,11 +1,14 @@
-"""Faults of a running server: its processes, its clock, its disk; and a load beside them."""
+"""Faults of a running server: its processes, its clock, its disk, its memory; and a load beside them."""
 
 import asyncio
 import resource
 import signal
 import struct
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +28,20 @@ def replace(*args, **kwargs):
     return _replace(*args, **kwargs)
 time.time = lambda: _time() + struct.unpack_from("<dd", _steered)[0]
 os.replace = replace
+"""
+LEFT_KIB = 400 << 10
+HOG = """
+import sys
+with open("/proc/self/oom_score_adj", "w") as file:
+    file.write("1000")
+def available_kib():
+    with open("/proc/meminfo") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+taken = []
+while (left_kib := available_kib() - int(sys.argv[1])) > 0:
+    taken.append(b"1" * (1024 * min(left_kib, 256 << 10)))
+print("full", flush=True)
+sys.stdin.read()
 """
 
 
@@ -72,6 +89,20 @@ def limit_files(process: int, size_bytes: int | None) -> None:
     """Let no file of a process grow beyond this size, as on a full disk. None: no limit."""
     limit = resource.RLIM_INFINITY if size_bytes is None else size_bytes
     resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def memory_pressure() -> Iterator[None]:
+    """Another process takes nearly all of the machine's memory until the block ends. It is the first to be killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOG, str(LEFT_KIB)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hog:
+        assert hog.stdout is not None
+        hog.stdout.readline()
+        try:
+            yield
+        finally:
+            hog.kill()
 
 
 class Load:

@@ -61,7 +61,7 @@ test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler 
 
 soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2 MINUTES=60 on a real server]
 	SOAK_STEPS=$$(( $(STEPS) / 20 )) SOAK_SEED=$(SEED) $(BIN)/pytest -v -rP tests/integration/runtime/test_soak.py
-	SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s tests/e2e/test_soak.py
+	SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s tests/e2e/test_soak.py tests/e2e/test_memory_pressure.py
 
 fuzz: env  ## damaged requests, records, bundles, settings and registry answers, 10,000 of each: 20 minutes; [EXAMPLES=1000]
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz --timeout 0

@@ -29,7 +29,7 @@ def replace(*args, **kwargs):
 time.time = lambda: _time() + struct.unpack_from("<dd", _steered)[0]
 os.replace = replace
 """
-LEFT_KIB = 400 << 10
+LEFT_KIB = 1 << 20
 HOG = """
 import sys
 with open("/proc/self/oom_score_adj", "w") as file:
@@ -105,6 +105,10 @@ def memory_pressure() -> Iterator[None]:
             hog.kill()
 
 
+NO_REUSE = httpx.Limits(max_keepalive_connections=0)
+"""A slow server may close an idle connection just when a client sends its next request on it: that loses no request."""
+
+
 class Load:
     """Short completions, one after the other by each of some clients, until the block ends."""
 
@@ -116,7 +120,7 @@ class Load:
 
     async def __aenter__(self) -> Self:
         self._client = httpx.AsyncClient(
-            base_url=self._server.base_url, headers=KEY_HEADER, trust_env=False, timeout=120
+            base_url=self._server.base_url, headers=KEY_HEADER, trust_env=False, timeout=120, limits=NO_REUSE
         )
         self._tasks = [asyncio.create_task(self._ask(number)) for number in range(self._clients)]
         return self

@@ -15,7 +15,7 @@ from augserve.pipeline.server.process import Server
 
 from .bundles import another_bundle, put
 from .conftest import SEATS
-from .faults import Load, SteeredHost, engine_of, limit_files, memory_pressure
+from .faults import Load, SteeredHost, engine_of, limit_files
 from .test_server import metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -25,7 +25,6 @@ LOST_S = 2.5
 LONGEST_S = 60.0
 SLOW_S = 1.0
 MOST_SCHEDULE_S = 0.25
-PRESSED_S = 5.0
 RELOADS_S = 2.3
 """Time after which the engine's watcher has seen a new bundle twice, and tries it."""
 
@@ -106,21 +105,6 @@ def test_a_full_disk_costs_rows_and_no_request(server: Server) -> None:
     time.sleep(2 * LOST_S)
     assert set(load.statuses) == {200}
     assert len(recorded(server)) - before + dropped_rows(server) - dropped >= len(load.statuses)
-
-
-def test_a_machine_short_of_memory_costs_no_request_and_no_row(server: Server) -> None:
-    async def press(load: Load) -> None:
-        with memory_pressure():
-            end_s = time.monotonic() + PRESSED_S
-            while time.monotonic() < end_s:
-                await answered(load, SEATS)
-
-    before, dropped = len(recorded(server)), dropped_rows(server)
-    load = under_load(server, press)
-    time.sleep(2 * LOST_S)
-    assert set(load.statuses) == {200}
-    assert len(recorded(server)) - before == len(load.statuses)
-    assert dropped_rows(server) == dropped
 
 
 def test_an_engine_killed_in_a_reload_loses_the_last_rows_alone_and_leaves_no_broken_file(

@@ -37,7 +37,7 @@ class Limits:
     file_bytes: int = 4 << 20  # rows of one file, in memory
     file_age_s: float = 3600.0
     queued_bytes: int = 64 << 20
-    wait_s: float = 2.0  # longest wait of a row before a write
+    wait_s: float = 1.5  # longest wait of a row before a write
     tick_s: float = 0.5
     tidy_s: float = 600.0  # between two looks at the files' age while nothing is recorded
 
@@ -47,7 +47,7 @@ class Recorder:
 
     vLLM kills its engine process when the server stops (unless it runs with --shutdown-timeout), so rows are written
     soon: `wait_s` after the oldest new row, or on the first tick without new rows. A killed process loses the rows of
-    its last `wait_s + tick_s`, and no file that was written before.
+    its last `wait_s + tick_s` and those of a write under way, and no file that was written before.
 
     `add` neither blocks nor raises. While the folder is not writable, one file of each table is buffered and retried.
     Rows beyond that are dropped, as are rows that exceed the queue or do not fit their schema; `dropped` receives their

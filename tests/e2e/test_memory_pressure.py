@@ -1,4 +1,4 @@
-"""A machine that runs out of memory under the server: `make soak MINUTES=60`. Tests after it would find a slow machine."""
+"""A machine short of memory under the server: `make soak MINUTES=60`. Tests after it would find a slow machine."""
 
 import os
 import time

@@ -32,7 +32,7 @@ def rows_to_table(name: TableName, rows: Sequence[Mapping[str, object]]) -> pa.T
         raise TraceError(f"{name}: unknown column {unknown[0]!r}; known are {', '.join(schema.names)}")
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:  # the last for lone surrogates
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError) as error:  # the last: a lone surrogate
         raise TraceError(f"{name}: a row does not fit the schema: {one_line(error)}; correct its writer") from error
     _check_nulls(name, table, name)
     return table

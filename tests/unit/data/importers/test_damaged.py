@@ -161,6 +161,7 @@ def test_the_sound_records_are_imported(format_name: str, tmp_path: Path) -> Non
 LATE_AGENT = {**SOUND["kv-cache-tester"]["requests"][1], "t": 10**400}
 FOUND = {
     "a surrogate as a hash": ("mooncake", [{**SOUND["mooncake"][0], "hash_ids": ["\ud800"]}, SOUND["mooncake"][0]]),
+    "a length beyond 64 bits": ("mooncake", [{**SOUND["mooncake"][0], "input_length": 1 << 63}, SOUND["mooncake"][0]]),
     "a timestamp beyond the floats": (
         "mooncake",
         [{**SOUND["mooncake"][0], "timestamp": 10**400}, SOUND["mooncake"][0]],

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from augserve.data.tables.files import read_table, write_table
 from augserve.data.tables.pseudonyms import Pseudonyms
-from augserve.pipeline.profile.chunks import prompt_chunks
 from augserve.pipeline.profile.cpu import cpu_profile
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.server.replay.report import Replayed
-from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from augserve.pipeline.simulator.profile import EngineLimits, StepProfile
+from augserve.pipeline.step_times.chunks import prompt_chunks
+from augserve.pipeline.step_times.scaling import slowed
 from augserve.runtime.recording.rows import session_name
 
 GAP_LIMIT_S = 0.05
@@ -50,16 +51,7 @@ class Calibration:
 
         `linear`, which the scheduler uses, stays: no deployment would measure it again each minute.
         """
-        factor, prefill = pace_s / self.pace_s, self.profile.prefill
-        if prefill is not None:
-            prefill = PrefillAttention(*(time_s * factor for time_s in dataclasses.astuple(prefill)))
-        profile = dataclasses.replace(
-            self.profile,
-            table_s=tuple(time_s * factor for time_s in self.profile.table_s),
-            per_decode_s=self.profile.per_decode_s * factor,
-            per_context_token_s=self.profile.per_context_token_s * factor,
-            prefill=prefill,
-        )
+        profile = slowed(self.profile, pace_s / self.pace_s)
         return dataclasses.replace(self, profile=profile, pace_s=pace_s)
 
 

@@ -20,7 +20,7 @@ from augserve.data.workload.schedule import Load
 from augserve.models.serving.bundle import load_bundle
 from augserve.pipeline.operate.report.counterfactual import recorded_load, simulated
 from augserve.pipeline.operate.report.document import outcomes
-from augserve.pipeline.operate.report.engine import nearest_engine, scaled
+from augserve.pipeline.operate.report.engine import nearest_engine
 from augserve.pipeline.operate.report.outcome import Outcome, longest_request_tokens
 from augserve.pipeline.operate.report.recording import Recording
 from augserve.pipeline.project import paths
@@ -30,6 +30,7 @@ from augserve.pipeline.server.process import hook_arguments
 from augserve.pipeline.server.replay.settings import DRAIN_S
 from augserve.pipeline.simulator.profile import StepProfile
 from augserve.pipeline.simulator.record.window import Window
+from augserve.pipeline.step_times.scaling import slowed
 
 from .params import FidelityParams
 from .server import PacedServer, bundle_to_serve, retargeted, warm_server, with_settings
@@ -78,7 +79,7 @@ def main() -> None:
     write_text(REPORTS / "table.md", outcomes(columns) + "\n")
     ours = _run(params, load, "augserve", {"bundle": str(ours_bundle)}, seed)
     pace = ours.pace_s / stock.pace_s
-    paced = dataclasses.replace(engine, profile=scaled(engine.profile, pace, engine.profile.limits))
+    paced = dataclasses.replace(engine, profile=slowed(engine.profile, pace))
     columns["AugServe, predicted at its run's pace"] = simulated("augserve", again, paced, retuned)
     columns["AugServe, run"] = Outcome.of(ours.recording.turns, AGENTS)
     facts = {

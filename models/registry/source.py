@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...data.one_line import one_line
 from .server import ServerReader
 from .versions import REGISTERED_MODEL, RegistryError, Version, registered_versions
 
@@ -104,4 +105,4 @@ def _unreadable(uri: str, error: Exception) -> RegistryError:
 
 def _cause(error: Exception) -> str:
     """The error's text in one short line."""
-    return without_credentials(" ".join(str(error).split()))[:200] or type(error).__name__
+    return without_credentials(one_line(error))[:200]  # cut last: half an address would keep its password

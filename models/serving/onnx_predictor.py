@@ -153,7 +153,9 @@ def _open(graph: Graph, models: Mapping[str, bytes], checked: bool) -> Any:
     try:
         session = ort.InferenceSession(models[graph.file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no public base class
-        raise PredictorError(f"{graph.file}: not a usable ONNX model: {one_line(error)}; export it again") from error
+        raise PredictorError(
+            f"{graph.file}: not a usable ONNX model: {one_line(error, 200)}; export it again"
+        ) from error
     _check(graph, session)
     return session
 

@@ -95,7 +95,7 @@ def decide(client: Any, version: Version, champion: Version | None, evaluation: 
         reasons = promotion.no_worse(evaluation, _evaluation_of(client, champion))
     except Exception as error:  # noqa: BLE001 - on any error the champion stays
         reasons = [
-            f"its report cannot be read ({one_line(error)}); decide by hand: `augserve rollback {version.number}`"
+            f"its report cannot be read ({one_line(error, 200)}); decide by hand: `augserve rollback {version.number}`"
         ]
     if reasons:
         lines = "".join(f"\n- {reason}" for reason in reasons)

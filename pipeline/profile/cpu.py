@@ -15,7 +15,8 @@ from ...data.tables.files import read_table
 from ...models.serving.settings import StepTime
 from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, PrefillAttention, StepProfile
-from .fit import Array, errors, settled_fit
+from ..step_times.least_squares import Array, settled_fit
+from .fit import errors
 
 Flags = NDArray[np.bool_]
 logger = logging.getLogger(__name__)

@@ -1,16 +1,13 @@
-"""Fits of step times, and the errors of a profile by region."""
+"""Steps to measure, and the errors of a profile by region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from ..simulator.profile import EngineLimits, StepProfile
+from ..step_times.least_squares import Array
 
-Array = NDArray[np.float64]
-REWEIGHTINGS = 5
 CONTEXT_EDGES = (0, 1024, 4096, 16384, 65536, 1 << 62)
 
 
@@ -64,29 +61,6 @@ class Work:
     def seconds(self, profile: StepProfile) -> float:
         context = self.chunk_context + self.decodes * self.decode_context
         return profile.step_s(self.tokens, self.decodes, context, self.chunk_context, self.pairs)
-
-
-def relative_fit(design: Array, target: Array, scale: Array) -> list[float]:
-    """Non-negative coefficients of least squares with errors relative to `scale`."""
-    coefficients, _ = nnls(design / scale[:, None], target / scale)
-    return [float(value) for value in coefficients]
-
-
-def settled_fit(design: Array, seconds: Array, believed: Array | None = None, strength: float = 0.0) -> Array:
-    """The same with errors relative to the fitted time, so that short steps count as much as long ones.
-
-    Errors relative to the measured time would bias the fit below the mean. `believed`: positive coefficients that hold
-    where no step tells of one; they weigh as if a coefficient that is wrong by all of itself were a step that is wrong
-    by `strength` of its time.
-    """
-    size = design.shape[1]
-    prior = np.empty((0, size)) if believed is None else strength * np.diag(1 / believed)
-    rows, target = np.vstack((design, prior)), np.append(seconds, np.full(len(prior), strength))
-    scale = seconds if believed is None else design @ believed
-    for _ in range(REWEIGHTINGS):
-        found = np.array(relative_fit(rows, target, np.append(np.maximum(scale, 1e-9), np.ones(len(prior)))))
-        scale = design @ found
-    return found
 
 
 def errors(fitted: Array, seconds: Array, prefix: str = "") -> dict[str, float]:

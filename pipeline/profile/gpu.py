@@ -17,8 +17,9 @@ from ..project import paths
 from ..project.params import load_params
 from ..project.stage import StageError, run_stage
 from ..simulator.profile import EngineLimits, StepProfile
+from ..step_times.least_squares import Array
 from .engines import ENGINES, Engine
-from .fit import Array, Work, errors, regions
+from .fit import Work, errors, regions
 from .report import REPORTS, write_csv
 from .run import ProfileParams
 from .stepper import VllmStepper

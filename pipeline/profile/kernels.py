@@ -12,8 +12,9 @@ import yaml
 from ...models.serving.settings import StepTime
 from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, KvTransfer, PrefillAttention, StepProfile
+from ..step_times.least_squares import Array, relative_fit
 from .engines import Engine
-from .fit import Array, Work, errors, regions, relative_fit
+from .fit import Work, errors, regions
 
 TOKEN_GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384)
 DECODE_GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)

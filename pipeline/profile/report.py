@@ -8,7 +8,8 @@ import pandas as pd
 
 from ...data.atomic import write_text
 from ..results.figures import svg_figure
-from .fit import Array, Work
+from ..step_times.least_squares import Array
+from .fit import Work
 
 REPORTS = Path("reports/profile")
 POINTS = 500

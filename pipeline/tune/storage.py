@@ -35,7 +35,7 @@ def open_study(name: str, params: TuneParams, seed: int) -> optuna.Study:
     except Exception as error:  # each driver has exceptions of its own
         hidden = url.render_as_string(hide_password=True)
         raise StageError(
-            f"{hidden}: cannot open the study ({one_line(error)}); "
+            f"{hidden}: cannot open the study ({one_line(error, 200)}); "
             "start or repair the database, or correct tune.storage"
         ) from error
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..reading.numbers import as_float
+
 Role = Literal["user", "assistant", "tool"]
 _ROLES: tuple[Role, ...] = ("user", "assistant", "tool")
 _LIMITS = ("max_completion_tokens", "max_new_tokens", "max_tokens")
@@ -109,8 +111,8 @@ def _delay_s(value: Any) -> float | None:
     """A missing delay is none."""
     if value is None:
         return 0.0
-    delay_s = _number(value)
-    return float(delay_s) if delay_s is not None and math.isfinite(delay_s) and delay_s >= 0 else None
+    delay_s = as_float(value)
+    return delay_s if delay_s is not None and math.isfinite(delay_s) and delay_s >= 0 else None
 
 
 def _number(value: Any) -> float | int | None:

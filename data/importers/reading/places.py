@@ -55,9 +55,8 @@ def _at_url(url: str) -> list[StoredFile]:
         files, root = fsspec.core.url_to_fs(url)
         found = files.find(root, detail=True)
     except Exception as error:  # each file system has exceptions of its own
-        raise ImportingError(
-            f"{url}: cannot be listed: {one_line(error)}; correct the URL or your rights to it"
-        ) from error
+        cause = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise ImportingError(f"{url}: cannot be listed: {cause}; correct the URL or your rights to it") from error
     if not found:
         raise ImportingError(f"{url}: no such file or folder; correct the URL")
     return [

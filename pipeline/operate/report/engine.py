@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...profile.recorded import fitted
 from ...project.stage import StageError
 from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
-from ...simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from ...simulator.profile import EngineLimits, StepProfile
+from ...step_times.recorded import fitted
 from .steps import LEAST_STEPS, RecordedSteps
 
 LEAST_USAGE = 0.02
@@ -40,28 +40,17 @@ def nearest_engine(steps: RecordedSteps, profiles: Sequence[StepProfile], longes
     best = min((fitted(profile, known) for profile in profiles), key=lambda found: found.median_error)
     limits = _limits(steps, best.profile.limits, longest_tokens)
     batches = ASYNCHRONOUS if steps.are_scheduled_ahead else SYNCHRONOUS
-    return Engine(scaled(best.profile, 1.0, limits), best.factor, best.median_error, batches)
+    return Engine(_with_limits(best.profile, limits), best.factor, best.median_error, batches)
 
 
-def scaled(profile: StepProfile, factor: float, limits: EngineLimits) -> StepProfile:
-    """The profile with all its times scaled, and with these limits."""
-    prefill = profile.prefill
-    if prefill is not None:
-        prefill = PrefillAttention(*(time_s * factor for time_s in dataclasses.astuple(prefill)))
-    tokens, table_s = list(profile.tokens), [time_s * factor for time_s in profile.table_s]
+def _with_limits(profile: StepProfile, limits: EngineLimits) -> StepProfile:
+    """The profile with these limits; its table goes on to their token budget."""
+    tokens, table_s = profile.tokens, profile.table_s
     if tokens[-1] < limits.max_num_batched_tokens:
         slope = (table_s[-1] - table_s[-2]) / (tokens[-1] - tokens[-2])
-        table_s.append(table_s[-1] + slope * (limits.max_num_batched_tokens - tokens[-1]))
-        tokens.append(limits.max_num_batched_tokens)
-    return dataclasses.replace(
-        profile,
-        limits=limits,
-        tokens=tuple(tokens),
-        table_s=tuple(table_s),
-        per_decode_s=profile.per_decode_s * factor,
-        per_context_token_s=profile.per_context_token_s * factor,
-        prefill=prefill,
-    )
+        table_s = (*table_s, table_s[-1] + slope * (limits.max_num_batched_tokens - tokens[-1]))
+        tokens = (*tokens, limits.max_num_batched_tokens)
+    return dataclasses.replace(profile, limits=limits, tokens=tokens, table_s=table_s)
 
 
 def _limits(steps: RecordedSteps, usual: EngineLimits, longest_tokens: int) -> EngineLimits:

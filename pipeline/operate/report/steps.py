@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ....data.tables.files import read_table
-from ...profile.chunks import PromptChunks, prompt_chunks
-from ...profile.recorded import Steps
 from ...project.stage import StageError
+from ...step_times.chunks import PromptChunks, prompt_chunks
+from ...step_times.recorded import Steps
 
 Column = NDArray[np.float64]
 IDLE_GAP_S = 0.05

@@ -41,8 +41,9 @@ class RayExecutor(Executor):
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # Ray raises errors of many kinds
+            cause = one_line(error, 200)
             raise StageError(
-                f"{address}: no Ray answers ({one_line(error)}); start it with `ray start --head`, or leave out --on"
+                f"{address}: no Ray answers ({cause}); start it with `ray start --head`, or leave out --on"
             ) from error
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run)
         self._start = partial(task.remote, str(Path.cwd()), code_digest(*_CODE))
@@ -64,7 +65,7 @@ class RayExecutor(Executor):
         elif isinstance(error, self._ray.exceptions.RayTaskError):
             future.set_exception(error.cause)
         else:
-            future.set_exception(BrokenExecutor(one_line(error)))
+            future.set_exception(BrokenExecutor(one_line(error, 300)))
 
 
 def _ray(address: str) -> Any:

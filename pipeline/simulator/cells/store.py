@@ -23,7 +23,7 @@ class CellStore:
             self._files, self._root = fsspec.core.url_to_fs(url)
             self._files.exists(f"{self._root}/any")  # asks for a name, so that missing rights show now
         except Exception as error:  # each file system has exceptions of its own
-            raise StageError(f"--cells {url}: {one_line(error)}; correct the URL or your rights to it") from error
+            raise StageError(f"--cells {url}: {_cause(error)}; correct the URL or your rights to it") from error
 
     def read(self, name: str) -> str:
         """Raises OSError for a text that is not there or cannot be read."""
@@ -37,4 +37,8 @@ class CellStore:
             else:
                 self._files.pipe_file(f"{self._root}/{name}", text.encode())
         except Exception as error:  # noqa: BLE001  each file system has exceptions of its own
-            logger.warning("%s: a result is not kept: %s", self._url, one_line(error))
+            logger.warning("%s: a result is not kept: %s", self._url, _cause(error))
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error, 200)}"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...models.serving.settings import StepTime
-from ..simulator.profile import PrefillAttention, StepProfile
-from .fit import Array, settled_fit
+from ..simulator.profile import StepProfile
+from .least_squares import Array, settled_fit
+from .scaling import TermFactors, scaled
 
 PRIOR = 0.3
 """A step's usual error over that by which factors differ: what holds where the steps tell nothing of a term."""
@@ -45,11 +46,12 @@ def fitted(profile: StepProfile, steps: Steps) -> Fitted:
     factors = settled_fit(terms, seconds, np.full(terms.shape[1], factor), PRIOR)
     factors *= seconds.sum() / (terms @ factors).sum()
     error = float(np.median(np.abs(terms @ factors / seconds - 1)))
-    return Fitted(_scaled(profile, factors, _linear(steps)), factor, error)
+    found = dataclasses.replace(scaled(profile, TermFactors(*map(float, factors))), linear=_linear(steps))
+    return Fitted(found, factor, error)
 
 
 def _terms(profile: StepProfile, steps: Steps) -> Array:
-    """(steps, 5): seconds of the profile's terms, which add up to its step time."""
+    """(steps, 5): seconds of the profile's terms in the order of `TermFactors`; they add up to its step time."""
     computed = steps.prefill_tokens + steps.decodes
     table = dataclasses.replace(profile, per_decode_s=0.0, per_context_token_s=0.0, prefill=None)
     table_s = np.array([table.step_s(0, int(count), 0) for count in computed])
@@ -64,22 +66,6 @@ def _terms(profile: StepProfile, steps: Steps) -> Array:
     context = np.maximum(steps.context_tokens - chunk_context, 0.0)
     decodes_s, context_s = profile.per_decode_s * steps.decodes, profile.per_context_token_s * context
     return np.column_stack((floor_s, table_s - floor_s, decodes_s, context_s, prompts_s))
-
-
-def _scaled(profile: StepProfile, factors: Array, linear: StepTime) -> StepProfile:
-    """`factors`: of the terms, in their order."""
-    floor, tokens, decodes, context, prompts = map(float, factors)
-    prefill, floor_s = profile.prefill, profile.table_s[0]
-    if prefill is not None:
-        prefill = PrefillAttention(*(prompts * time_s for time_s in dataclasses.astuple(prefill)))
-    return dataclasses.replace(
-        profile,
-        table_s=tuple(floor * min(time_s, floor_s) + tokens * max(time_s - floor_s, 0.0) for time_s in profile.table_s),
-        per_decode_s=decodes * profile.per_decode_s,
-        per_context_token_s=context * profile.per_context_token_s,
-        prefill=prefill,
-        linear=linear,
-    )
 
 
 def _linear(steps: Steps) -> StepTime:

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from augserve.pipeline.profile.chunks import prompt_chunks
+from augserve.pipeline.step_times.chunks import prompt_chunks
 
 
 def steps(*prefill_tokens):

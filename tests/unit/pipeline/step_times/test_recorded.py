@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from augserve.models.serving.settings import StepTime
-from augserve.pipeline.profile.recorded import Steps, fitted
 from augserve.pipeline.simulator.profile import EngineLimits, PrefillAttention, StepProfile
+from augserve.pipeline.step_times.recorded import Steps, fitted
 
 LIMITS = EngineLimits(kv_tokens=100_000, max_model_len=4_096, max_num_seqs=64, max_num_batched_tokens=2_048)
 GPU = StepProfile(

@@ -1,0 +1,1 @@
+"""What steps of an engine take: profiles fitted to recorded steps, and scaled ones."""

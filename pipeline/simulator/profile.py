@@ -148,6 +148,11 @@ class StepProfile:
         tokens = int(gib * GIB // self.transfer.token_bytes)
         return dataclasses.replace(self, limits=dataclasses.replace(self.limits, host_kv_tokens=max(tokens, 1)))
 
+    def with_blocks(self, tokens: int) -> "StepProfile":
+        """The engine with KV blocks of at least so many tokens."""
+        blocks = dataclasses.replace(self.limits, block_tokens=max(tokens, self.limits.block_tokens))
+        return dataclasses.replace(self, limits=blocks)
+
     def save(self, path: Path) -> None:
         write_json(path, {"format": FORMAT, **dataclasses.asdict(self)})
 

@@ -17,13 +17,16 @@ from vllm.v1.request import Request
 from ..forward import Ahead, Output
 from .paced import DRAFT_ID, RoomForBulk
 
+MOST_AHEAD = 16
+"""Most steps of one request: a bulk of whole steps waits for those that decode ahead."""
+
 
 class DecodeAhead:
     """The requests of one scheduler that decode ahead."""
 
     def __init__(self, scheduler: RoomForBulk) -> None:
         self._scheduler = scheduler
-        self._drafts = [[DRAFT_ID] * count for count in range(scheduler.block_size)]
+        self._drafts = [[DRAFT_ID] * count for count in range(MOST_AHEAD)]
         self._planned: list[Request] = []
         self._under_way: dict[str, Ahead] = {}
         self._context_tokens = 0  # of the requests under way, in the step scheduled last
@@ -36,15 +39,16 @@ class DecodeAhead:
     def __iter__(self) -> Iterator[Ahead]:
         return iter(self._under_way.values())
 
-    def plan(self, outputs: Mapping[str, Output], begin: bool) -> None:
-        """Before a step: give drafts to the requests that begin to decode ahead, none unless `begin`."""
+    def plan(self, outputs: Mapping[str, Output], steps: int) -> None:
+        """Before a step: give drafts to the requests that begin to decode ahead, `steps` at most; none below 2."""
         scheduler, self._planned, more = self._scheduler, [], 0
         step, block_tokens = scheduler.current_step + 1, scheduler.block_size
-        for request in scheduler.running if begin else ():
+        for request in scheduler.running if steps > 1 else ():
             if request.is_prefill_chunk or step < request.next_decode_eligible_step:
                 continue
             output = outputs[request.request_id]
             tokens = min(
+                steps,
                 block_tokens - request.num_computed_tokens % block_tokens,
                 output.end - output.at - request.num_output_placeholders - 1,
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from ..forward import ForwardPass, Step
-from .ahead import DecodeAhead
+from .ahead import MOST_AHEAD, DecodeAhead
 from .paced import Paced, RoomForBulk
 from .whole import BulkDecode
 
@@ -32,16 +32,24 @@ class Stepper:
         ahead = self._ahead
         if not ahead and (ends_s := whole.ends_s(forward.outputs, starts_s, until_s)):
             return forward.begin_bulk(whole.schedule(ends_s), ends_s)
-        computed = self._computes
-        self._computes = any(request.is_prefill_chunk for request in scheduler.running) or whole.may_admit()
+        computed, steps = self._computes, self._prompt_steps(whole)
+        self._computes = steps > 0
         # After a lone step with a prompt, a whole bulk follows soon: it waits for those that decode ahead.
-        ahead.plan(forward.outputs, begin=computed and self._computes)
+        ahead.plan(forward.outputs, steps if computed else 0)
         scheduled = scheduler.schedule()
         step = forward.begin(
             scheduler, scheduled, *ahead.scheduled(scheduled, None if in_flight is None else in_flight.delivers)
         )
         whole.note_refusal(step)
         return step
+
+    def _prompt_steps(self, whole: BulkDecode) -> int:
+        """Steps, MOST_AHEAD at most, in which prompts are computed; 0 where the next step is sure to compute none."""
+        scheduler = self._scheduler
+        lefts = [r.num_tokens - r.num_computed_tokens for r in scheduler.running if r.is_prefill_chunk]
+        if lefts and not scheduler.waiting:
+            return min(1 + sum(lefts) // scheduler.max_num_scheduled_tokens, MOST_AHEAD)
+        return MOST_AHEAD if lefts or whole.may_admit() else 0
 
     def ends(self, step: Step, end_s: float) -> None:
         """Tell the policy of a step, or of a bulk of them, that ends at `end_s`, before it gets the output."""

@@ -31,6 +31,10 @@ from .schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
+CLOSED_LOOP_BLOCK_TOKENS = 64
+"""Tokens of a KV block in closed loops, as after `vllm serve --block-size 64`. Contexts of agents have thousands of
+vLLM's default blocks of 16, and a simulation would spend most of its time on them (docs/lab/2026-11-25-fidelity.md)."""
+
 
 def workload_names() -> tuple[str, ...]:
     """The workloads of cells in an open loop: the built-in mixes, and the folders of traces below data/traces."""
@@ -74,6 +78,8 @@ def sample_cell(cell: Cell, *observers: Observer) -> Samples:
 
 def cell_profile(cell: Cell) -> StepProfile:
     profile = load_profile(cell.profile)
+    if cell.agents is not None:
+        profile = profile.with_blocks(CLOSED_LOOP_BLOCK_TOKENS)
     return profile if cell.kv_offload_gib is None else profile.with_host_memory(cell.kv_offload_gib)
 
 

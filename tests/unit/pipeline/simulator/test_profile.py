@@ -160,3 +160,8 @@ def test_host_memory_without_a_bandwidth_to_it_is_refused():
         PROFILE.with_host_memory(2.0)
     with pytest.raises(ProfileError, match="bandwidth"):
         dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, host_kv_tokens=16))
+
+
+def test_blocks_become_larger_but_never_smaller():
+    assert PROFILE.with_blocks(64).limits == dataclasses.replace(PROFILE.limits, block_tokens=64)
+    assert PROFILE.with_blocks(64).with_blocks(32).limits.block_tokens == 64

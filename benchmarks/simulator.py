@@ -21,6 +21,7 @@ from augserve.data.workload.schedule import Load, mix_load
 from augserve.models.serving.settings import SchedulerSettings
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
+from augserve.pipeline.simulator.cells.cell import CLOSED_LOOP_BLOCK_TOKENS
 from augserve.pipeline.simulator.clock import VirtualClock
 from augserve.pipeline.simulator.loop import Simulation
 from augserve.pipeline.simulator.observers.observer import Observer
@@ -111,8 +112,10 @@ def measured(policy: str, workload: str, length_s: float, seed: int, single: boo
 
     `vllm_ceiling`: simulated seconds a second if only VLLM_METHODS took time.
     """
-    profile = StepProfile.load(PROFILE)
     load = load_of(workload, length_s, seed)
+    profile = StepProfile.load(PROFILE)
+    if load.agents is not None:
+        profile = profile.with_blocks(CLOSED_LOOP_BLOCK_TOKENS)
     sessions, clock = load.sessions, VirtualClock()
     bundle = packaged_bundle() if policy == "augserve" else None
     settings, predictor = (SchedulerSettings(), None) if bundle is None else (bundle.settings, bundle.predictor)

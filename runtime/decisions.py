@@ -16,11 +16,13 @@ from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
 from .queueing.tenants import TenantService
+from .queueing.waiting_queue import Slots
 from .refusal.backlog import Backlog
 from .residency.admission import NONE_HELD, HeavyAdmission
 from .residency.contexts import PausedContexts
 from .residency.pins import Pins
 from .residency.pressure import Pressure
+from .residency.standing import StandingOrder
 from .residency.working_set import WorkingSet
 from .residency.worth import ContextWorth, admitted_share, restore_cost
 from .routing.expected_work import ExpectedWork
@@ -43,6 +45,7 @@ class Decisions:
     budget: StepBudget
     deferred: DeferredTurns
     ordering: Ordering
+    standing: StandingOrder
     contexts: PausedContexts
     admission: HeavyAdmission
     pressure: Pressure
@@ -53,6 +56,7 @@ class Decisions:
 
     def turn_arrived(self, live: LiveTurn, pause: Pause | None) -> None:
         """`pause`: the tool call that this arrival ends."""
+        self.standing.forget()
         if self.backlog is not None:
             live.refused_s = self.engine.guard.call("refusal", self.backlog.waited_s, live.hints.waited, fallback=0.0)
         self.contexts.turn_arrived(live)
@@ -75,17 +79,30 @@ class Decisions:
         self.engine.running_demand.forget()
 
     def order(self, now_s: float) -> None:
-        """Admit and rank the waiting turns. If that fails, nothing is held, and vLLM's own order stands."""
+        """Admit and rank the waiting turns, unless the last order stands."""
+        guard = self.engine.guard
+        stands = guard.call("residency", self.standing.stands, now_s, fallback=False)
+        deferred = NONE_HELD if stands else self._order_anew(now_s)
+        guard.attempt("routing", self.work.tell, now_s)
+        if self.backlog is not None:
+            guard.attempt("refusal", self.backlog.tell, deferred, now_s)
+
+    def _order_anew(self, now_s: float) -> Slots:
+        """The slots of the turns that vLLM cannot run yet. If the order fails, nothing is held, and vLLM's stands."""
         guard, queue = self.engine.guard, self.ordering.queue
         deferred = guard.call("deferral", self.deferred.slots, queue, fallback=NONE_HELD)
         held = guard.call("residency", self.admission.hold, queue, now_s, deferred, fallback=NONE_HELD)
         if not guard.attempt("order", self.ordering.rank, now_s, np.append(held, deferred)):
             queue.unrank()
-        guard.attempt("routing", self.work.tell, now_s)
-        if self.backlog is not None:
-            guard.attempt("refusal", self.backlog.tell, deferred, now_s)
+        if not deferred.size and not self.ordering.passing_over.since_s:
+            guard.attempt("residency", self._note_order, now_s)
+        return deferred
+
+    def _note_order(self, now_s: float) -> None:
+        self.standing.made(now_s, self.admission.looks_again_s(now_s))
 
     def turn_ended(self, live: LiveTurn, reason: str) -> None:
+        self.standing.forget()
         self.tenants.turn_ended(live)
         self.contexts.turn_ended(live)
         self.engine.guard.attempt("correction", self.forecaster.turn_ended, live, reason)
@@ -147,6 +164,7 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
         _step_budget(parts, engine, ordering),
         DeferredTurns(engine.scheduler),
         ordering,
+        StandingOrder(engine.scheduler, ordering.queue, working_set),
         PausedContexts(engine, pins, pins_contexts=residency_share > 0),
         HeavyAdmission(settings, engine, pins, working_set, tenants),
         Pressure(engine, pins, ordering),

@@ -56,6 +56,11 @@ class WaitingQueue(RequestQueue):
         """The waiting requests by slot."""
         return self._requests
 
+    @property
+    def entered(self) -> int:
+        """How many requests have entered so far, at either end."""
+        return self._back - self._front
+
     def slot(self, request: Request) -> int | None:
         return self._slots.get(request)
 

@@ -111,7 +111,7 @@ compare: env  ## simulate all policies on two workloads and two engines into rep
 sessions: env  ## simulate agents whose contexts exceed the KV cache, against stock vLLM at its best static setting, into reports/sessions/: an hour; resumes after an interruption
 	$(BIN)/python -m experiments.sessions
 
-fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 20 minutes (after `make repro`, on an idle machine)
+fidelity: env  ## compare the simulator with a real server on this CPU into reports/fidelity/: 26 minutes (after `make repro`, on an idle machine)
 	$(BIN)/python -m experiments.fidelity
 	$(RUN) report
 

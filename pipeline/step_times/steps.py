@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ....data.tables.files import read_table
-from ...project.stage import StageError
-from ...step_times.chunks import PromptChunks, prompt_chunks
-from ...step_times.recorded import Steps
+from ...data.tables.files import read_table
+from ..project.stage import StageError
+from .chunks import PromptChunks, prompt_chunks
+from .recorded import Steps
 
 Column = NDArray[np.float64]
 IDLE_GAP_S = 0.05
@@ -85,7 +85,7 @@ class RecordedSteps:
         for start_s, step_s in zip(self.columns["start_s"], self.columns["step_s"], strict=True):
             early += start_s < ended_s - 1e-6
             ended_s = max(ended_s, start_s) + (0.0 if np.isnan(step_s) else step_s)
-        return early > len(self.columns["start_s"]) / 2
+        return bool(early > len(self.columns["start_s"]) / 2)
 
 
 def _of_one_engine(steps: pa.Table) -> pa.Table:

@@ -1,8 +1,8 @@
 """`augserve retrain TRACES [NAME]`: add a server's recordings to the sets that the pipeline learns from.
 
-The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. It learns from the
-turns and tool calls, and fits a profile of the engine to the steps. Recordings that were added before stay, so the same
-command again adds only the new ones.
+The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. It learns from
+the turns and tool calls, and fits a profile of the engine to the steps. Recordings that were added before stay, so the
+same command again adds only the new ones.
 """
 
 import argparse

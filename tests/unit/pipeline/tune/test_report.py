@@ -116,7 +116,7 @@ def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(
 
 def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, selected, tmp_path):
     for folder in ("one", "two"):
-        write_reports(tmp_path / folder, study, searching.SPACE, selected, choose(selected))
+        write_reports(tmp_path / folder, study, searching.SPACE, selected, choose(selected), ["mine: a tie"])
     names = {path.name for path in (tmp_path / "one").iterdir()}
     assert names == {
         "metrics.json", "trials.csv", "importance.csv", "importance.svg", "pareto.csv", "pareto.svg", "table.md"
@@ -131,6 +131,7 @@ def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searchi
     assert "hand-set defaults" in table
     assert "this search" in table
     assert "24 trials finished" in table
+    assert "mine: a tie" in table
     assert "longest wait" in (tmp_path / "one/pareto.svg").read_text()
 
 

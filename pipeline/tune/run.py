@@ -29,7 +29,7 @@ from ..simulator.cells.cell import load_profile, run_cell
 from ..simulator.cells.parallel import Submit, pool
 from ..simulator.cells.workers import add_on
 from .champion import read_champion, write_champion
-from .own import deployed_profile, ties, with_own
+from .own import deciding, deployed_profile, with_own
 from .params import TuneParams, load_tune_params
 from .report import finished, write_reports
 from .score import Baseline, Limits, Scenario
@@ -119,8 +119,10 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
     tags = {"kind": "study", "study": study.study_name, "profile": profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
-        for line in (tied := list(ties(baseline, own))):
+        params, lines = deciding(params, own, baseline)
+        for line in lines:
             logger.warning("tune: %s", line)
+        simulations = dataclasses.replace(simulations, params=params)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
         judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
         selection = dataclasses.replace(simulations, use="select")
@@ -129,7 +131,7 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
         write_tuned(winner, selected, capacities, params)
-        write_reports(paths.TUNING_REPORTS, study, space, selected, winner, tied)
+        write_reports(paths.TUNING_REPORTS, study, space, selected, winner, lines)
         if long:
             write_champion(paths.CHAMPION, winner, {"name": study.study_name, "trials": finished(study)})
         run.log_metrics({"score": winner.tune.mean, "select_score": winner.score.mean})

@@ -6,7 +6,7 @@ from augserve.data.workload.mix import MIX
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.own_workloads import OwnWorkload
-from augserve.pipeline.tune.own import LEAST_RECOMPUTING, deployed_profile, ties, with_own
+from augserve.pipeline.tune.own import LEAST_RECOMPUTING, deciding, deployed_profile, with_own
 from augserve.pipeline.tune.score import Baseline
 from augserve.pipeline.tune.simulations import TuningSimulations
 
@@ -50,11 +50,31 @@ def test_every_engine_has_its_own_step_times_in_the_settings(searching, tmp_path
         assert cell.settings.step_time == times[scenario.profile]
 
 
-@pytest.mark.parametrize(("share", "lines"), [(0.0, 1), (0.9 * LEAST_RECOMPUTING, 1), (0.2, 0)])
-def test_a_workload_whose_contexts_all_fit_is_one_line(searching, share, lines):
-    own = [OwnWorkload("coding-agents", 3)]
-    stock = searching.STOCK | {"recompute_share": share}
-    baseline = Baseline(searching.LIMITS, {scenario: {"vllm": stock} for scenario in searching.PARAMS.planned()})
-    said = list(ties(baseline, own))
-    assert len(said) == lines
-    assert all("coding-agents" in line and "built-in workloads" in line and "\n" not in line for line in said)
+OWN = [OwnWorkload("coding-agents", 3)]
+
+
+def baseline_of(searching, **of_own):
+    """Stock vLLM alone ran, with these metrics in the closed loop."""
+    stock = searching.STOCK | {"recompute_share": 0.2}
+    return Baseline(
+        searching.LIMITS,
+        {
+            scenario: {"vllm": stock | (of_own if scenario.workload == "coding-agents" else {})}
+            for scenario in searching.PARAMS.planned()
+        },
+    )
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, 1), (0.9 * LEAST_RECOMPUTING, 1), (0.2, 0)])
+def test_a_workload_whose_contexts_all_fit_is_one_line(searching, share, said):
+    params, lines = deciding(searching.PARAMS, OWN, baseline_of(searching, recompute_share=share))
+    assert params == searching.PARAMS
+    assert len(lines) == said
+    assert all("coding-agents" in line and "built-in workloads" in line and "\n" not in line for line in lines)
+
+
+def test_a_workload_in_which_no_policy_has_goodput_is_left_out_with_one_line(searching):
+    params, (line,) = deciding(searching.PARAMS, OWN, baseline_of(searching, effective_throughput=0.0))
+    assert [each.workload for each in params.scenarios] == [MIX, MIX]
+    assert "coding-agents" in line
+    assert "\n" not in line

@@ -21,18 +21,21 @@ def profile(name: str, token_s: float, decode_s: float) -> StepProfile:
 FLAT, STEEP = profile("flat", 1e-5, 1e-4), profile("steep", 1e-3, 1e-6)
 
 
-def record(folder: Path, engine: StepProfile, factor: float, overlap_s: float = 0.0, count: int = 200) -> RecordedSteps:
-    """Steps of random sizes on an engine whose KV cache has 50,000 tokens."""
-    random, now_s = np.random.default_rng(1), 1_000.0
+def record(folder: Path, engine: StepProfile, factor: float, ahead: bool = False, count: int = 200) -> RecordedSteps:
+    """Steps of random sizes on an engine whose KV cache has 50,000 tokens.
+
+    `ahead`: each is scheduled when the one before begins to run.
+    """
+    random, now_s, before_s = np.random.default_rng(1), 1_000.0, 1_000.0
     rows: list[dict[str, Any]] = []
     for step in range(count):
         prefill, decodes, context = (int(random.integers(*range_)) for range_ in ((0, 500), (1, 20), (5_000, 20_000)))
         step_s = factor * engine.step_s(prefill, decodes, context)
         sizes = {"prefill_tokens": prefill, "decode_sequences": decodes, "context_tokens": context}
         queues = {"waiting": 3, "running": 20, "token_budget": 1_024, "kv_usage": context / 50_000}
-        times = {"start_s": now_s - overlap_s * (step > 0), "schedule_s": 0.001, "step_s": step_s}
+        times = {"start_s": before_s if ahead else now_s, "schedule_s": 0.001, "step_s": step_s}
         rows.append({"source": "made", "step": step, **sizes, **queues, **times})
-        now_s += step_s
+        before_s, now_s = now_s, now_s + step_s
     folder.mkdir()
     write_table(folder / "steps.parquet", "steps", rows_to_table("steps", rows))
     write_table(folder / "turns.parquet", "turns", rows_to_table("turns", []))

@@ -11,8 +11,17 @@ from .recording import FLAT, STEEP, record
 
 
 def test_steps_that_are_scheduled_ahead_tell_of_asynchronous_scheduling(tmp_path: Path) -> None:
-    for overlap_s, ahead in ((0.0, False), (0.005, True)):
-        assert record(tmp_path / str(ahead), FLAT, 1.0, overlap_s).are_scheduled_ahead is ahead
+    for ahead in (False, True):
+        assert record(tmp_path / str(ahead), FLAT, 1.0, ahead).are_scheduled_ahead is ahead
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_step_takes_the_time_until_the_next_one_begins_to_run(tmp_path: Path, ahead: bool) -> None:
+    steps = record(tmp_path / "steps", STEEP, 1.0, ahead)
+    known = steps.known()
+    sizes = zip(*(column.astype(int).tolist() for column in (known.prefill_tokens, known.decodes)), strict=True)
+    expected_s = [STEEP.step_s(*size, context) for size, context in zip(sizes, known.context_tokens, strict=True)]
+    assert known.seconds == pytest.approx(expected_s, rel=1e-4)
 
 
 def test_of_several_engines_the_steps_of_the_busiest_count(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from ..step_times.steps import RecordedSteps
 from .engines import BUILT_IN
 
 WORST_ERROR = 0.35
-"""Median error of a step above which a fitted profile is not used. Profiles with 23 % foretold the throughput of a real
-server to a few per cent, those with 42 to 46 % missed it by a third (docs/lab/2026-11-25-fidelity.md)."""
+"""Median error of a step above which a fitted profile is not used. Profiles with 23 % missed the throughput of a real
+server by 13 % at most, those with 42 to 46 % by up to 32 % (docs/lab/2026-11-25-fidelity.md)."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def own_engine(name: str, profiles: Sequence[StepProfile], root: Path = Path()) 
         logger.warning("%s. Its workload runs on the built-in profiles that params.yaml names.", error)
         return None
     facts = (name, engine.profile.name, engine.factor, engine.steps, 100 * engine.median_error)
-    logger.info("%s: its engine is %s, times x %.2f, fitted to %d steps with a median error of %.0f %%", *facts)
+    logger.info("%s: its engine is %s, times x %.3g, fitted to %d steps with a median error of %.1f %%", *facts)
     return engine
 
 
@@ -61,6 +61,6 @@ def _fitted(folder: Path, profiles: Sequence[StepProfile]) -> Engine:
 def named(name: str, engine: Engine) -> StepProfile:
     """The engine's profile under the name of the set."""
     base = engine.profile
-    source = f"steps of {paths.TRACES / name}; {base.name}, times x {engine.factor:.2f}: {base.source}"
+    source = f"steps of {paths.TRACES / name}; {base.name}, times x {engine.factor:.3g}: {base.source}"
     residual = {"median_relative_error": engine.median_error, "steps": float(engine.steps)}
     return dataclasses.replace(base, name=name, source=source, residual=residual)

@@ -35,7 +35,7 @@ PREDICTED = {
 """Target of a model → its meaning."""
 ENGINE_METRICS = {
     "nearest": ("fitted from", "{}"),
-    "factor": ("its times ×", "{:.2f}"),
+    "factor": ("its times ×", "{:.3g}"),
     "steps": ("steps", "{:,.0f}"),
     "median_relative_error": ("median error", "{:.1%}"),
     "kv_tokens": ("KV cache, tokens", "{:,}"),

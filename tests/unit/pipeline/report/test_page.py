@@ -145,7 +145,7 @@ def test_a_missing_report_is_one_line_with_its_name(reports, written, lost):
 def test_an_own_engine_is_shown_with_its_error_and_its_factor(reports):
     table = engines(json.loads((reports / "profile" / "metrics.json").read_text()))
     assert table.to_numpy().tolist() == [
-        ["mine", "p", "1.50", "2,000", "23.4%", "50,000"],
+        ["mine", "p", "1.5", "2,000", "23.4%", "50,000"],
         ["p", "–", "–", "–", "1.0%", "9"],
     ]
 

@@ -1,7 +1,8 @@
 """`augserve retrain TRACES [NAME]`: add a server's recordings to the sets that the pipeline learns from.
 
-The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. Recordings that
-were added before stay, so the same command again adds only the new ones.
+The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. It learns from
+the turns and tool calls, and fits a profile of the engine to the steps. Recordings that were added before stay, so the
+same command again adds only the new ones.
 """
 
 import argparse
@@ -18,13 +19,14 @@ from ...data.tables.splits import MIN_GROUPS
 from ...data.workload.schedule import MIXES
 from ..cards.card import Card, measure_card
 from ..cards.tables import card_tables
+from ..profile.engines import BUILT_IN
 from ..project import paths
 from ..project.params import PARAMS_FILE, load_params
 from ..project.public_sets import load_public_sets
 from ..project.stage import StageError
 from ..project.trace_sources import DataParams
 
-_TABLES: tuple[TableName, ...] = ("turns", "tool_calls")  # training uses no steps
+_TABLES: tuple[TableName, ...] = ("turns", "tool_calls", "steps")
 _SOURCES = re.compile(r"(^data:\n(?:(?:[ #].*)?\n)*?  sources: \[)([^\]]*)(\])", re.MULTILINE)
 
 
@@ -56,6 +58,8 @@ def set_name(name: str) -> str:
         raise StageError(f"retrain: {name!r} is no name for a set (letters, digits, dots); give a NAME") from error
     if name in taken:
         raise StageError(f"retrain: {name!r} is the name of a set that the pipeline makes; give another NAME")
+    if name in BUILT_IN:
+        raise StageError(f"retrain: {name!r} is the name of an engine's profile; give another NAME")
     return name
 
 

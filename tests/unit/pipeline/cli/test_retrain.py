@@ -66,7 +66,8 @@ def test_recordings_are_added_and_the_rest_of_the_parameters_is_unchanged(
 ) -> None:
     run(str(record(tmp_path / "mine", 1, 4)))
     assert PARAMS_FILE.read_text() == PARAMS.replace("azure-conv]", "azure-conv, mine]")
-    assert [path.name for path in (paths.TRACES / "mine").iterdir()] == ["turns-1-000000.parquet"]
+    copied = {path.name for path in (paths.TRACES / "mine").iterdir()}
+    assert copied == {"turns-1-000000.parquet", "steps-1-000000.parquet"}
     said = capsys.readouterr().out
     assert said.startswith("mine")
     assert said.endswith("params.yaml: data.sources: [gathered, azure-conv, mine]\n")
@@ -105,12 +106,13 @@ def test_too_few_sessions_change_nothing(root: Path, tmp_path: Path) -> None:
     assert list(root.rglob("*.parquet")) == []
 
 
-def test_a_damaged_file_is_named_and_changes_nothing(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["turns", "steps"])
+def test_a_damaged_file_is_named_and_changes_nothing(root: Path, tmp_path: Path, table: str) -> None:
     folder = record(tmp_path / "mine", 1, 4)
-    (folder / "turns-2-000000.parquet").write_bytes(b"PAR1 no")
+    (folder / f"{table}-2-000000.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(TraceError) as caught:
         run(str(folder))
-    assert f"{folder}/turns-2-000000.parquet" in str(caught.value)
+    assert f"{folder}/{table}-2-000000.parquet" in str(caught.value)
     assert PARAMS_FILE.read_text() == PARAMS
     assert list(root.rglob("*.parquet")) == []
 
@@ -122,7 +124,7 @@ def test_a_folder_without_recordings_is_an_error_of_one_line(root: Path, folder:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["gathered", MIX, "public", "my traces", "azure-conv"])
+@pytest.mark.parametrize("name", ["gathered", MIX, "public", "my traces", "azure-conv", "cpu", "llama-3.1-8b-h100"])
 def test_a_taken_or_invalid_name_is_an_error(root: Path, tmp_path: Path, name: str) -> None:
     for part in ("public", "upstream"):
         (root / "data" / part).symlink_to(PROJECT / "data" / part)

@@ -34,7 +34,10 @@ def deciding(params: TuneParams, own: Sequence[OwnWorkload], baseline: Baseline)
         share = max(by_policy[VLLM.name].get("recompute_share", 1.0) for by_policy in rivals)
         if any(_best_goodput(by_policy) <= 0 for by_policy in rivals):
             left_out.append(each.name)
-            lines.append(f"{each.name}: no policy meets the SLO, so it is left out; {DECIDED} a lighter load")
+            lines.append(
+                f"{each.name}: no policy meets the SLO, so it is left out; {DECIDED} a lighter load, or "
+                "give SLO_TTFT and SLO_TPOT that its engine can keep"
+            )
         elif share < LEAST_RECOMPUTING:
             lines.append(
                 f"{each.name}: its {each.agents} agents at once never fill the KV cache (stock vLLM spends {share:.1%} "

@@ -19,6 +19,7 @@ from ..project import paths
 from ..project.code_digest import code_digest
 from ..project.own_workloads import OwnWorkload, own_workloads
 from ..project.params import BaseParams, SplitShares, load_params
+from ..project.slo import load_slo
 from ..project.stage import StageError
 from ..project.trace_sources import DataParams
 from ..project.tracking import experiment_run
@@ -111,7 +112,7 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
     """`params`: with the workloads `own`."""
     shares, profile = load_params(SplitShares), deployed_profile(params, own)
     step_time = load_profile(paths.PROFILES / f"{profile}.json").linear
-    space = read_space(params.space, SchedulerSettings(step_time=step_time, profile=profile))
+    space = read_space(params.space, SchedulerSettings(slo=load_slo(), step_time=step_time, profile=profile))
     simulations = TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
     study = open_study(study_name(simulations, space), params, seed)
     enqueue(study, space, starts(space))

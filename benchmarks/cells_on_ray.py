@@ -25,8 +25,8 @@ from augserve.pipeline.simulator.record.evidence import Evidence
 from .measure import base_seed, write_figures
 
 CELLS, WORKERS = 64, 2
-RATE_PER_S = 3.0
-SCHEDULE = Schedule(5.0, 20.0, 5.0)
+RATE_PER_S = 1.0
+SCHEDULE = Schedule(2.0, 8.0, 2.0)
 PROFILE = paths.PROFILES / "llama-3.1-8b-h100.json"
 Job = tuple[Cell, Path | None]
 """A cell, and the mark of a worker that is to die before the cell's first run."""

@@ -1,6 +1,7 @@
 """The search for the number of engines that a policy needs on one kind of engine.
 
-A run of the whole fleet takes minutes. So runs of one engine with its share of the agents narrow the number first.
+A run costs as much as it has engines. So runs of one engine with its share of the agents narrow the number first, and a
+few engines with their share stand for a large fleet.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from ..simulator.cells.cache import Submit
 from ..simulator.cells.cell import Cell
 from ..simulator.cells.fleet_size import least_engines, least_from_above
 
+_PER_MINUTE = "steps_per_minute"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Need:
@@ -22,7 +25,7 @@ class Need:
     engines: int | None
     low: int | None
     high: int | None
-    metrics: Metrics  # with `engines`, or with the most that were tried
+    metrics: Metrics  # of all engines, with `engines` or with the most that were tried
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,12 +36,12 @@ class Plan:
     share: float
     most: int
     seeds: int
+    simulated: int  # engines at most; so many, with their share of the agents, stand for more
 
     def search(self, submit: Submit) -> Need:
         @cache
         def measured(engines: int) -> Metrics:
-            fleet = dataclasses.replace(self.cell.fleet, replicas=engines)
-            return self._measured(submit, dataclasses.replace(self.cell, fleet=fleet), self.seeds)
+            return self._measured(submit, engines, self.simulated, self.seeds)
 
         def least(metric: str, guess: int) -> int | None:
             return least_engines(self._reaches(measured, metric), self.most, guess)
@@ -49,20 +52,26 @@ class Plan:
 
     def _guess(self, submit: Submit) -> int:
         """The number of engines by runs of one, which serves its share of the agents."""
-        agents = self.cell.agents or 1
+        most = min(self.most, self.cell.agents or 1)
 
         @cache
-        def alone(agents: int) -> Metrics:
-            return self._measured(submit, dataclasses.replace(self.cell, agents=agents), 1)
+        def alone(engines: int) -> Metrics:
+            return self._measured(submit, engines, 1, 1)
 
-        reaches = self._reaches(lambda engines: alone(-(-agents // engines)), "attainment")
-        most = min(self.most, agents)
-        return least_from_above(reaches, most) or most
+        return least_from_above(self._reaches(alone, "attainment"), most) or most
 
     def _reaches(self, measured: Callable[[int], Metrics], metric: str) -> Callable[[int], bool]:
         return lambda engines: measured(engines).get(metric, 0.0) >= self.share
 
-    def _measured(self, submit: Submit, cell: Cell, seeds: int) -> Metrics:
-        cells = [dataclasses.replace(cell, seed=cell.seed + number) for number in range(seeds)]
+    def _measured(self, submit: Submit, engines: int, simulated: int, seeds: int) -> Metrics:
+        """The metrics of so many engines; those per minute are scaled from the simulated ones."""
+        replicas, all_agents = min(engines, simulated), self.cell.agents or 1
+        agents = -(-all_agents * replicas // engines)
+        fleet = dataclasses.replace(self.cell.fleet, replicas=replicas)
+        cells = [
+            dataclasses.replace(self.cell, agents=agents, fleet=fleet, seed=self.cell.seed + number)
+            for number in range(seeds)
+        ]
         runs = [future.result() for future in [submit(one) for one in cells]]
-        return cells_of({cell.policy: runs}, cell.seed)[cell.policy]
+        metrics = cells_of({self.cell.policy: runs}, self.cell.seed)[self.cell.policy]
+        return metrics | {_PER_MINUTE: metrics[_PER_MINUTE] * all_agents / agents}

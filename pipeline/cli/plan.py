@@ -32,6 +32,7 @@ from .scene import DEFAULT_PROFILE, checked_policies, read_engine, trace_folder
 
 PHASES = Schedule(60.0, 240.0, 15.0)
 MOST_ENGINES = 64
+SIMULATED_ENGINES = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="engines that are tried, at most (default %(default)s)",
     )
+    few = "engines in one simulation, at most; with their share of the agents they stand for more (default %(default)s)"
+    add("--simulated", type=int, default=SIMULATED_ENGINES, metavar="N", help=few)
     add("--pause-cap", type=float, metavar="S", help="no tool takes longer (default: as recorded or drawn)")
     add("--seeds", type=int, default=1, metavar="K", help="runs, each with its own sessions (default 1)")
     add("--seed", type=int, default=1, help="seed of the sessions (default %(default)s)")
@@ -69,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Raises SimulationError, ProfileError, BundleError or an error of the workload for an invalid argument."""
     plans = [
-        Plan(cell, arguments.share, arguments.most, arguments.seeds)
+        Plan(cell, arguments.share, arguments.most, arguments.seeds, arguments.simulated)
         for cell in read_cells(arguments, checked_policies(arguments))
     ]
     processes = len(os.sched_getaffinity(0))
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def read_cells(arguments: argparse.Namespace, policies: list[str]) -> list[Cell]:
     """One cell a kind of engine and policy, with one engine each. Raises as `run`."""
-    for name, least in (("seed", 0), ("seeds", 1), ("most", 1)):
+    for name, least in (("seed", 0), ("seeds", 1), ("most", 1), ("simulated", 1)):
         if getattr(arguments, name) < least:
             raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be {least} or more")
     if not 0 < arguments.share < 1:

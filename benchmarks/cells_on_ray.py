@@ -33,6 +33,8 @@ Job = tuple[Cell, Path | None]
 
 
 def main() -> None:
+    # Ray's own is 15, so that any other load would slow it alone.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's name for it
     with tempfile.TemporaryDirectory() as folder:
         mark = Path(folder) / "killed"
         ways: dict[str, tuple[str | None, Path | None]] = {

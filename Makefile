@@ -39,8 +39,8 @@ repro: env  ## run the DVC pipeline and print the results; only stages whose inp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@cat reports/headline.md
 
-retrain: env  ## add a server's recordings to the training data, then `make repro`: TRACES=/path/to/traces [NAME=mine]
-	$(BIN)/augserve retrain "$(TRACES)" $(NAME)
+retrain: env  ## add a server's recordings to the training data, then `make repro`: TRACES=/path/to/traces [NAME=mine SLO_TTFT=2 SLO_TPOT=0.1]
+	$(BIN)/augserve retrain "$(TRACES)" $(NAME) $(SLO_TTFT:%=--slo-ttft-s %) $(SLO_TPOT:%=--slo-tpot-s %)
 	$(MAKE) repro
 
 test: test-fast test-slow test-servers  ## run all tests

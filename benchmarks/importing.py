@@ -5,7 +5,6 @@ to disk, and removed.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from augserve.pipeline.project import paths
-from augserve.pipeline.project.stage import StageError, run_stage
+from augserve.pipeline.project.stage import run_stage
 
-from .measure import write_figures
+from .measure import peak_mb, write_figures
 from .synthetic_traces import claude_code_lines, mooncake_lines
 
 PUBLIC = Path("../shared/data")
@@ -58,7 +57,7 @@ def _public(folder: Path) -> Figures:
     for name, format_name in FORMATS.items():
         command = _command(format_name, PUBLIC / name, folder / name) + tokenizer
         start = time.perf_counter()
-        peaks.append(_peak_mb(subprocess.Popen(command)))
+        peaks.append(peak_mb(subprocess.Popen(command)))
         figures[f"{name}_s"] = round(time.perf_counter() - start, 1)
     figures["all_public_s"] = round(sum(figures.values()), 1)
     figures["all_public_peak_mb"] = max(peaks)
@@ -73,11 +72,11 @@ def _stream(folder: Path, name: str, lines: Callable[[int], bytes], size_bytes: 
     with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # if broken, the exit code tells the cause
         for part in _until(lines, size_bytes):
             stream.write(part)
-    peak_mb = _peak_mb(process)
+    megabytes = peak_mb(process)
     return {
         f"{name}_stream_gb": size_bytes / 1e9,
         f"{name}_stream_s": round(time.perf_counter() - start, 1),
-        f"{name}_stream_peak_mb": peak_mb,
+        f"{name}_stream_peak_mb": megabytes,
     }
 
 
@@ -94,15 +93,6 @@ def _until(lines: Callable[[int], bytes], size_bytes: int) -> Iterator[bytes]:
 def _command(format_name: str, path: Path, out: Path) -> list[str]:
     cli = [sys.executable, "-m", "augserve.pipeline.cli.__main__"]
     return [*cli, "import", format_name, str(path), "--out", str(out)]
-
-
-def _peak_mb(process: subprocess.Popen[bytes]) -> float:
-    """Peak resident memory of the process, after its end. Raises StageError if it fails."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise StageError(f"{process.args!r}: exit code {process.returncode}; see its message above")
-    return round(usage.ru_maxrss / 1024, 1)
 
 
 if __name__ == "__main__":

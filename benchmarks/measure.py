@@ -1,6 +1,8 @@
 """Shared by the benchmarks: the packaged bundle, wall times, and the report."""
 
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,6 +65,15 @@ def sampled(
     requests = [scheduler.requests[request_id] for request_id in ids]
     tokens = [[] if request.is_prefill_chunk else [next_token(request)] for request in requests]
     return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, tokens)
+
+
+def peak_mb(process: subprocess.Popen[bytes]) -> float:
+    """Peak resident memory of the process, after its end. Raises StageError if it fails."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise StageError(f"{process.args!r}: exit code {process.returncode}; see its message above")
+    return round(usage.ru_maxrss / 1024, 1)
 
 
 def write_figures(name: str, figures: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _TURNS = 20  # of a session
+_APART_S = 40  # so that ten sessions are open at once
 _TEXT = "what the tool printed, line by line " * 80  # a few KB, like real results
 
 
@@ -17,7 +18,7 @@ def mooncake_lines(number: int) -> bytes:
 
 def claude_code_lines(number: int) -> bytes:
     """One session of turns that call a tool, with the results: about 0.1 MB."""
-    at = _START + timedelta(hours=number)
+    at = _START + timedelta(seconds=_APART_S * number)
     session = f"session-{number}"
     records: list[dict[str, object]] = [_record(session, at, "u", None, "user", "mend the test")]
     for turn in range(_TURNS):

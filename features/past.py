@@ -1,7 +1,7 @@
 """Feature vectors of past turns, computed in time order: each vector uses only what serving knew at that moment."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from heapq import heappop, heappush
@@ -98,8 +98,13 @@ def arrival(past: PastTurn) -> tuple[float, str, int]:
     return past.arrival_s, past.session_id, past.facts.turn
 
 
-def vectorize_arrivals(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
-    """As `vectorize`, of turns in the order of `arrival`. Memory holds open turns, and sessions that are not over."""
+def vectorize_arrivals(
+    turns: Iterable[PastTurn], wanted: Callable[[PastTurn], bool] = lambda _: True
+) -> Iterator[TurnVectors]:
+    """As `vectorize`, of turns in the order of `arrival`. Memory holds open turns, and sessions that are not over.
+
+    Turns that are not `wanted` are history alone, which costs less than half.
+    """
     sessions: dict[str, SessionHistory] = {}
     shared = SharedHistory()
     unfinished: dict[tuple[str, int], TurnVectors] = {}
@@ -109,6 +114,8 @@ def vectorize_arrivals(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
             del sessions[session_id]
         if moment is _Moment.ARRIVAL:
             session.tenant = past.tenant
+            if not wanted(past):
+                continue
             expected = tool_call_features(expected_call(session, turn), session, shared)
             vectors = TurnVectors(past, session.last_tool, turn_features(past.facts, session, shared), expected)
             if past.finish_s is None:
@@ -118,7 +125,8 @@ def vectorize_arrivals(turns: Iterable[PastTurn]) -> Iterator[TurnVectors]:
         elif moment is _Moment.FINISH:
             session.turn_finished(past.facts.prompt_tokens, past.output_tokens)
             shared.turn_finished(session, past.output_tokens)
-            yield _with_calls(unfinished.pop((session_id, turn)), session, shared)
+            if (vectors_at_arrival := unfinished.pop((session_id, turn), None)) is not None:
+                yield _with_calls(vectors_at_arrival, session, shared)
         elif past.pause is not None:
             returned = [call.returned() for call in past.pause.calls]
             shared.paused(session, past.pause.pause_s)

@@ -54,6 +54,10 @@ class Decisions:
     work: ExpectedWork
     backlog: Backlog | None  # None: nothing is refused
 
+    def begin(self) -> None:
+        """Tell the API servers of this engine before its first step: they place the first sessions."""
+        self.engine.guard.attempt("routing", self.work.tell, self.engine.clock())
+
     def turn_arrived(self, live: LiveTurn, pause: Pause | None) -> None:
         """`pause`: the tool call that this arrival ends."""
         self.standing.forget()

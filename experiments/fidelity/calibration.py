@@ -63,7 +63,8 @@ def calibrate(recorded: Path, runs: Sequence[Replayed], pace_s: float, limits: E
     steps, turns = _steps_of(recorded, runs), read_table(recorded, "turns")
     path = recorded / "calibration.parquet"
     write_table(path, "steps", cycles(steps))
-    profile, _, _ = cpu_profile(path, prompt_chunks(steps, turns).pairs)
+    chunks = prompt_chunks(steps.column("start_s").to_numpy(), steps, turns)
+    profile, _, _ = cpu_profile(path, chunks.pairs)
     measured = overheads(steps, turns, runs, Pseudonyms.kept_in(recorded))
     return Calibration(dataclasses.replace(profile, limits=limits), measured, pace_s)
 

@@ -20,8 +20,7 @@ from augserve.data.workload.schedule import Load
 from augserve.models.serving.bundle import load_bundle
 from augserve.pipeline.operate.report.counterfactual import recorded_load, simulated
 from augserve.pipeline.operate.report.document import outcomes
-from augserve.pipeline.operate.report.engine import nearest_engine
-from augserve.pipeline.operate.report.outcome import Outcome, longest_request_tokens
+from augserve.pipeline.operate.report.outcome import Outcome
 from augserve.pipeline.operate.report.recording import Recording
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import BaseParams, load_params
@@ -30,6 +29,7 @@ from augserve.pipeline.server.process import hook_arguments
 from augserve.pipeline.server.replay.settings import DRAIN_S
 from augserve.pipeline.simulator.profile import StepProfile
 from augserve.pipeline.simulator.record.window import Window
+from augserve.pipeline.step_times.engine import longest_request_tokens, nearest_engine
 from augserve.pipeline.step_times.scaling import slowed
 
 from .params import FidelityParams

@@ -5,7 +5,6 @@ import dataclasses
 import importlib.util
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from ...data.workload.built_in import SEQUENCES
@@ -17,14 +16,10 @@ if importlib.util.find_spec("vllm") is None:
 
 from ...models.serving.settings import Slo
 from ..results.aligned import aligned
-from ..results.intervals import cells_of
-from ..results.metrics_file import Metrics
 from ..simulator.catalogue import AUGSERVE, VLLM
-from ..simulator.cells.cache import Submit
 from ..simulator.cells.capacity import ATTAINMENT
 from ..simulator.cells.cell import Cell, cell_load, load_profile
 from ..simulator.cells.evidence import run_evidence
-from ..simulator.cells.fleet_size import least_engines
 from ..simulator.cells.parallel import pool
 from ..simulator.cells.runs import counted
 from ..simulator.cells.schedule import Schedule
@@ -32,10 +27,12 @@ from ..simulator.cells.workers import add_on
 from ..simulator.engine import context_tokens
 from ..simulator.errors import SimulationError
 from ..simulator.fleet.routing import Fleet, Routing
+from .engines_needed import Need, Plan
 from .scene import DEFAULT_PROFILE, checked_policies, read_engine, trace_folder
 
 PHASES = Schedule(60.0, 240.0, 15.0)
 MOST_ENGINES = 64
+SIMULATED_ENGINES = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="engines that are tried, at most (default %(default)s)",
     )
+    few = "engines in one simulation, at most; with their share of the agents they stand for more (default %(default)s)"
+    add("--simulated", type=int, default=SIMULATED_ENGINES, metavar="N", help=few)
     add("--pause-cap", type=float, metavar="S", help="no tool takes longer (default: as recorded or drawn)")
     add("--seeds", type=int, default=1, metavar="K", help="runs, each with its own sessions (default 1)")
     add("--seed", type=int, default=1, help="seed of the sessions (default %(default)s)")
@@ -73,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Raises SimulationError, ProfileError, BundleError or an error of the workload for an invalid argument."""
     plans = [
-        Plan(cell, arguments.share, arguments.most, arguments.seeds)
+        Plan(cell, arguments.share, arguments.most, arguments.seeds, arguments.simulated)
         for cell in read_cells(arguments, checked_policies(arguments))
     ]
     processes = len(os.sched_getaffinity(0))
@@ -87,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def read_cells(arguments: argparse.Namespace, policies: list[str]) -> list[Cell]:
     """One cell a kind of engine and policy, with one engine each. Raises as `run`."""
-    for name, least in (("seed", 0), ("seeds", 1), ("most", 1)):
+    for name, least in (("seed", 0), ("seeds", 1), ("most", 1), ("simulated", 1)):
         if getattr(arguments, name) < least:
             raise SimulationError(f"--{name} is {getattr(arguments, name)}; it must be {least} or more")
     if not 0 < arguments.share < 1:
@@ -129,44 +128,6 @@ def parse_slo(text: str) -> Slo:
         return Slo(ttft_s, tpot_s)
     except ValueError as error:
         raise SimulationError(f"--slo {text}: not of the form TTFT:TPOT, positive seconds; correct it") from error
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Need:
-    """How many engines a policy needs; None: more than were tried. The bounds are those of a 95 % interval."""
-
-    cell: Cell
-    engines: int | None
-    low: int | None
-    high: int | None
-    metrics: Metrics  # with `engines`, or with the most that were tried
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """The search for one policy on one kind of engine."""
-
-    cell: Cell
-    share: float
-    most: int
-    seeds: int
-
-    def search(self, submit: Submit) -> Need:
-        @cache
-        def measured(engines: int) -> Metrics:
-            fleet = dataclasses.replace(self.cell.fleet, replicas=engines)
-            cells = [
-                dataclasses.replace(self.cell, fleet=fleet, seed=self.cell.seed + number)
-                for number in range(self.seeds)
-            ]
-            runs = [future.result() for future in [submit(cell) for cell in cells]]
-            return cells_of({self.cell.policy: runs}, self.cell.seed)[self.cell.policy]
-
-        def least(metric: str) -> int | None:
-            return least_engines(lambda engines: measured(engines).get(metric, 0.0) >= self.share, self.most)
-
-        engines, low, high = map(least, ("attainment", "attainment_high", "attainment_low"))
-        return Need(self.cell, engines, low, high, measured(engines or self.most))
 
 
 def table(needs: list[Need]) -> str:

@@ -1,16 +1,14 @@
-"""`augserve retrain TRACES [NAME]`: add a server's recordings to the sets that the pipeline learns from.
+"""`augserve retrain TRACES [NAME]`: add a server's recordings to the sets that the pipeline learns from, with its SLO.
 
-The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. Recordings that
-were added before stay, so the same command again adds only the new ones.
+The folder is copied to data/traces and named in `data.sources`; `make retrain` then runs the pipeline. It learns from
+the turns and tool calls, and fits a profile of the engine to the steps. Recordings that were added before stay, so the
+same command again adds only the new ones.
 """
 
 import argparse
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-import yaml
 
 from ...data.atomic import replace_folder, write_text
 from ...data.tables.files import TableName, TraceError, table_files
@@ -18,19 +16,24 @@ from ...data.tables.splits import MIN_GROUPS
 from ...data.workload.schedule import MIXES
 from ..cards.card import Card, measure_card
 from ..cards.tables import card_tables
+from ..profile.engines import BUILT_IN
 from ..project import paths
 from ..project.params import PARAMS_FILE, load_params
 from ..project.public_sets import load_public_sets
+from ..project.slo import load_slo
 from ..project.stage import StageError
 from ..project.trace_sources import DataParams
+from .params_text import with_slo, with_source
 
-_TABLES: tuple[TableName, ...] = ("turns", "tool_calls")  # training uses no steps
-_SOURCES = re.compile(r"(^data:\n(?:(?:[ #].*)?\n)*?  sources: \[)([^\]]*)(\])", re.MULTILINE)
+_TABLES: tuple[TableName, ...] = ("turns", "tool_calls", "steps")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="TRACES", help="folder that the server records into")
     parser.add_argument("name", metavar="NAME", nargs="?", help="name of the set (default: the folder's)")
+    kept = "as params.yaml says"
+    parser.add_argument("--slo-ttft-s", type=float, help=f"longest time to first token (default: {kept})")
+    parser.add_argument("--slo-tpot-s", type=float, help=f"longest mean time per further token (default: {kept})")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,11 +43,14 @@ def run(arguments: argparse.Namespace) -> None:
     name = set_name(arguments.name or folder.resolve().name)
     sources = load_params(DataParams).sources
     text = PARAMS_FILE.read_text(encoding="utf-8")
-    with_name = text if name in sources else with_source(text, name)
+    changed = text if name in sources else with_source(text, name)
+    changed = with_slo(changed, ttft_s=arguments.slo_ttft_s, tpot_s=arguments.slo_tpot_s)
     print(card_tables(add_recordings(folder, name)))
-    if with_name != text:
-        write_text(PARAMS_FILE, with_name)
+    if changed != text:
+        write_text(PARAMS_FILE, changed)
+    slo = load_slo()
     print(f"{PARAMS_FILE}: data.sources: [{', '.join(load_params(DataParams).sources)}]")
+    print(f"{PARAMS_FILE}: slo: TTFT {slo.ttft_s:g} s, TPOT {slo.tpot_s:g} s")
 
 
 def set_name(name: str) -> str:
@@ -56,6 +62,8 @@ def set_name(name: str) -> str:
         raise StageError(f"retrain: {name!r} is no name for a set (letters, digits, dots); give a NAME") from error
     if name in taken:
         raise StageError(f"retrain: {name!r} is the name of a set that the pipeline makes; give another NAME")
+    if name in BUILT_IN:
+        raise StageError(f"retrain: {name!r} is the name of an engine's profile; give another NAME")
     return name
 
 
@@ -79,23 +87,6 @@ def add_recordings(folder: Path, name: str) -> Card:
 
     replace_folder(target, fill)
     return cards[0]
-
-
-def with_source(params: str, name: str) -> str:
-    """The text of params.yaml with one more name in data.sources, unchanged otherwise."""
-    changed = _SOURCES.sub(lambda match: f"{match[1]}{_joined(match[2], name)}{match[3]}", params, count=1)
-    try:
-        before, after = (yaml.safe_load(document)["data"]["sources"] for document in (params, changed))
-    except (yaml.YAMLError, KeyError, TypeError):
-        before = after = None
-    if after is None or after != [*before, name]:
-        raise StageError(f"{PARAMS_FILE}: data.sources is no list in brackets; add {name!r} by hand and run this again")
-    return changed
-
-
-def _joined(names: str, name: str) -> str:
-    listed = names.rstrip().rstrip(",")
-    return f"{listed}, {name}" if listed.strip() else name
 
 
 def _recorded(folder: Path) -> Iterator[Path]:

@@ -32,6 +32,7 @@ class Evaluation:
     agent_static: Mapping[Job, Mapping[str, Tried]] = field(default_factory=dict)  # the same, closed loops
     guesses: Mapping[Job, float] = field(default_factory=dict)  # like guess_per_s, of jobs that tuning did not run
     step_times: Mapping[str, StepTime] = field(default_factory=dict)  # profile → what a bundle for it would state
+    own_profiles: Mapping[str, str] = field(default_factory=dict)  # closed loop → the only engine that it runs on
 
     def cell(self, job: Job, policy: str, rate_per_s: float, run: int = 0) -> Cell:
         """Run number `run` of a cell. Every policy gets the same sessions."""
@@ -90,8 +91,10 @@ class Evaluation:
     @property
     def agent_jobs(self) -> list[Job]:
         """Those with a closed loop."""
-        names = self.params.present_agent_workloads
-        return [(workload, profile) for workload in names for profile in self.params.profiles]
+        names, own = self.params.present_agent_workloads, self.own_profiles
+        return [
+            (name, profile) for name in names for profile in ((own[name],) if name in own else self.params.profiles)
+        ]
 
     @property
     def searched_jobs(self) -> list[Job]:

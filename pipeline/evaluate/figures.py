@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..results.figures import INK, svg_figure
 from ..results.metrics_file import OURS, EvaluationResults, Job, Metrics
-from ..results.tables import order_of, write_csv
+from ..results.tables import job_text, order_of, write_csv
 from ..simulator import catalogue
 
 COLOURS = (
@@ -83,7 +83,7 @@ def panels(path: Path, jobs: Sequence[Job], *draws: Draw) -> None:
         for number, job in enumerate(jobs):
             for row, draw in enumerate(draws):
                 axis = axes[number // columns * len(draws) + row][number % columns]
-                axis.set_title(" on ".join(job))
+                axis.set_title(job_text(job))
                 draw(axis, job)
         for axis in axes.flat:
             axis.set_visible(axis.has_data())

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...data.atomic import write_text
 from ...data.tables.splits import SPLIT_SEEDS
@@ -45,41 +46,64 @@ def read_tuned(folder: Path) -> tuple[SchedulerSettings, float | None]:
 
     Raises StageError or SettingsError, which name the file.
     """
-    try:
+    with _written_by_tune(folder):
         settings = json.loads((folder / "scheduler.json").read_text(encoding="utf-8"))
-        unit = json.loads((folder / "capacity.json").read_text(encoding="utf-8"))["sessions_per_s"]
+        unit = _capacity(folder)["sessions_per_s"]
         guess_per_s = None if unit is None else float(unit)
+    return SchedulerSettings.from_json(settings), guess_per_s
+
+
+def guessed_on(folder: Path) -> str:
+    """The engine of that capacity. Raises StageError, which names the file."""
+    with _written_by_tune(folder):
+        return str(_capacity(folder)["profile"])
+
+
+def _capacity(folder: Path) -> Any:
+    return json.loads((folder / "capacity.json").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _written_by_tune(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StageError(f"{error.filename}: {error.strerror}; run `dvc repro tune`") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StageError(f"{folder}: not written by `tune` ({error}); run `dvc repro tune`") from error
-    return SchedulerSettings.from_json(settings), guess_per_s
 
 
-def evaluation_of(params: ComparisonParams) -> Evaluation:
-    """On the sessions of the report, with the tuned settings. Raises StageError where `tune` has not run."""
+def evaluation_of(params: ComparisonParams, own: Sequence[OwnWorkload] = ()) -> Evaluation:
+    """On the sessions of the report, with the tuned settings; `own` workloads on their engines where those are known.
+
+    Raises StageError where `tune` has not run.
+    """
     seed = load_params(BaseParams).seed + SPLIT_SEEDS["report"]
     settings, guess_per_s = read_tuned(paths.TUNED)
     shares = load_params(SplitShares)
     split = Split("report", shares.validation_share, shares.test_share)
-    engines = {name: load_profile(paths.PROFILES / f"{name}.json") for name in params.profiles}
+    own_profiles = {each.name: each.profile for each in own if each.profile is not None}
+    profiles = dict.fromkeys((*params.profiles, *own_profiles.values()))
+    engines = {name: load_profile(paths.PROFILES / f"{name}.json") for name in profiles}
     jobs = [
         (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
     ]
-    new = [job for job in jobs if guess_per_s is None or job != (MIX, settings.profile)]
+    new = [job for job in jobs if guess_per_s is None or job != (MIX, guessed_on(paths.TUNED))]
     guesses = capacity_guesses(new, engines, split, seed)
     step_times = {name: engine.linear for name, engine in engines.items()}
-    return Evaluation(params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times)
+    return Evaluation(
+        params, seed, settings, guess_per_s, split, guesses=guesses, step_times=step_times, own_profiles=own_profiles
+    )
 
 
-def report(params: ComparisonParams, folder: Path, workers: Workers) -> None:
+def report(params: ComparisonParams, folder: Path, workers: Workers, own: Sequence[OwnWorkload] = ()) -> None:
     """Run a comparison; write its metrics, tables and figures into `folder`, and print the tables."""
-    evaluation = evaluation_of(params)
+    evaluation = evaluation_of(params, own)
     if absent := sorted(set(params.agent_workloads) - set(params.present_agent_workloads)):
         logger.info("%s: without the agents of %s: not imported here", params.SECTION, ", ".join(absent))
     facts = params.model_dump() | {"seed": evaluation.seed}
     names = dict.fromkeys((*params.workloads, *params.present_agent_workloads))
-    tags = {"kind": params.SECTION, "workloads": ", ".join(names), "profiles": ", ".join(params.profiles)}
+    tags = {"kind": params.SECTION, "workloads": ", ".join(names), "profiles": ", ".join(evaluation.step_times)}
     with experiment_run("evaluation", params.SECTION, facts, tags, system_metrics=True) as run:
         results, evidences = simulated(evaluation, run.id, workers)
         write_figures(folder, results, distributions(evidences, {job: results.main_load(job) for job in results.jobs}))
@@ -122,5 +146,5 @@ def with_own(params: EvaluateParams, own: Sequence[OwnWorkload]) -> EvaluatePara
 
 def main() -> None:
     workers = Workers.asked("python -m augserve.pipeline evaluate", "Compare policies.")
-    params = with_own(load_params(EvaluateParams), own_workloads(load_params(DataParams)))
-    report(params, paths.EVALUATION_REPORTS, workers)
+    own = own_workloads(load_params(DataParams))
+    report(with_own(load_params(EvaluateParams), own), paths.EVALUATION_REPORTS, workers, own)

@@ -1,8 +1,8 @@
 """The training rows of turns."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,26 +70,37 @@ def _examples(
 ) -> Iterator[Example]:
     facts = arrivals.sources[source]
     complete_until_s = facts.complete_until_s()
-    per_model = (vectorized(map(changed, served)) for served in arrivals.of_models(source))
-    for turn, vectors in tqdm(itertools.chain.from_iterable(per_model), total=facts.turns, desc=title, unit="turn"):
-        if not kept(turn):
-            continue
-        if turn.features is not None:
-            vectors = replace(vectors, turn_features=turn.features)
-        for target, group, value, censored, features in _rows(turn, vectors, facts, complete_until_s):
-            yield Example(target, source, turn.split_group, group or NO_GROUP, float(value), censored, features)
+    with tqdm(total=facts.turns, desc=title, unit="turn", unit_scale=True) as bar:
+        for served in arrivals.of_models(source):
+            for turn, vectors in vectorized(map(changed, _counted(served, bar)), kept):
+                if turn.features is not None:
+                    vectors = replace(vectors, turn_features=turn.features)
+                for target, group, value, censored, features in _rows(turn, vectors, facts, complete_until_s):
+                    yield Example(target, source, turn.split_group, group or NO_GROUP, float(value), censored, features)
 
 
-def vectorized(turns: Iterable[TrainingTurn]) -> Iterator[tuple[TrainingTurn, TurnVectors]]:
-    """Turns in the order of their arrival, each with its vectors, in the order of their ends."""
+def _counted(turns: Iterable[TrainingTurn], bar: "tqdm[NoReturn]") -> Iterator[TrainingTurn]:
+    for turn in turns:
+        bar.update()
+        yield turn
+
+
+def vectorized(
+    turns: Iterable[TrainingTurn], kept: Callable[[TrainingTurn], bool]
+) -> Iterator[tuple[TrainingTurn, TurnVectors]]:
+    """Of turns in the order of their arrival, the `kept` ones, each with its vectors, in the order of their ends."""
     under_way: dict[tuple[str, int], TrainingTurn] = {}
 
     def arriving() -> Iterator[PastTurn]:
         for turn in turns:
-            under_way[turn.past.session_id, turn.past.facts.turn] = turn
+            if kept(turn):
+                under_way[turn.past.session_id, turn.past.facts.turn] = turn
             yield turn.past
 
-    for vectors in vectorize_arrivals(arriving()):
+    def wanted(past: PastTurn) -> bool:
+        return (past.session_id, past.facts.turn) in under_way
+
+    for vectors in vectorize_arrivals(arriving(), wanted):
         yield under_way.pop((vectors.past.session_id, vectors.past.facts.turn)), vectors
 
 

@@ -16,6 +16,7 @@ from ...models.serving.settings import StepTime
 from ..project.stage import StageError
 from ..simulator.profile import EngineLimits, PrefillAttention, StepProfile
 from ..step_times.least_squares import Array, settled_fit
+from .engines import CPU
 from .fit import errors
 
 Flags = NDArray[np.bool_]
@@ -57,7 +58,7 @@ def cpu_profile(path: Path, pairs: Array | None = None) -> tuple[StepProfile, Ar
     linear_errors = errors(_design(steps[quiet]) @ linear, seconds[quiet], "linear_")
     residual["linear_median_relative_error"] = linear_errors["linear_median_relative_error"]
     profile = StepProfile(
-        name="cpu",
+        name=CPU,
         source="steps gathered on this machine, SmolLM2-135M-Instruct in vLLM's CPU engine",
         limits=LIMITS,
         tokens=(1, TOP_TOKENS),

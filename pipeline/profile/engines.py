@@ -90,3 +90,7 @@ ENGINES = {
     "qwen3-32b-h100": Engine(QWEN3_32B, H100),
     "llama-3.1-70b-4xh100": Engine(LLAMA_70B, H100, tensor_parallel=4),
 }
+CPU = "cpu"
+"""The profile of this machine's processor."""
+BUILT_IN = (*ENGINES, CPU)
+"""Names of the profiles that are no deployment's own."""

@@ -1,4 +1,5 @@
-"""The deployment's own recordings as workloads: a closed loop of as many agents as worked at once."""
+"""The deployment's own recordings as workloads: a closed loop of as many agents as worked at once, on the recorded
+engine where its steps tell it."""
 
 import logging
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 class OwnWorkload:
     name: str  # folder of data/traces
     agents: int  # mean number of sessions at once, sub-agents not counted
+    profile: str | None = None  # of the engine that was recorded; None: not known
 
 
 def own_workloads(params: DataParams, root: Path = Path()) -> list[OwnWorkload]:
@@ -43,7 +45,8 @@ def own_workloads(params: DataParams, root: Path = Path()) -> list[OwnWorkload]:
             )
             continue
         logger.info("%s: %d sessions, %d at once on average", name, sessions, agents)
-        found.append(OwnWorkload(name, agents))
+        is_fitted = (root / paths.PROFILES / f"{name}.json").is_file()  # by stage `profile`
+        found.append(OwnWorkload(name, agents, name if is_fitted else None))
     return found
 
 

@@ -20,6 +20,7 @@ SECTIONS = (
     "train",
     "export",
     "profile",
+    "slo",
     "tune",
     "tune_long",
     "evaluate",

@@ -33,6 +33,14 @@ PREDICTED = {
     "tool_duration": "duration of a tool call, s",
 }
 """Target of a model → its meaning."""
+ENGINE_METRICS = {
+    "nearest": ("fitted from", "{}"),
+    "factor": ("its times ×", "{:.3g}"),
+    "steps": ("steps", "{:,.0f}"),
+    "median_relative_error": ("median error", "{:.1%}"),
+    "kv_tokens": ("KV cache, tokens", "{:,}"),
+}
+"""Metric of a profile → title and format of its column."""
 PREDICTOR_METRICS = {
     "kendall_tau": "Kendall's τ",
     "mae": "MAE",
@@ -60,6 +68,7 @@ def page(reports: Path, headline: str, policies: str) -> str:
     evaluate, tune, compare = reports / "evaluate", reports / "tune", reports / "compare"
     fidelity, live = reports / "fidelity", reports / "live"
     predicted = markdown(predictors(json.loads(read_text(reports / "train" / "metrics.json"))))
+    timed = markdown(engines(json.loads(read_text(reports / "profile" / "metrics.json"))))
     simulated = optional_figures(fidelity, FIDELITY_FIGURES)
     sections = [
         Section("headline", "Headline", html(headline)),
@@ -69,6 +78,7 @@ def page(reports: Path, headline: str, policies: str) -> str:
         Section("tuning", "Tuning", html(read_text(tune / "table.md")), figures(tune, TUNING_FIGURES)),
         Section("compare", "Long comparison", html(optional(compare)), optional_figures(compare, EVALUATION_FIGURES)),
         Section("predictors", "Predictors", html(text("predictors"), predicted)),
+        Section("engines", "Engines", html(text("engines"), timed)),
         Section("fidelity", "Simulator", html(text("fidelity"), optional(fidelity)), simulated),
         Section("live", "Real server", html(text("live"), optional(live))),
         Section("papers", "The papers", html(text("papers"))),
@@ -124,3 +134,12 @@ def predictors(metrics: Mapping[str, Any]) -> pd.DataFrame:
         if isinstance(values, Mapping) and "mae" in values
     ]
     return pd.DataFrame(rows)
+
+
+def engines(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a profile."""
+    return pd.DataFrame(
+        {"engine": name}
+        | {title: form.format(values[key]) if key in values else NONE for key, (title, form) in ENGINE_METRICS.items()}
+        for name, values in sorted(metrics.items())
+    )

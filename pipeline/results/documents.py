@@ -6,7 +6,7 @@ from .agent_tables import agent_cells, agent_headline
 from .breakdown import by_kind, by_third
 from .limits import LEAST_GAIN, LONGEST_WAIT, closed_limits, open_limits
 from .metrics_file import EvaluationResults
-from .tables import ablations, cells, headline, load_text, markdown, static_settings
+from .tables import ablations, cells, headline, job_text, load_text, markdown, static_settings
 from .tuning import Selection, tuning_table
 
 CAPTION = "[low–high]: 95 % interval, by a bootstrap over sessions."
@@ -24,7 +24,7 @@ def evaluation_markdown(results: EvaluationResults) -> str:
     """Every table of every workload and profile, closed loops first."""
     parts = [f"{CAPTION}\n"]
     for job in results.agent_jobs:
-        parts += [f"## Agents: {' on '.join(job)}\n", f"{AGENTS}\n", markdown(agent_cells(results, job))]
+        parts += [f"## Agents: {job_text(job)}\n", f"{AGENTS}\n", markdown(agent_cells(results, job))]
         tables = {
             "Session time, s, by thirds of the session length": by_third(results, job),
             STATIC: static_settings(results.agent_static.get(job[0], {}).get(job[1], {}), "steps/min"),
@@ -39,7 +39,7 @@ def evaluation_markdown(results: EvaluationResults) -> str:
             STATIC: static_settings(results.static.get(job[0], {}).get(job[1], {}), "goodput by load"),
         }
         parts += [
-            f"## {' on '.join(job)}\n",
+            f"## {job_text(job)}\n",
             f"{LOADS}\n",
             *(_titled(title, table) for title, table in tables.items() if len(table)),
         ]
@@ -51,9 +51,9 @@ def headline_markdown(results: EvaluationResults, selection: Selection) -> str:
     help, and the origin of the tuned settings."""
     parts = [f"{CAPTION}\n"]
     for job in results.agent_jobs:
-        parts += [f"## Agents: {' on '.join(job)}\n", f"{AGENTS}\n", markdown(agent_headline(results, job))]
+        parts += [f"## Agents: {job_text(job)}\n", f"{AGENTS}\n", markdown(agent_headline(results, job))]
     for job in results.jobs:
-        parts += [f"## {' on '.join(job)}, load {load_text(job[0], results.main_load(job))}\n", f"{LOADS}\n"]
+        parts += [f"## {job_text(job)}, load {load_text(job[0], results.main_load(job))}\n", f"{LOADS}\n"]
         parts += [markdown(table) for table in (headline(results, job), ablations(results, job)) if len(table)]
     parts += [f"## {LIMITS}\n", f"{LIMITS_READ}\n", *_limits(results)]
     return "\n".join([*parts, "## Tuned settings\n", markdown(tuning_table(results, selection))])
@@ -62,7 +62,7 @@ def headline_markdown(results: EvaluationResults, selection: Selection) -> str:
 def _limits(results: EvaluationResults) -> list[str]:
     tables = [(job, closed_limits(results, job)) for job in results.agent_jobs]
     tables += [(job, open_limits(results, job)) for job in results.jobs]
-    return [_titled(" on ".join(job), table) for job, table in tables if len(table)]
+    return [_titled(job_text(job), table) for job, table in tables if len(table)]
 
 
 def _titled(title: str, table: pd.DataFrame) -> str:

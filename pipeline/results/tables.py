@@ -45,6 +45,11 @@ def policies(results: EvaluationResults) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["policy", "description", "source"])
 
 
+def job_text(job: Job) -> str:
+    """`mixed on llama-3.1-8b-h100`. The profile of a deployment's own engine has the name of its workload."""
+    return f"{job[0]} on its own engine" if job[0] == job[1] else " on ".join(job)
+
+
 def load_text(workload: str, load: float) -> str:
     """`2×`; of a swing its mean and its bounds, `1.65× (0.3–3×)`."""
     if workload != MIX_SWING:

@@ -19,6 +19,8 @@ FORMAT = 1
 GIB = 1 << 30
 BLOCK_TOKENS = 16
 """Tokens of a KV block: vLLM's default on GPUs."""
+LEAST_BLOCKS = 4096
+"""Blocks of a cache below which larger ones would hold much fewer contexts."""
 CHUNK_PAIRS = 256
 """Assumed query-key pairs of a prompt token: the mean of a chunk of 512 tokens without context."""
 
@@ -149,9 +151,11 @@ class StepProfile:
         return dataclasses.replace(self, limits=dataclasses.replace(self.limits, host_kv_tokens=max(tokens, 1)))
 
     def with_blocks(self, tokens: int) -> "StepProfile":
-        """The engine with KV blocks of at least so many tokens."""
-        blocks = dataclasses.replace(self.limits, block_tokens=max(tokens, self.limits.block_tokens))
-        return dataclasses.replace(self, limits=blocks)
+        """The engine with larger KV blocks, of so many tokens; unchanged where its cache would have too few of them."""
+        limits = self.limits
+        if tokens <= limits.block_tokens or limits.kv_tokens // tokens < LEAST_BLOCKS:
+            return self
+        return dataclasses.replace(self, limits=dataclasses.replace(limits, block_tokens=tokens))
 
     def save(self, path: Path) -> None:
         write_json(path, {"format": FORMAT, **dataclasses.asdict(self)})

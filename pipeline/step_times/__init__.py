@@ -1,1 +1,1 @@
-"""What steps of an engine take: profiles fitted to recorded steps, and scaled ones."""
+"""What steps of an engine take: recorded steps, the engine that they tell of, fitted profiles and scaled ones."""

@@ -46,7 +46,8 @@ def fitted(profile: StepProfile, steps: Steps) -> Fitted:
     factors = settled_fit(terms, seconds, np.full(terms.shape[1], factor), PRIOR)
     factors *= seconds.sum() / (terms @ factors).sum()
     error = float(np.median(np.abs(terms @ factors / seconds - 1)))
-    found = dataclasses.replace(scaled(profile, TermFactors(*map(float, factors))), linear=_linear(steps))
+    linear = dataclasses.replace(_linear(steps), per_loaded_token_s=profile.linear.per_loaded_token_s)
+    found = dataclasses.replace(scaled(profile, TermFactors(*map(float, factors))), linear=linear)
     return Fitted(found, factor, error)
 
 
@@ -69,7 +70,7 @@ def _terms(profile: StepProfile, steps: Steps) -> Array:
 
 
 def _linear(steps: Steps) -> StepTime:
-    """The model that the scheduler uses."""
+    """The model that the scheduler uses. Recorded steps tell nothing of loads from host memory."""
     ones = np.ones(len(steps.seconds))
     design = np.column_stack((ones, steps.prefill_tokens, steps.decodes, steps.context_tokens))
     return StepTime(*map(float, settled_fit(design, steps.seconds)))

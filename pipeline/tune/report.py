@@ -30,7 +30,9 @@ def write_reports(
     space: Space,
     selected: Sequence[Selected],
     winner: Selected,
+    notes: Sequence[str] = (),
 ) -> None:
+    """`notes`: lines to show above the table of the candidates."""
     trials = trial_rows(study, space)
     importance = importances(study, space)
     front = pareto_front(trials)
@@ -38,7 +40,8 @@ def write_reports(
         write_csv(folder / f"{name}.csv", table)
     importance_figure(importance, folder / "importance.svg")
     pareto_figure(trials, front, folder / "pareto.svg")
-    parts = (CAPTION, finished_text(study), markdown(selection_table(selected, winner)))
+    lines = [f"{note}.\n" for note in notes]
+    parts = (CAPTION, finished_text(study), *lines, markdown(selection_table(selected, winner)))
     write_text(folder / "table.md", "\n".join(parts))
     write_json(folder / "metrics.json", metrics(study, selected, winner))
 

@@ -19,6 +19,7 @@ from ..project import paths
 from ..project.code_digest import code_digest
 from ..project.own_workloads import OwnWorkload, own_workloads
 from ..project.params import BaseParams, SplitShares, load_params
+from ..project.slo import load_slo
 from ..project.stage import StageError
 from ..project.trace_sources import DataParams
 from ..project.tracking import experiment_run
@@ -29,7 +30,8 @@ from ..simulator.cells.cell import load_profile, run_cell
 from ..simulator.cells.parallel import Submit, pool
 from ..simulator.cells.workers import add_on
 from .champion import read_champion, write_champion
-from .params import PlannedLoad, TuneParams, load_tune_params
+from .own import deciding, deployed_profile, with_own
+from .params import TuneParams, load_tune_params
 from .report import finished, write_reports
 from .score import Baseline, Limits, Scenario
 from .search import Search, enqueue, simulate_on
@@ -96,12 +98,6 @@ def write_tuned(winner: Selected, selected: list[Selected], capacities: Capaciti
     write_json(paths.SELECTION, dataclasses.asdict(Selection(winner.candidate.name, scenarios, scores)))
 
 
-def with_own(params: TuneParams, own: Sequence[OwnWorkload]) -> TuneParams:
-    """The deployment's own workloads come first, so that they decide which trials go on."""
-    first = [PlannedLoad(workload=each.name, profile=params.profile, agents=each.agents) for each in own]
-    return params.changed(scenarios=(*first, *params.scenarios))
-
-
 def select(
     simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, judged: Sequence[Judged]
 ) -> list[Selected]:
@@ -112,17 +108,22 @@ def select(
     return [Selected(one.candidate, tuned[one.candidate], one.score) for one in again]
 
 
-def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
-    shares = load_params(SplitShares)
-    step_time = load_profile(paths.PROFILES / f"{params.profile}.json").linear
-    space = read_space(params.space, SchedulerSettings(step_time=step_time, profile=params.profile))
+def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Submit, long: bool) -> None:
+    """`params`: with the workloads `own`."""
+    shares, profile = load_params(SplitShares), deployed_profile(params, own)
+    step_time = load_profile(paths.PROFILES / f"{profile}.json").linear
+    space = read_space(params.space, SchedulerSettings(slo=load_slo(), step_time=step_time, profile=profile))
     simulations = TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
     study = open_study(study_name(simulations, space), params, seed)
     enqueue(study, space, starts(space))
     facts = {key: value for key, value in params.model_dump().items() if key != "storage"}
-    tags = {"kind": "study", "study": study.study_name, "profile": params.profile}
+    tags = {"kind": "study", "study": study.study_name, "profile": profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
+        params, lines = deciding(params, own, baseline)
+        for line in lines:
+            logger.warning("tune: %s", line)
+        simulations = dataclasses.replace(simulations, params=params)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
         judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
         selection = dataclasses.replace(simulations, use="select")
@@ -131,7 +132,7 @@ def tune(params: TuneParams, seed: int, submit: Submit, long: bool) -> None:
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
         write_tuned(winner, selected, capacities, params)
-        write_reports(paths.TUNING_REPORTS, study, space, selected, winner)
+        write_reports(paths.TUNING_REPORTS, study, space, selected, winner, lines)
         if long:
             write_champion(paths.CHAMPION, winner, {"name": study.study_name, "trials": finished(study)})
         run.log_metrics({"score": winner.tune.mean, "select_score": winner.score.mean})
@@ -144,9 +145,10 @@ def main() -> None:
     add_on(parser)
     arguments = parser.parse_args()
     long = arguments.long
-    params = with_own(load_tune_params(long), own_workloads(load_params(DataParams)))
+    own = own_workloads(load_params(DataParams))
+    params = with_own(load_tune_params(long), own)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with pool(params.processes, run_cell, arguments.on) as start:
-        tune(params, load_params(BaseParams).seed, start, long)
+        tune(params, own, load_params(BaseParams).seed, start, long)
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

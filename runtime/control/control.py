@@ -41,6 +41,8 @@ class Control:
         self._withdrawn: set[str] = set()  # versions
         self._changes: deque[Change] = deque()
         self._closes: list[Watcher | RegistryFollower] = []
+        if self.decisions is not None:
+            self.decisions.begin()
         if deployment.bundle is not None and parts is not None:
             self._closes.append(Watcher(deployment, setup.parts, self.post, self._note_refused, self._drifted))
             if deployment.registry is not None:
@@ -169,6 +171,8 @@ class Control:
         vllm_compat.set_waiting_queue(engine.scheduler, new_queue)
         self.engine, self.decisions, self._mode, self._parts = engine, decisions, mode, parts
         self._last = decisions or old or self._last
+        if decisions is not None:
+            decisions.begin()
         engine.guard.forgive(OF_THE_BUNDLE)
         if parts is not None:
             engine.metrics.deciding(parts.version, mode, parts.overrides)

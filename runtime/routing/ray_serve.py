@@ -56,10 +56,13 @@ def backlogs(stats: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:
 
 
 def told_backlog(engines: range = range(1)) -> dict[str, float]:
-    """What AugServe's engines on this host tell, by their numbers in a server; empty where they tell nothing."""
+    """What AugServe's engines on this host tell, by their numbers in a server; empty where one tells nothing."""
     folder = shared_folder()
-    backlogs_s = None if folder is None else LoadReader(folder).backlogs_s(engines)
-    return {} if backlogs_s is None else {BACKLOG: sum(backlogs_s.values())}
+    if folder is None:
+        return {}
+    reader = LoadReader(folder)
+    told = [reader.backlogs_s(range(rank, rank + 1)) for rank in engines]
+    return {BACKLOG: sum(sum(one.values()) for one in told if one)} if all(told) else {}
 
 
 def _number(replica: RunningReplica) -> int:

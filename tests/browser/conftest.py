@@ -108,8 +108,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> 
 
 
 def write_tuning_reports() -> None:
-    """Stand-ins for the reports of `tune`, which the page shows."""
+    """Stand-ins for the reports of `tune` and `profile`, which the page shows."""
     write_text(paths.TUNING_REPORTS / "table.md", "| settings |\n|---|\n| defaults |\n")
+    write_json(Path("reports/profile/metrics.json"), {ENGINE: {"median_relative_error": 0.02, "kv_tokens": 9}})
     for name in TUNING_FIGURES:
         with svg_figure(paths.TUNING_REPORTS / f"{name}.svg", 3, 2) as (_, axes):
             axes[0, 0].plot([0, 1])

@@ -9,9 +9,10 @@ from ....data.workload.schedule import Load, trace_load
 from ....data.workload.trace_set import read_trace_set
 from ....models.serving.bundle import Bundle
 from ...simulator.clock import VirtualClock
+from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
 from ...simulator.loop import Simulation
 from ...simulator.policies import PolicyInputs, build_policy
-from .engine import Engine
+from ...step_times.engine import Engine
 from .outcome import Outcome, simulated_turns
 
 
@@ -38,9 +39,8 @@ def simulated(policy: str, load: Load, engine: Engine, bundle: Bundle) -> Outcom
     inputs = PolicyInputs(engine.profile.limits, bundle.settings, bundle.predictor, load.sessions, clock)
     scheduler = build_policy(policy, inputs)
     try:
-        simulation = Simulation(
-            scheduler, engine.profile, clock, load.sessions, batches=engine.batches, agents=load.agents
-        )
+        batches = ASYNCHRONOUS if engine.scheduled_ahead else SYNCHRONOUS
+        simulation = Simulation(scheduler, engine.profile, clock, load.sessions, batches=batches, agents=load.agents)
         return Outcome.of(simulated_turns(simulation.run().turns), load.agents)
     finally:
         scheduler.shutdown()

@@ -138,10 +138,3 @@ def computed_again(sessions: Iterable[tuple[RecordedTurn, ...]]) -> tuple[int, i
                 again += max(min(context, turn.prompt_tokens) - turn.cached_tokens, 0)
             context = turn.prompt_tokens + turn.output_tokens
     return computed, again
-
-
-def longest_request_tokens(sessions: Iterable[tuple[RecordedTurn, ...]]) -> int:
-    """Tokens that a request may take at most: a session's longest prompt and its longest output together."""
-    return max(
-        max(turn.prompt_tokens for turn in turns) + max(turn.output_tokens for turn in turns) for turns in sessions
-    )

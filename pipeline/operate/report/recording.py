@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ....data.tables.sessions import RecordedTurn, read_sessions
 from ...project.stage import StageError
+from ...step_times.steps import RecordedSteps
 from .outcome import SeenTurn, recorded_turns
-from .steps import RecordedSteps
 
 
 @dataclass(frozen=True, slots=True)

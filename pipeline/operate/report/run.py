@@ -8,10 +8,10 @@ from ....models.serving.bundle import load_bundle
 from ...results.metrics_file import OURS
 from ...simulator.catalogue import VLLM
 from ...simulator.profile import StepProfile
+from ...step_times.engine import longest_request_tokens, nearest_engine
 from .counterfactual import recorded_load, simulated
 from .document import outcomes, table
-from .engine import nearest_engine
-from .outcome import Outcome, computed_again, longest_request_tokens, waits_by_size
+from .outcome import Outcome, computed_again, waits_by_size
 from .recording import Recording
 
 
@@ -54,8 +54,8 @@ def _counterfactual(question: Question) -> Iterator[str]:
     recording = question.recording
     steps = recording.steps
     profiles = [StepProfile.load(path) for path in question.profiles]
-    engine = nearest_engine(steps, profiles, longest_request_tokens(recording.sessions))
     bundle = load_bundle(question.bundle, None)
+    engine = nearest_engine(steps, profiles, longest_request_tokens(recording.sessions), bundle.settings.profile)
     load = recorded_load(recording.folder, engine, question.agents)
     recorded = Outcome.of(recording.turns, question.agents)
     policies = (question.ran, OURS if question.ran == VLLM.name else VLLM.name)

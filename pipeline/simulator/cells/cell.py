@@ -32,8 +32,8 @@ from .schedule import Schedule
 logger = logging.getLogger(__name__)
 
 CLOSED_LOOP_BLOCK_TOKENS = 64
-"""Tokens of a KV block in closed loops, as after `vllm serve --block-size 64`. Contexts of agents have thousands of
-vLLM's default blocks of 16, and a simulation would spend most of its time on them (docs/lab/2026-11-25-fidelity.md)."""
+"""Tokens of a KV block in closed loops on large caches, as after `vllm serve --block-size 64`. Contexts of agents have
+thousands of vLLM's default blocks of 16, which take most of a simulation (docs/lab/2026-11-25-fidelity.md)."""
 
 
 def workload_names() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from augserve.pipeline.cli import __main__ as cli
 from augserve.pipeline.cli import plan
+from augserve.pipeline.cli.engines_needed import Plan
 from augserve.pipeline.simulator.cells.cell import Cell
 from augserve.pipeline.simulator.cells.evidence import run_evidence
 from augserve.pipeline.simulator.profile import StepProfile
@@ -43,22 +44,42 @@ def test_the_plan_names_the_least_number_of_engines_with_its_interval(arguments)
 
     def noted(cell: Cell) -> "Future[Evidence]":
         future = here(cell)
-        shares[cell.fleet.replicas] = future.result().metrics["attainment"]
+        if cell.agents == 24:
+            shares[cell.fleet.replicas] = future.result().metrics["attainment"]
         return future
 
-    need = plan.Plan(cell, 0.9, 16, 1).search(noted)
+    need = Plan(cell, 0.9, 16, 1, 16).search(noted)
     assert need.engines is not None
     assert need.engines > 1
     assert shares[need.engines] >= 0.9 > shares[need.engines - 1]
+    assert len(shares) <= 5  # one engine alone shows about where to look
     assert need.low is not None
     assert need.low <= need.engines <= (need.high or 16)
     row = plan.table([need]).splitlines()[1].split()
     assert row[:3] == ["small", "vllm", str(need.engines)]
 
 
+def test_a_few_engines_with_their_share_of_the_agents_stand_for_a_large_fleet(arguments) -> None:  # type: ignore[no-untyped-def]
+    (cell,) = plan.read_cells(arguments("--agents", "24"), ["vllm"])
+    loads: set[tuple[int, int | None]] = set()
+
+    def noted(cell: Cell) -> "Future[Evidence]":
+        loads.add((cell.fleet.replicas, cell.agents))
+        return here(cell)
+
+    whole = Plan(cell, 0.9, 16, 1, 16).search(here)
+    need = Plan(cell, 0.9, 16, 1, 2).search(noted)
+    assert max(replicas for replicas, _ in loads) == 2
+    assert whole.engines is not None
+    assert need.engines is not None
+    assert abs(need.engines - whole.engines) <= 1
+    assert (2, -(-24 * 2 // need.engines)) in loads
+    assert 0.7 < need.metrics["steps_per_minute"] / whole.metrics["steps_per_minute"] < 1.4
+
+
 def test_an_slo_that_no_number_of_engines_meets_needs_more_than_were_tried(arguments) -> None:  # type: ignore[no-untyped-def]
     (cell,) = plan.read_cells(arguments("--agents", "4", "--slo", "0.001:0.001"), ["vllm"])
-    need = plan.Plan(cell, 0.9, 2, 1).search(here)
+    need = Plan(cell, 0.9, 2, 1, 2).search(here)
     assert need.engines is need.low is need.high is None
     assert "more to more" in plan.table([need])
 
@@ -71,6 +92,7 @@ def test_an_slo_that_no_number_of_engines_meets_needs_more_than_were_tried(argum
         (("--agents", "4", "--slo", "1:-1"), "TTFT:TPOT"),
         (("--agents", "4", "--share", "1"), "--share is 1"),
         (("--agents", "4", "--most", "0"), "--most is 0"),
+        (("--agents", "4", "--simulated", "0"), "--simulated is 0"),
         (("--agents", "4", "--profile", "nope"), "--profile nope"),
         (("--agents", "4", "--policy", "fifo"), "'fifo' is unknown"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.features.past import PastCall, PastPause, PastTurn, TurnVectors, arrival, vectorize
+from augserve.features.past import PastCall, PastPause, PastTurn, TurnVectors, arrival, vectorize, vectorize_arrivals
 from augserve.features.session_history import ReturnedCall, SessionHistory
 from augserve.features.shared_history import SharedHistory
 from augserve.features.tool_call import TOOL_CALL_FEATURES, ToolCallFacts, expected_call, tool_call_features
@@ -155,3 +155,15 @@ def test_histories_let_go_after_the_last_turn_change_nothing(seed: int) -> None:
     for key, one in kept.items():
         np.testing.assert_array_equal(one.turn_features, let_go[key].turn_features)
         np.testing.assert_array_equal(one.call_features, let_go[key].call_features)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_turns_that_are_not_wanted_are_history_alone(seed: int) -> None:
+    turns = sorted(sessions(seed), key=arrival)
+    every = by_turn(vectorize_arrivals(turns))
+    found = by_turn(vectorize_arrivals(turns, lambda past: past.facts.turn % 2 == 0))
+    assert found.keys() == {key for key in every if key[1] % 2 == 0}
+    for key, vectors in found.items():
+        np.testing.assert_array_equal(vectors.turn_features, every[key].turn_features)
+        np.testing.assert_array_equal(vectors.expected_call_features, every[key].expected_call_features)
+        np.testing.assert_array_equal(vectors.call_features, every[key].call_features)

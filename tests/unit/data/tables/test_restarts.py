@@ -63,3 +63,11 @@ def test_a_time_in_which_another_engine_served_the_session_is_no_pause():
     assert not restarts.moved("live", "s", 3.5, 4.0)
     assert not restarts.moved("live", "other", 1.5, 3.0)
     assert not Restarts(turns((1.0, 0), (2.0, 1), (9.0, 0))).moved("live", "s", 2.5, 9.5)
+
+
+def test_engines_whose_clocks_differ_keep_their_turns_apart():
+    behind = of_engines((100.0, 0, "a"), (101.0, 1, "a"), (5.0, 2, "b"), (6.0, 3, "b"))  # b came after a
+    assert named(behind) == ["s", "s", "s#1", "s#1"]
+    mixed = of_engines((100.0, 0, "a"), (102.0, 1, "a"), (101.0, 2, "b"))
+    assert len(set(named(mixed))) == 3
+    assert Restarts(mixed).moved("live", "s", 100.5, 102.0)

@@ -7,9 +7,11 @@ import yaml
 
 from augserve.data.tables.files import TraceError, read_table, rows_to_table, write_table
 from augserve.data.workload.mix import MIX
+from augserve.models.serving.settings import Slo
 from augserve.pipeline.cli import retrain
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.params import PARAMS_FILE
+from augserve.pipeline.project.slo import load_slo
 from augserve.pipeline.project.stage import StageError
 
 PROJECT = Path(__file__).parents[4]
@@ -25,6 +27,11 @@ data:
   mirror: ../shared/data
 
 prepare: {mix_sessions: 3}
+
+slo:
+  # Longest time to first token.
+  ttft_s: 1.0
+  tpot_s: 0.1  # of a further token
 """
 
 
@@ -66,10 +73,26 @@ def test_recordings_are_added_and_the_rest_of_the_parameters_is_unchanged(
 ) -> None:
     run(str(record(tmp_path / "mine", 1, 4)))
     assert PARAMS_FILE.read_text() == PARAMS.replace("azure-conv]", "azure-conv, mine]")
-    assert [path.name for path in (paths.TRACES / "mine").iterdir()] == ["turns-1-000000.parquet"]
+    copied = {path.name for path in (paths.TRACES / "mine").iterdir()}
+    assert copied == {"turns-1-000000.parquet", "steps-1-000000.parquet"}
     said = capsys.readouterr().out
     assert said.startswith("mine")
-    assert said.endswith("params.yaml: data.sources: [gathered, azure-conv, mine]\n")
+    assert "params.yaml: data.sources: [gathered, azure-conv, mine]\n" in said
+
+
+def test_the_slo_is_kept_with_the_parameters(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = record(tmp_path / "mine", 1, 4)
+    run(str(folder), "--slo-ttft-s", "2.5")
+    assert capsys.readouterr().out.endswith("params.yaml: slo: TTFT 2.5 s, TPOT 0.1 s\n")
+    run(str(folder), "--slo-tpot-s", "0.05")
+    assert load_slo() == Slo(ttft_s=2.5, tpot_s=0.05)
+
+
+def test_an_slo_out_of_range_changes_nothing(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"slo\.tpot_s: 0 s"):
+        run(str(record(tmp_path / "mine", 1, 4)), "--slo-tpot-s", "0")
+    assert PARAMS_FILE.read_text() == PARAMS
+    assert list(paths.TRACES.glob("**/*.parquet")) == []
 
 
 def test_recordings_keep_their_permissions(root: Path, tmp_path: Path) -> None:
@@ -105,12 +128,13 @@ def test_too_few_sessions_change_nothing(root: Path, tmp_path: Path) -> None:
     assert list(root.rglob("*.parquet")) == []
 
 
-def test_a_damaged_file_is_named_and_changes_nothing(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["turns", "steps"])
+def test_a_damaged_file_is_named_and_changes_nothing(root: Path, tmp_path: Path, table: str) -> None:
     folder = record(tmp_path / "mine", 1, 4)
-    (folder / "turns-2-000000.parquet").write_bytes(b"PAR1 no")
+    (folder / f"{table}-2-000000.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(TraceError) as caught:
         run(str(folder))
-    assert f"{folder}/turns-2-000000.parquet" in str(caught.value)
+    assert f"{folder}/{table}-2-000000.parquet" in str(caught.value)
     assert PARAMS_FILE.read_text() == PARAMS
     assert list(root.rglob("*.parquet")) == []
 
@@ -122,7 +146,7 @@ def test_a_folder_without_recordings_is_an_error_of_one_line(root: Path, folder:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["gathered", MIX, "public", "my traces", "azure-conv"])
+@pytest.mark.parametrize("name", ["gathered", MIX, "public", "my traces", "azure-conv", "cpu", "llama-3.1-8b-h100"])
 def test_a_taken_or_invalid_name_is_an_error(root: Path, tmp_path: Path, name: str) -> None:
     for part in ("public", "upstream"):
         (root / "data" / part).symlink_to(PROJECT / "data" / part)
@@ -130,16 +154,3 @@ def test_a_taken_or_invalid_name_is_an_error(root: Path, tmp_path: Path, name: s
         run(str(record(tmp_path / name, 1, 4)))
     run(str(tmp_path / name), "mine")
     assert (paths.TRACES / "mine").is_dir()
-
-
-@pytest.mark.parametrize("sources", ["\n  - gathered", " gathered", " [gathered, [x]]"])
-def test_sources_without_brackets_are_an_error(sources: str) -> None:
-    with pytest.raises(StageError, match=r"data\.sources"):
-        retrain.with_source(f"data:\n  sources:{sources}\n  mirror: x\n", "mine")
-
-
-def test_the_project_s_parameters_accept_one_more_set() -> None:
-    text = (PROJECT / PARAMS_FILE).read_text()
-    before, after = yaml.safe_load(text), yaml.safe_load(retrain.with_source(text, "mine"))
-    assert after["data"]["sources"] == [*before["data"]["sources"], "mine"]
-    assert after | {"data": before["data"]} == before

@@ -33,6 +33,14 @@ def test_own_recordings_run_with_as_many_agents_as_worked_at_once(tmp_path: Path
     assert own_workloads(PARAMS, tmp_path) == [OwnWorkload("mine", 9)]  # ten, less at both ends of the recording
 
 
+def test_own_recordings_run_on_the_engine_that_was_fitted_to_them(tmp_path: Path) -> None:
+    record(tmp_path, "mine", sessions=20, length_s=1.0, apart_s=100.0)
+    fitted = tmp_path / "data/profiles/mine.json"
+    fitted.parent.mkdir(parents=True)
+    fitted.touch()
+    assert own_workloads(PARAMS, tmp_path) == [OwnWorkload("mine", 2, "mine")]
+
+
 def test_sessions_one_after_the_other_are_two_agents_at_least(tmp_path: Path) -> None:
     record(tmp_path, "mine", sessions=20, length_s=1.0, apart_s=100.0)
     assert own_workloads(PARAMS, tmp_path) == [OwnWorkload("mine", 2)]

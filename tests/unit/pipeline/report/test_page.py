@@ -9,7 +9,7 @@ from augserve.data.atomic import write_json
 from augserve.models.serving.target import QUANTILE_TARGETS
 from augserve.pipeline.project import paths
 from augserve.pipeline.report import run as report
-from augserve.pipeline.report.page import EVALUATION_FIGURES, PREDICTED, TUNING_FIGURES, html, page, predictors
+from augserve.pipeline.report.page import EVALUATION_FIGURES, PREDICTED, TUNING_FIGURES, engines, html, page, predictors
 from augserve.pipeline.results.documents import evaluation_markdown, headline_markdown
 from augserve.pipeline.results.figures import INK
 from augserve.pipeline.results.metrics_file import ResultsError, write_results
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def reports(tmp_path, results):
-    for folder, names in {"evaluate": EVALUATION_FIGURES, "tune": TUNING_FIGURES, "train": ()}.items():
+    for folder, names in {"evaluate": EVALUATION_FIGURES, "tune": TUNING_FIGURES, "train": (), "profile": ()}.items():
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / f"{name}.svg").write_text(SVG)
@@ -57,6 +57,9 @@ def reports(tmp_path, results):
     (tmp_path / "tune" / "table.md").write_text("| settings |\n|---|\n| start 1 |\n")
     trained = {"mix<>": {"output_length": {"mae": 70.123, "mae_baseline": 75, "kendall_tau": 0.4, "coverage_80": 0.8}}}
     (tmp_path / "train" / "metrics.json").write_text(json.dumps(trained))
+    fitted = {"median_relative_error": 0.234, "nearest": "p", "factor": 1.5, "steps": 2000.0, "kv_tokens": 50_000}
+    engines = {"p": {"median_relative_error": 0.01, "kv_tokens": 9}, "mine": fitted}
+    (tmp_path / "profile" / "metrics.json").write_text(json.dumps(engines))
     return tmp_path
 
 
@@ -129,12 +132,22 @@ def test_an_optional_report_is_shown_where_there_is_one(reports, written, folder
     assert f"make {folder}" not in written()
 
 
-@pytest.mark.parametrize("lost", ["evaluate/ttft.svg", "evaluate/table.md", "tune/table.md", "train/metrics.json"])
+@pytest.mark.parametrize(
+    "lost", ["evaluate/ttft.svg", "evaluate/table.md", "tune/table.md", "train/metrics.json", "profile/metrics.json"]
+)
 def test_a_missing_report_is_one_line_with_its_name(reports, written, lost):
     (reports / lost).unlink()
     with pytest.raises(ResultsError, match=lost) as error:
         written()
     assert "\n" not in str(error.value)
+
+
+def test_an_own_engine_is_shown_with_its_error_and_its_factor(reports):
+    table = engines(json.loads((reports / "profile" / "metrics.json").read_text()))
+    assert table.to_numpy().tolist() == [
+        ["mine", "p", "1.5", "2,000", "23.4%", "50,000"],
+        ["p", "–", "–", "–", "1.0%", "9"],
+    ]
 
 
 def test_the_same_reports_give_the_same_page(written):

@@ -1,6 +1,6 @@
 from augserve.pipeline.results.documents import evaluation_markdown, headline_markdown
 
-from .conftest import cell
+from .conftest import cell, closed
 
 
 def tables_in(text):
@@ -22,3 +22,10 @@ def test_the_headline_has_policies_ablations_and_limits_of_each_workload_and_the
     assert tables_in(text) == 6
     assert text.index("coding-agents on p") < text.index("mix on p")
     assert "trial 3" in text
+
+
+def test_the_headline_names_the_engine_of_every_workload(results, selection):
+    results.cells["mine"] = {"mine": {"9": {"vllm": closed(20.0), "augserve": closed(30.0)}}}
+    text = headline_markdown(results, selection)
+    assert "mine on its own engine" in text
+    assert "coding-agents on p" in text

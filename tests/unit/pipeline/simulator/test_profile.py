@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from augserve.models.serving.settings import StepTime
 from augserve.pipeline.simulator.profile import (
+    LEAST_BLOCKS,
     EngineLimits,
     KvTransfer,
     PrefillAttention,
@@ -162,6 +163,12 @@ def test_host_memory_without_a_bandwidth_to_it_is_refused():
         dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, host_kv_tokens=16))
 
 
-def test_blocks_become_larger_but_never_smaller():
-    assert PROFILE.with_blocks(64).limits == dataclasses.replace(PROFILE.limits, block_tokens=64)
-    assert PROFILE.with_blocks(64).with_blocks(32).limits.block_tokens == 64
+def test_blocks_of_a_large_cache_become_larger_and_never_smaller():
+    large = dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, kv_tokens=64 * LEAST_BLOCKS))
+    assert large.with_blocks(64).limits == dataclasses.replace(large.limits, block_tokens=64)
+    assert large.with_blocks(64).with_blocks(32).limits.block_tokens == 64
+
+
+def test_a_small_cache_keeps_its_blocks():
+    small = dataclasses.replace(PROFILE, limits=dataclasses.replace(PROFILE.limits, kv_tokens=64 * LEAST_BLOCKS - 1))
+    assert small.with_blocks(64) == small

@@ -14,7 +14,7 @@ def turn(prompt, cached, arrival_s, first_token_s):
 
 
 def chunks(step_table, *turns):
-    return prompt_chunks(step_table, pa.Table.from_pylist(list(turns)))
+    return prompt_chunks(step_table.column("start_s").to_numpy(), step_table, pa.Table.from_pylist(list(turns)))
 
 
 def pairs(step_table, *turns):
@@ -32,6 +32,10 @@ def test_a_prompt_longer_than_a_step_begins_in_the_steps_before():
 
 def test_a_chunk_attends_to_all_tokens_before_it_and_its_own():
     assert chunks(steps(0, 1000, 200), turn(1500, 300, 0.5, 2.9)).kv_tokens.tolist() == [0, 1300, 1500]
+
+
+def test_a_first_token_at_the_very_begin_of_a_step_is_of_the_step_before():
+    assert pairs(steps(0, 100, 100), turn(400, 300, 0.5, 2.0 + 1e-7)) == [0, 100 * 350, 0]
 
 
 def test_prompts_share_a_step():

@@ -1,11 +1,9 @@
 import pytest
 
 from augserve.data.workload.mix import MIX, MIX_SWING
-from augserve.pipeline.project.own_workloads import OwnWorkload
 from augserve.pipeline.project.params import load_params
 from augserve.pipeline.simulator.cells.schedule import Schedule
 from augserve.pipeline.tune.params import PlannedLoad, TuneParams, load_tune_params
-from augserve.pipeline.tune.run import with_own
 
 
 def test_scenarios_come_in_the_declared_order_seed_by_seed(searching):
@@ -52,9 +50,3 @@ def test_a_parameter_out_of_range_is_named(searching, change):
 
 def test_the_sections_of_the_project_are_valid():
     assert load_tune_params(long=True).trials > load_params(TuneParams).trials
-
-
-def test_own_workloads_come_first_in_a_trial(searching):
-    own = with_own(searching.PARAMS, [OwnWorkload(MIX, 5)])
-    assert [(each.workload, each.agents) for each in own.scenarios][:2] == [(MIX, 5), (MIX, None)]
-    assert with_own(searching.PARAMS, []) == searching.PARAMS

@@ -12,15 +12,20 @@ import pytest
 from augserve.data.atomic import write_json
 from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX
-from augserve.pipeline.evaluate.run import read_tuned
+from augserve.models.serving.settings import StepTime
+from augserve.pipeline.evaluate.run import guessed_on, read_tuned
 from augserve.pipeline.project import paths
+from augserve.pipeline.project.own_workloads import OwnWorkload
 from augserve.pipeline.project.stage import StageError
 from augserve.pipeline.results.tuning import Selection
 from augserve.pipeline.tune import run as tune
+from augserve.pipeline.tune.own import with_own
 from augserve.pipeline.tune.report import importances, pareto_front, trial_rows, write_reports
 from augserve.pipeline.tune.score import Score
 from augserve.pipeline.tune.select import Selected, choose, finalists, gains, judge, kept
 from augserve.pipeline.tune.simulations import TuningSimulations
+
+from ..step_times.recording import FLAT
 
 UNITS = {(MIX, "p"): 10.0}
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -116,7 +121,7 @@ def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(
 
 def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, selected, tmp_path):
     for folder in ("one", "two"):
-        write_reports(tmp_path / folder, study, searching.SPACE, selected, choose(selected))
+        write_reports(tmp_path / folder, study, searching.SPACE, selected, choose(selected), ["mine: a tie"])
     names = {path.name for path in (tmp_path / "one").iterdir()}
     assert names == {
         "metrics.json", "trials.csv", "importance.csv", "importance.svg", "pareto.csv", "pareto.svg", "table.md"
@@ -131,6 +136,7 @@ def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searchi
     assert "hand-set defaults" in table
     assert "this search" in table
     assert "24 trials finished" in table
+    assert "mine: a tie" in table
     assert "longest wait" in (tmp_path / "one/pareto.svg").read_text()
 
 
@@ -181,6 +187,22 @@ def test_the_capacity_and_the_rivals_are_measured_once_a_study(searching, study)
     again = tune.measured(study, simulations, searching.SPACE.defaults)
     assert len(engine.cells) == count
     assert again[1].rivals == baseline.rivals
+
+
+def test_the_settings_are_for_the_deployment_s_own_engine(searching, params, in_folder, monkeypatch):
+    monkeypatch.setattr(tune, "study_name", lambda simulations, space: "own")  # it would need models
+    (in_folder / "params.yaml").write_text("prepare: {validation_share: 0.1, test_share: 0.2}\n")
+    for name, base_s in (("p", 0.01), ("own-of-tune", 0.03)):
+        engine = dataclasses.replace(FLAT, name=name, linear=StepTime(base_s=base_s))
+        engine.save(paths.PROFILES / f"{name}.json")
+    own = [OwnWorkload("mixed", 5, "own-of-tune")]
+    engine = Engine(searching)
+    tune.tune(with_own(params.changed(trials=2), own), own, 1, engine, long=False)
+    settings, _ = read_tuned(paths.TUNED)
+    assert (settings.profile, settings.step_time.base_s) == ("own-of-tune", 0.03)
+    assert guessed_on(paths.TUNED) == "p"
+    assert {cell.profile.stem for cell in engine.cells if cell.workload == "mixed"} == {"own-of-tune"}
+    assert {cell.settings.step_time.base_s for cell in engine.cells if cell.workload == MIX} == {0.01}
 
 
 def test_a_capacity_below_the_bounds_is_an_error(searching):

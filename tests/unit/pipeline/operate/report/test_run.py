@@ -17,7 +17,7 @@ from augserve.pipeline.operate.report.outcome import Outcome, SeenTurn, computed
 from augserve.pipeline.operate.report.server import report_of_server
 from augserve.pipeline.operate.running_server import Scrape
 
-from .test_steps import FLAT, record
+from ...step_times.recording import FLAT, record
 
 SESSIONS = 12
 WITHOUT_VLLM = """

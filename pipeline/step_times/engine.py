@@ -2,19 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...project.stage import StageError
-from ...simulator.fleet.replica import ASYNCHRONOUS, SYNCHRONOUS
-from ...simulator.profile import EngineLimits, StepProfile
-from ...step_times.recorded import fitted
+from ...data.tables.sessions import RecordedTurn
+from ..project.stage import StageError
+from ..simulator.profile import EngineLimits, StepProfile
+from .recorded import Fitted, fitted
 from .steps import LEAST_STEPS, RecordedSteps
 
 LEAST_USAGE = 0.02
 """Share of the KV cache in use from which its size is estimated."""
+EQUAL = 0.01
+"""Difference of two median errors that tells nothing: profiles that were fitted to one engine differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +26,38 @@ class Engine:
     profile: StepProfile
     factor: float  # recorded engine time over that of the profile as it was
     median_error: float  # of a step's time, relative
-    batches: int
+    steps: int  # that its times are fitted to
+    scheduled_ahead: bool  # most steps are scheduled before the one before has ended
 
 
-def nearest_engine(steps: RecordedSteps, profiles: Sequence[StepProfile], longest_tokens: int) -> Engine:
+def nearest_engine(
+    steps: RecordedSteps, profiles: Sequence[StepProfile], longest_tokens: int, believed: str | None = None
+) -> Engine:
     """Of the profiles, each fitted to the recorded steps, the one with the least median error.
 
-    `longest_tokens`: of one request, which the engine's limits must admit. Raises StageError without a profile.
+    `longest_tokens`: of one request, which the engine's limits must admit. `believed`: name of the profile to take
+    where none is nearer by more than EQUAL. Raises StageError without a profile, and for too few steps.
     """
     if not profiles:
         raise StageError("no profile of an engine: give --profile, or run in a clone")
     known = steps.known()
     if len(known.seconds) < LEAST_STEPS:
         raise StageError(f"{len(known.seconds)} steps in a row are too few to know the engine; record under load")
-    best = min((fitted(profile, known) for profile in profiles), key=lambda found: found.median_error)
+
+    def error(found: Fitted) -> float:
+        return found.median_error - EQUAL * (found.profile.name == believed)
+
+    best = min((fitted(profile, known) for profile in profiles), key=error)
     limits = _limits(steps, best.profile.limits, longest_tokens)
-    batches = ASYNCHRONOUS if steps.are_scheduled_ahead else SYNCHRONOUS
-    return Engine(_with_limits(best.profile, limits), best.factor, best.median_error, batches)
+    profile = _with_limits(best.profile, limits)
+    return Engine(profile, best.factor, best.median_error, len(known.seconds), steps.are_scheduled_ahead)
+
+
+def longest_request_tokens(sessions: Iterable[tuple[RecordedTurn, ...]]) -> int:
+    """Tokens that a request may take at most: a session's longest prompt and its longest output together."""
+    return max(
+        max(turn.prompt_tokens for turn in turns) + max(turn.output_tokens for turn in turns) for turns in sessions
+    )
 
 
 def _with_limits(profile: StepProfile, limits: EngineLimits) -> StepProfile:

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ....data.tables.files import read_table
-from ...project.stage import StageError
-from ...step_times.chunks import PromptChunks, prompt_chunks
-from ...step_times.recorded import Steps
+from ...data.tables.files import read_table
+from ..project.stage import StageError
+from .chunks import PromptChunks, prompt_chunks
+from .recorded import Steps
 
 Column = NDArray[np.float64]
 IDLE_GAP_S = 0.05
@@ -35,6 +35,7 @@ class RecordedSteps:
     """The steps of one folder in their order, each column of shape (n,); of several engines those of the busiest."""
 
     columns: dict[str, Column]
+    begins_s: Column  # when each begins to run: at its start, or at the end of the step before if it is scheduled ahead
     chunks: PromptChunks
     budget: int  # the largest token budget of a step
 
@@ -47,13 +48,13 @@ class RecordedSteps:
         columns = {name: table.column(name).to_numpy().astype(np.float64) for name in COLUMNS}
         turns = read_table(folder, "turns", [*TURN_COLUMNS, "engine"])
         budget = int(table.column("token_budget").to_numpy().max())
-        return cls(columns, prompt_chunks(table, _of_engines(turns, table)), budget)
+        begins_s = _begins_s(columns["start_s"], columns["step_s"])
+        return cls(columns, begins_s, prompt_chunks(begins_s, table, _of_engines(turns, table)), budget)
 
     @property
     def cycles_s(self) -> Column:
-        """From the start of each step to that of the next; NaN before an idle phase."""
-        starts_s = self.columns["start_s"]
-        gaps_s = np.append(np.diff(starts_s), np.nan)
+        """From the begin of each step to that of the next; NaN before an idle phase."""
+        gaps_s = np.append(np.diff(self.begins_s), np.nan)
         gaps_s[gaps_s - self.columns["step_s"] > IDLE_GAP_S] = np.nan
         return gaps_s
 
@@ -81,11 +82,16 @@ class RecordedSteps:
     @property
     def are_scheduled_ahead(self) -> bool:
         """Whether most steps are scheduled before the one before has ended: vLLM's asynchronous scheduling."""
-        ended_s, early = -np.inf, 0
-        for start_s, step_s in zip(self.columns["start_s"], self.columns["step_s"], strict=True):
-            early += start_s < ended_s - 1e-6
-            ended_s = max(ended_s, start_s) + (0.0 if np.isnan(step_s) else step_s)
-        return early > len(self.columns["start_s"]) / 2
+        early = self.begins_s > self.columns["start_s"] + 1e-6
+        return bool(early.mean() > 0.5)
+
+
+def _begins_s(starts_s: Column, steps_s: Column) -> Column:
+    begins_s, ended_s = starts_s.copy(), -np.inf
+    for at, (start_s, step_s) in enumerate(zip(starts_s.tolist(), np.nan_to_num(steps_s).tolist(), strict=True)):
+        begins_s[at] = max(start_s, ended_s)
+        ended_s = begins_s[at] + step_s
+    return begins_s
 
 
 def _of_one_engine(steps: pa.Table) -> pa.Table:

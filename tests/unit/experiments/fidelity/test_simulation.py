@@ -111,7 +111,8 @@ def test_open_and_closed_loops_have_sessions_and_windows_of_their_own(params):
     loads = compared_loads(params, 1.0, 3)
     assert [load.name for load in loads] == ["0.5x", "1x", "2x", "4 agents", "12 agents"]
     assert [load.is_closed for load in loads] == [False] * 3 + [True] * 2
-    assert {(load.window.start_s, load.window.end_s) for load in loads if load.is_closed} == {(20.0, 80.0)}
+    closed = (params.agents_warmup_s, params.agents_warmup_s + params.agents_window_s)
+    assert {(load.window.start_s, load.window.end_s) for load in loads if load.is_closed} == {closed}
     names = [session.session_id for load in loads for session in load.load.sessions]
     assert len(set(names)) == len(names)
 

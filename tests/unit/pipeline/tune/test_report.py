@@ -12,7 +12,7 @@ import pytest
 from augserve.data.atomic import write_json
 from augserve.data.tables.splits import SPLIT_SEEDS
 from augserve.data.workload.mix import MIX
-from augserve.models.serving.settings import StepTime
+from augserve.models.serving.settings import Slo, StepTime
 from augserve.pipeline.evaluate.run import guessed_on, read_tuned
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.own_workloads import OwnWorkload
@@ -189,9 +189,10 @@ def test_the_capacity_and_the_rivals_are_measured_once_a_study(searching, study)
     assert again[1].rivals == baseline.rivals
 
 
-def test_the_settings_are_for_the_deployment_s_own_engine(searching, params, in_folder, monkeypatch):
+def test_the_settings_are_for_the_deployment_s_own_engine_and_slo(searching, params, in_folder, monkeypatch):
     monkeypatch.setattr(tune, "study_name", lambda simulations, space: "own")  # it would need models
-    (in_folder / "params.yaml").write_text("prepare: {validation_share: 0.1, test_share: 0.2}\n")
+    text = "prepare: {validation_share: 0.1, test_share: 0.2}\nslo: {ttft_s: 3.0, tpot_s: 0.2}\n"
+    (in_folder / "params.yaml").write_text(text)
     for name, base_s in (("p", 0.01), ("own-of-tune", 0.03)):
         engine = dataclasses.replace(FLAT, name=name, linear=StepTime(base_s=base_s))
         engine.save(paths.PROFILES / f"{name}.json")
@@ -200,6 +201,8 @@ def test_the_settings_are_for_the_deployment_s_own_engine(searching, params, in_
     tune.tune(with_own(params.changed(trials=2), own), own, 1, engine, long=False)
     settings, _ = read_tuned(paths.TUNED)
     assert (settings.profile, settings.step_time.base_s) == ("own-of-tune", 0.03)
+    assert settings.slo == Slo(3.0, 0.2)
+    assert {cell.settings.slo for cell in engine.cells} == {settings.slo}
     assert guessed_on(paths.TUNED) == "p"
     assert {cell.profile.stem for cell in engine.cells if cell.workload == "mixed"} == {"own-of-tune"}
     assert {cell.settings.step_time.base_s for cell in engine.cells if cell.workload == MIX} == {0.01}

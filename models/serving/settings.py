@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Weight = Annotated[Number, Field(ge=0, le=1e6)]
 StepSeconds = Annotated[Number, Field(ge=0, le=60)]
+TtftSeconds = Annotated[Number, Field(ge=1e-3, le=3600)]
+TpotSeconds = Annotated[Number, Field(ge=1e-4, le=60)]
 Part = TypeVar("Part")
 
 
@@ -35,8 +37,8 @@ def settings_part(cls: type[Part]) -> type[Part]:
 
 @settings_part
 class Slo:
-    ttft_s: Annotated[Number, Field(ge=1e-3, le=3600)] = 1.0  # limit on the time to first token
-    tpot_s: Annotated[Number, Field(ge=1e-4, le=60)] = 0.1  # limit on the mean time per further output token
+    ttft_s: TtftSeconds = 1.0  # limit on the time to first token
+    tpot_s: TpotSeconds = 0.1  # limit on the mean time per further output token
 
 
 @settings_part

@@ -8,13 +8,12 @@ import dataclasses
 from collections.abc import Callable
 from functools import cache
 
+from ..results.columns import STEPS
 from ..results.intervals import cells_of
 from ..results.metrics_file import Metrics
 from ..simulator.cells.cache import Submit
 from ..simulator.cells.cell import Cell
 from ..simulator.cells.fleet_size import least_engines, least_from_above
-
-_PER_MINUTE = "steps_per_minute"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,4 +73,4 @@ class Plan:
         ]
         runs = [future.result() for future in [submit(one) for one in cells]]
         metrics = cells_of({self.cell.policy: runs}, self.cell.seed)[self.cell.policy]
-        return metrics | {_PER_MINUTE: metrics[_PER_MINUTE] * all_agents / agents}
+        return metrics | {STEPS: metrics[STEPS] * all_agents / agents}

@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
+from ...models.serving.settings import SettingsError, Slo
 from ..project.params import PARAMS_FILE
-from ..project.slo import SloParams
 from ..project.stage import StageError
 
 _SOURCES = re.compile(r"(^data:\n(?:(?:[ #].*)?\n)*?  sources: \[)([^\]]*)(\])", re.MULTILINE)
@@ -42,9 +41,9 @@ def with_slo(params: str, **limits_s: float | None) -> str:
 def _check_range(key: str, limit_s: float) -> None:
     """Raises StageError for a limit that section `slo` does not allow."""
     try:
-        SloParams(**{"ttft_s": 1.0, "tpot_s": 0.1, key: limit_s})
-    except ValidationError as error:
-        raise StageError(f"slo.{key}: {limit_s:g} s: {error.errors()[0]['msg']}; correct it") from error
+        Slo(**{key: limit_s})
+    except SettingsError as error:
+        raise StageError(f"slo.{key}: {limit_s:g} s: {error}") from error
 
 
 def _replaced(limit_s: float, match: re.Match[str]) -> str:

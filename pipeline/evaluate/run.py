@@ -88,7 +88,8 @@ def evaluation_of(params: ComparisonParams, own: Sequence[OwnWorkload] = ()) -> 
     jobs = [
         (workload, profile) for workload in dict.fromkeys(map(steady, params.workloads)) for profile in params.profiles
     ]
-    new = [job for job in jobs if guess_per_s is None or job != (MIX, guessed_on(paths.TUNED))]
+    guessed = None if guess_per_s is None else (MIX, guessed_on(paths.TUNED))
+    new = [job for job in jobs if job != guessed]
     guesses = capacity_guesses(new, engines, split, seed)
     step_times = {name: engine.linear for name, engine in engines.items()}
     return Evaluation(

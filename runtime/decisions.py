@@ -60,7 +60,6 @@ class Decisions:
 
     def turn_arrived(self, live: LiveTurn, pause: Pause | None) -> None:
         """`pause`: the tool call that this arrival ends."""
-        self.standing.forget()
         if self.backlog is not None:
             live.refused_s = self.engine.guard.call("refusal", self.backlog.waited_s, live.hints.waited, fallback=0.0)
         self.contexts.turn_arrived(live)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..models.serving.settings import SchedulerSettings
 from . import vllm_compat
 from .deployment import Deployment
 from .engine import Engine
@@ -16,7 +17,7 @@ from .queueing.deferred import DeferredTurns
 from .queueing.free_room import FreeRoom
 from .queueing.ordering import Ordering
 from .queueing.tenants import TenantService
-from .queueing.waiting_queue import Slots
+from .queueing.waiting_queue import Slots, WaitingQueue
 from .refusal.backlog import Backlog
 from .residency.admission import NONE_HELD, HeavyAdmission
 from .residency.contexts import PausedContexts
@@ -29,6 +30,7 @@ from .routing.expected_work import ExpectedWork
 from .sessions.live_turn import LiveTurn
 from .sessions.table import Pause
 from .steering.preemption import PreemptionOrder
+from .steering.prompt_chunks import PromptChunks
 from .steering.step_budget import SteeredBudget, StepBudget
 from .steering.token_budget import TokenBudget
 
@@ -50,6 +52,7 @@ class Decisions:
     admission: HeavyAdmission
     pressure: Pressure
     preemption: PreemptionOrder
+    chunks: PromptChunks | None  # None: prompts are not cut, or vLLM's own limit holds alone
     tenants: TenantService
     work: ExpectedWork
     backlog: Backlog | None  # None: nothing is refused
@@ -69,7 +72,7 @@ class Decisions:
             self.engine.guard.attempt(LEARNING, self.canary.forecaster.pause_ended, live.session_id, pause)
 
     def before_step(self, now_s: float) -> None:
-        """Prepare vLLM's next step: forecasts, token budget, queue order, free blocks, preemption order."""
+        """Prepare vLLM's next step: forecasts, token budget, queue order, free blocks, preemption order, chunks."""
         guard = self.engine.guard
         if (turns := self.forecasting.take_arrived()) and (turns := self.canary.predict(turns)):
             guard.attempt("prediction", self.forecasting.predict, turns)
@@ -79,6 +82,8 @@ class Decisions:
         if self.contexts.pins:
             self.contexts.attempt(self.pressure.make_room)
         guard.attempt("preemption", self.preemption.before_step)
+        if self.chunks is not None and not guard.attempt("chunks", self.chunks.before_step):
+            self.chunks.restore()
         self.engine.running_demand.forget()
 
     def order(self, now_s: float) -> None:
@@ -137,9 +142,10 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
     """
     settings, limit_s = parts.settings, deployment.refuse_after_s
     references = vllm_compat.BlockReferences(engine.scheduler)
-    restore = restore_cost(settings.step_time, engine.kv_cache.has_host_memory)
-    worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, restore)
+    loads = engine.kv_cache.has_host_memory
+    worth = ContextWorth(settings, references.capacity_blocks * references.block_tokens, loads)
     keeps = engine.active and engine.kv_cache.keeps_contexts
+    restore = restore_cost(settings.step_time, loads)
     residency_share = admitted_share(settings.residency.share, restore) if keeps else 0.0
     working_set = WorkingSet(references, engine.kv_cache, residency_share)
     if before is None:
@@ -172,10 +178,16 @@ def build_decisions(parts: Parts, engine: Engine, deployment: Deployment, before
         HeavyAdmission(settings, engine, pins, working_set, tenants),
         Pressure(engine, pins, ordering),
         PreemptionOrder(settings, engine),
+        _prompt_chunks(settings, engine, ordering.queue),
         tenants,
         work,
         None if limit_s is None else Backlog(settings, engine, ordering.queue, work, limit_s, backlog),
     )
+
+
+def _prompt_chunks(settings: SchedulerSettings, engine: Engine, queue: WaitingQueue) -> PromptChunks | None:
+    shares = engine.active and settings.budget.running_share < 1.0 and vllm_compat.steers_budget(engine.scheduler)
+    return PromptChunks(settings, engine, queue) if shares else None
 
 
 def _step_budget(parts: Parts, engine: Engine, ordering: Ordering) -> StepBudget:

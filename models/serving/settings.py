@@ -50,6 +50,7 @@ class StepTime:
     per_decode_s: StepSeconds = 2.0e-5  # per decoding request
     per_context_token_s: StepSeconds = 1.0e-8  # per context token of the decoding requests
     per_loaded_token_s: StepSeconds = 0.0  # per context token that is loaded from host memory; 0: unknown
+    per_pair_s: StepSeconds = 0.0  # per query-key pair of prompts: attention, which long contexts make dear
 
 
 @settings_part
@@ -79,6 +80,7 @@ class BudgetGains:
     slack_share: Annotated[Number, Field(ge=0.01, le=1)] = 0.2  # of the tightest TPOT slack, for the next step
     drain_share: Annotated[Number, Field(ge=0, le=1)] = 0.7  # the same while a few late turns wait
     correction: Annotated[Number, Field(ge=0, le=1)] = 0.05  # of a step's error, by which its estimate learns
+    running_share: Annotated[Number, Field(ge=0.05, le=1)] = 0.25  # of a step's prompt tokens, for prompts that run
 
 
 @settings_part

@@ -22,7 +22,6 @@ from .fit import errors
 Flags = NDArray[np.bool_]
 logger = logging.getLogger(__name__)
 
-NO_PAIRS = np.array([1.0, 1.0, 1.0, 0.0])
 COLUMNS = ("prefill_tokens", "decode_sequences", "context_tokens")
 SMOLLM2_TOKEN = 30 * 3 * 64 * 2 * 2  # KV bytes a token: layers x KV heads x head size x (K, V) x bfloat16
 CPU_KV_SPACE = 4 << 30  # vLLM's default on CPUs
@@ -54,9 +53,6 @@ def cpu_profile(path: Path, pairs: Array | None = None) -> tuple[StepProfile, Ar
         )
     base, per_token, per_decode, per_context, per_pair = terms
     attention = None if pairs is None else PrefillAttention(0.0, 0.0, per_context, per_pair)
-    linear = terms if pairs is None else _fit(steps[quiet] * NO_PAIRS, seconds[quiet])
-    linear_errors = errors(_design(steps[quiet]) @ linear, seconds[quiet], "linear_")
-    residual["linear_median_relative_error"] = linear_errors["linear_median_relative_error"]
     profile = StepProfile(
         name=CPU,
         source="steps gathered on this machine, SmolLM2-135M-Instruct in vLLM's CPU engine",
@@ -65,7 +61,7 @@ def cpu_profile(path: Path, pairs: Array | None = None) -> tuple[StepProfile, Ar
         table_s=(base + per_token, base + per_token * TOP_TOKENS),
         per_decode_s=per_decode,
         per_context_token_s=per_context,
-        linear=StepTime(linear[0], linear[1], linear[1] + linear[2], linear[3]),
+        linear=StepTime(base, per_token, per_token + per_decode, per_context, per_pair_s=per_pair),
         residual=residual,
         prefill=attention,
     )

@@ -24,7 +24,6 @@ PREFIX_GRID = (0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 122880)
 HELD_DECODES = (0, 3, 12, 48, 160, 320)  # the HELD grids are not fitted
 HELD_CONTEXTS = (256, 1536, 3072, 6000, 24000, 48000, 100000)
 HELD_CHUNKS = (48, 200, 700, 1500, 3000, 6000)
-LINEAR_CONTEXT = 4096
 HELD_PREFIXES = (0, 700, 3000, 12000, 24000, 48000, 96000)
 
 
@@ -142,17 +141,16 @@ def _held_out() -> list[Work]:
 
 
 def _linear(works: list[Work], seconds: Array) -> StepTime:
-    """The scheduler's linear view of the steps with contexts up to LINEAR_CONTEXT tokens, as most turns have."""
-    rows = [(1, work.tokens, work.decodes, work.chunk_context + work.decodes * work.decode_context) for work in works]
-    near = np.array([work.context <= LINEAR_CONTEXT for work in works])
-    return StepTime(*relative_fit(np.array(rows, float)[near], seconds[near], seconds[near]))
+    """The scheduler's linear view of the steps."""
+    rows = [(1, work.tokens, work.decodes, work.decodes * work.decode_context, work.pairs) for work in works]
+    base, per_token, per_decode, per_context, per_pair = relative_fit(np.array(rows, float), seconds, seconds)
+    return StepTime(base, per_token, per_decode, per_context, per_pair_s=per_pair)
 
 
 def _residual(profile: StepProfile, works: list[Work], seconds: Array) -> dict[str, float]:
     fitted = np.array([work.seconds(profile) for work in works])
-    near = np.array([work.context <= LINEAR_CONTEXT for work in works])
     straight = np.array([_straight_s(profile.linear, work) for work in works])
-    linear = errors(straight[near], seconds[near], "linear_")["linear_median_relative_error"]
+    linear = errors(straight, seconds, "linear_")["linear_median_relative_error"]
     return {
         **errors(fitted, seconds),
         **regions(works, fitted, seconds),
@@ -165,5 +163,6 @@ def _straight_s(linear: StepTime, work: Work) -> float:
         linear.base_s
         + linear.per_prefill_token_s * work.tokens
         + linear.per_decode_s * work.decodes
-        + linear.per_context_token_s * (work.chunk_context + work.decodes * work.decode_context)
+        + linear.per_context_token_s * work.decodes * work.decode_context
+        + linear.per_pair_s * work.pairs
     )

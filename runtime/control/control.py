@@ -156,6 +156,8 @@ class Control:
         engine = replace(self.engine, active=mode == "active")
         if old is not None:
             old.budget.restore()
+            if old.chunks is not None:
+                old.chunks.restore()
         decisions = None
         if parts is not None and mode != "off":
             decisions = build_decisions(parts, engine, self._deployment, self._last)

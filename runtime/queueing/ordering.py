@@ -15,7 +15,7 @@ from .head_of_line import PassingOver
 from .look_up import look_up
 from .overdue import OverdueTurns
 from .tenants import TenantService
-from .value import CLASS_S, Column, EngineState, cached_future_turns, decode_step_s, keys
+from .value import CLASS_S, Column, EngineState, cached_future_turns, decode_step_s, keys, prompt_s
 from .waiting_queue import HELD, Slots, WaitingQueue
 
 RESERVED = -3 * CLASS_S
@@ -69,8 +69,9 @@ class Ordering:
     def late_s(self, now_s: float) -> float:
         """Engine time of the prompts of the waiting turns that have missed their deadline."""
         columns = self.queue.columns
-        late = columns[Column.DEADLINE_S] < now_s
-        return float(columns[Column.UNCACHED_TOKENS, late].sum()) * self._settings.step_time.per_prefill_token_s
+        late = columns[:, columns[Column.DEADLINE_S] < now_s]
+        step = self._settings.step_time
+        return float(prompt_s(step, late[Column.UNCACHED_TOKENS], late[Column.TOKENS]).sum())
 
     def cached_tokens(self, request: Request) -> int:
         """Cached tokens of a waiting request at its last look-up."""

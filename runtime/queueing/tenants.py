@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...models.serving.settings import StepTime
 from ..sessions.live_turn import LiveTurn
+from .value import prompt_s
 
 SLOTS = 1024
 """Accounts, one a tenant. Beyond these, the tenant with the smallest account gives its slot to a new one."""
@@ -43,11 +44,12 @@ class TenantService:
         if live.first_token_s is None:
             return
         request = live.request
-        computed = max(request.num_prompt_tokens - (live.cached_tokens or 0), 0)
+        prompt = request.num_prompt_tokens
+        computed = max(prompt - (live.cached_tokens or 0), 0)
         token_s = self.step.per_decode_s + self.step.per_context_token_s * request.num_tokens
         self._decay(self._clock())
         self._accounts[self.slot_of(live.hints.tenant)] += (
-            self.step.per_prefill_token_s * computed + token_s * request.num_output_tokens
+            prompt_s(self.step, float(computed), float(prompt)) + token_s * request.num_output_tokens
         )
 
     def accounts(self, now_s: float) -> NDArray[np.float64] | None:

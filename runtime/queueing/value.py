@@ -60,9 +60,16 @@ def decode_step_s(step: StepTime, running: int, context_tokens: float) -> float:
     return step.base_s + step.per_decode_s * running + step.per_context_token_s * context_tokens
 
 
-def prefill_s(step: StepTime, tokens: Tokens) -> Tokens:
-    """T_fwd: time to compute a number of tokens, at least 1: vLLM always computes the last token of a prompt."""
-    return step.base_s + step.per_prefill_token_s * tokens
+def prompt_s(step: StepTime, uncached: Tokens, tokens: Tokens) -> Tokens:
+    """Time that the last u = `uncached` of a context's n = `tokens` add to steps. Each attends to all tokens before it:
+    u · (n − u/2) query-key pairs."""
+    return (step.per_prefill_token_s + step.per_pair_s * (tokens - uncached / 2)) * uncached
+
+
+def prefill_s(step: StepTime, uncached: Tokens, tokens: Tokens) -> Tokens:
+    """T_fwd: time of a step that computes the last `uncached` of a context's `tokens`, at least 1: vLLM always computes
+    the last token of a prompt."""
+    return step.base_s + prompt_s(step, uncached, tokens)
 
 
 def stage_one_s(columns: Floats, engine: EngineState, step: StepTime) -> Floats:
@@ -75,10 +82,10 @@ def stage_one_s(columns: Floats, engine: EngineState, step: StepTime) -> Floats:
     tokens, uncached = columns[Column.TOKENS], columns[Column.UNCACHED_TOKENS]
     output = columns[Column.OUTPUT_TOKENS]
     context = tokens + output
-    prefill = prefill_s(step, uncached) * (2 * tokens - uncached) / 2
+    prefill = prefill_s(step, uncached, tokens) * (2 * tokens - uncached) / 2
     decode = engine.token_s * output * (tokens + (output + 1) / 2)
     preserve = columns[Column.PAUSE_S] * context
-    discard = prefill_s(step, context) * (context + engine.running_tokens)
+    discard = prefill_s(step, context, context) * (context + engine.running_tokens)
     pause = np.minimum(preserve, discard) * np.minimum(columns[Column.FUTURE_TURNS], 1.0)
     cost: Floats = (prefill + decode + pause) / engine.capacity_tokens
     return cost
@@ -98,7 +105,7 @@ def cached_future_turns(future_turns: float, pause_s: float, decay_s: float) -> 
 
 def remaining_s(columns: Floats, step: StepTime) -> Floats:
     """Engine time of the session's future turns, decode and prefill, each as long as this one, shape (n,)."""
-    turn_s = decode_s(columns, step) + step.per_prefill_token_s * columns[Column.NEW_TOKENS]
+    turn_s = decode_s(columns, step) + prompt_s(step, columns[Column.NEW_TOKENS], columns[Column.TOKENS])
     cost: Floats = columns[Column.FUTURE_TURNS] * turn_s
     return cost
 
@@ -111,8 +118,8 @@ def slack_s(columns: Floats, engine: EngineState, uncached_s: Floats) -> Floats:
 
 def attained_s(columns: Floats, engine: EngineState, step: StepTime) -> Floats:
     """Attained service: prefill and decode time of the session's past turns, shape (n,)."""
-    output = columns[Column.PAST_OUTPUT_TOKENS]
-    service: Floats = step.per_prefill_token_s * (columns[Column.PAST_TOKENS] - output) + engine.token_s * output
+    tokens, output = columns[Column.PAST_TOKENS], columns[Column.PAST_OUTPUT_TOKENS]
+    service: Floats = prompt_s(step, tokens - output, tokens) + engine.token_s * output
     return service
 
 
@@ -126,7 +133,7 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
     the rule `uncached-first`.
     """
     weights, step = settings.weights, settings.step_time
-    uncached_s: Floats = prefill_s(step, columns[Column.UNCACHED_TOKENS])
+    uncached_s: Floats = prefill_s(step, columns[Column.UNCACHED_TOKENS], columns[Column.TOKENS])
     value = weights.uncached * uncached_s
     if weights.stage_one:
         value += weights.stage_one * stage_one_s(columns, engine, step)
@@ -147,5 +154,6 @@ def keys(columns: Floats, engine: EngineState, settings: SchedulerSettings) -> F
     np.minimum(value, LIMIT_S, out=value)
     np.maximum(value, -LIMIT_S, out=value)
     value[np.isnan(value)] = LIMIT_S
-    value[engine.now_s + uncached_s > columns[Column.DEADLINE_S]] += CLASS_S
+    starts_s = engine.now_s + np.nan_to_num(uncached_s)
+    value[starts_s > columns[Column.DEADLINE_S]] += CLASS_S
     return value

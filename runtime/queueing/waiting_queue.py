@@ -68,6 +68,12 @@ class WaitingQueue(RequestQueue):
         """Whether a request of the queue is not held."""
         return bool(self._order[_KEY, self._slots[request]] != HELD)
 
+    @property
+    def offered(self) -> Slots:
+        """Slots of the requests that are not held, shape (n,)."""
+        offered: Slots = np.flatnonzero(self._order[_KEY, : len(self._requests)] != HELD)
+        return offered
+
     def refresh(self, request: Request) -> None:
         """Describe a request again, if it waits."""
         slot = self._slots.get(request)

@@ -9,7 +9,7 @@ from .. import vllm_compat
 from ..deployment import DeploymentError
 from ..engine import Engine
 from ..publisher import shared_folder
-from ..queueing.value import Column
+from ..queueing.value import Column, prompt_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from ..routing.expected_work import ExpectedWork
 from .notice import ExpectedWait, NoticeWriter
@@ -60,7 +60,8 @@ class Backlog:
 
     def expected(self, deferred: Slots, now_s: float) -> ExpectedWait:
         slots = np.delete(np.arange(len(self._queue)), deferred)
-        started_s = vllm_compat.prefill_left(self._engine.scheduler) * self._settings.step_time.per_prefill_token_s
+        step = self._settings.step_time
+        started_s = sum(prompt_s(step, *prompt) for prompt in vllm_compat.running_prompts(self._engine.scheduler))
         if not slots.size:
             return ExpectedWait(started_s, self._turn_s)
         work_s = self._work.waiting_s(slots)

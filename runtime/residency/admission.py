@@ -73,7 +73,7 @@ class HeavyAdmission:
 
     def _asks(self, columns: Floats, deferred: Slots) -> tuple[Mask, Mask]:
         """Which cold turns are heavy and ask for admission, and which are light, each of shape (n,)."""
-        heavy = self._heavy(columns[Column.UNCACHED_TOKENS])
+        heavy = self._heavy(columns)
         cold = columns[Column.ADMITTED] == 0.0
         if not self.working_set.most_blocks:
             cold[:] = False
@@ -98,7 +98,7 @@ class HeavyAdmission:
             if slot in offered:
                 continue
             blocks = self._demand_blocks(queue, slot)
-            if self._heavy(queue.columns[Column.UNCACHED_TOKENS, [slot]]).all():
+            if self._heavy(queue.columns[:, [slot]]).all():
                 missing, tenant = blocks - self.working_set.room_blocks, self._tenant(queue, slot)
                 if missing > 0 and not self._pins.let_go(missing, now_s, tenant) and (offered or not idle):
                     break
@@ -143,8 +143,9 @@ class HeavyAdmission:
     def _look_up(self, queue: WaitingQueue, slot: int) -> float:
         return look_up(queue.columns, slot, queue.requests[slot], self._engine.kv_cache)
 
-    def _heavy(self, uncached_tokens: Floats) -> Mask:
-        heavy: Mask = prefill_s(self._step, uncached_tokens) >= self.settings.residency.heavy_s
+    def _heavy(self, columns: Floats) -> Mask:
+        uncached_s = prefill_s(self._step, columns[Column.UNCACHED_TOKENS], columns[Column.TOKENS])
+        heavy: Mask = uncached_s >= self.settings.residency.heavy_s
         return heavy
 
     def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
@@ -181,4 +182,4 @@ class HeavyAdmission:
     def _costs_s(self, tokens: Floats) -> Floats:
         """Engine time of admissions without room, shape (n,): their own prefill, and as much for the contexts that make
         way."""
-        return 2 * prefill_s(self._step, tokens)
+        return 2 * prefill_s(self._step, tokens, tokens)

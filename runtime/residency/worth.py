@@ -14,8 +14,8 @@ CONTINUING_TURNS = 1.5
 
 
 def restore_cost(step: StepTime, loads: bool) -> float:
-    """What it costs to restore an evicted context, as a share of T_fwd: 1 if it is computed again, less if vLLM `loads`
-    it from host memory at a known bandwidth."""
+    """What it costs to restore a token of an evicted context, as a share of computing it: 1 if it is computed again,
+    less if vLLM `loads` it from host memory at a known bandwidth."""
     if not loads or not step.per_loaded_token_s:
         return 1.0
     return min(step.per_loaded_token_s / max(step.per_prefill_token_s, 1e-12), 1.0)
@@ -28,11 +28,12 @@ def admitted_share(share: float, restore: float) -> float:
 
 
 class ContextWorth:
-    """Worth of contexts on an engine with `capacity_tokens` of KV cache and this `restore_cost`; times in seconds."""
+    """Worth of contexts on an engine with `capacity_tokens` of KV cache; times in seconds."""
 
-    def __init__(self, settings: SchedulerSettings, capacity_tokens: int, restore: float = 1.0) -> None:
+    def __init__(self, settings: SchedulerSettings, capacity_tokens: int, loads: bool = False) -> None:
+        """`loads`: whether vLLM loads evicted contexts from host memory."""
         self._keep = settings.residency.keep
-        self._restore = restore
+        self._loaded_token_s = settings.step_time.per_loaded_token_s if loads else 0.0
         self._step = settings.step_time
         self._capacity_tokens = capacity_tokens
 
@@ -54,7 +55,8 @@ class ContextWorth:
         return expected_rest_s(pause_s, paused_s) * context_tokens / self._restore_s(context_tokens)
 
     def _restore_s(self, tokens: int) -> float:
-        return max(prefill_s(self._step, float(tokens)) * self._restore, 1e-9)
+        computed_s = prefill_s(self._step, float(tokens), float(tokens))
+        return max(min(self._loaded_token_s * tokens or computed_s, computed_s), 1e-9)
 
 
 def expected_rest_s(pause_s: float, paused_s: float) -> float:

@@ -8,7 +8,7 @@ from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
 from ..publisher import shared_folder
-from ..queueing.value import Column, Floats
+from ..queueing.value import Column, Floats, prompt_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from ..sessions.live_turn import forecast_of
 from .load_notice import LoadWriter
@@ -91,4 +91,4 @@ class ExpectedWork:
         at_once = max(min(seats, self._engine.kv_cache.capacity_tokens / float((tokens + outputs / 2).mean())), 1.0)
         prompt_tokens = float(uncached.sum())
         steps = max(float(outputs.sum()) / at_once, prompt_tokens / vllm_compat.token_budget(scheduler))
-        return prompt_tokens * step.per_prefill_token_s + decode_s + steps * step.base_s
+        return float(prompt_s(step, uncached, tokens).sum()) + decode_s + steps * step.base_s

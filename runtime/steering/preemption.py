@@ -61,7 +61,7 @@ class PreemptionOrder:
         computed = np.array([max(request.num_computed_tokens, 1) for request in running], np.float64)
         remaining = np.array([self._remaining_tokens(request) for request in running], np.float64)
         in_time = np.array([not self._is_late(request, now_s) for request in running])
-        lost_s = prefill_s(self._step, computed)
+        lost_s = prefill_s(self._step, computed, computed)
         lost_s[in_time] += IN_TIME_S
         losses: NDArray[np.float64] = lost_s / (computed * remaining)
         return losses

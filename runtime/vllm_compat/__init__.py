@@ -25,8 +25,8 @@ from .running import (
     is_paused,
     move_to_end,
     orders_by_priority,
-    prefill_left,
     running_count,
+    running_prompts,
     running_requests,
     tokens_per_decode,
 )
@@ -34,6 +34,7 @@ from .scheduled import measure_tokens, step_row
 from .setups import api_servers, check_setup, splits_sessions
 from .stepping import (
     RunningDemand,
+    chunk_limit,
     engine_number,
     free_seats,
     holding_demand,
@@ -44,6 +45,7 @@ from .stepping import (
     reserves_whole_prompts,
     running_demand,
     served_model,
+    set_chunk_limit,
     set_token_budget,
     steers_budget,
     step_demand,

@@ -85,7 +85,7 @@ SCHEDULER: Mapping[str, str] = {
     "vllm_config": "additional_config",
     "vllm_config.model_config": "served_model_name",
     "vllm_config.observability_config": "otlp_traces_endpoint",
-    "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling",
+    "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling long_prefill_token_threshold",
     "parallel_config": "data_parallel_index data_parallel_size data_parallel_external_lb pipeline_parallel_size",
     "kv_cache_manager": "watermark_blocks enable_caching",
     "kv_cache_manager.block_pool": "num_gpu_blocks cached_block_hash_to_block",

@@ -18,13 +18,14 @@ def decoding(scheduler: AsyncScheduler) -> list[str]:
     return [request.request_id for request in scheduler.running if not request.is_prefill_chunk]
 
 
-def prefill_left(scheduler: AsyncScheduler) -> int:
-    """Prompt tokens of the running requests that are not computed yet."""
-    return sum(
-        max(request.num_prompt_tokens - request.num_computed_tokens, 0)
+def running_prompts(scheduler: AsyncScheduler) -> list[tuple[int, int]]:
+    """Of each running prompt how many of its tokens are not computed yet, and its tokens. Those that a preempted
+    request has generated count too."""
+    return [
+        (max(request.num_tokens - request.num_computed_tokens, 0), request.num_tokens)
         for request in scheduler.running
         if request.is_prefill_chunk
-    )
+    ]
 
 
 def tokens_per_decode(scheduler: AsyncScheduler) -> int:

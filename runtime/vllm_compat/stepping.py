@@ -48,6 +48,16 @@ def set_token_budget(scheduler: AsyncScheduler, tokens: int, configured: int) ->
     scheduler.max_num_scheduled_tokens = max(1, min(tokens, configured))
 
 
+def chunk_limit(scheduler: AsyncScheduler) -> int:
+    """Most prompt tokens that one request computes in a step, `--long-prefill-token-threshold`; 0: no limit."""
+    return int(scheduler.scheduler_config.long_prefill_token_threshold)
+
+
+def set_chunk_limit(scheduler: AsyncScheduler, tokens: int) -> None:
+    """Set it for the next step; 0: no limit."""
+    scheduler.scheduler_config.long_prefill_token_threshold = tokens
+
+
 def free_seats(scheduler: AsyncScheduler) -> int:
     """Most requests that the next step can admit, blocks and tokens aside."""
     most = getattr(scheduler, "max_num_active_reqs", None)

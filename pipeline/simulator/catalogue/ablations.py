@@ -28,6 +28,11 @@ def without_context(tuned: SchedulerSettings) -> SchedulerSettings:
     return dataclasses.replace(tuned, residency=dataclasses.replace(tuned.residency, share=0.0))
 
 
+def whole_prompts(tuned: SchedulerSettings) -> SchedulerSettings:
+    """A heavy prompt takes all prompt tokens of each step until it is computed."""
+    return dataclasses.replace(tuned, budget=dataclasses.replace(tuned.budget, running_share=1.0))
+
+
 def hand_set(tuned: SchedulerSettings) -> SchedulerSettings:
     """The settings before tuning, with the SLO and the measured step time, which are not tuned."""
     return SchedulerSettings(slo=tuned.slo, step_time=tuned.step_time, profile=tuned.profile)

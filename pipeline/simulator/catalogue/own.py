@@ -49,6 +49,12 @@ NO_CONTEXT = _ablation(
     "AugServe that pins no context during a tool call",
     ablations.without_context,
 )
+WHOLE_PROMPTS = _ablation(
+    "augserve-whole-prompts",
+    "sharing of steps among prompts",
+    "AugServe in which a heavy prompt shares no step with shorter ones",
+    ablations.whole_prompts,
+)
 NO_PREDICTORS = replace(_ablation("augserve-no-predictors", "predictions", "AugServe without predictions"), predicts=())
 UNTUNED = _ablation(
     "augserve-default",
@@ -86,4 +92,4 @@ INFORMED = {
 """For `make information`."""
 
 
-ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, NO_PREDICTORS, UNTUNED)
+ABLATIONS = (NO_STAGE_ONE, NO_STAGE_TWO, STATIC_BUDGET, P_PAS_BUDGET, NO_CONTEXT, WHOLE_PROMPTS, NO_PREDICTORS, UNTUNED)

@@ -73,7 +73,8 @@ class Continuum(PinningScheduler):
         first_s, tool, _ = self._programs[session_id]
         self._programs[session_id] = (first_s, tool, self._clock())
         queue_s = sum(self._waits_s) / len(self._waits_s) if self._waits_s else 0.0
-        saved_s = queue_s + prefill_s(self._settings.step_time, float(request.num_tokens))
+        tokens = float(request.num_tokens)
+        saved_s = queue_s + prefill_s(self._settings.step_time, tokens, tokens)
         return time_to_live_s(self.durations_s(request, tool), saved_s) or None
 
     def durations_s(self, request: Request, tool: str) -> Iterable[float]:  # noqa: ARG002 - a subclass needs the request

@@ -7,6 +7,7 @@ import numpy as np
 from vllm.v1.request import Request
 
 from ....models.serving.settings import StepTime
+from ....runtime.queueing.value import prefill_s
 from ....runtime.residency.worth import CONTINUING_TURNS
 from ....runtime.vllm_compat import KvCache
 from .infercept import InferCept
@@ -18,7 +19,7 @@ STARVED_KEY = -1e18
 
 def memory_time(step: StepTime, token_s: float, tokens: Floats, cached: Floats, output: Floats) -> Floats:
     """MT: token·seconds of a prefill from `cached` to `tokens` and a decode of `output` tokens, each `token_s`."""
-    prefill = (step.base_s + step.per_prefill_token_s * (tokens - cached)) * (tokens + cached) / 2
+    prefill = prefill_s(step, tokens - cached, tokens) * (tokens + cached) / 2
     return np.asarray(prefill + token_s * output * (tokens + (output + 1) / 2))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request, RequestStatus
 
+from ....runtime.queueing.value import prefill_s
 from ....runtime.vllm_compat import KvCache
 from .ranked import Floats, RankedScheduler, keys_of
 
@@ -42,16 +43,16 @@ class UncachedFirst(UncachedRanked):
     Structured Language Model Programs" (NeurIPS 2024, arXiv 2312.07104).
     """
 
-    WIDTH = 2
+    WIDTH = 3
 
     def describe(self, request: Request) -> Sequence[float]:
         deadline_s = request.arrival_time + self._settings.slo.ttft_s
-        return self.uncached_tokens(request), float("inf") if request.num_output_tokens else deadline_s
+        uncached = self.uncached_tokens(request)
+        return uncached, request.num_tokens, float("inf") if request.num_output_tokens else deadline_s
 
     def keys(self, columns: Floats) -> Floats:
-        uncached, deadline_s = columns
-        step = self._settings.step_time
-        late = self._clock() + step.base_s + step.per_prefill_token_s * uncached > deadline_s
+        uncached, tokens, deadline_s = columns
+        late = self._clock() + prefill_s(self._settings.step_time, uncached, tokens) > deadline_s
         return np.asarray(np.where(late, 1e9, 0.0) + uncached)
 
 

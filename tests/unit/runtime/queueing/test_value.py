@@ -15,6 +15,7 @@ from augserve.runtime.queueing.value import (
     decode_step_s,
     keys,
     prefill_s,
+    prompt_s,
     remaining_s,
     slack_s,
     stage_one_s,
@@ -54,8 +55,19 @@ def test_a_decode_step_costs_its_base_its_requests_and_their_context() -> None:
     assert decode_step_s(STEP, 5, 1000) == pytest.approx(0.01 + 0.005 + 0.001)
 
 
-def test_prefill_time_is_linear_in_the_tokens() -> None:
-    assert prefill_s(STEP, np.array([1.0, 1000.0])) == pytest.approx([0.0101, 0.11])
+def test_without_a_price_of_attention_prefill_time_is_linear_in_the_uncached_tokens() -> None:
+    assert prefill_s(STEP, np.array([1.0, 1000.0]), np.array([1.0, 5000.0])) == pytest.approx([0.0101, 0.11])
+
+
+@given(st.integers(1, 5_000), st.integers(0, 5_000), st.integers(1, 999))
+def test_chunks_of_a_prompt_add_up_to_its_prefill_time(uncached: int, cached: int, first: int) -> None:
+    """Each chunk attends to all tokens before it, so the way in which a prompt is cut changes nothing."""
+    step = dataclasses.replace(STEP, per_pair_s=1e-6)
+    first = min(first, uncached)
+    whole_s = prompt_s(step, float(uncached), float(cached + uncached))
+    parts_s = prompt_s(step, float(first), float(cached + first))
+    parts_s += prompt_s(step, float(uncached - first), float(cached + uncached))
+    assert parts_s == pytest.approx(whole_s)
 
 
 def test_stage_one_is_memory_times_time_by_hand() -> None:
@@ -141,7 +153,7 @@ row = st.fixed_dictionaries(
 def test_a_weight_on_uncached_alone_is_the_rule_uncached_first(rows: list[dict[str, float]]) -> None:
     columns = turns(*rows)
     uncached = columns[Column.UNCACHED_TOKENS]
-    late = ENGINE.now_s + prefill_s(STEP, uncached) > columns[Column.DEADLINE_S]
+    late = ENGINE.now_s + prefill_s(STEP, uncached, uncached) > columns[Column.DEADLINE_S]
     weights = ValueWeights(stage_one=0, uncached=1, output=0, future=0, remaining=0, waiting=0, slack=0)
     ranked = np.argsort(keys(columns, ENGINE, settings(weights)), kind="stable")
     assert ranked.tolist() == np.lexsort((uncached, late)).tolist()

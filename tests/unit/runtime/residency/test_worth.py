@@ -19,9 +19,17 @@ def test_restoring_a_context_costs_the_time_to_load_it_where_the_bandwidth_of_ho
     assert restore_cost(loading, loads=False) == restore_cost(STEP, loads=True) == 1.0
 
 
+def test_the_attention_of_a_long_context_makes_it_last_longer() -> None:
+    step = StepTime(base_s=0.01, per_prefill_token_s=1e-4, per_pair_s=1e-6)
+    worth = ContextWorth(SchedulerSettings(step_time=step, residency=Residency(keep=2.0)), 9000)
+    # T_fwd(900) = 0.1 s + 1e-6 s * 900^2 / 2 pairs = 0.505 s
+    assert worth.lasts_s(900) == pytest.approx(10.1)
+
+
 def test_the_cheaper_a_context_is_restored_the_sooner_it_may_leave_and_the_less_is_left_for_growth() -> None:
-    loaded = ContextWorth(SchedulerSettings(step_time=STEP, residency=Residency(keep=2.0)), 9000, restore=0.1)
-    assert loaded.lasts_s(900) == pytest.approx(0.2)
+    loading = StepTime(base_s=0.01, per_prefill_token_s=1e-4, per_loaded_token_s=1e-5, per_pair_s=1e-6)
+    settings = SchedulerSettings(step_time=loading, residency=Residency(keep=2.0))
+    assert ContextWorth(settings, 9000, loads=True).lasts_s(900) == pytest.approx(0.18)
     assert admitted_share(0.8, 0.1) == pytest.approx(0.98)
     assert admitted_share(0.0, 0.1) == 0.0
 

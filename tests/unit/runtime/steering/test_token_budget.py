@@ -28,7 +28,7 @@ def run(steered: TokenBudget, steps: int, step_s: float, prefill_tokens: int, co
     st.lists(st.tuples(st.floats(0, 10), st.integers(0, 9000), st.sets(st.integers(0, 300), max_size=30)), max_size=60),
     st.integers(1, 9000),
     st.integers(1, 5),
-    st.builds(BudgetGains, st.floats(0, 0.95), st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1)),
+    st.builds(BudgetGains, st.floats(0, 0.95), st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1), st.just(0.25)),
 )
 def test_decodes_and_prompts_progress_within_the_configured_budget(
     steps: list[tuple[float, int, set[int]]], configured: int, tokens_each: int, gains: BudgetGains

@@ -25,6 +25,7 @@ TUNED = SchedulerSettings(
         ("augserve-no-stage-one", {"weights"}),
         ("augserve-no-stage-two", {"weights", "slo"}),
         ("augserve-no-context", {"residency"}),
+        ("augserve-whole-prompts", {"budget"}),
         ("augserve-default", {"weights", "budget", "residency"}),
     ],
 )

@@ -1,0 +1,79 @@
+"""The most prompt tokens that one request computes in a step, so that short prompts need not wait behind a heavy one.
+
+vLLM computes running prompts before waiting ones. Without a limit, one heavy prompt takes every step until it is done,
+and a turn that needs a hundred tokens waits for seconds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...models.serving.settings import SchedulerSettings
+from .. import vllm_compat
+from ..engine import Engine
+from ..queueing.value import Column, Floats, prompt_s
+from ..queueing.waiting_queue import WaitingQueue
+
+LEAST_TOKENS = 16
+"""Of a chunk: so each prompt progresses, and no decode with its drafts is cut."""
+
+
+def fair_share(tokens: Floats, capacity: float) -> float:
+    """The level up to which each of the `tokens`, shape (n,), is served if `capacity` is shared out max-min fairly:
+    Σ min(level, tokens) = capacity. Infinite if all of them fit."""
+    if tokens.sum() <= capacity:
+        return float("inf")
+    ordered = np.sort(tokens)
+    served = np.concatenate(([0.0], np.cumsum(ordered)[:-1]))  # by the smaller ones
+    levels = (capacity - served) / np.arange(len(ordered), 0, -1)
+    return float(levels[np.argmax(levels < ordered)])
+
+
+def most_each(budget: int, running: Sequence[int], waiting: Floats, running_share: float) -> int:
+    """Most prompt tokens of one request in a step that computes `budget` prompt tokens; 0: no limit.
+
+    Running prompts share the step fairly with the waiting ones that are shorter than the longest of them, and keep
+    `running_share` of it.
+
+    Args:
+        running: tokens that each running prompt still lacks; at least one.
+        waiting: the same of the prompts that vLLM may admit, shape (n,).
+    """
+    own = np.array(running, float)
+    level = fair_share(np.concatenate((own, waiting[waiting < own.max()])), budget)
+    level = max(level, fair_share(own, budget * running_share))
+    return 0 if level == float("inf") else max(int(level), LEAST_TOKENS)
+
+
+class PromptChunks:
+    """Sets the limit before each step, after the waiting turns are ordered. A limit that vLLM was started with holds
+    too.
+
+    Prompts that are not heavy follow one another: to share among many of them would make all of them late. They never
+    take the tokens of decodes, which vLLM may schedule after them.
+    """
+
+    def __init__(self, settings: SchedulerSettings, engine: Engine, queue: WaitingQueue) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._queue = queue
+        self._configured = vllm_compat.chunk_limit(engine.scheduler)
+        self._tokens_each = vllm_compat.tokens_per_decode(engine.scheduler)
+
+    def before_step(self) -> None:
+        prompts = vllm_compat.running_prompts(self._engine.scheduler)
+        limits = [self._configured, self._limit(prompts)] if prompts else [self._configured]
+        vllm_compat.set_chunk_limit(self._engine.scheduler, min(filter(None, limits), default=0))
+
+    def restore(self) -> None:
+        """Set the configured limit again."""
+        vllm_compat.set_chunk_limit(self._engine.scheduler, self._configured)
+
+    def _limit(self, prompts: Sequence[tuple[int, int]]) -> int:
+        settings, scheduler = self._settings, self._engine.scheduler
+        decodes = vllm_compat.running_count(scheduler) - len(prompts)
+        budget = vllm_compat.token_budget(scheduler) - decodes * self._tokens_each
+        if max(prompt_s(settings.step_time, *prompt) for prompt in prompts) < settings.residency.heavy_s:
+            return max(budget, LEAST_TOKENS)
+        waiting = self._queue.columns[Column.UNCACHED_TOKENS, self._queue.offered]
+        return most_each(budget, [left for left, _ in prompts], waiting, settings.budget.running_share)

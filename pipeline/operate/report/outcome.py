@@ -1,6 +1,6 @@
 """What users saw in a run, recorded or simulated, by the same formulas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ....data.tables.sessions import RecordedTurn
+from ....models.serving.settings import StepTime
+from ....runtime.queueing.value import prompt_s
 from ...project.stage import StageError
 
 if TYPE_CHECKING:
@@ -130,11 +132,25 @@ def waits_by_size(turns: list[SeenTurn]) -> list[tuple[str, int, float, float, f
 def computed_again(sessions: Iterable[tuple[RecordedTurn, ...]]) -> tuple[int, int]:
     """Prompt tokens that were computed, and those of them that had been there: the lost part of a turn's context."""
     computed = again = 0
+    for turn, lost in _with_lost_tokens(sessions):
+        computed += max(turn.prompt_tokens - (turn.cached_tokens or 0), 0)
+        again += lost
+    return computed, again
+
+
+def computed_again_s(sessions: Iterable[tuple[RecordedTurn, ...]], step: StepTime) -> float:
+    """Engine time that the lost parts took."""
+    return sum(
+        prompt_s(step, float(lost), float(lost + (turn.cached_tokens or 0)))
+        for turn, lost in _with_lost_tokens(sessions)
+    )
+
+
+def _with_lost_tokens(sessions: Iterable[tuple[RecordedTurn, ...]]) -> Iterator[tuple[RecordedTurn, int]]:
+    """Turns whose cached tokens are known, and how many tokens of their contexts had been there."""
     for turns in sessions:
         context = 0
         for turn in turns:
             if turn.cached_tokens is not None:
-                computed += max(turn.prompt_tokens - turn.cached_tokens, 0)
-                again += max(min(context, turn.prompt_tokens) - turn.cached_tokens, 0)
+                yield turn, max(min(context, turn.prompt_tokens) - turn.cached_tokens, 0)
             context = turn.prompt_tokens + turn.output_tokens
-    return computed, again

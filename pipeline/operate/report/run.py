@@ -11,7 +11,7 @@ from ...simulator.profile import StepProfile
 from ...step_times.engine import longest_request_tokens, nearest_engine
 from .counterfactual import recorded_load, simulated
 from .document import outcomes, table
-from .outcome import Outcome, computed_again, waits_by_size
+from .outcome import Outcome, computed_again, computed_again_s, waits_by_size
 from .recording import Recording
 
 
@@ -67,7 +67,7 @@ def _counterfactual(question: Question) -> Iterator[str]:
         f"{limits.kv_tokens:,} tokens of KV cache, {limits.max_num_batched_tokens:,} a step, "
         f"{limits.max_num_seqs} sequences."
     )
-    lost_s = computed_again(recording.sessions)[1] * engine.profile.linear.per_prefill_token_s
+    lost_s = computed_again_s(recording.sessions, engine.profile.linear)
     yield f"The contexts that were lost took about {lost_s / steps.busy_s:.1%} of the engine's time."
     if bundle.settings.profile != engine.profile.name:
         yield (

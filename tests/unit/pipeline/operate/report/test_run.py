@@ -11,9 +11,10 @@ import pytest
 
 from augserve.data.tables.files import rows_to_table, write_table
 from augserve.data.tables.sessions import read_sessions
+from augserve.models.serving.settings import StepTime
 from augserve.pipeline.cli.__main__ import main
 from augserve.pipeline.operate.report import outcome as outcome_module
-from augserve.pipeline.operate.report.outcome import Outcome, SeenTurn, computed_again, waits_by_size
+from augserve.pipeline.operate.report.outcome import Outcome, SeenTurn, computed_again, computed_again_s, waits_by_size
 from augserve.pipeline.operate.report.server import report_of_server
 from augserve.pipeline.operate.running_server import Scrape
 
@@ -125,7 +126,11 @@ def test_only_the_lost_part_of_a_context_counts_as_computed_again(
         for turn, (prompt, cached) in enumerate(((100, 0), (150, 96), (200, 16), (50, 50)))
     ]
     save_traces(tmp_path, turns, [])
-    assert computed_again(read_sessions([tmp_path])) == (100 + 54 + 184 + 0, 14 + 144)
+    sessions = read_sessions([tmp_path])
+    assert computed_again(sessions) == (100 + 54 + 184 + 0, 14 + 144)
+    attention = StepTime(base_s=0.0, per_prefill_token_s=0.0, per_pair_s=1e-3)
+    # 14 tokens behind 96 cached ones, and 144 behind 16
+    assert computed_again_s(sessions, attention) == pytest.approx(1e-3 * (14 * (96 + 7) + 144 * (16 + 72)))
 
 
 def test_a_server_s_counters_are_told() -> None:

@@ -39,6 +39,7 @@ PARTS = {
     "decisions.ordering.rank": "order",
     "decisions.ordering.passing_over.arrange": "admission",
     "decisions.preemption.before_step": "preemption",
+    "decisions.chunks.before_step": "chunks",
     "decisions.pressure.make_room": "context",
     "decisions.admission.hold": "residency",
     "decisions.contexts.pins.pin": "context",

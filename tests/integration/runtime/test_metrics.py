@@ -66,5 +66,5 @@ def test_every_part_is_timed(make_engine: EngineMaker) -> None:
     engine = make_engine()
     engine.add(1, 100, 20, "s")
     engine.drain()
-    for part in ("prediction", "budget", "residency", "order", "preemption", "step", "output"):
+    for part in ("prediction", "budget", "residency", "order", "preemption", "chunks", "step", "output"):
         assert metrics(engine).value("part_seconds", part=part, le="+Inf") >= 1, part

@@ -7,6 +7,7 @@ from vllm.config import VllmConfig
 
 from augserve.models.serving.settings import BudgetGains, Residency, SchedulerSettings, StepTime
 from augserve.runtime import vllm_compat
+from augserve.runtime.control.watcher import Change
 
 from .conftest import EngineMaker
 
@@ -77,4 +78,16 @@ def test_a_limit_that_vllm_was_started_with_holds_and_comes_back(make_engine: En
     assert chunks is not None
     chunks.restore()
     assert vllm_compat.chunk_limit(engine.scheduler) == 20
+    engine.drain()
+
+
+def test_another_mode_gives_vllm_its_own_limit_back(make_engine: EngineMaker) -> None:
+    engine = make_engine(settings=settings(0.25), change=short_steps)
+    engine.add(0, LONG, 2)
+    engine.step()
+    engine.step()
+    assert vllm_compat.chunk_limit(engine.scheduler) == BUDGET
+    engine.scheduler.control.post(Change(mode="shadow"))
+    engine.step()
+    assert vllm_compat.chunk_limit(engine.scheduler) == 0
     engine.drain()

@@ -32,16 +32,20 @@ def fair_share(tokens: Floats, capacity: float) -> float:
 def most_each(budget: int, running: Sequence[int], waiting: Floats, running_share: float) -> int:
     """Most prompt tokens of one request in a step that computes `budget` prompt tokens; 0: no limit.
 
-    Running prompts share the step fairly with the waiting ones that are shorter than the longest of them, and keep
-    `running_share` of it.
+    The longest running prompt shares the step fairly with the shorter prompts that run or wait, and the running ones
+    keep `running_share` of it. Where the shorter ones together are longer, none waits only for the longest: they are a
+    backlog, and to share would make more turns late. Then only the tokens of decodes are left free.
 
     Args:
         running: tokens that each running prompt still lacks; at least one.
         waiting: the same of the prompts that vLLM may admit, shape (n,).
     """
     own = np.array(running, float)
-    level = fair_share(np.concatenate((own, waiting[waiting < own.max()])), budget)
-    level = max(level, fair_share(own, budget * running_share))
+    longest = own.max()
+    prompts = np.concatenate((own, waiting[waiting < longest]))
+    if prompts.sum() > 2 * longest:
+        return max(budget, LEAST_TOKENS)
+    level = max(fair_share(prompts, budget), fair_share(own, budget * running_share))
     return 0 if level == float("inf") else max(int(level), LEAST_TOKENS)
 
 
@@ -49,8 +53,8 @@ class PromptChunks:
     """Sets the limit before each step, after the waiting turns are ordered. A limit that vLLM was started with holds
     too.
 
-    Prompts that are not heavy follow one another: to share among many of them would make all of them late. They never
-    take the tokens of decodes, which vLLM may schedule after them.
+    Prompts that are not heavy follow one another: to share among many of them would make all of them late. None takes
+    the tokens of decodes, which vLLM may schedule after it.
     """
 
     def __init__(self, settings: SchedulerSettings, engine: Engine, queue: WaitingQueue) -> None:

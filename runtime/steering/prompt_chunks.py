@@ -13,9 +13,7 @@ from .. import vllm_compat
 from ..engine import Engine
 from ..queueing.value import Column, Floats, prompt_s
 from ..queueing.waiting_queue import WaitingQueue
-
-LEAST_TOKENS = 16
-"""Of a chunk: so each prompt progresses, and no decode with its drafts is cut."""
+from .token_budget import LEAST_PREFILL
 
 
 def fair_share(tokens: Floats, capacity: float) -> float:
@@ -44,9 +42,9 @@ def most_each(budget: int, running: Sequence[int], waiting: Floats, running_shar
     longest = own.max()
     prompts = np.concatenate((own, waiting[waiting < longest]))
     if prompts.sum() > 2 * longest:
-        return max(budget, LEAST_TOKENS)
+        return max(budget, LEAST_PREFILL)
     level = max(fair_share(prompts, budget), fair_share(own, budget * running_share))
-    return 0 if level == float("inf") else max(int(level), LEAST_TOKENS)
+    return 0 if level == float("inf") else max(int(level), LEAST_PREFILL)
 
 
 class PromptChunks:
@@ -78,6 +76,6 @@ class PromptChunks:
         decodes = vllm_compat.running_count(scheduler) - len(prompts)
         budget = vllm_compat.token_budget(scheduler) - decodes * self._tokens_each
         if max(prompt_s(settings.step_time, *prompt) for prompt in prompts) < settings.residency.heavy_s:
-            return max(budget, LEAST_TOKENS)
+            return max(budget, LEAST_PREFILL)
         waiting = self._queue.columns[Column.UNCACHED_TOKENS, self._queue.offered]
         return most_each(budget, [left for left, _ in prompts], waiting, settings.budget.running_share)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.runtime.steering.prompt_chunks import LEAST_TOKENS, fair_share, most_each
+from augserve.runtime.steering.prompt_chunks import fair_share, most_each
+from augserve.runtime.steering.token_budget import LEAST_PREFILL
 
 NOTHING = np.empty(0)
 
@@ -28,7 +29,7 @@ def test_a_long_prompt_shares_the_step_with_shorter_ones(running: list[int], wai
 
 
 def test_a_tiny_budget_still_lets_prompts_progress() -> None:
-    assert most_each(10, [500], np.array([5.0]), 0.25) == LEAST_TOKENS
+    assert most_each(10, [500], np.array([5.0]), 0.25) == LEAST_PREFILL
 
 
 @given(st.lists(st.integers(1, 9_000), min_size=1, max_size=8), st.integers(1, 9_000))
@@ -41,7 +42,7 @@ def test_a_fair_share_uses_the_whole_capacity(tokens: list[int], capacity: int) 
 @given(
     st.lists(st.integers(1, 9_000), min_size=1, max_size=8),
     st.lists(st.integers(1, 9_000), max_size=8),
-    st.integers(LEAST_TOKENS * 8, 4_000),
+    st.integers(LEAST_PREFILL * 8, 4_000),
 )
 def test_prompts_that_share_take_no_more_than_the_step_and_leave_nothing_of_it_unused(
     running: list[int], waiting: list[int], budget: int

@@ -65,7 +65,7 @@ def test_the_total_time_is_kept_and_a_term_that_never_occurred_takes_the_common_
 
 
 def test_the_scheduler_s_model_is_fitted_too() -> None:
-    linear = StepTime(0.02, 1e-4, 5e-4, 1e-7, 3e-6)
+    linear = StepTime(0.02, 1e-4, 5e-4, 1e-7, per_loaded_token_s=3e-6)
     cpu = StepProfile("cpu", "made", LIMITS, (1, 2_048), (0.0201, 0.2248), 4e-4, 1e-7, linear)
     found = fitted(cpu, steps_of(cpu, prompts=1_000, decodes=40)).profile.linear
     assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(linear), rel=0.02, abs=1e-9)

@@ -25,11 +25,11 @@ NOTHING = np.empty(0)
     ],
 )
 def test_a_long_prompt_shares_the_step_with_shorter_ones(running: list[int], waiting: list[int], limit: int) -> None:
-    assert most_each(1_000, running, np.array(waiting, float), 0.25) == limit
+    assert most_each(1_000, np.array(running, float), np.array(waiting, float), 0.25) == limit
 
 
 def test_a_tiny_budget_still_lets_prompts_progress() -> None:
-    assert most_each(10, [500], np.array([5.0]), 0.25) == LEAST_PREFILL
+    assert most_each(10, np.array([500.0]), np.array([5.0]), 0.25) == LEAST_PREFILL
 
 
 @given(st.lists(st.integers(1, 9_000), min_size=1, max_size=8), st.integers(1, 9_000))
@@ -47,7 +47,7 @@ def test_a_fair_share_uses_the_whole_capacity(tokens: list[int], capacity: int) 
 def test_prompts_that_share_take_no_more_than_the_step_and_leave_nothing_of_it_unused(
     running: list[int], waiting: list[int], budget: int
 ) -> None:
-    limit = most_each(budget, running, np.array(waiting, float), 0.25)
+    limit = most_each(budget, np.array(running, float), np.array(waiting, float), 0.25)
     taken = sum(min(limit or budget, left) for left in running)
     if limit == budget:
         return  # they follow one another

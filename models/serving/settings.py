@@ -49,8 +49,8 @@ class StepTime:
     per_prefill_token_s: StepSeconds = 2.0e-5  # per computed prompt token
     per_decode_s: StepSeconds = 2.0e-5  # per decoding request
     per_context_token_s: StepSeconds = 1.0e-8  # per context token of the decoding requests
-    per_loaded_token_s: StepSeconds = 0.0  # per context token that is loaded from host memory; 0: unknown
     per_pair_s: StepSeconds = 0.0  # per query-key pair of prompts: attention, which long contexts make dear
+    per_loaded_token_s: StepSeconds = 0.0  # per context token that is loaded from host memory; 0: unknown
 
 
 @settings_part

@@ -92,9 +92,14 @@ def gpu_profile(name: str, engine: Engine, gpu_memory_utilization: float) -> tup
     )
     works = [work for work in _held_out() if work.fits(limits)]
     seconds = np.array([kernels.step_s(work) for work in works])
-    linear = dataclasses.replace(_linear(works, seconds), per_loaded_token_s=kv_transfer(engine).token_s)
-    profile = dataclasses.replace(profile, linear=linear)
-    return dataclasses.replace(profile, residual=_residual(profile, works, seconds)), works, seconds
+    design = _linear_terms(works)
+    base, token, decode, context, pair = linear = relative_fit(design, seconds, seconds)
+    profile = dataclasses.replace(
+        profile,
+        linear=StepTime(base, token, decode, context, pair, kv_transfer(engine).token_s),
+        residual=_residual(profile, works, seconds, linear_s=design @ linear),
+    )
+    return profile, works, seconds
 
 
 def kv_transfer(engine: Engine) -> KvTransfer:
@@ -140,29 +145,16 @@ def _held_out() -> list[Work]:
     return decodes + prefills + mixed
 
 
-def _linear(works: list[Work], seconds: Array) -> StepTime:
-    """The scheduler's linear view of the steps."""
+def _linear_terms(works: list[Work]) -> Array:
+    """What each coefficient of `StepTime` multiplies, without loads, of shape (steps, 5)."""
     rows = [(1, work.tokens, work.decodes, work.decodes * work.decode_context, work.pairs) for work in works]
-    base, per_token, per_decode, per_context, per_pair = relative_fit(np.array(rows, float), seconds, seconds)
-    return StepTime(base, per_token, per_decode, per_context, per_pair_s=per_pair)
+    return np.array(rows, float)
 
 
-def _residual(profile: StepProfile, works: list[Work], seconds: Array) -> dict[str, float]:
+def _residual(profile: StepProfile, works: list[Work], seconds: Array, linear_s: Array) -> dict[str, float]:
     fitted = np.array([work.seconds(profile) for work in works])
-    straight = np.array([_straight_s(profile.linear, work) for work in works])
-    linear = errors(straight, seconds, "linear_")["linear_median_relative_error"]
     return {
         **errors(fitted, seconds),
         **regions(works, fitted, seconds),
-        "linear_median_relative_error": linear,
+        "linear_median_relative_error": errors(linear_s, seconds, "linear_")["linear_median_relative_error"],
     }
-
-
-def _straight_s(linear: StepTime, work: Work) -> float:
-    return (
-        linear.base_s
-        + linear.per_prefill_token_s * work.tokens
-        + linear.per_decode_s * work.decodes
-        + linear.per_context_token_s * work.decodes * work.decode_context
-        + linear.per_pair_s * work.pairs
-    )

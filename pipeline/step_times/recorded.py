@@ -74,5 +74,4 @@ def _linear(steps: Steps) -> StepTime:
     ones = np.ones(len(steps.seconds))
     decode_context = np.maximum(steps.context_tokens - steps.chunk_kv_tokens, 0.0)
     design = np.column_stack((ones, steps.prefill_tokens, steps.decodes, decode_context, steps.chunk_pairs))
-    base, per_token, per_decode, per_context, per_pair = map(float, settled_fit(design, steps.seconds))
-    return StepTime(base, per_token, per_decode, per_context, per_pair_s=per_pair)
+    return StepTime(*map(float, settled_fit(design, steps.seconds)))

@@ -72,6 +72,13 @@ def prefill_s(step: StepTime, uncached: Tokens, tokens: Tokens) -> Tokens:
     return step.base_s + prompt_s(step, uncached, tokens)
 
 
+def heavy(settings: SchedulerSettings, uncached: Floats, tokens: Floats) -> NDArray[np.bool_]:
+    """Whether computing the last `uncached` of a context's `tokens` takes so long that others are made to wait or share,
+    shape (n,)."""
+    found: NDArray[np.bool_] = prefill_s(settings.step_time, uncached, tokens) >= settings.residency.heavy_s
+    return found
+
+
 def stage_one_s(columns: Floats, engine: EngineState, step: StepTime) -> Floats:
     """Expected cost of a turn, shape (n,): share of the KV cache × time, over prefill, decode and the pause after.
 

@@ -15,7 +15,7 @@ from .. import vllm_compat
 from ..engine import Engine
 from ..queueing.look_up import look_up
 from ..queueing.tenants import TenantService
-from ..queueing.value import Column, Floats, prefill_s
+from ..queueing.value import Column, Floats, heavy, prefill_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
 from .longest_wait import Admissions, OverdueAdmissions
 from .pins import Pins
@@ -73,12 +73,12 @@ class HeavyAdmission:
 
     def _asks(self, columns: Floats, deferred: Slots) -> tuple[Mask, Mask]:
         """Which cold turns are heavy and ask for admission, and which are light, each of shape (n,)."""
-        heavy = self._heavy(columns)
+        is_heavy = self._heavy(columns)
         cold = columns[Column.ADMITTED] == 0.0
         if not self.working_set.most_blocks:
             cold[:] = False
         cold[deferred] = False
-        return cold & heavy, cold & ~heavy
+        return cold & is_heavy, cold & ~is_heavy
 
     def _offer(self, queue: WaitingQueue, asking: Slots, deferred: int, now_s: float) -> list[int]:
         """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
@@ -144,9 +144,7 @@ class HeavyAdmission:
         return look_up(queue.columns, slot, queue.requests[slot], self._engine.kv_cache)
 
     def _heavy(self, columns: Floats) -> Mask:
-        uncached_s = prefill_s(self._step, columns[Column.UNCACHED_TOKENS], columns[Column.TOKENS])
-        heavy: Mask = uncached_s >= self.settings.residency.heavy_s
-        return heavy
+        return heavy(self.settings, columns[Column.UNCACHED_TOKENS], columns[Column.TOKENS])
 
     def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
         """Blocks that a turn takes, of which the uncached tokens have been looked up."""

@@ -4,14 +4,12 @@ vLLM computes running prompts before waiting ones. Without a limit, one heavy pr
 and a turn that needs a hundred tokens waits for seconds.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ...models.serving.settings import SchedulerSettings
 from .. import vllm_compat
 from ..engine import Engine
-from ..queueing.value import Column, Floats, prompt_s
+from ..queueing.value import Column, Floats, heavy
 from ..queueing.waiting_queue import WaitingQueue
 from .token_budget import LEAST_PREFILL
 
@@ -27,7 +25,7 @@ def fair_share(tokens: Floats, capacity: float) -> float:
     return float(levels[np.argmax(levels < ordered)])
 
 
-def most_each(budget: int, running: Sequence[int], waiting: Floats, running_share: float) -> int:
+def most_each(budget: int, running: Floats, waiting: Floats, running_share: float) -> int:
     """Most prompt tokens of one request in a step that computes `budget` prompt tokens; 0: no limit.
 
     The longest running prompt shares the step fairly with the shorter prompts that run or wait, and the running ones
@@ -35,15 +33,14 @@ def most_each(budget: int, running: Sequence[int], waiting: Floats, running_shar
     backlog, and to share would make more turns late. Then only the tokens of decodes are left free.
 
     Args:
-        running: tokens that each running prompt still lacks; at least one.
+        running: tokens that each running prompt still lacks, shape (n,); at least one.
         waiting: the same of the prompts that vLLM may admit, shape (n,).
     """
-    own = np.array(running, float)
-    longest = own.max()
-    prompts = np.concatenate((own, waiting[waiting < longest]))
+    longest = running.max()
+    prompts = np.concatenate((running, waiting[waiting < longest]))
     if prompts.sum() > 2 * longest:
         return max(budget, LEAST_PREFILL)
-    level = max(fair_share(prompts, budget), fair_share(own, budget * running_share))
+    level = max(fair_share(prompts, budget), fair_share(running, budget * running_share))
     return 0 if level == float("inf") else max(int(level), LEAST_PREFILL)
 
 
@@ -71,11 +68,12 @@ class PromptChunks:
         """Set the configured limit again."""
         vllm_compat.set_chunk_limit(self._engine.scheduler, self._configured)
 
-    def _limit(self, prompts: Sequence[tuple[int, int]]) -> int:
+    def _limit(self, prompts: list[tuple[int, int]]) -> int:
         settings, scheduler = self._settings, self._engine.scheduler
         decodes = vllm_compat.running_count(scheduler) - len(prompts)
         budget = vllm_compat.token_budget(scheduler) - decodes * self._tokens_each
-        if max(prompt_s(settings.step_time, *prompt) for prompt in prompts) < settings.residency.heavy_s:
+        left, tokens = np.array(prompts, float).T
+        if not heavy(settings, left, tokens).any():
             return max(budget, LEAST_PREFILL)
         waiting = self._queue.columns[Column.UNCACHED_TOKENS, self._queue.offered]
-        return most_each(budget, [left for left, _ in prompts], waiting, settings.budget.running_share)
+        return most_each(budget, left, waiting, settings.budget.running_share)

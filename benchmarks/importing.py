@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 
-from .measure import peak_mb, write_figures
+from .measure import usage_of, write_figures
 from .synthetic_traces import claude_code_lines, mooncake_lines
 
 PUBLIC = Path("../shared/data")
@@ -57,7 +57,7 @@ def _public(folder: Path) -> Figures:
     for name, format_name in FORMATS.items():
         command = _command(format_name, PUBLIC / name, folder / name) + tokenizer
         start = time.perf_counter()
-        peaks.append(peak_mb(subprocess.Popen(command)))
+        peaks.append(usage_of(subprocess.Popen(command)).peak_mb)
         figures[f"{name}_s"] = round(time.perf_counter() - start, 1)
     figures["all_public_s"] = round(sum(figures.values()), 1)
     figures["all_public_peak_mb"] = max(peaks)
@@ -72,7 +72,7 @@ def _stream(folder: Path, name: str, lines: Callable[[int], bytes], size_bytes: 
     with suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stream:  # if broken, the exit code tells the cause
         for part in _until(lines, size_bytes):
             stream.write(part)
-    megabytes = peak_mb(process)
+    megabytes = usage_of(process).peak_mb
     return {
         f"{name}_stream_gb": size_bytes / 1e9,
         f"{name}_stream_s": round(time.perf_counter() - start, 1),

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from augserve.pipeline.project import paths
 from augserve.pipeline.project.stage import run_stage
 
-from .measure import peak_mb, write_figures
+from .measure import usage_of, write_figures
 from .synthetic_traces import claude_code_lines
 
 SET = "synthetic"
@@ -45,19 +45,13 @@ def main() -> None:
 def _measured(folder: Path, size_gb: float) -> dict[str, float]:
     logs, project = folder / "logs", _project(folder / "project")
     sessions = _write_logs(logs, int(size_gb * 1e9))
-    import_s, import_mb = _run(
+    imported = _run(
+        "import",
         (*_AUGSERVE, "import", "claude-code", str(logs), "--out", str(project / paths.TRACES / SET), "--source", SET),
         project,
     )
     shutil.rmtree(logs)
-    prepare_s, prepare_mb = _run((*_STAGE, "prepare"), project)
-    return {
-        "sessions": sessions,
-        "import_s": import_s,
-        "import_peak_mb": import_mb,
-        "prepare_s": prepare_s,
-        "prepare_peak_mb": prepare_mb,
-    }
+    return {"sessions": sessions, **imported, **_run("prepare", (*_STAGE, "prepare"), project)}
 
 
 def _project(folder: Path) -> Path:
@@ -86,12 +80,15 @@ def _write_logs(folder: Path, size_bytes: int) -> int:
     return sessions
 
 
-def _run(command: tuple[str, ...], project: Path) -> tuple[float, float]:
-    """Seconds, and peak memory in MB."""
+def _run(name: str, command: tuple[str, ...], project: Path) -> dict[str, float]:
     start_s = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
-    megabytes = peak_mb(subprocess.Popen(command, cwd=project, env=environment))
-    return round(time.perf_counter() - start_s, 1), megabytes
+    usage = usage_of(subprocess.Popen(command, cwd=project, env=environment))
+    return {
+        f"{name}_s": round(time.perf_counter() - start_s, 1),
+        f"{name}_processor_s": usage.processor_s,
+        f"{name}_peak_mb": usage.peak_mb,
+    }
 
 
 if __name__ == "__main__":

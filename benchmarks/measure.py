@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,21 @@ def sampled(
     return ModelRunnerOutput(ids, {request_id: index for index, request_id in enumerate(ids)}, tokens)
 
 
-def peak_mb(process: subprocess.Popen[bytes]) -> float:
-    """Peak resident memory of the process, after its end. Raises StageError if it fails."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process took."""
+
+    processor_s: float  # other work on the machine lengthens it little
+    peak_mb: float  # resident memory
+
+
+def usage_of(process: subprocess.Popen[bytes]) -> Usage:
+    """Waits for the end of the process. Raises StageError if it fails."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise StageError(f"{process.args!r}: exit code {process.returncode}; see its message above")
-    return round(usage.ru_maxrss / 1024, 1)
+    return Usage(round(usage.ru_utime + usage.ru_stime, 1), round(usage.ru_maxrss / 1024, 1))
 
 
 def write_figures(name: str, figures: Mapping[str, Any]) -> None:

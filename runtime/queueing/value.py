@@ -73,8 +73,7 @@ def prefill_s(step: StepTime, uncached: Tokens, tokens: Tokens) -> Tokens:
 
 
 def heavy(settings: SchedulerSettings, uncached: Floats, tokens: Floats) -> NDArray[np.bool_]:
-    """Whether computing the last `uncached` of a context's `tokens` takes so long that others are made to wait or share,
-    shape (n,)."""
+    """Whether the last `uncached` of a context's `tokens` take so long that other turns wait or share, shape (n,)."""
     found: NDArray[np.bool_] = prefill_s(settings.step_time, uncached, tokens) >= settings.residency.heavy_s
     return found
 

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = Path("reports/gather/metrics.json")
 LOG_FILE = Path("logs/gather.log")
 SOURCE = "gathered"
+WHOLE_PROMPTS = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096")
+"""On a CPU, vLLM's engine dies of a part of a prompt whose tokens are drawn by a seed, as all are here."""
 RECORDER_TIMEOUT_S = 30.0  # the recorder writes its rows within 10 s
 
 
@@ -79,7 +81,7 @@ def _record(
     """Run the sessions against a recording server. Returns the client's records and the seconds of the run."""
     observe = hook_arguments({"mode": "observe", "traces": str(recorded), "source": SOURCE})
     with (
-        vllm_server(paths.MODEL, log=LOG_FILE, extra_args=observe) as server,
+        vllm_server(paths.MODEL, log=LOG_FILE, extra_args=[*observe, *WHOLE_PROMPTS]) as server,
         tool_box(params.wait_scale, seed) as tools,
     ):
         start_s = time.monotonic()

@@ -60,9 +60,11 @@ class PromptChunks:
         self._tokens_each = vllm_compat.tokens_per_decode(engine.scheduler)
 
     def before_step(self) -> None:
-        prompts = vllm_compat.running_prompts(self._engine.scheduler)
-        limits = [self._configured, self._limit(prompts)] if prompts else [self._configured]
-        vllm_compat.set_chunk_limit(self._engine.scheduler, min(filter(None, limits), default=0))
+        scheduler = self._engine.scheduler
+        prompts = vllm_compat.running_prompts(scheduler)
+        shares = prompts and not vllm_compat.needs_whole_prompts(scheduler)
+        limits = [self._configured, self._limit(prompts)] if shares else [self._configured]
+        vllm_compat.set_chunk_limit(scheduler, min(filter(None, limits), default=0))
 
     def restore(self) -> None:
         """Set the configured limit again."""

@@ -33,6 +33,8 @@ class SteeredBudget(StepBudget):
         scheduler = self._engine.scheduler
         late_s = self._ordering.late_s(self._engine.clock())
         tokens = self._controller.tokens(vllm_compat.decoding(scheduler), self._tokens_each, late_s)
+        if vllm_compat.needs_whole_prompts(scheduler):
+            tokens = self._configured
         self._engine.metrics.token_budget.set(tokens)
         if self._engine.active:
             vllm_compat.set_token_budget(scheduler, tokens, self._configured)

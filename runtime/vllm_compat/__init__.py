@@ -40,6 +40,7 @@ from .stepping import (
     holding_demand,
     holding_queue,
     may_lack_blocks,
+    needs_whole_prompts,
     pipeline_stages,
     prompt_demand,
     reserves_whole_prompts,

@@ -65,7 +65,7 @@ FIELDS: Mapping[type[Any], str] = {
     "spec_token_ids num_tokens num_tokens_with_spec num_prompt_tokens num_output_tokens num_output_placeholders "
     "num_computed_tokens num_preemptions is_prefill_chunk resumable use_structured_output "
     "structured_output_request is_finished get_finished_reason trace_headers",
-    SamplingParams: "extra_args structured_outputs temperature top_p",
+    SamplingParams: "extra_args structured_outputs temperature top_p seed sampling_type",
     KVCacheBlock: "block_hash ref_cnt is_null",
     SchedulerOutput: "num_scheduled_tokens total_num_scheduled_tokens scheduled_spec_decode_tokens "
     "scheduled_cached_reqs scheduled_new_reqs",
@@ -83,6 +83,7 @@ SCHEDULER: Mapping[str, str] = {
     "current_step num_spec_tokens num_lookahead_tokens need_mamba_block_aligned_split scheduler_reserve_full_isl "
     "pause_state lora_config",
     "vllm_config": "additional_config",
+    "vllm_config.device_config": "device_type",
     "vllm_config.model_config": "served_model_name",
     "vllm_config.observability_config": "otlp_traces_endpoint",
     "scheduler_config": "enable_chunked_prefill disable_chunked_mm_input async_scheduling long_prefill_token_threshold",

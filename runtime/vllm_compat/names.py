@@ -5,7 +5,7 @@ from .supported import INSTALL, UnsupportedVllmError
 try:
     from vllm import __version__ as vllm_version
     from vllm.config import VllmConfig
-    from vllm.sampling_params import SamplingParams
+    from vllm.sampling_params import SamplingParams, SamplingType
     from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
     from vllm.v1.core.kv_cache_coordinator import UnitaryKVCacheCoordinator
     from vllm.v1.core.kv_cache_manager import KVCacheManager

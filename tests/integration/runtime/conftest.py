@@ -222,6 +222,8 @@ class Engine:
             ignore_eos=True,
             extra_args=facts.pop("extra_args", None),
             structured_outputs=StructuredOutputsParams(json="{}") if facts.pop("structured", False) else None,
+            seed=facts.pop("seed", None),
+            temperature=facts.pop("temperature", 1.0),
         )
         request = Request(
             f"r{number}",

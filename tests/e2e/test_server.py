@@ -56,6 +56,17 @@ def test_a_streaming_request_is_answered(client: OpenAI) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
+def test_prompts_whose_tokens_are_drawn_by_a_seed_are_answered_beside_a_decode(client: OpenAI) -> None:
+    """vLLM's engine on a CPU dies if a step computes a part of such a prompt."""
+    long = {"max_tokens": 400, "extra_body": {"ignore_eos": True}}
+    with client.completions.create(model=MODEL_NAME, prompt="Count:", stream=True, **long) as beside:
+        assert next(iter(beside)).choices
+        for seed in range(4):
+            prompt = f"{seed} apples, " * 300
+            drawn = client.completions.create(model=MODEL_NAME, prompt=prompt, seed=seed, temperature=1.0, max_tokens=2)
+            assert drawn.choices[0].finish_reason == "length"
+
+
 def test_two_turns_of_a_session_with_a_tool_call_between(client: OpenAI) -> None:
     tools = [PythonTool.specification.to_openai()]
     session = {"X-Session-ID": "e2e"}

@@ -26,7 +26,12 @@ def test_the_budget_is_reported_and_only_in_active_mode_applied(active: bool, to
         SimpleNamespace(request_id=name, is_prefill_chunk=prefill)
         for name, prefill in (("a", False), ("b", True), ("c", False))
     ]
-    scheduler = SimpleNamespace(running=running, num_spec_tokens=3, max_num_scheduled_tokens=CONFIGURED)
+    scheduler = SimpleNamespace(
+        running=running,
+        num_spec_tokens=3,
+        max_num_scheduled_tokens=CONFIGURED,
+        vllm_config=SimpleNamespace(device_config=SimpleNamespace(device_type="cuda")),
+    )
     reported: list[int] = []
     metrics = SimpleNamespace(token_budget=SimpleNamespace(set=reported.append))
     engine: Any = SimpleNamespace(scheduler=scheduler, metrics=metrics, active=active, clock=lambda: 7.0)

@@ -61,6 +61,16 @@ class WaitingQueue(RequestQueue):
         """How many requests have entered so far, at either end."""
         return self._back - self._front
 
+    @property
+    def arrivals(self) -> int:
+        """How many requests have been added so far, without those that were put back."""
+        return self._back
+
+    def came_after(self, arrivals: int) -> NDArray[np.bool_]:
+        """Which of the waiting requests were added after so many, shape (len,)."""
+        came: NDArray[np.bool_] = self._order[_TICKET, : len(self._requests)] > arrivals
+        return came
+
     def slot(self, request: Request) -> int | None:
         return self._slots.get(request)
 

@@ -17,7 +17,7 @@ from ..queueing.look_up import look_up
 from ..queueing.tenants import TenantService
 from ..queueing.value import Column, Floats, heavy, prefill_s
 from ..queueing.waiting_queue import Slots, WaitingQueue
-from .longest_wait import Admissions, OverdueAdmissions
+from .longest_wait import Admissions, OverdueAdmissions, PassedOver
 from .pins import Pins
 from .working_set import WorkingSet
 
@@ -52,6 +52,9 @@ class HeavyAdmission:
         self._tenants = tenants
         residency = settings.residency
         self._admissions = Admissions(residency.longest_share)
+        self._passed_over = PassedOver()
+        self._arrivals = 0  # of the queue, at the last look
+        self._holds = False  # since the last look
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
         engine.metrics.working_set_limit.set(working_set.most_blocks * working_set.block_tokens)
 
@@ -60,10 +63,17 @@ class HeavyAdmission:
         cannot run yet, which do not ask."""
         asks, light = self._asks(queue.columns, deferred)
         asking = np.flatnonzero(asks)
+        if self._holds:
+            newcomers = light & queue.came_after(self._arrivals)
+            self._passed_over.came(self.working_set.blocks_of(queue.columns[Column.UNCACHED_TOKENS, newcomers]))
+        self._arrivals = queue.arrivals
         if asking.size:
             self.working_set.note_waiting(queue.columns[Column.TOKENS, light])
             asks[self._offer(queue, asking, deferred.size, now_s)] = False
         held = np.flatnonzero(asks)
+        self._holds = bool(held.size)
+        if not self._holds:
+            self._passed_over.restart()
         self._report(queue.columns, held)
         return held
 
@@ -85,11 +95,11 @@ class HeavyAdmission:
         since_s = queue.columns[Column.WAITING_SINCE_S, asking]
         longest = int(asking[since_s.argmin()])
         offered: list[int] = []
-        if self._overdue.is_due(float(since_s.min()), now_s):
-            self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
+        if reason := self._goes_in_without_room(queue, longest, now_s):
             self._look_up(queue, longest)
             self._enter(queue, longest, self._demand_blocks(queue, longest))
-            self._note_wait("overdue", queue, longest, now_s)
+            self._note_wait(reason, queue, longest, now_s)
+            self._passed_over.restart()
             offered.append(longest)
         idle = len(queue) == asking.size + deferred and not vllm_compat.running_count(self._engine.scheduler)
         foremost = self._foremost(queue, asking, now_s)
@@ -105,8 +115,18 @@ class HeavyAdmission:
                 self._enter(queue, slot, blocks)
                 self._note_wait("room", queue, slot, now_s)
                 self._admissions.admitted(longest=slot == longest)
+                if slot == longest:
+                    self._passed_over.restart()
             offered.append(slot)
         return offered
+
+    def _goes_in_without_room(self, queue: WaitingQueue, longest: int, now_s: float) -> str | None:
+        """Why the turn that has waited longest goes in whatever room there is; None if it does not."""
+        if self._overdue.is_due(queue.columns.item(Column.WAITING_SINCE_S, longest), now_s):
+            self._overdue.admitted(float(self._costs_s(queue.columns[Column.TOKENS, [longest]])[0]))
+            return "overdue"
+        needs = self.working_set.blocks_of(queue.columns[Column.UNCACHED_TOKENS, [longest]])
+        return "passed" if self._passed_over.is_due(needs) else None
 
     def _foremost(self, queue: WaitingQueue, asking: Slots, now_s: float) -> Slots:
         """Those of the caller's foremost priority, and of these the turns of the tenant with the smallest account."""

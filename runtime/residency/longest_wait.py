@@ -2,7 +2,7 @@
 
 The share keeps the longest wait near that of first come, first served: with a share of one half, at most twice as many
 are admitted before a turn. No order bounds a wait by itself, for a session may hold its memory as long as it likes. So
-a turn that is overdue goes in without room, for a share of the time.
+a turn goes in without room if light turns have taken what it needs, and if it is overdue, for a share of the time.
 """
 
 
@@ -20,6 +20,28 @@ class Admissions:
     def admitted(self, longest: bool) -> None:
         """Note an admission, `longest` if it was that of the longest wait. No more than one is owed."""
         self._credit = min(self._credit + self._share - (1.0 if longest else 0.0), 1.0)
+
+
+class PassedOver:
+    """Lets the turn that has been held longest in once light turns have come past it that need as many blocks.
+
+    Light turns are never held. A stream of them would take every block that becomes free.
+    """
+
+    def __init__(self) -> None:
+        self._blocks = 0
+
+    def came(self, blocks: int) -> None:
+        """Note light turns that came while a turn is held, and that need so many blocks."""
+        self._blocks += blocks
+
+    def is_due(self, blocks: int) -> bool:
+        """Whether the turn that has been held longest goes in now; it needs so many blocks."""
+        return self._blocks >= blocks
+
+    def restart(self) -> None:
+        """The turn that was held longest went in, or none is held."""
+        self._blocks = 0
 
 
 class OverdueAdmissions:

@@ -53,8 +53,11 @@ class WorkingSet:
 
     def note_waiting(self, tokens: Floats) -> None:
         """Note the contexts of the light turns that wait now, shape (n,)."""
-        blocks = np.ceil(tokens / self._kv_cache.block_tokens).sum()
-        self.waiting_blocks = int(blocks) * self._references.groups
+        self.waiting_blocks = self.blocks_of(tokens)
+
+    def blocks_of(self, tokens: Floats) -> int:
+        """Blocks that hold so many tokens of each of several turns, shape (n,)."""
+        return int(np.ceil(tokens / self._kv_cache.block_tokens).sum()) * self._references.groups
 
     def enter(self, request: Request, blocks: int) -> None:
         """Promise a turn its `blocks`."""

@@ -149,6 +149,24 @@ def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:
     engine.drain()
 
 
+def test_a_stream_of_light_turns_does_not_pass_a_held_one_for_ever(make_engine: EngineMaker) -> None:
+    """It goes in once they have come with as many tokens as it has."""
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    heavy = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    passed_tokens = 0
+    engine.step()
+    for number in range(10, 60):
+        if not held(engine):
+            break
+        passed_tokens += 200
+        engine.add(number, 200, 5, f"s{number}", cache_salt=f"s{number}")
+        engine.step()
+    assert heavy.num_tokens <= passed_tokens <= heavy.num_tokens + 200
+    engine.drain_until(lambda: heavy.status == RequestStatus.RUNNING)
+    engine.drain()
+
+
 def test_light_turns_that_wait_have_their_room_before_a_newcomer(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 1000)

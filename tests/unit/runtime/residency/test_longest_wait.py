@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augserve.runtime.residency.longest_wait import Admissions, OverdueAdmissions
+from augserve.runtime.residency.longest_wait import Admissions, OverdueAdmissions, PassedOver
 
 
 def test_a_turn_is_due_once_it_has_waited_too_long() -> None:
@@ -71,3 +71,13 @@ def test_a_half_is_every_other_admission_and_no_more_than_one_is_owed() -> None:
         order.append(admissions.longest_is_next)
         admissions.admitted(longest=order[-1])
     assert order == [True, False, True, False]
+
+
+def test_a_turn_goes_in_once_light_turns_have_come_past_it_with_as_many_blocks() -> None:
+    passed = PassedOver()
+    passed.came(60)
+    assert not passed.is_due(100)
+    passed.came(40)
+    assert passed.is_due(100)
+    passed.restart()
+    assert not passed.is_due(100)

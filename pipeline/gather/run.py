@@ -25,7 +25,7 @@ from ..project.stage import StageError
 from ..project.tracking import experiment_run
 from ..server.endpoint import Endpoint
 from ..server.open_loop import run_open_loop
-from ..server.process import MODEL_NAME, Server, hook_arguments, vllm_server
+from ..server.process import MAX_MODEL_LEN, MODEL_NAME, Server, hook_arguments, vllm_server
 from .join import call_table, join_turns
 from .plan import SessionPlan
 from .session import SessionRunner, SessionSeen, TurnError
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = Path("reports/gather/metrics.json")
 LOG_FILE = Path("logs/gather.log")
 SOURCE = "gathered"
-WHOLE_PROMPTS = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096")
+WHOLE_PROMPTS = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(MAX_MODEL_LEN))
 """On a CPU, vLLM's engine dies of a part of a prompt whose tokens are drawn by a seed, as all are here."""
 RECORDER_TIMEOUT_S = 30.0  # the recorder writes its rows within 10 s
 

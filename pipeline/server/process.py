@@ -27,6 +27,7 @@ from ..project.stage import StageError
 
 HOST = "127.0.0.1"
 MODEL_NAME = "smollm2"
+MAX_MODEL_LEN = 4096
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
 _PREFIX = re.compile(r"^(\(\w[\w-]* pid=\d+\)\s*)?((ERROR|WARNING|INFO|CRITICAL) [\d:. -]+\[[^\]]*\]\s*)?")
@@ -62,7 +63,7 @@ def server_command(model: Path, port: int, extra_args: Sequence[str] = ()) -> li
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(model), "--served-model-name", MODEL_NAME),
         *("--host", HOST, "--port", str(port)),
-        *("--dtype", "bfloat16", "--max-model-len", "4096", "--max-num-seqs", "64", "--block-size", "32"),
+        *("--dtype", "bfloat16", "--max-model-len", str(MAX_MODEL_LEN), "--max-num-seqs", "64", "--block-size", "32"),
         *("--enforce-eager", "--distributed-executor-backend", "uni", "--disable-uvicorn-access-log"),
         *extra_args,
     ]

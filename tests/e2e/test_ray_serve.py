@@ -19,7 +19,7 @@ from vllm import SamplingParams  # noqa: E402
 from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: E402
 from vllm.v1.engine.async_llm import AsyncLLM  # noqa: E402
 
-from augserve.pipeline.server.process import free_port, server_environment  # noqa: E402
+from augserve.pipeline.server.process import MAX_MODEL_LEN, free_port, server_environment  # noqa: E402
 from augserve.runtime.routing.ray_serve import BACKLOG, told_backlog  # noqa: E402
 
 from .faults import ONE_THREAD  # noqa: E402
@@ -42,7 +42,7 @@ class Replica:
             AsyncEngineArgs(
                 model=model,
                 dtype="bfloat16",
-                max_model_len=4_096,
+                max_model_len=MAX_MODEL_LEN,
                 max_num_seqs=SEATS,
                 block_size=32,
                 enforce_eager=True,

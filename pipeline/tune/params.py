@@ -52,6 +52,7 @@ class TuneParams(Section):
     screened: PositiveInt
     finalists: PositiveInt
     candidates: PositiveInt
+    selection_seeds: PositiveInt
     min_goodput_ratio: Share
     min_throughput_ratio: Share
     longest_wait_s: PositiveFloat

@@ -67,7 +67,7 @@ def selection_table(selected: Sequence[Selected], winner: Selected) -> pd.DataFr
             "screened": f"{one.candidate.screened:.3f}",
             "search: mean": f"{one.tune.mean:.3f}",
             "selection: mean": f"{one.score.mean:.3f}",
-            **{scenario.name: f"{ratio:.3f}" for scenario, ratio in one.score.ratios.items()},
+            **{load: f"{ratio:.3f}" for load, ratio in one.score.by_load.items()},
             "violated": ", ".join(name for name, value in one.score.violations.items() if value > 0),
         }
         for one in sorted(selected, key=lambda one: -one.score.mean)

@@ -126,7 +126,8 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
         simulations = dataclasses.replace(simulations, params=params)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
         judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
-        selection = dataclasses.replace(simulations, use="select")
+        selection_params = params.changed(seeds=params.selection_seeds)
+        selection = dataclasses.replace(simulations, use="select", params=selection_params)
         selected = select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
         winner = choose(selected)
         if not winner.score.feasible:

@@ -1,7 +1,7 @@
 """The score of a trial: its goodput as a ratio to that of the best rival, and how far it violates each constraint."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..project.stage import StageError
 from ..results.metrics_file import closed_loop, open_loop
@@ -29,6 +29,11 @@ class Scenario:
     def load_name(self) -> str:
         """As in the results of an evaluation."""
         return open_loop(self.load) if self.load is not None else closed_loop(self.agents or 0)
+
+    @property
+    def load_alone(self) -> "Scenario":
+        """The same for each seed of a load."""
+        return replace(self, seed=0)
 
     @property
     def name(self) -> str:
@@ -63,22 +68,29 @@ class Baseline:
             )
         return metrics["effective_throughput"] / best
 
-    def violations(self, scenario: Scenario, metrics: Metrics) -> dict[str, float]:
-        """Constraint → the share by which it is missed; a value above 0 is a violation.
+    def violations(self, seeds: Mapping[Scenario, Metrics]) -> dict[str, float]:
+        """Constraint → the share by which a load misses it; a value above 0 is a violation. `seeds`: those of the load.
 
-        The longest wait must be within `longest_wait_s` where that of stock vLLM is. Elsewhere it must be within the
-        bound of the settings, or within the longest wait of a rival if that is longer.
+        Goodput and throughput must be kept on every seed. The longest wait is that of a single turn, so that the
+        longest of all seeds is compared. It must be within `longest_wait_s` where that of stock vLLM is. Elsewhere it
+        must be within the bound of the settings, or within the longest wait of a rival if that is longer.
         """
-        limits, rivals = self.limits, self.rivals[scenario]
-        stock, limit_s = rivals[VLLM.name], limits.longest_wait_s
-        if stock["longest_wait_s"] > limit_s:
-            slack = SLACK if scenario.agents is None else ADMISSION_SLACK
-            limit_s = slack * max(limits.max_wait_s, *(rival["longest_wait_s"] for rival in rivals.values()))
+        limits = self.limits
+        pairs = [(metrics, self.rivals[scenario][VLLM.name]) for scenario, metrics in seeds.items()]
+        longest_s = max(metrics["longest_wait_s"] for metrics, _ in pairs)
         return {
-            "goodput": _shortfall(metrics, stock, "effective_throughput", limits.min_goodput_ratio),
-            "throughput": _shortfall(metrics, stock, "throughput", limits.min_throughput_ratio),
-            "longest_wait": metrics["longest_wait_s"] / limit_s - 1,
+            "goodput": max(_shortfall(*pair, "effective_throughput", limits.min_goodput_ratio) for pair in pairs),
+            "throughput": max(_shortfall(*pair, "throughput", limits.min_throughput_ratio) for pair in pairs),
+            "longest_wait": longest_s / self._longest_wait_s(seeds) - 1,
         }
+
+    def _longest_wait_s(self, seeds: Collection[Scenario]) -> float:
+        limits, rivals = self.limits, [self.rivals[scenario] for scenario in seeds]
+        if max(by_policy[VLLM.name]["longest_wait_s"] for by_policy in rivals) <= limits.longest_wait_s:
+            return limits.longest_wait_s
+        waits_s = [metrics["longest_wait_s"] for by_policy in rivals for metrics in by_policy.values()]
+        closed = any(scenario.agents is not None for scenario in seeds)
+        return (ADMISSION_SLACK if closed else SLACK) * max(limits.max_wait_s, *waits_s)
 
 
 def _shortfall(metrics: Metrics, stock: Metrics, name: str, least: float) -> float:
@@ -103,10 +115,22 @@ class Score:
         return geometric_mean(list(self.ratios.values()))
 
     @property
+    def by_load(self) -> dict[str, float]:
+        """Ratio at each load: the geometric mean of its seeds."""
+        return {load.name: geometric_mean([self.ratios[seed] for seed in seeds]) for load, seeds in self._loads.items()}
+
+    @property
     def violations(self) -> dict[str, float]:
         """The worst violation of each constraint."""
-        each = [self.baseline.violations(scenario, metrics) for scenario, metrics in self.metrics.items()]
+        each = [self.baseline.violations(seeds) for seeds in self._loads.values()]
         return {name: max(violations[name] for violations in each) for name in each[0]} if each else {}
+
+    @property
+    def _loads(self) -> dict[Scenario, dict[Scenario, Metrics]]:
+        loads: dict[Scenario, dict[Scenario, Metrics]] = {}
+        for scenario, metrics in self.metrics.items():
+            loads.setdefault(scenario.load_alone, {})[scenario] = metrics
+        return loads
 
     @property
     def penalised(self) -> float:

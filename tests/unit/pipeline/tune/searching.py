@@ -36,6 +36,7 @@ PARAMS = TuneParams(
     screened=2,
     finalists=3,
     candidates=2,
+    selection_seeds=2,
     min_goodput_ratio=0.99,
     min_throughput_ratio=0.98,
     longest_wait_s=5.0,

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from augserve.data.workload.mix import MIX
@@ -45,8 +47,26 @@ def test_scenarios_without_a_rival_that_has_goodput_are_an_error(searching):
     ],
 )
 def test_a_constraint_is_violated_beyond_its_bound(baseline, scenario, change, violated):
-    found = baseline.violations(scenario, LIGHT | change)
+    found = baseline.violations({scenario: LIGHT | change})
     assert {name for name, value in found.items() if value > 0} == violated
+
+
+def test_the_longest_waits_of_all_seeds_are_compared_and_the_goodput_of_each(searching):
+    seeds = [dataclasses.replace(AGENTS, seed=seed) for seed in range(2)]
+    waits_s = zip(seeds, (20.0, 90.0), strict=True)
+    rivals = {seed: {"vllm": LIGHT | {"longest_wait_s": wait_s}} for seed, wait_s in waits_s}
+    score = Score(Baseline(searching.LIMITS, rivals))
+    score.add(seeds[0], LIGHT | {"longest_wait_s": 179.0})
+    assert set(_violated(score)) == {"longest_wait"}
+    score.add(seeds[1], LIGHT | {"longest_wait_s": 10.0})
+    assert not _violated(score)
+    score.add(seeds[1], LIGHT | {"longest_wait_s": 181.0, "effective_throughput": 39.0})
+    assert set(_violated(score)) == {"goodput", "longest_wait"}
+    assert score.by_load == {AGENTS.name: pytest.approx((39 / 40) ** 0.5)}
+
+
+def _violated(score):
+    return [name for name, value in score.violations.items() if value > 0]
 
 
 def test_the_score_is_the_geometric_mean_and_the_worst_simulation_decides_each_constraint(baseline):

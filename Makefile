@@ -57,7 +57,7 @@ test-servers: env  ## run the tests with real servers
 test-vllm: env build/vllm-$(VLLM)  ## run the tests that touch vLLM's scheduler on another release: VLLM=0.30.0 (default 0.29.0)
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/python -c 'import vllm; assert vllm.__version__ == "$(VLLM)", vllm.__file__'
 	PYTHONPATH=build/vllm-$(VLLM) $(BIN)/pytest $(PARALLEL) -m "not slow" tests/unit/runtime/vllm_compat tests/unit/runtime/queueing/test_waiting_queue.py \
-	  tests/integration/runtime --ignore tests/integration/runtime/test_linking.py
+	  tests/integration/runtime --ignore tests/integration/runtime/sessions
 
 soak: env  ## random events on vLLM's scheduler with every feature, a million steps: 30 minutes; [STEPS=20000 SEED=2 MINUTES=60 on a real server]
 	SOAK_STEPS=$$(( $(STEPS) / 20 )) SOAK_SEED=$(SEED) $(BIN)/pytest -v -rP tests/integration/runtime/test_soak.py

@@ -1,9 +1,8 @@
 """Ray Serve routes between two real vLLM engines by what AugServe tells. Skipped where Ray Serve is not installed."""
 
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,15 +21,14 @@ from vllm.v1.engine.async_llm import AsyncLLM  # noqa: E402
 from augserve.pipeline.server.process import MAX_MODEL_LEN, free_port, server_environment  # noqa: E402
 from augserve.runtime.routing.ray_serve import BACKLOG, told_backlog  # noqa: E402
 
+from ..ray_router import ROUTER, wait_until  # noqa: E402
 from .faults import ONE_THREAD  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUTER = "augserve.runtime.routing.ray_serve.SessionRouter"
 SEATS = 2
 SESSIONS = 8
 LONG = 200  # tokens of an answer
-HEARD_S = 60.0
 
 
 class Replica:
@@ -109,10 +107,3 @@ def test_sessions_stay_and_new_ones_avoid_the_engine_with_a_backlog(client: http
         assert [home(name) for name in elsewhere] == [homes[name] for name in elsewhere]
         assert {each.result()["process"] for each in long} == {busy}
     assert {name: home(name) for name in homes} == homes
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + HEARD_S
-    while not met():
-        assert time.monotonic() < until_s
-        time.sleep(0.2)

@@ -16,7 +16,7 @@ from augserve.runtime.recording.tracer import Tracer
 from augserve.runtime.residency.pins import Pins
 
 from .conftest import Engine, EngineMaker, TestedScheduler
-from .test_scheduler import load
+from .requests import load
 
 PINNING = SchedulerSettings(
     step_time=StepTime(base_s=0.01, per_prefill_token_s=0.1),  # makes every context worth pinning

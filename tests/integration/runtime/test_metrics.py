@@ -6,8 +6,8 @@ from augserve.runtime import AugServeScheduler
 from augserve.runtime.metrics import Metrics
 
 from .conftest import Engine, EngineMaker
-from .test_admission import CACHE, running
-from .test_residency import follow
+from .requests import follow, running
+from .residency.contexts import CACHE
 
 
 def metrics(engine: Engine) -> Metrics:

@@ -1,6 +1,5 @@
 """AugServe's scheduler on vLLM's real one: no request is lost and no block leaks."""
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +21,8 @@ from augserve.runtime.queueing.value import Column
 from augserve.runtime.steering.token_budget import LEAST_PREFILL, MISSES
 from augserve.runtime.vllm_compat import KvCache
 
-from .conftest import Engine, EngineMaker, TestedScheduler, by_priority
-
-
-def load(engine: Engine, count: int = 60, seed: int = 1) -> dict[str, int]:
-    """Add requests of mixed lengths, some of them in sessions; returns the output tokens of each."""
-    rnd = random.Random(seed)
-    expected = {}
-    for number in range(count):
-        output = rnd.randint(1, 60)
-        hints = {"augserve_tools_offered": 2, "augserve_last_tool": "sql"}
-        engine.add(number, rnd.randint(2, 2000), output, f"s{number % 7}" if number % 3 else None, extra_args=hints)
-        expected[f"r{number}"] = output
-    return expected
+from .conftest import EngineMaker, TestedScheduler, by_priority
+from .requests import load
 
 
 @pytest.mark.parametrize("mode", ["active", "shadow", "observe"])

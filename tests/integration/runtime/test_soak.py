@@ -35,8 +35,8 @@ from .conftest import (
     whole_prompts,
 )
 from .events import Player, random_events
+from .kv_groups import sliding_too
 from .test_invariants import HOLDING, SETTINGS
-from .test_model_kinds import sliding_too
 
 STEPS = int(os.environ.get("SOAK_STEPS", "300"))
 """Steps with each feature and each of both settings."""

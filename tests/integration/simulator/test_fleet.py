@@ -20,8 +20,8 @@ from augserve.runtime.routing.rendezvous import rendezvous
 from ...unit.pipeline.simulator.trees import forests
 from .conftest import check_nothing_left
 from .guessing import GuessingPredictor
-from .test_bulk import ROOMY, Seen
-from .test_every_policy import SETTINGS, sessions_of
+from .policies.test_bulk import ROOMY, Seen
+from .policies.test_every_policy import SETTINGS, sessions_of
 
 POLICIES = ("vllm", "augserve")
 ENGINE = dataclasses.replace(ROOMY, limits=dataclasses.replace(ROOMY.limits, max_model_len=2048))

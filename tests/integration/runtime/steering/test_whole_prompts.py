@@ -1,0 +1,46 @@
+"""Prompts that must not be cut, on vLLM's real scheduler."""
+
+from functools import partial
+
+import pytest
+from vllm.config import VllmConfig
+
+from augserve.models.serving.settings import SchedulerSettings, StepTime
+
+from ..conftest import EngineMaker
+
+PROMPT = 1_500
+SLOW = SchedulerSettings(step_time=StepTime(per_prefill_token_s=1e-3))
+"""Beside a decode, a step has time for a part of the prompt."""
+
+
+def on(device: str, config: VllmConfig) -> None:
+    config.device_config.device_type = device
+
+
+@pytest.mark.parametrize(("device", "is_cut"), [("cpu", False), ("cuda", True)])
+def test_on_a_cpu_no_step_cuts_a_prompt_whose_tokens_are_drawn_by_a_seed(
+    make_engine: EngineMaker, device: str, is_cut: bool
+) -> None:
+    """vLLM's engine dies of it there."""
+    engine = make_engine(settings=SLOW, change=partial(on, device))
+    engine.add(0, 100, 200)
+    engine.step()
+    engine.add(1, PROMPT, 5, seed=7)
+    engine.step()
+    assert (engine.scheduled[-1]["r1"] < PROMPT // 2) == is_cut
+    engine.drain()
+    assert engine.finished() == {"r0": 200, "r1": 5}
+    engine.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("facts", [{}, {"seed": 7, "temperature": 0.0}])
+def test_other_prompts_are_cut_on_a_cpu_too(make_engine: EngineMaker, facts: dict[str, float]) -> None:
+    engine = make_engine(settings=SLOW, change=partial(on, "cpu"))
+    engine.add(0, 100, 200)
+    engine.step()
+    engine.add(1, PROMPT, 5, **facts)
+    engine.step()
+    assert engine.scheduled[-1]["r1"] < PROMPT // 2
+    engine.drain()
+    engine.assert_nothing_is_left()

@@ -1,11 +1,14 @@
 """The score of a trial: its goodput as a ratio to that of the best rival, and how far it violates each constraint."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ..project.stage import StageError
 from ..results.metrics_file import closed_loop, open_loop
-from ..results.tuning import geometric_mean
+from ..results.tuning import LEAST_RATIO, geometric_mean
 from ..simulator.catalogue import VLLM
 
 Metrics = Mapping[str, float]
@@ -118,6 +121,14 @@ class Score:
     def by_load(self) -> dict[str, float]:
         """Ratio at each load: the geometric mean of its seeds."""
         return {load.name: geometric_mean([self.ratios[seed] for seed in seeds]) for load, seeds in self._loads.items()}
+
+    def exceeds(self, other: "Score") -> bool:
+        """Whether the mean is above that of another score by more than one standard error, over the loads that both
+        have. The ratios of one load are a pair; so a load that is good for both adds no noise."""
+        pairs = [(ratio, other.by_load[load]) for load, ratio in self.by_load.items()]
+        gains = np.array([math.log(max(ratio, LEAST_RATIO) / max(others, LEAST_RATIO)) for ratio, others in pairs])
+        error = gains.std(ddof=1) / math.sqrt(gains.size) if gains.size > 1 else 0.0
+        return bool(gains.mean() > error)
 
     @property
     def violations(self) -> dict[str, float]:

@@ -90,8 +90,16 @@ def kept(judged: Sequence[Judged], count: int) -> list[Judged]:
 
 
 def choose(selected: Sequence[Selected]) -> Selected:
-    """The best feasible one by its penalised score; where none is feasible, the best of all."""
-    return max(selected, key=lambda one: (one.score.feasible, one.score.penalised))
+    """The best feasible one by its penalised score; where none is feasible, the best of all.
+
+    Feasible defaults stay unless the gain over them exceeds one standard error, for less is noise (the rule of one
+    standard error; Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 7.10).
+    """
+    best = max(selected, key=lambda one: (one.score.feasible, one.score.penalised))
+    default = default_of(selected)
+    if default is None or not default.score.feasible or best.score.exceeds(default.score):
+        return best
+    return default
 
 
 def default_of(selected: Sequence[Selected]) -> Selected | None:

@@ -119,6 +119,25 @@ def test_a_candidate_that_violates_a_constraint_on_other_sessions_is_not_chosen(
     assert choose(selected[:1]) is selected[0]  # where none is feasible, the best of all
 
 
+@pytest.mark.parametrize(
+    ("goodputs", "chosen"),
+    [
+        ((60.0, 62.0, 61.0), 1),  # better than the defaults at every load
+        ((90.0, 40.0, 55.0), 0),  # better in the mean, by less than what loads differ by
+        ((40.0, 41.0, 42.0), 0),
+    ],
+)
+def test_the_defaults_stay_unless_the_gain_over_them_exceeds_one_standard_error(searching, study, goodputs, chosen):
+    default = dataclasses.replace(finalists(study, 1)[0], name="defaults")
+    selected = []
+    for candidate, by_load in ((default, (50.0,) * 3), (finalists(study, 2)[1], goodputs)):
+        score = Score(searching.BASELINE)
+        for scenario, goodput in zip(searching.PARAMS.planned(), by_load, strict=True):
+            score.add(scenario, {"effective_throughput": goodput, "throughput": 60.0, "longest_wait_s": 1.0})
+        selected.append(Selected(candidate, score, score))
+    assert choose(selected) is selected[chosen]
+
+
 def test_the_reports_are_written_and_the_same_study_gives_the_same_bytes(searching, study, selected, tmp_path):
     for folder in ("one", "two"):
         write_reports(tmp_path / folder, study, searching.SPACE, selected, choose(selected), ["mine: a tie"])

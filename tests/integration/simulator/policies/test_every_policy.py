@@ -238,7 +238,7 @@ def test_the_workload_preempts_and_evicts() -> None:
 
 def test_the_same_seed_yields_the_same_bytes_in_every_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "20261123"}
-    command = [sys.executable, "-m", "tests.integration.simulator.test_every_policy"]
+    command = [sys.executable, "-m", "tests.integration.simulator.policies.test_every_policy"]
     other = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(other.stdout.splitlines()[-1]) == digests(NAMES)
     for policy in ("vllm", "uncached-first", "mars", "augserve"):

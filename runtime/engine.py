@@ -9,12 +9,12 @@ from .clock import ArrivalClock
 from .guard import Guard
 from .metrics import Metrics
 from .sessions.live_turn import LiveTurn
-from .vllm_compat import AsyncScheduler, KvCache, Request, RunningDemand
+from .vllm_compat import HookedScheduler, KvCache, Request, RunningDemand
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    scheduler: AsyncScheduler
+    scheduler: HookedScheduler
     kv_cache: KvCache
     running_demand: RunningDemand
     guard: Guard
@@ -27,7 +27,7 @@ class Engine:
     @classmethod
     def of(
         cls,
-        scheduler: AsyncScheduler,
+        scheduler: HookedScheduler,
         clock: Callable[[], float],
         version: str,
         mode: str,

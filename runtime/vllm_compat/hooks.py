@@ -2,10 +2,21 @@
 
 from typing import Any
 
-from .names import AsyncScheduler, Request, SchedulerStats
+from .names import AsyncScheduler, Request, SamplingType, SchedulerStats
 
 
 class HookedScheduler(AsyncScheduler):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seeded: dict[str, Request] = {}
+        """Live requests whose tokens are drawn by a seed, by id."""
+
+    def add_request(self, request: Request) -> None:
+        super().add_request(request)
+        live = self.requests.get(request.request_id)  # none where the last input of a streaming session has ended it
+        if live is not None and draws_by_seed(live):
+            self.seeded[request.request_id] = live
+
     def usage_of_requests(self, usage: float) -> float:
         """The usage of the KV cache, 0 to 1, that vLLM reports; `usage` is its own count. Must not raise."""
         return usage
@@ -24,5 +35,11 @@ class HookedScheduler(AsyncScheduler):
         """Called when a request has ended and still owns its blocks. Must not raise."""
 
     def _free_blocks(self, request: Request) -> None:
+        self.seeded.pop(request.request_id, None)
         self.before_free(request)
         super()._free_blocks(request)
+
+
+def draws_by_seed(request: Request) -> bool:
+    parameters = request.sampling_params
+    return parameters is not None and parameters.sampling_type == SamplingType.RANDOM_SEED

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable
 
 from .contract import HOLDING_QUEUES
-from .names import AsyncScheduler, Request, RequestQueue, RequestStatus, SamplingType
+from .hooks import HookedScheduler
+from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 
 
 def engine_number(scheduler: AsyncScheduler) -> int:
@@ -38,22 +39,12 @@ def steers_budget(scheduler: AsyncScheduler) -> bool:
     )
 
 
-def needs_whole_prompts(scheduler: AsyncScheduler) -> bool:
+def needs_whole_prompts(scheduler: HookedScheduler) -> bool:
     """Whether the next step must cut no prompt that vLLM itself would not. On a CPU, vLLM's engine dies of a part of a
     prompt whose tokens are drawn by a seed: it turns the generator back, which torch can do on GPUs only."""
     if scheduler.vllm_config.device_config.device_type != "cpu":
         return False
-    return any(_is_seeded_prompt(request) for request in scheduler.requests.values())
-
-
-def _is_seeded_prompt(request: Request) -> bool:
-    parameters = request.sampling_params
-    return (
-        parameters is not None
-        and parameters.seed is not None
-        and parameters.sampling_type == SamplingType.RANDOM_SEED
-        and request.num_tokens - request.num_computed_tokens > 1
-    )
+    return any(request.num_tokens - request.num_computed_tokens > 1 for request in scheduler.seeded.values())
 
 
 def token_budget(scheduler: AsyncScheduler) -> int:

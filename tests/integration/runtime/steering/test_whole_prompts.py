@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from vllm.config import VllmConfig
+from vllm.v1.request import RequestStatus
 
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 
@@ -42,5 +43,18 @@ def test_other_prompts_are_cut_on_a_cpu_too(make_engine: EngineMaker, facts: dic
     engine.add(1, PROMPT, 5, **facts)
     engine.step()
     assert engine.scheduled[-1]["r1"] < PROMPT // 2
+    engine.drain()
+    engine.assert_nothing_is_left()
+
+
+def test_an_aborted_prompt_leaves_the_others_to_be_cut(make_engine: EngineMaker) -> None:
+    engine = make_engine(settings=SLOW, change=partial(on, "cpu"))
+    engine.add(0, 100, 200)
+    engine.step()
+    seeded = engine.add(1, PROMPT, 5, seed=7)
+    engine.scheduler.finish_requests(seeded.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.add(2, PROMPT, 5)
+    engine.step()
+    assert engine.scheduled[-1]["r2"] < PROMPT // 2
     engine.drain()
     engine.assert_nothing_is_left()

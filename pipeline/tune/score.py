@@ -125,8 +125,8 @@ class Score:
     def exceeds(self, other: "Score") -> bool:
         """Whether the mean is above that of another score by more than one standard error, over the loads that both
         have. The ratios of one load are a pair; so a load that is good for both adds no noise."""
-        pairs = [(ratio, other.by_load[load]) for load, ratio in self.by_load.items()]
-        gains = np.array([math.log(max(ratio, LEAST_RATIO) / max(others, LEAST_RATIO)) for ratio, others in pairs])
+        own, others = self.by_load, other.by_load
+        gains = np.log([max(own[load], LEAST_RATIO) / max(others[load], LEAST_RATIO) for load in own])
         error = gains.std(ddof=1) / math.sqrt(gains.size) if gains.size > 1 else 0.0
         return bool(gains.mean() > error)
 

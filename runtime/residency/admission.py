@@ -53,8 +53,7 @@ class HeavyAdmission:
         residency = settings.residency
         self._admissions = Admissions(residency.longest_share)
         self._passed_over = PassedOver()
-        self._arrivals = 0  # of the queue, at the last look
-        self._holds = False  # since the last look
+        self._arrivals: int | None = None  # of the queue, at the last look; None if it held no turn
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
         engine.metrics.working_set_limit.set(working_set.most_blocks * working_set.block_tokens)
 
@@ -63,16 +62,15 @@ class HeavyAdmission:
         cannot run yet, which do not ask."""
         asks, light = self._asks(queue.columns, deferred)
         asking = np.flatnonzero(asks)
-        if self._holds:
+        if self._arrivals is not None:
             newcomers = light & queue.came_after(self._arrivals)
             self._passed_over.came(self.working_set.blocks_of(queue.columns[Column.UNCACHED_TOKENS, newcomers]))
-        self._arrivals = queue.arrivals
         if asking.size:
             self.working_set.note_waiting(queue.columns[Column.TOKENS, light])
             asks[self._offer(queue, asking, deferred.size, now_s)] = False
         held = np.flatnonzero(asks)
-        self._holds = bool(held.size)
-        if not self._holds:
+        self._arrivals = queue.arrivals if held.size else None
+        if self._arrivals is None:
             self._passed_over.restart()
         self._report(queue.columns, held)
         return held

@@ -9,12 +9,12 @@ class HookedScheduler(AsyncScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.seeded: dict[str, Request] = {}
-        """Live requests whose tokens are drawn by a seed, by id."""
+        """Live requests of which an input asks for a seed, by id; a streaming session takes it over with that input."""
 
     def add_request(self, request: Request) -> None:
         super().add_request(request)
         live = self.requests.get(request.request_id)  # none where the last input of a streaming session has ended it
-        if live is not None and draws_by_seed(live):
+        if live is not None and draws_by_seed(request):
             self.seeded[request.request_id] = live
 
     def usage_of_requests(self, usage: float) -> float:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 
 from .contract import HOLDING_QUEUES
-from .hooks import HookedScheduler
+from .hooks import HookedScheduler, draws_by_seed
 from .names import AsyncScheduler, Request, RequestQueue, RequestStatus
 
 
@@ -44,7 +44,10 @@ def needs_whole_prompts(scheduler: HookedScheduler) -> bool:
     prompt whose tokens are drawn by a seed: it turns the generator back, which torch can do on GPUs only."""
     if scheduler.vllm_config.device_config.device_type != "cpu":
         return False
-    return any(request.num_tokens - request.num_computed_tokens > 1 for request in scheduler.seeded.values())
+    return any(
+        draws_by_seed(request) and request.num_tokens - request.num_computed_tokens > 1
+        for request in scheduler.seeded.values()
+    )
 
 
 def token_budget(scheduler: AsyncScheduler) -> int:

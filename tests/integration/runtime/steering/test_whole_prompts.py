@@ -58,3 +58,18 @@ def test_an_aborted_prompt_leaves_the_others_to_be_cut(make_engine: EngineMaker)
     assert engine.scheduled[-1]["r2"] < PROMPT // 2
     engine.drain()
     engine.assert_nothing_is_left()
+
+
+def test_no_step_cuts_an_input_of_a_streaming_session_that_asks_for_a_seed(make_engine: EngineMaker) -> None:
+    engine = make_engine(settings=SLOW, change=partial(on, "cpu"))
+    engine.add(0, 100, 200)
+    engine.add(1, 100, 4, resumable=True)
+    engine.step()
+    engine.add(1, PROMPT, 5, seed=7, resumable=True)  # its next input, while it decodes
+    for _ in range(12):
+        engine.step()
+    computed = [tokens["r1"] for tokens in engine.scheduled if tokens.get("r1", 1) > 1]
+    assert [tokens >= PROMPT for tokens in computed] == [False, True]  # its first input, then the seeded one at once
+    engine.add(1, 1, 1)  # the last input
+    engine.drain()
+    engine.assert_nothing_is_left()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..sessions.live_turn import Forecast
 from ..vllm_compat import BlockReferences, KVCacheBlock, Request
+from .expiry import Expiry
 from .worth import ContextWorth
 
 UNKNOWN_PAUSE_S = 1.0
@@ -38,6 +39,8 @@ class Pins:
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
         self._pin_counts: Counter[int] = Counter()  # by identity of the block: how many pins reference it
+        self._tenant_blocks: Counter[str | None] = Counter()  # a block of several sessions counts for each
+        self._expiry = Expiry()  # of unclaimed pins
 
     def __len__(self) -> int:
         return len(self._pins)
@@ -72,8 +75,7 @@ class Pins:
 
     def next_outlasted_s(self, now_s: float) -> float:
         """When the next pin after `now_s` outlasts its worth; infinite without one."""
-        times_s = (pin.outlasts_s for pin in self._pins.values() if pin.claimed_by is None and pin.outlasts_s > now_s)
-        return min(times_s, default=float("inf"))
+        return self._expiry.next_s(now_s)
 
     def pin_count(self, block: KVCacheBlock) -> int:
         """How many pins reference the block."""
@@ -99,8 +101,11 @@ class Pins:
         if not blocks:
             return False
         pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
-        self._pins[session_id] = Pin(blocks, tokens, pause_s, now_s, now_s + self.worth.lasts_s(tokens), tenant)
+        pin = Pin(blocks, tokens, pause_s, now_s, now_s + self.worth.lasts_s(tokens), tenant)
+        self._pins[session_id] = pin
         self._pin_counts.update(map(id, blocks))
+        self._tenant_blocks[tenant] += len(blocks)
+        self._expiry.add(session_id, pin.outlasts_s)
         return True
 
     def turn_arrived(self, session_id: str, request_id: str) -> None:
@@ -109,6 +114,7 @@ class Pins:
         if pin is not None and pin.claimed_by is None:
             pin.claimed_by = request_id
             self._claims[request_id] = session_id
+            self._expiry.discard(session_id, pin.outlasts_s)
 
     def turns_scheduled(self, request_ids: Iterable[str]) -> None:
         """Release what these turns had claimed: they reference the blocks themselves now."""
@@ -129,12 +135,7 @@ class Pins:
         """Release contexts for a turn of this tenant: those that have outlasted their worth, the longest ago first,
         then those that other tenants hold beyond an equal share. If all of them together do not free this many blocks,
         release none."""
-        outlasted = sorted(
-            (pin.outlasts_s, session_id)
-            for session_id, pin in self._pins.items()
-            if pin.claimed_by is None and pin.outlasts_s <= now_s
-        )
-        reasons = dict.fromkeys((session_id for _, session_id in outlasted), "outlasted")
+        reasons = dict.fromkeys(self._expiry.until(now_s), "outlasted")
         if sum(len(self._pins[session_id].blocks) for session_id in reasons) < blocks:
             for session_id in self._beyond_share(tenant, now_s):
                 reasons.setdefault(session_id, "share")
@@ -172,6 +173,7 @@ class Pins:
         fails, the next call continues with the other pins."""
         count = len(self._pins)
         self._claims.clear()
+        self._expiry.clear()
         while self._pins:
             self._release_blocks(self._pins.pop(next(iter(self._pins))))
         for _ in range(count):
@@ -184,9 +186,7 @@ class Pins:
     def _beyond_share(self, tenant: str | None, now_s: float) -> Iterator[str]:
         """Sessions by which other tenants pin more than an equal share of all pinned blocks, the largest waste first.
         None where this tenant has its share."""
-        held: Counter[str | None] = Counter()
-        for pin in self._pins.values():
-            held[pin.tenant] += len(pin.blocks)
+        held = self._tenant_blocks.copy()
         share = held.total() / len(held.keys() | {tenant})
         if held[tenant] >= share:
             return
@@ -211,10 +211,14 @@ class Pins:
             return
         if pin.claimed_by is not None:
             self._claims.pop(pin.claimed_by, None)
+        self._expiry.discard(session_id, pin.outlasts_s)
         self._release_blocks(pin)
         self._released(reason)
 
     def _release_blocks(self, pin: Pin) -> None:
+        self._tenant_blocks[pin.tenant] -= len(pin.blocks)
+        if not self._tenant_blocks[pin.tenant]:
+            del self._tenant_blocks[pin.tenant]
         for block in map(id, pin.blocks):
             self._pin_counts[block] -= 1
             if not self._pin_counts[block]:

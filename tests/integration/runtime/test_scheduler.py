@@ -63,19 +63,6 @@ def test_requests_aborted_in_every_state_leave_nothing_behind(make_engine: Engin
     engine.assert_nothing_is_left()
 
 
-def test_a_reset_prefix_cache_preempts_all_and_all_end(make_engine: EngineMaker) -> None:
-    engine = make_engine()
-    expected = load(engine, 30)
-    for _ in range(5):
-        engine.step()
-    while engine.in_flight:
-        engine.answer()
-    assert engine.scheduler.reset_prefix_cache(reset_running_requests=True)
-    engine.drain()
-    assert engine.finished() == expected
-    engine.assert_nothing_is_left()
-
-
 def test_shadow_mode_schedules_as_stock_does_to_the_token(make_engine: EngineMaker) -> None:
     engines = [make_engine(mode="shadow", kv_tokens=6_000), make_engine(AsyncScheduler, kv_tokens=6_000)]
     for engine in engines:

@@ -243,12 +243,12 @@ def test_the_lowest_priority_is_preempted_and_still_ends(make_engine: EngineMake
     engine.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("change", [no_prefix_caching, speculating])
-def test_a_reset_of_the_prefix_cache_answers_as_in_vllm(
-    make_engine: EngineMaker, change: Callable[[VllmConfig], None]
+@pytest.mark.parametrize("change", [None, no_prefix_caching, speculating])
+def test_a_reset_of_the_prefix_cache_answers_as_in_vllm_and_all_end(
+    make_engine: EngineMaker, change: Callable[[VllmConfig], None] | None
 ) -> None:
     engine = make_engine(change=change)
-    expected = load(engine, 12)
+    expected = load(engine, 30)
     for _ in range(5):
         engine.step()
     assert not engine.scheduler.reset_prefix_cache()

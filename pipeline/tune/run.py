@@ -98,6 +98,23 @@ def write_tuned(winner: Selected, selected: list[Selected], capacities: Capaciti
     write_json(paths.SELECTION, dataclasses.asdict(Selection(winner.candidate.name, scenarios, scores)))
 
 
+def searched_space(params: TuneParams, profile: str) -> Space:
+    """What is searched, with the hand-set defaults on the engine `profile`."""
+    step_time = load_profile(paths.PROFILES / f"{profile}.json").linear
+    return read_space(params.space, SchedulerSettings(slo=load_slo(), step_time=step_time, profile=profile))
+
+
+def tuning_simulations(params: TuneParams, seed: int, submit: Submit) -> TuningSimulations:
+    shares = load_params(SplitShares)
+    return TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
+
+
+def of_selection(simulations: TuningSimulations) -> TuningSimulations:
+    """The same simulations on the sessions of selection."""
+    params = simulations.params
+    return dataclasses.replace(simulations, use="select", params=params.changed(seeds=params.selection_seeds))
+
+
 def select(
     simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, judged: Sequence[Judged]
 ) -> list[Selected]:
@@ -110,14 +127,12 @@ def select(
 
 def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Submit, long: bool) -> None:
     """`params`: with the workloads `own`."""
-    shares, profile = load_params(SplitShares), deployed_profile(params, own)
-    step_time = load_profile(paths.PROFILES / f"{profile}.json").linear
-    space = read_space(params.space, SchedulerSettings(slo=load_slo(), step_time=step_time, profile=profile))
-    simulations = TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
+    space = searched_space(params, deployed_profile(params, own))
+    simulations = tuning_simulations(params, seed, submit)
     study = open_study(study_name(simulations, space), params, seed)
     enqueue(study, space, starts(space))
     facts = {key: value for key, value in params.model_dump().items() if key != "storage"}
-    tags = {"kind": "study", "study": study.study_name, "profile": profile}
+    tags = {"kind": "study", "study": study.study_name, "profile": space.defaults.profile}
     with experiment_run("tuning", study.study_name, facts, tags, system_metrics=True) as run:
         capacities, baseline = measured(study, simulations, space.defaults)
         params, lines = deciding(params, own, baseline)
@@ -126,8 +141,7 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
         simulations = dataclasses.replace(simulations, params=params)
         Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
         judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
-        selection_params = params.changed(seeds=params.selection_seeds)
-        selection = dataclasses.replace(simulations, use="select", params=selection_params)
+        selection = of_selection(simulations)
         selected = select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
         winner = choose(selected)
         if not winner.score.feasible:

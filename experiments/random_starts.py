@@ -35,7 +35,7 @@ from augserve.pipeline.tune.space import Space
 from augserve.pipeline.tune.storage import open_study
 
 TABLE = paths.REPORTS / "random_starts" / "table.md"
-TRIALS, FINALISTS, CANDIDATES, MOST_S = 200, 6, 3, 7200.0
+TRIALS, FINALISTS, CANDIDATES, MOST_S = 100, 4, 2, 7200.0
 KNOWN = -1
 """Number of settings that are no trial."""
 REACHED = 0.95

@@ -90,7 +90,7 @@ class Residency:
     share: Annotated[Number, Field(ge=0, le=1)] = 0.8  # of the KV cache, to which contexts are admitted; 0: off
     heavy_s: Annotated[Number, Field(ge=0, le=3600)] = 0.25  # prefill time from which a cold turn needs admission
     keep: Weight = 1.0  # a paused context stays while memory x time is below this multiple of its prefill time
-    longest_share: Annotated[Number, Field(ge=0, le=1)] = 0.5  # of the admissions, for the longest wait
+    longest_share: Annotated[Number, Field(ge=0, le=1)] = 0.1  # of the admissions, for the longest wait
     longest_wait_s: Annotated[Number, Field(ge=1e-3, le=86400)] = 600.0  # turns held beyond it go in without room
 
 

@@ -1,8 +1,9 @@
 """Admission for those who wait longest: a share of all admissions, and a bound on the wait.
 
 The share keeps the longest wait near that of first come, first served: with a share of a tenth, at most ten times as
-many are admitted before a turn. No order bounds a wait by itself, for a session may hold its memory as long as it likes. So
-a turn goes in without room if light turns have taken what it needs, and if it is overdue, for a share of the time.
+many are admitted before a turn. No order bounds a wait by itself, for a session may hold its memory as long as it
+likes. So a turn goes in without room if light turns have taken what it needs, and if it is overdue, for a share of the
+time.
 """
 
 

@@ -16,7 +16,7 @@ OURS = catalogue.AUGSERVE.name
 UNTUNED = catalogue.UNTUNED.name
 BASES = (catalogue.VLLM.name,)
 """Every policy is compared with these, paired over the same sessions. AugServe is compared with every policy."""
-NOT_WORKLOADS = ("format", "capacity90", "misses90", "summary", "static", "agent_static")
+NOT_WORKLOADS = ("format", "capacity90", "misses90", "order", "summary", "static", "agent_static")
 
 Metrics = dict[str, float]
 Cells = dict[str, dict[str, dict[str, dict[str, Metrics]]]]
@@ -100,6 +100,7 @@ def write_results(path: Path, results: EvaluationResults) -> None:
         "format": FORMAT,
         "capacity90": results.capacity90,
         "misses90": results.misses90,
+        "order": list(results.cells),
         "static": results.static,
         "agent_static": results.agent_static,
         "summary": summarize(results),
@@ -108,7 +109,10 @@ def write_results(path: Path, results: EvaluationResults) -> None:
 
 
 def read_results(path: Path) -> EvaluationResults:
-    """Raises ResultsError for a file that is missing, incomplete or of another format."""
+    """Workloads are in the order in which they ran: a deployment's own come first.
+
+    Raises ResultsError for a file that is missing, incomplete or of another format.
+    """
     remedy = f"run `{'make compare' if path.parent.name == 'compare' else 'dvc repro evaluate'}`"
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -120,7 +124,8 @@ def read_results(path: Path) -> EvaluationResults:
     if found != FORMAT:
         raise ResultsError(f"{path}: has format {found}, format {FORMAT} is required; {remedy}")
     try:
-        cells = {name: part for name, part in value.items() if name not in NOT_WORKLOADS}
+        names = dict.fromkeys((*value.get("order", ()), *value))
+        cells = {name: value[name] for name in names if name not in NOT_WORKLOADS}
         _check(cells)
         return EvaluationResults(cells, value["capacity90"], value["static"], value["agent_static"], value["misses90"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -33,6 +33,12 @@ def test_the_settings_tried_and_the_missed_rates_are_read_back(tmp_path, results
     assert read_results(path) == more
 
 
+def test_workloads_stay_in_the_order_in_which_they_ran(tmp_path, results):
+    cells = dict(sorted(results.cells.items(), reverse=True))
+    write_results(tmp_path / "metrics.json", dataclasses.replace(results, cells=cells))
+    assert list(read_results(tmp_path / "metrics.json").cells) == list(cells)
+
+
 def test_the_file_has_the_form_of_the_contract(tmp_path, results):
     write_results(tmp_path / "metrics.json", results)
     value = json.loads((tmp_path / "metrics.json").read_text())

@@ -244,7 +244,7 @@ def test_the_lowest_priority_is_preempted_and_still_ends(make_engine: EngineMake
 
 
 @pytest.mark.parametrize("change", [None, no_prefix_caching, speculating])
-def test_a_reset_of_the_prefix_cache_answers_as_in_vllm_and_all_end(
+def test_a_reset_of_the_prefix_cache_answers_as_in_vllm(
     make_engine: EngineMaker, change: Callable[[VllmConfig], None] | None
 ) -> None:
     engine = make_engine(change=change)

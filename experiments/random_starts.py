@@ -5,10 +5,7 @@ best trials and the known settings then run in whole, on the sessions of the sea
 after `dvc repro`; an interrupted run resumes.
 """
 
-import logging
 from collections.abc import Sequence
-
-import optuna
 
 from augserve.data.atomic import write_text
 from augserve.pipeline.project import paths
@@ -19,20 +16,11 @@ from augserve.pipeline.simulator.cells.cell import run_cell
 from augserve.pipeline.simulator.cells.parallel import pool
 from augserve.pipeline.tune.params import TuneParams, load_tune_params
 from augserve.pipeline.tune.report import finished_text, selection_table
-from augserve.pipeline.tune.run import (
-    measured,
-    of_selection,
-    searched_space,
-    select,
-    starts,
-    study_name,
-    tuning_simulations,
-)
-from augserve.pipeline.tune.search import Search, simulate_on
-from augserve.pipeline.tune.select import Candidate, Selected, choose, finalists, judge
+from augserve.pipeline.tune.run import measured, search, searched_space, starts, study_name, tuning_simulations
+from augserve.pipeline.tune.select import Candidate, Selected, choose
 from augserve.pipeline.tune.simulations import TuningSimulations
 from augserve.pipeline.tune.space import Space
-from augserve.pipeline.tune.storage import open_study
+from augserve.pipeline.tune.storage import open_study, quiet_libraries
 
 TABLE = paths.REPORTS / "random_starts" / "table.md"
 TRIALS, FINALISTS, CANDIDATES, MOST_S = 100, 4, 2, 7200.0
@@ -44,28 +32,23 @@ REACHED = 0.95
 
 def main() -> None:
     params = load_tune_params().changed(trials=TRIALS, finalists=FINALISTS, candidates=CANDIDATES, timeout_s=MOST_S)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    quiet_libraries()
     seed = load_params(BaseParams).seed
     with pool(params.processes, run_cell, None) as submit:
-        selected, trials = search(params, tuning_simulations(params, seed, submit), seed)
+        selected, trials = searched(params, tuning_simulations(params, seed, submit), seed)
     text = table(selected, trials)
     write_text(TABLE, text)
     print(text)
 
 
-def search(params: TuneParams, simulations: TuningSimulations, seed: int) -> tuple[list[Selected], str]:
+def searched(params: TuneParams, simulations: TuningSimulations, seed: int) -> tuple[list[Selected], str]:
     """The judged candidates, and how many trials were finished."""
     space = searched_space(params, params.profile)
     study = open_study(f"random-starts-{study_name(simulations, space)}", params, seed)
     facts = {"trials": params.trials, "sampler_seed": seed}
     with experiment_run("tuning", study.study_name, facts, {"kind": "study", "study": study.study_name}) as run:
-        capacities, baseline = measured(study, simulations, space.defaults)
-        Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
-        judged = judge(simulations, capacities, baseline, [*finalists(study, params.finalists), *known(space)])
-        selection = of_selection(simulations)
-        selected = select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
-        return selected, finished_text(study)
+        measurements = measured(study, simulations, space.defaults)
+        return search(study, simulations, measurements, space, run.id, known(space)), finished_text(study)
 
 
 def known(space: Space) -> list[Candidate]:

@@ -35,10 +35,10 @@ from .params import TuneParams, load_tune_params
 from .report import finished, write_reports
 from .score import Baseline, Limits, Scenario
 from .search import Search, enqueue, simulate_on
-from .select import Judged, Selected, choose, finalists, judge, kept
+from .select import Candidate, Judged, Selected, choose, finalists, judge, kept
 from .simulations import Capacities, TuningSimulations
 from .space import Space, read_space
-from .storage import open_study
+from .storage import open_study, quiet_libraries
 
 UNHASHED = frozenset({"trials", "timeout_s", "finalists", "candidates", "processes", "storage"})
 """Keys of the section that may change between two runs of one study."""
@@ -109,12 +109,6 @@ def tuning_simulations(params: TuneParams, seed: int, submit: Submit) -> TuningS
     return TuningSimulations(params, seed, (shares.validation_share, shares.test_share), submit)
 
 
-def of_selection(simulations: TuningSimulations) -> TuningSimulations:
-    """The same simulations on the sessions of selection."""
-    params = simulations.params
-    return dataclasses.replace(simulations, use="select", params=params.changed(seeds=params.selection_seeds))
-
-
 def select(
     simulations: TuningSimulations, capacities: Capacities, baseline: Baseline, judged: Sequence[Judged]
 ) -> list[Selected]:
@@ -123,6 +117,25 @@ def select(
     tuned = {one.candidate: one.score for one in best}
     again = judge(simulations, capacities, baseline, [one.candidate for one in best])
     return [Selected(one.candidate, tuned[one.candidate], one.score) for one in again]
+
+
+def search(
+    study: optuna.Study,
+    simulations: TuningSimulations,
+    measurements: tuple[Capacities, Baseline],
+    space: Space,
+    run_id: str,
+    known: Sequence[Candidate] = (),
+) -> list[Selected]:
+    """Run the study; its best trials and the `known` candidates in whole; and the best of those on the sessions of
+    selection. `run_id`: MLflow's, of which the trials are children."""
+    capacities, baseline = measurements
+    params = simulations.params
+    Search(params, space, baseline, simulate_on(simulations, capacities), run_id).run(study)
+    judged = judge(simulations, capacities, baseline, [*finalists(study, params.finalists), *known])
+    selection_params = params.changed(seeds=params.selection_seeds)
+    selection = dataclasses.replace(simulations, use="select", params=selection_params)
+    return select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
 
 
 def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Submit, long: bool) -> None:
@@ -139,10 +152,7 @@ def tune(params: TuneParams, own: Sequence[OwnWorkload], seed: int, submit: Subm
         for line in lines:
             logger.warning("tune: %s", line)
         simulations = dataclasses.replace(simulations, params=params)
-        Search(params, space, baseline, simulate_on(simulations, capacities), run.id).run(study)
-        judged = judge(simulations, capacities, baseline, finalists(study, params.finalists))
-        selection = of_selection(simulations)
-        selected = select(selection, capacities, measured(study, selection, space.defaults)[1], judged)
+        selected = search(study, simulations, (capacities, baseline), space, run.id)
         winner = choose(selected)
         if not winner.score.feasible:
             logger.warning("tune: no candidate is feasible on the sessions of selection: %s", winner.score.violations)
@@ -162,8 +172,7 @@ def main() -> None:
     long = arguments.long
     own = own_workloads(load_params(DataParams))
     params = with_own(load_tune_params(long), own)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    quiet_libraries()
     with pool(params.processes, run_cell, arguments.on) as start:
         tune(params, own, load_params(BaseParams).seed, start, long)
     print((paths.TUNING_REPORTS / "table.md").read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """The storage of a study: a database that several processes, or machines, may share."""
 
+import logging
 import time
 import warnings
 from typing import Any
@@ -19,6 +20,12 @@ RETRIES = 2
 OPENING_TRIES = 4
 BUSY_TIMEOUT_S = 120  # how long a process waits while another one writes to SQLite
 STARTUP_TRIALS = 10  # drawn at random, the starts included
+
+
+def quiet_libraries() -> None:
+    """Log no line of Optuna for each trial, and none of Alembic for each table."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def open_study(name: str, params: TuneParams, seed: int) -> optuna.Study:

@@ -1,11 +1,11 @@
 """When pinned contexts stop being worth their memory, in order of time."""
 
 from bisect import bisect_left, bisect_right, insort
-from itertools import islice
 
 
 class Expiry:
-    """Sessions by the time at which their context outlasts its worth. A change and a look cost O(log n)."""
+    """Sessions by the time at which their context outlasts its worth. A look costs O(log n), a change the moving of the
+    later entries."""
 
     def __init__(self) -> None:
         self._times: list[tuple[float, str]] = []
@@ -21,7 +21,7 @@ class Expiry:
 
     def until(self, now_s: float) -> list[str]:
         """Sessions whose time has come, the longest ago first."""
-        return [session_id for _, session_id in islice(self._times, self._count(now_s))]
+        return [session_id for _, session_id in self._times[: self._count(now_s)]]
 
     def next_s(self, now_s: float) -> float:
         """The first time after `now_s`; infinite without one."""

@@ -8,7 +8,7 @@ from vllm.v1.request import RequestStatus
 
 from augserve.models.serving.settings import SchedulerSettings, StepTime
 
-from ..conftest import EngineMaker
+from ..conftest import Engine, EngineMaker
 
 PROMPT = 1_500
 SLOW = SchedulerSettings(step_time=StepTime(per_prefill_token_s=1e-3))
@@ -19,14 +19,20 @@ def on(device: str, config: VllmConfig) -> None:
     config.device_config.device_type = device
 
 
+def decoding(make_engine: EngineMaker, device: str = "cpu") -> Engine:
+    """An engine in which a request decodes."""
+    engine = make_engine(settings=SLOW, change=partial(on, device))
+    engine.add(0, 100, 200)
+    engine.step()
+    return engine
+
+
 @pytest.mark.parametrize(("device", "is_cut"), [("cpu", False), ("cuda", True)])
 def test_on_a_cpu_no_step_cuts_a_prompt_whose_tokens_are_drawn_by_a_seed(
     make_engine: EngineMaker, device: str, is_cut: bool
 ) -> None:
     """vLLM's engine dies of it there."""
-    engine = make_engine(settings=SLOW, change=partial(on, device))
-    engine.add(0, 100, 200)
-    engine.step()
+    engine = decoding(make_engine, device)
     engine.add(1, PROMPT, 5, seed=7)
     engine.step()
     assert (engine.scheduled[-1]["r1"] < PROMPT // 2) == is_cut
@@ -37,9 +43,7 @@ def test_on_a_cpu_no_step_cuts_a_prompt_whose_tokens_are_drawn_by_a_seed(
 
 @pytest.mark.parametrize("facts", [{}, {"seed": 7, "temperature": 0.0}])
 def test_other_prompts_are_cut_on_a_cpu_too(make_engine: EngineMaker, facts: dict[str, float]) -> None:
-    engine = make_engine(settings=SLOW, change=partial(on, "cpu"))
-    engine.add(0, 100, 200)
-    engine.step()
+    engine = decoding(make_engine)
     engine.add(1, PROMPT, 5, **facts)
     engine.step()
     assert engine.scheduled[-1]["r1"] < PROMPT // 2
@@ -48,9 +52,7 @@ def test_other_prompts_are_cut_on_a_cpu_too(make_engine: EngineMaker, facts: dic
 
 
 def test_an_aborted_prompt_leaves_the_others_to_be_cut(make_engine: EngineMaker) -> None:
-    engine = make_engine(settings=SLOW, change=partial(on, "cpu"))
-    engine.add(0, 100, 200)
-    engine.step()
+    engine = decoding(make_engine)
     seeded = engine.add(1, PROMPT, 5, seed=7)
     engine.scheduler.finish_requests(seeded.request_id, RequestStatus.FINISHED_ABORTED)
     engine.add(2, PROMPT, 5)

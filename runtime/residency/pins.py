@@ -1,6 +1,5 @@
 """The pinned contexts of paused sessions: at most one a session, released by waste, or once they are not worth it."""
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from ..sessions.live_turn import Forecast
 from ..vllm_compat import BlockReferences, KVCacheBlock, Request
 from .expiry import Expiry
+from .pinned_blocks import PinnedBlocks
 from .worth import ContextWorth
 
 UNKNOWN_PAUSE_S = 1.0
@@ -23,6 +23,7 @@ class Pin:
     pause_s: float  # forecast
     start_s: float
     outlasts_s: float  # when keeping it has cost more than computing it again
+    has_twins: bool  # other blocks of the prefix cache had the content of some of these when they were pinned
     tenant: str | None = None
     claimed_by: str | None = None  # id of the session's next request, while it waits
 
@@ -38,7 +39,7 @@ class Pins:
         self._released = released
         self._pins: dict[str, Pin] = {}  # by session
         self._claims: dict[str, str] = {}  # request id -> session
-        self._pin_counts: Counter[int] = Counter()  # by identity of the block: how many pins reference it
+        self._blocks = PinnedBlocks(references)
         self._tenant_blocks: Counter[str | None] = Counter()  # a block of several sessions counts for each
         self._expiry = Expiry()  # of unclaimed pins
 
@@ -55,7 +56,7 @@ class Pins:
     @property
     def blocks(self) -> int:
         """Pinned blocks; a block that several sessions share counts once."""
-        return len(self._pin_counts)
+        return len(self._blocks)
 
     @property
     def tokens(self) -> int:
@@ -64,14 +65,10 @@ class Pins:
     @property
     def releasable_blocks(self) -> int:
         """Blocks that releasing every pin would free: the pinned ones that no request references. Holds for one group
-        of layers, in which a reference on a block implies references on those before it."""
-        in_use: set[int] = set()
-        for pin in self._pins.values():
-            for block in map(id, reversed(pin.blocks[: self._used_blocks(pin.blocks)])):
-                if block in in_use:
-                    break
-                in_use.add(block)
-        return self.blocks - len(in_use)
+        of layers."""
+        pins = self._pins.values()
+        chains = (pin.blocks for pin in pins if not pin.has_twins)
+        return self.blocks - self._blocks.in_use(chains, (pin.blocks for pin in pins if pin.has_twins))
 
     def next_outlasted_s(self, now_s: float) -> float:
         """When the next pin after `now_s` outlasts its worth; infinite without one."""
@@ -79,7 +76,7 @@ class Pins:
 
     def pin_count(self, block: KVCacheBlock) -> int:
         """How many pins reference the block."""
-        return self._pin_counts[id(block)]
+        return self._blocks.pins_of(block)
 
     def pin(
         self,
@@ -101,9 +98,10 @@ class Pins:
         if not blocks:
             return False
         pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
-        pin = Pin(blocks, tokens, pause_s, now_s, now_s + self.worth.lasts_s(tokens), tenant)
+        outlasts_s = now_s + self.worth.lasts_s(tokens)
+        pin = Pin(blocks, tokens, pause_s, now_s, outlasts_s, self.references.have_twins(blocks), tenant)
         self._pins[session_id] = pin
-        self._pin_counts.update(map(id, blocks))
+        self._blocks.add(blocks)
         self._tenant_blocks[tenant] += len(blocks)
         self._expiry.add(session_id, pin.outlasts_s)
         return True
@@ -158,7 +156,7 @@ class Pins:
             return
         for _, session_id in self._by_waste(now_s):
             pin = self._pins[session_id]
-            if pin.claimed_by in spared or not any(map(self._is_unused, reversed(pin.blocks))):
+            if pin.claimed_by in spared or not any(map(self._blocks.is_unused, reversed(pin.blocks))):
                 continue
             self._release(session_id, "pressure")
             if self.references.free_blocks >= blocks:
@@ -219,18 +217,5 @@ class Pins:
         self._tenant_blocks[pin.tenant] -= len(pin.blocks)
         if not self._tenant_blocks[pin.tenant]:
             del self._tenant_blocks[pin.tenant]
-        for block in map(id, pin.blocks):
-            self._pin_counts[block] -= 1
-            if not self._pin_counts[block]:
-                del self._pin_counts[block]
+        self._blocks.remove(pin.blocks)
         self.references.release(pin.blocks)
-
-    def _used_blocks(self, blocks: list[KVCacheBlock]) -> int:
-        """Length of the prefix of `blocks` that requests reference too."""
-        if not blocks or self._is_unused(blocks[0]):  # the usual and the cheapest case
-            return 0
-        return bisect_left(blocks, True, key=self._is_unused)
-
-    def _is_unused(self, block: KVCacheBlock) -> bool:
-        """Whether nothing but pins references the block."""
-        return self.references.count(block) == self.pin_count(block)

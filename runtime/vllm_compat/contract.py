@@ -90,6 +90,7 @@ SCHEDULER: Mapping[str, str] = {
     "parallel_config": "data_parallel_index data_parallel_size data_parallel_external_lb pipeline_parallel_size",
     "kv_cache_manager": "watermark_blocks enable_caching",
     "kv_cache_manager.block_pool": "num_gpu_blocks cached_block_hash_to_block",
+    "kv_cache_manager.block_pool.cached_block_hash_to_block": "_cache",
     "kv_cache_manager.coordinator": "single_type_managers eagle_group_ids",
 }
 """Attributes of a constructed scheduler, by the path to their owner; "" is the scheduler itself."""

@@ -39,6 +39,12 @@ class BlockReferences:
         self._pool.touch(blocks)
         return blocks
 
+    def have_twins(self, blocks: list[KVCacheBlock]) -> bool:
+        """Whether the prefix cache has other blocks with the content of some of these."""
+        content = self._pool.cached_block_hash_to_block._cache
+        twins = (content.get(block.block_hash) for block in blocks if block.block_hash is not None)
+        return any(isinstance(found, dict) and len(found) > 1 for found in twins)
+
     def release(self, blocks: list[KVCacheBlock]) -> None:
         """Release in vLLM's order: the last block is the first to be evicted."""
         self._pool.free_blocks(reversed(blocks))

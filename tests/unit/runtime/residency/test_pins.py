@@ -24,6 +24,8 @@ class Cache:
     block_tokens: int = 16
     capacity_blocks: int = CAPACITY
     references: Counter[int] = field(default_factory=Counter)
+    twins: set[int] = field(default_factory=set)
+    """Blocks whose content another block has."""
 
     @property
     def free_blocks(self) -> int:
@@ -35,6 +37,9 @@ class Cache:
 
     def count(self, block: int) -> int:
         return self.references[block]
+
+    def have_twins(self, blocks: list[int]) -> bool:
+        return any(block in self.twins for block in blocks)
 
     def release(self, blocks: list[int]) -> None:
         self.references.subtract(blocks)
@@ -172,6 +177,15 @@ def test_blocks_in_use_by_requests_are_not_releasable() -> None:
     pins.release_all()
     assert cache.free_blocks == before + 18
     cache.release(running)
+
+
+def test_a_request_may_use_a_pinned_block_and_twins_of_the_blocks_before_it() -> None:
+    pins, cache, _ = make()
+    pin(pins, "plain", range(20))
+    cache.twins = {30, 31}
+    assert pins.pin("twins", [*range(10), *range(30, 40)], 320, Forecast(1.0, 3.0, 1.0), 0.0)
+    cache.hold([80, 81, *range(32, 40)])
+    assert (pins.blocks, pins.releasable_blocks) == (30, 22)
 
 
 def test_after_a_failed_release_the_next_call_releases_the_other_pins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 from vllm.config import VllmConfig
@@ -29,6 +29,9 @@ SETTINGS = SchedulerSettings(
 HOLDING = dataclasses.replace(SETTINGS, residency=Residency(share=0.6, heavy_s=30.0, keep=0.01, longest_wait_s=0.5))
 """Prompts of 300 tokens and more are heavy."""
 any_workload = st.tuples(events, st.sampled_from(CHANGES), st.sampled_from([4_096, 10_000]), st.sampled_from([3, 32]))
+BURSTS: list[Event] = [("arrive", 3, 0)] * 4
+TWINS: list[Event] = [("step", 5), ("arrive", 4, 38), ("arrive", 6, 4835), *BURSTS, ("arrive", 10, 2769)]
+"""Several requests compute the same blocks, so that the prefix cache has them twice."""
 patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -37,7 +40,8 @@ patiently = settings(suppress_health_check=[HealthCheck.function_scoped_fixture,
     reason="stock vLLM 0.29 breaks them itself: a request whose grammar does not compile may stay, and blocks leak",
 )
 @settings(patiently, max_examples=120)
-@given(any_workload, st.sampled_from([SETTINGS, HOLDING]))
+@example(workload=([*TWINS, *[("step", 5)] * 4], by_priority, 4_096, 3), decided=SETTINGS)
+@given(workload=any_workload, decided=st.sampled_from([SETTINGS, HOLDING]))
 def test_every_invariant_holds_after_each_step(
     make_engine: EngineMaker, workload: tuple[list[Event], Change, int, int], decided: SchedulerSettings
 ) -> None:

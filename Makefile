@@ -104,7 +104,7 @@ bench: env  ## measure the speed of our own code into reports/bench/ (after `mak
 	$(BIN)/python -m benchmarks.recorder
 	$(BIN)/python -m benchmarks.importing
 
-compare: env  ## simulate all policies on two workloads and two engines into reports/compare/: 30 minutes; resumes after an interruption
+compare: env  ## simulate all policies on all workloads and two engines into reports/compare/: 50 minutes; resumes after an interruption
 	$(BIN)/python -m experiments.compare
 	$(RUN) report
 

@@ -1,6 +1,6 @@
-"""`make compare`: every rival on the mix and on coding sessions, on two engines.
+"""`make compare`: every rival on the mix and on agents, on two engines.
 
-It runs after `dvc repro`, is not a stage, and takes half an hour. An interrupted run resumes with the missing cells.
+It runs after `dvc repro`, is not a stage, and takes 50 minutes. An interrupted run resumes with the missing cells.
 """
 
 import json

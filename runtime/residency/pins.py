@@ -23,8 +23,8 @@ class Pin:
     pause_s: float  # forecast
     start_s: float
     outlasts_s: float  # when keeping it has cost more than computing it again
-    has_twins: bool  # other blocks of the prefix cache had the content of some of these when they were pinned
     tenant: str | None = None
+    has_twins: bool = False  # other blocks of the prefix cache had the content of some of these when they were pinned
     claimed_by: str | None = None  # id of the session's next request, while it waits
 
 
@@ -98,12 +98,12 @@ class Pins:
         if not blocks:
             return False
         pause_s = UNKNOWN_PAUSE_S if forecast is None else forecast.pause_s
-        outlasts_s = now_s + self.worth.lasts_s(tokens)
-        pin = Pin(blocks, tokens, pause_s, now_s, outlasts_s, self.references.have_twins(blocks), tenant)
+        pin = Pin(blocks, tokens, pause_s, now_s, now_s + self.worth.lasts_s(tokens), tenant)
         self._pins[session_id] = pin
         self._blocks.add(blocks)
         self._tenant_blocks[tenant] += len(blocks)
         self._expiry.add(session_id, pin.outlasts_s)
+        pin.has_twins = self.references.have_twins(blocks)  # last: if it fails, the blocks belong to a known pin
         return True
 
     def turn_arrived(self, session_id: str, request_id: str) -> None:

@@ -188,6 +188,21 @@ def test_a_request_may_use_a_pinned_block_and_twins_of_the_blocks_before_it() ->
     assert (pins.blocks, pins.releasable_blocks) == (30, 22)
 
 
+def test_a_failed_look_for_twins_leaves_no_block_that_a_release_of_all_would_miss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pins, cache, _ = make()
+
+    def fails(blocks: list[int]) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(cache, "have_twins", fails)
+    with pytest.raises(RuntimeError):
+        pin(pins, "a", range(10))
+    pins.release_all()
+    assert (len(pins), pins.blocks, cache.free_blocks) == (0, 0, CAPACITY)
+
+
 def test_after_a_failed_release_the_next_call_releases_the_other_pins(monkeypatch: pytest.MonkeyPatch) -> None:
     pins, cache, _ = make()
     for number in range(3):

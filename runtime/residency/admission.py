@@ -55,7 +55,7 @@ class HeavyAdmission:
         self._passed_over = PassedOver()
         self._arrivals: int | None = None  # of the queue, at the last look; None if it held no turn
         self._overdue = OverdueAdmissions(residency.longest_wait_s, settings.admission.overdue_share)
-        engine.metrics.working_set_limit.set(working_set.most_blocks * working_set.block_tokens)
+        engine.metrics.working_set_limit.set(working_set.share_blocks * working_set.block_tokens)
 
     def hold(self, queue: WaitingQueue, now_s: float, deferred: Slots) -> Slots:
         """Admit what fits, and return the slots of the turns that must wait on. `deferred`: slots of turns that vLLM
@@ -83,19 +83,20 @@ class HeavyAdmission:
         """Which cold turns are heavy and ask for admission, and which are light, each of shape (n,)."""
         is_heavy = self._heavy(columns)
         cold = columns[Column.ADMITTED] == 0.0
-        if not self.working_set.most_blocks:
+        if not self.working_set.share_blocks:
             cold[:] = False
         cold[deferred] = False
         return cold & is_heavy, cold & ~is_heavy
 
     def _offer(self, queue: WaitingQueue, asking: Slots, deferred: int, now_s: float) -> list[int]:
         """Slots of the turns that are not held: the admitted ones, and those whose context was found in the cache."""
+        most_blocks = self._most_blocks(queue.columns, asking)
         since_s = queue.columns[Column.WAITING_SINCE_S, asking]
         longest = int(asking[since_s.argmin()])
         offered: list[int] = []
         if reason := self._goes_in_without_room(queue, longest, now_s):
             self._look_up(queue, longest)
-            self._enter(queue, longest, self._demand_blocks(queue, longest))
+            self._enter(queue, longest, self._demand_blocks(queue, longest, most_blocks))
             self._note_wait(reason, queue, longest, now_s)
             self._passed_over.restart()
             offered.append(longest)
@@ -105,9 +106,10 @@ class HeavyAdmission:
         for slot in self._by_turns(queue, foremost, longest):
             if slot in offered:
                 continue
-            blocks = self._demand_blocks(queue, slot)
+            blocks = self._demand_blocks(queue, slot, most_blocks)
             if self._heavy(queue.columns[:, [slot]]).all():
-                missing, tenant = blocks - self.working_set.room_blocks, self._tenant(queue, slot)
+                missing = self.working_set.blocks + blocks - most_blocks
+                tenant = self._tenant(queue, slot)
                 if missing > 0 and not self._pins.let_go(missing, now_s, tenant) and (offered or not idle):
                     break
                 self._enter(queue, slot, blocks)
@@ -164,10 +166,14 @@ class HeavyAdmission:
     def _heavy(self, columns: Floats) -> Mask:
         return heavy(self.settings, columns[Column.UNCACHED_TOKENS], columns[Column.TOKENS])
 
-    def _demand_blocks(self, queue: WaitingQueue, slot: int) -> int:
+    def _most_blocks(self, columns: Floats, asking: Slots) -> int:
+        """Blocks that the working set may fill in this step."""
+        return self.working_set.most_blocks(self.working_set.blocks_of(columns[Column.UNCACHED_TOKENS, asking]))
+
+    def _demand_blocks(self, queue: WaitingQueue, slot: int, most_blocks: int) -> int:
         """Blocks that a turn takes, of which the uncached tokens have been looked up."""
         tokens, uncached = queue.columns[[Column.TOKENS, Column.UNCACHED_TOKENS], slot]
-        return self.working_set.demand_blocks(queue.requests[slot], int(tokens - uncached))
+        return self.working_set.demand_blocks(queue.requests[slot], int(tokens - uncached), most_blocks)
 
     def _enter(self, queue: WaitingQueue, slot: int, blocks: int) -> None:
         request = queue.requests[slot]

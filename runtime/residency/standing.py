@@ -20,12 +20,12 @@ class StandingOrder:
         self._until_s = float("-inf")
         self._made_s = float("-inf")
         self._of: tuple[int, int] = (0, 0)
-        self._room_blocks = 0
+        self._blocks = 0
 
     def made(self, now_s: float, until_s: float) -> None:
         """An order was made that time alone does not change until `until_s`."""
         self._made_s, self._until_s = now_s, min(until_s, now_s + LONGEST_S)
-        self._of, self._room_blocks = self._state, self._working_set.room_blocks
+        self._of, self._blocks = self._state, self._working_set.blocks
 
     def forget(self) -> None:
         """The next step makes an order."""
@@ -36,7 +36,7 @@ class StandingOrder:
             self._made_s <= now_s < self._until_s
             and not self._queue
             and self._of == self._state
-            and self._working_set.room_blocks <= self._room_blocks
+            and self._working_set.blocks >= self._blocks
         )
 
     @property

@@ -15,7 +15,7 @@ class WorkingSet:
     """Blocks in use and blocks promised, against the `share` of the cache that they may fill."""
 
     def __init__(self, references: BlockReferences, kv_cache: KvCache, share: float) -> None:
-        self.most_blocks = int(share * references.capacity_blocks)
+        self.share_blocks = int(share * references.capacity_blocks)
         self._references = references
         self._kv_cache = kv_cache
         self.waiting_blocks = 0
@@ -37,19 +37,19 @@ class WorkingSet:
     def block_tokens(self) -> int:
         return self._references.block_tokens
 
-    @property
-    def room_blocks(self) -> int:
-        """Blocks that another session may take. Negative if running turns have grown beyond the share."""
-        return self.most_blocks - self.blocks
+    def most_blocks(self, asked_blocks: int) -> int:
+        """Blocks that the set may fill while waiting turns ask for `asked_blocks`: the whole cache if it holds all of
+        them, otherwise the share, whose rest is for growth."""
+        return self.capacity_blocks if self.blocks + asked_blocks <= self.capacity_blocks else self.share_blocks
 
-    def demand_blocks(self, request: Request, cached_tokens: int) -> int:
+    def demand_blocks(self, request: Request, cached_tokens: int, most_blocks: int) -> int:
         """Blocks that a turn with `cached_tokens` in the prefix cache adds to the set; `most_blocks` at most, so that a
-        context larger than the set waits for an empty one."""
+        context larger than that waits for an empty set."""
         kv_cache = self._kv_cache
         blocks = -(-request.num_tokens // kv_cache.block_tokens) * self._references.groups
         if kv_cache.chained:
             blocks -= kv_cache.held_blocks(request, cached_tokens, _none)
-        return min(blocks, self.most_blocks)
+        return min(blocks, most_blocks)
 
     def note_waiting(self, tokens: Floats) -> None:
         """Note the contexts of the light turns that wait now, shape (n,)."""

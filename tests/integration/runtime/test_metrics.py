@@ -35,7 +35,7 @@ def test_a_lost_context_counts_as_computed_again(make_engine: EngineMaker, mode:
 def test_the_working_set_and_the_waits_for_it_are_told(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    second = engine.add(2, 2200, 5, "s2", cache_salt="s2")
     for _ in range(5):
         engine.step()
     found = metrics(engine)

@@ -85,7 +85,7 @@ def paused_and_running(make_engine: EngineMaker, paused: int, runs: int) -> tupl
 def test_a_heavy_cold_turn_waits_until_the_working_set_has_room(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     first = running(engine, 1, 2000)
-    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    second = engine.add(2, 2200, 5, "s2", cache_salt="s2")
     for _ in range(5):
         engine.step()
     assert (second.status, held(engine)) == (RequestStatus.WAITING, 1)
@@ -95,10 +95,32 @@ def test_a_heavy_cold_turn_waits_until_the_working_set_has_room(make_engine: Eng
     engine.drain()
 
 
+def test_no_turn_waits_while_the_cache_holds_all_that_ask(make_engine: EngineMaker) -> None:
+    """The share is 3,264 tokens of a cache of 4,080."""
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    for number in (2, 3):
+        engine.add(number, 900, 5, f"s{number}", cache_salt=f"s{number}")
+    engine.step()
+    assert held(engine) == 0
+    engine.drain()
+    assert {"r2", "r3"} <= set(engine.finished())
+
+
+def test_if_the_cache_does_not_hold_all_that_ask_they_fill_the_share(make_engine: EngineMaker) -> None:
+    engine = make_engine(**CACHE)
+    running(engine, 1, 2000)
+    first, second, third = (engine.add(number, 800, 5, f"s{number}", cache_salt=f"s{number}") for number in (2, 3, 4))
+    engine.step()
+    assert (first.status, second.status, third.status) == (RequestStatus.RUNNING, *[RequestStatus.WAITING] * 2)
+    engine.drain()
+    assert {"r2", "r3", "r4"} <= set(engine.finished())
+
+
 def test_a_held_turn_counts_as_waiting_and_can_be_aborted(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    second = engine.add(2, 2200, 5, "s2", cache_salt="s2")
     engine.step()
     assert engine.scheduler.get_request_counts() == (1, 1)
     assert engine.scheduler.get_num_unfinished_requests() == 2
@@ -126,7 +148,7 @@ def test_the_tenant_with_the_least_engine_time_is_admitted_first(make_engine: En
 def test_light_turns_pass_a_held_one(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    heavy = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    heavy = engine.add(2, 2200, 5, "s2", cache_salt="s2")
     light = engine.add(3, 400, 5, "s3", cache_salt="s3")
     engine.step()
     assert (heavy.status, light.status) == (RequestStatus.WAITING, RequestStatus.RUNNING)
@@ -137,7 +159,7 @@ def test_a_stream_of_light_turns_does_not_pass_a_held_one_for_ever(make_engine: 
     """It goes in once they have come with as many tokens as it has."""
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    heavy = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    heavy = engine.add(2, 2200, 5, "s2", cache_salt="s2")
     passed_tokens = 0
     engine.step()
     for number in range(10, 60):
@@ -156,7 +178,7 @@ def test_light_turns_that_wait_have_their_room_before_a_newcomer(make_engine: En
     running(engine, 1, 1000)
     for number in range(2, 8):
         engine.add(number, 400, 5, f"s{number}", cache_salt=f"s{number}")
-    heavy = engine.add(8, 600, 5, "s8", cache_salt="s8")  # would fit beside the running turn
+    heavy = engine.add(8, 700, 5, "s8", cache_salt="s8")  # would fit beside the running turn
     engine.step()
     assert (heavy.status, held(engine)) == (RequestStatus.WAITING, 1)
     engine.drain()
@@ -174,7 +196,7 @@ def test_a_resident_session_is_not_held_however_much_its_tool_returns(make_engin
 
 def test_a_newcomer_evicts_no_resident_context_that_is_worth_its_memory(make_engine: EngineMaker) -> None:
     engine, pins, _ = paused_and_running(make_engine, 1600, 480)
-    newcomer = engine.add(3, 1600, 5, "s3", cache_salt="s3")
+    newcomer = engine.add(3, 2100, 5, "s3", cache_salt="s3")
     engine.step()
     assert (newcomer.status, "s1" in pins) == (RequestStatus.WAITING, True)
     engine.clock.now_s += 4.2  # a prefill of 1.6 s is worth 2.55 times as long: the cache is 2.55 times the context
@@ -210,7 +232,7 @@ def test_an_idle_engine_admits_a_turn_that_fits_nowhere(make_engine: EngineMaker
 
 def test_a_turn_that_has_waited_too_long_goes_in_without_room(make_engine: EngineMaker) -> None:
     engine, _, other = paused_and_running(make_engine, 1600, 480)
-    waits = engine.add(3, 1600, 5, "s3", cache_salt="s3")
+    waits = engine.add(3, 2100, 5, "s3", cache_salt="s3")
     engine.clock.now_s += 1.0
     again = follow(engine, other, session="s1")  # s1 stays resident: its next turn waits with its context
     engine.step()
@@ -224,12 +246,12 @@ def test_a_turn_that_has_waited_too_long_goes_in_without_room(make_engine: Engin
 def test_the_bound_on_waits_is_told_while_turns_wait(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    engine.add(2, 2200, 5, "s2", cache_salt="s2")
     engine.step()
     metrics = engine.scheduler.engine.metrics  # type: ignore[attr-defined]
     share = ADMITTING.admission.overdue_share
     assert metrics.value("held_turns") == 1
-    assert metrics.value("admission_bound_seconds") == pytest.approx(60.0 + 2 * 1.6 / share)
+    assert metrics.value("admission_bound_seconds") == pytest.approx(60.0 + 2 * 2.2 / share)
     engine.drain()
     engine.step()
     assert (metrics.value("held_turns"), metrics.value("admission_bound_seconds")) == (0, 0)

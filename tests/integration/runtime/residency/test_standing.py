@@ -19,7 +19,7 @@ def holding(make_engine: EngineMaker) -> tuple[Engine, Request, Request]:
     """An engine with a running turn, and a heavy one that is held because both do not fit."""
     engine = make_engine(**CACHE)  # type: ignore[arg-type]
     first = running(engine, 1, 2_000)
-    second = engine.add(2, 2_000, 5, "s2", cache_salt="s2")
+    second = engine.add(2, 2_200, 5, "s2", cache_salt="s2")
     engine.step()
     assert held(engine) == 1
     return engine, first, second

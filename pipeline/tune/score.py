@@ -15,7 +15,7 @@ Metrics = Mapping[str, float]
 SLACK = 1.1
 """Factor on the longest wait: overdue turns get a share of the tokens only, so that a few start after their limit."""
 ADMISSION_SLACK = 2.0
-"""The same in closed loops, where every second admission of a session goes to the longest wait."""
+"""The same in closed loops, where most admissions of sessions go by size, and a share to the longest wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,14 +141,16 @@ def test_no_block_leaks_with_any_host_and_link(
 
 
 def test_a_context_in_host_memory_needs_no_admission(profile: StepProfile, settings: SchedulerSettings) -> None:
-    """The working set has no room for the session, but loading its context is not heavy."""
+    """The working set has no room for the session, but loading its context is not heavy. A new session asks too, so
+    that the cache does not hold all that ask."""
     burst = tuple(Session(f"qa-2-{i}", "qa", 20.0, (Turn(1900, 4),)) for i in range(4))  # evicts the context
     running = tuple(Session(f"qa-3-{i}", "qa", 25.0, (Turn(1900, 800),)) for i in range(2))
+    asking = Session("qa-4-0", "qa", 29.0, (Turn(5000, 4),))
     residency = Residency(share=0.8, heavy_s=0.25)  # computing the context takes 0.3 s
     settings = dataclasses.replace(settings, residency=residency, step_time=profile.linear)
     waits_s = []
     for engine in (offloading(profile), dataclasses.replace(profile, limits=LIMITS)):
-        turn = returning(simulate("augserve-oracle", engine, (*evicting(30.0), *burst, *running), settings))
+        turn = returning(simulate("augserve-oracle", engine, (*evicting(30.0), *burst, *running, asking), settings))
         waits_s.append(turn.first_token_s - turn.arrival_s)
     assert waits_s[0] < 1.0
     assert waits_s[1] > 5.0  # computed again, once the others have ended

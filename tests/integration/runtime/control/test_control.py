@@ -64,11 +64,11 @@ def test_kept_contexts_and_held_turns_stay_as_they_are(make_engine: EngineMaker)
 def test_a_held_turn_stays_held_under_another_bundle(make_engine: EngineMaker) -> None:
     engine = make_engine(**CACHE)
     running(engine, 1, 2000)
-    second = engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    second, _ = (engine.add(number, 1600, 5, f"s{number}", cache_salt=f"s{number}") for number in (2, 3))
     engine.step()
     post(engine, parts=parts("test-2", settings=CACHE["settings"]))  # type: ignore[arg-type]
     engine.step()
-    assert (decides(engine, "test-2"), held(engine)) == (True, 1)
+    assert (decides(engine, "test-2"), held(engine)) == (True, 2)
     open_to_all = SchedulerSettings(residency=Residency(share=0.0))
     post(engine, parts=parts("test-3", settings=open_to_all))
     engine.step()

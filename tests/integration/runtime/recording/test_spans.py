@@ -61,7 +61,7 @@ def test_a_turn_has_a_span_below_its_caller_s(make_engine: EngineMaker, spans: I
 def test_a_held_turn_tells_its_wait_for_admission(make_engine: EngineMaker, spans: InMemorySpanExporter) -> None:
     engine = make_engine(**CACHE, change=traced)
     running(engine, 1, 2000)
-    engine.add(2, 1600, 5, "s2", cache_salt="s2")
+    engine.add(2, 2200, 5, "s2", cache_salt="s2")
     engine.step()
     engine.clock.now_s += 7.0
     engine.drain()

@@ -118,7 +118,7 @@ def overloaded(make_engine: EngineMaker, refusing: bool) -> Overload:
 def test_the_longest_wait_is_bounded_in_ten_minutes_of_overload(make_engine: EngineMaker) -> None:
     refusing, patient = (overloaded(make_engine, refusing) for refusing in (True, False))
     assert max(refusing.waits_s) < 3 * LIMIT_S
-    assert max(patient.waits_s) > 20 * LIMIT_S
+    assert max(patient.waits_s) > 5 * max(refusing.waits_s)
     assert refusing.computed_tokens > 0.9 * patient.computed_tokens, "the engine is as busy as before"
     assert refusing.given_up > 0
     assert refusing.next_turns_refused == 0
@@ -191,7 +191,7 @@ def test_turns_of_lower_priority_or_without_a_slot_are_no_wait_for_a_newcomer(ma
 
 def test_turns_that_are_held_for_memory_count(make_engine: EngineMaker) -> None:
     engine = busy(make_engine, settings=replace(SETTINGS, residency=Residency(share=0.2)), max_num_seqs=8)
-    waiting(engine, [2_400] * 6)
+    waiting(engine, [2_400] * 7)
     queue = engine.scheduler.decisions.ordering.queue  # type: ignore[attr-defined]
     assert not any(map(queue.offers, queue))
     engine.clock.now_s += 100.0

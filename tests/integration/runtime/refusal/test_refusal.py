@@ -26,7 +26,7 @@ from ..requests import adapter
 STEP = StepTime(base_s=0.12, per_prefill_token_s=6e-4, per_decode_s=1.2e-3, per_context_token_s=0.0)
 SETTINGS = SchedulerSettings(step_time=STEP, slo=Slo(ttft_s=3.0, tpot_s=0.6), max_wait_s=30.0)
 LIMIT_S = 20.0
-OVERLOAD_S = 600.0
+OVERLOAD_S = 660.0
 SMALL, LARGE, OUTPUT = 200, 2500, 20
 TRIES = 3
 RATE = 4.75
@@ -115,10 +115,10 @@ def overloaded(make_engine: EngineMaker, refusing: bool) -> Overload:
     return overload
 
 
-def test_the_longest_wait_is_bounded_in_ten_minutes_of_overload(make_engine: EngineMaker) -> None:
+def test_the_longest_wait_is_bounded_in_eleven_minutes_of_overload(make_engine: EngineMaker) -> None:
     refusing, patient = (overloaded(make_engine, refusing) for refusing in (True, False))
     assert max(refusing.waits_s) < 3 * LIMIT_S
-    assert max(patient.waits_s) > 5 * max(refusing.waits_s)
+    assert max(patient.waits_s) > 20 * LIMIT_S
     assert refusing.computed_tokens > 0.9 * patient.computed_tokens, "the engine is as busy as before"
     assert refusing.given_up > 0
     assert refusing.next_turns_refused == 0
